@@ -1,0 +1,122 @@
+# make            build everything (MODE=release)
+# make run        a running system from nothing: installs, builds, migrates, starts, loads a demo
+# make test       all tests from nothing, under the sanitizers; ends with "N passed, N failed"
+# make test-long  the long forms: more kills, more rows, longer fuzzing
+# make bench      the figures of the design, as ratios; writes build/bench.json
+# make lint       bans, analysers, shell and SQL checks
+# make format     clang-format over our sources
+# make clean      removes build/ (never the data of make run)
+# make help       this text
+#
+# MODE=release|asan picks flags and build folder. A new service is one word in SERVICES.
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+MODE     ?= release
+SERVICES := gateway access referrals scheduling documents notifications
+B        := build/$(MODE)
+GEN      := build/gen
+PROTOS   := $(wildcard proto/cairn/*.proto)
+PKGS     := libzmq libprotobuf-c libpq libmicrohttpd jansson libsodium libcurl libical
+
+WARN := -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+  -Wold-style-definition -Wvla -Walloca -Wformat=2 -Wundef -Wnull-dereference -Wimplicit-fallthrough -Wcast-qual \
+  -Wwrite-strings -Wpointer-arith -Wdouble-promotion -Wredundant-decls -Wnested-externs -Werror
+ifneq (,$(findstring gcc,$(CC)))
+WARN += -Wformat-overflow=2 -Wformat-truncation=2 -Wformat-signedness -Wduplicated-cond -Wduplicated-branches -Wlogical-op \
+  -Warith-conversion -Wcast-align=strict -Wjump-misses-init -Wstringop-overflow=4 -Wuse-after-free=3 -Wtrampolines
+HARDEN_CC := -ftrivial-auto-var-init=zero
+endif
+ifeq ($(MODE),asan)
+OPT  := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+LOPT := -fsanitize=address,undefined
+else
+OPT  := -O2 -g -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection -fcf-protection -fno-common -fPIE $(HARDEN_CC)
+LOPT := -pie -Wl,-z,relro,-z,now,-z,noexecstack
+endif
+PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
+PKG_LIBS   = $(shell pkg-config --libs $(PKGS))
+CPPFLAGS  := -D_GNU_SOURCE -I. -isystem $(GEN)
+CFLAGS     = -std=gnu17 $(OPT) $(WARN) $(PKG_CFLAGS)
+GEN_CFLAGS = -std=gnu17 $(OPT) -w $(PKG_CFLAGS)
+
+# One stem per proto: pb-c (protobuf-c), cairn (shapes, routes, events), handlers (a service's method table).
+STEMS     := $(filter-out http,$(basename $(notdir $(PROTOS))))
+GEN_C     := $(foreach s,$(STEMS),$(GEN)/cairn/$(s).pb-c.c $(GEN)/cairn/$(s).cairn.c) $(GEN)/cairn/routes.c
+GEN_OBJ   := $(GEN_C:$(GEN)/%.c=$(B)/gen/%.o)
+LIB_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard common/*.c)) $(GEN_OBJ)
+BIN       := $(foreach s,$(SERVICES),$(B)/cairn-$(s))
+TOOLS     := $(B)/cairn-supervisor $(B)/cairn-keys
+UNIT      := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/*_test.c))
+STORE     := $(patsubst tests/store/%.c,$(B)/tests/store/%,$(wildcard tests/store/*_test.c))
+MIGRATE   := $(foreach s,$(filter-out gateway,$(SERVICES)),build/migrations/$(s)/0001_platform.sql)
+
+.PHONY: all run test test-long bench lint format clean help install gen tests migrations
+.SECONDARY:
+.SECONDEXPANSION:
+.DELETE_ON_ERROR:
+
+all: $(BIN) $(TOOLS) migrations
+tests: $(UNIT) $(STORE)
+gen: $(GEN)/.done
+migrations: $(MIGRATE)
+install:
+	deploy/install
+run: install
+	deploy/local/run
+test: install
+	tests/run
+test-long: install
+	tests/run --long
+bench: install
+	tests/bench/run
+lint: install
+	tests/lint
+format:
+	clang-format-14 -i $$(git ls-files '*.c' '*.h')
+clean:
+	rm -rf build
+help:
+	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
+
+PLUGIN := build/tool/protoc-gen-cairn
+$(PLUGIN): proto/plugin/protoc-gen-cairn.c
+	@mkdir -p build/tool/gen
+	protoc --proto_path=/usr/include --c_out=build/tool/gen google/protobuf/compiler/plugin.proto google/protobuf/descriptor.proto
+	$(CC) -std=gnu17 -O1 -g -D_GNU_SOURCE $(WARN) -isystem build/tool/gen -c $< -o build/tool/plugin.o
+	$(CC) -O1 -w -isystem build/tool/gen build/tool/plugin.o build/tool/gen/google/protobuf/compiler/plugin.pb-c.c build/tool/gen/google/protobuf/descriptor.pb-c.c \
+	  $(shell pkg-config --cflags --libs libprotobuf-c) -o $@
+$(GEN)/.done: $(PROTOS) $(PLUGIN)
+	@mkdir -p $(GEN)
+	protoc --proto_path=proto --proto_path=/usr/include --c_out=$(GEN) --plugin=protoc-gen-cairn=$(PLUGIN) --cairn_out=$(GEN) \
+	  $(patsubst proto/%,%,$(PROTOS))
+	@touch $@
+$(GEN)/%.c $(GEN)/%.h: $(GEN)/.done ;
+
+build/migrations/%/0001_platform.sql: common/schema/platform.sql $$(wildcard services/$$*/migrations/*.sql)
+	@mkdir -p $(@D) && rm -f $(@D)/*.sql
+	sed 's/{{schema}}/$*/g' $< > $@
+	if ls services/$*/migrations/*.sql >/dev/null 2>&1; then cp services/$*/migrations/*.sql $(@D)/; fi
+
+$(B)/gen/%.o: $(GEN)/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(GEN_CFLAGS) -MMD -MP -c $< -o $@
+$(B)/%.o: %.c | $(GEN)/.done
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+# The library is an archive: each program takes only what it uses.
+$(B)/libcairn.a: $(LIB_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+$(BIN): $(B)/cairn-%: $$(patsubst %.c,$(B)/%.o,$$(wildcard services/$$*/*.c)) $$(if $$(filter gateway,$$*),,$(B)/gen/cairn/$$*.handlers.o) $(B)/libcairn.a
+	$(CC) $(LOPT) $(filter %.o,$^) $(B)/libcairn.a $(PKG_LIBS) -o $@
+$(TOOLS): $(B)/cairn-%: $(B)/deploy/local/%.o $(B)/libcairn.a
+	$(CC) $(LOPT) $(filter %.o,$^) $(B)/libcairn.a $(PKG_LIBS) -o $@
+# A unit or store test links the library, tests/lib and, by its name, one service without its main:
+# referrals_rules_test.c takes services/referrals.
+test_service = $(firstword $(foreach s,$(SERVICES),$(if $(filter $(s) $(s)_%,$(1:_test=)),$(s))))
+$(UNIT) $(STORE): $(B)/tests/%: $(B)/tests/%.o $$(patsubst %.c,$(B)/%.o,$$(wildcard tests/lib/*.c)) $(B)/libcairn.a \
+  $$(foreach s,$$(call test_service,$$(notdir $$*)),$$(patsubst %.c,$(B)/%.o,$$(filter-out %/main.c,$$(wildcard services/$$(s)/*.c))))
+	$(CC) $(LOPT) $(filter %.o,$^) $(B)/libcairn.a $(PKG_LIBS) $(shell pkg-config --libs cmocka) -o $@
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* RPC over ZeroMQ: one ROUTER per service, one DEALER per replica called
+ * (design.md 3). The only file that calls zmq_*.
+ *
+ * Links are CURVE with a ZAP allow-list; the peer's name comes from its key. */
+#ifndef CN_BUS_H
+#define CN_BUS_H
+
+#include "common/arena.h"
+#include "common/env.h"
+#include "common/err.h"
+#include "common/principal.h"
+
+#include <stdint.h>
+
+struct cn_bus;
+
+enum {
+    CN_BUS_CREDIT = 64,          /* requests outstanding at one replica */
+    CN_BUS_PEERS_MAX = 16,       /* services known by key */
+    CN_BUS_ENDPOINTS_MAX = 32,   /* replicas of one service */
+    CN_BUS_QUEUE_MAX = 1024,     /* requests being served at once */
+    CN_BUS_KEY_SIZE = 41,        /* Z85 text and NUL */
+    CN_BUS_PING_INTERVAL_MS = 250
+};
+
+/* Code and error of a reply with the rest of its header. */
+struct cn_bus_reply {
+    struct cn_err err;
+    struct cn_bytes body; /* packed; in the caller's arena */
+    unsigned status;
+    int64_t version;
+    int64_t updated_at;
+    const char *location; /* NULL: none */
+    bool replayed;
+};
+
+/* A call as its header carries it. */
+struct cn_bus_call {
+    const char *service; /* "referrals" */
+    const char *method;  /* "referrals.v1.Referrals/AcceptReferral" */
+    struct cn_bytes body;
+    int64_t budget_us; /* from now */
+    const struct cn_principal *principal; /* NULL: the service itself */
+    const char *request_id;
+    const char *trace;
+    const char *idempotency_key; /* NULL: a read */
+    bool has_client_key;
+    bool has_expected_version;
+    int64_t expected_version;
+    bool long_poll; /* does not count against the credit */
+};
+
+/* What a server is handed; body and texts are in arena, which the receiver now
+ * owns and must free after the reply. */
+struct cn_bus_request {
+    struct cn_arena *arena;
+    const char *peer;   /* name of the calling service, by its key */
+    const char *method;
+    struct cn_bytes body;
+    int64_t deadline_at; /* monotonic */
+    struct cn_principal principal;
+    const char *request_id;
+    const char *trace;
+    const char *idempotency_key; /* NULL: none */
+    bool has_client_key;
+    bool has_expected_version;
+    int64_t expected_version;
+    struct cn_bus_return *back; /* for cn_bus_reply_send, exactly once */
+};
+
+struct cn_bus_config {
+    const char *name;       /* of this service */
+    const char *secret_key; /* Z85 */
+    const char *bind;       /* "tcp://127.0.0.1:7001", NULL: only a client */
+    /* "gateway=<public>,referrals=<public>": who may connect, and the key to
+     * expect of each service called. */
+    const char *peers;
+};
+
+/* CN_INVALID for bad keys, CN_UNAVAILABLE when the address is taken. */
+CN_CHECKED enum cn_code cn_bus_new(struct cn_env *env,
+                                   const struct cn_bus_config *config,
+                                   struct cn_bus **ret_bus,
+                                   struct cn_err *err);
+void cn_bus_free(struct cn_bus *self);
+/* Comma-separated "tcp://host:port" of the replicas of a service. */
+CN_CHECKED enum cn_code cn_bus_connect(struct cn_bus *self,
+                                       const char *service,
+                                       const char *endpoints,
+                                       struct cn_err *err);
+/* on_request runs outside any fiber for every request that fits the queue; the
+ * rest is answered BUSY at once, and spent budgets are dropped. */
+void cn_bus_serve(struct cn_bus *self,
+                  void (*on_request)(void *arg, struct cn_bus_request *request),
+                  void *arg);
+/* Answers and forgets request->back. err->code CN_OK: reply->body goes out. */
+void cn_bus_reply_send(struct cn_bus *self,
+                       struct cn_bus_return *back,
+                       const struct cn_bus_reply *reply);
+/* Sends and parks until the reply or the deadline. Returns the reply's code;
+ * CN_UNAVAILABLE: no replica free or alive (nothing was done), CN_DEADLINE /
+ * CN_UNKNOWN: outcome not known. Calls that are safe to repeat (no key needed,
+ * or keyed) are sent once more to another replica while half of the budget is
+ * left. The reply's bytes are in arena. */
+CN_CHECKED enum cn_code cn_bus_call(struct cn_bus *self,
+                                    struct cn_arena *arena,
+                                    const struct cn_bus_call *call,
+                                    struct cn_bus_reply *ret_reply,
+                                    struct cn_err *err);
+/* Is at least one replica of the service answering its pings? */
+bool cn_bus_reachable(const struct cn_bus *self, const char *service);
+/* Makes a key pair (Z85 text) for `make run` and the tests. */
+CN_CHECKED bool cn_bus_keypair(char public_key[CN_BUS_KEY_SIZE],
+                               char secret_key[CN_BUS_KEY_SIZE]);
+
+#endif

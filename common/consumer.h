@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The consumer's side of events: each event's effect and the move of the
+ * position are one unit in the consumer's own schema (design.md 4). */
+#ifndef CN_CONSUMER_H
+#define CN_CONSUMER_H
+
+#include "common/arena.h"
+#include "common/err.h"
+#include "common/id.h"
+#include "common/shape.h"
+
+#include <stdint.h>
+
+struct cn_env;
+struct cn_service;
+struct cn_write;
+
+enum { CN_EVENT_ATTEMPTS_MAX = 5 };
+
+/* One event as a handler sees it. */
+struct cn_event {
+    struct cn_env *env;
+    const char *producer;
+    const char *type;
+    struct cn_uuid event_id;
+    struct cn_uuid tenant_id;
+    const char *aggregate_type;
+    struct cn_uuid aggregate_id;
+    int64_t aggregate_seq;
+    const void *payload; /* unpacked; type by the producer's event table */
+    int64_t occurred_at;
+    const char *correlation_id;
+    int64_t now_at;
+    struct cn_arena *arena;
+};
+
+/* Reads, decides, and adds its effect to write (locks first, then changes and
+ * events, as in write.h); the consumer adds the position and commits. Nothing
+ * added: the event does not concern us. CN_STALE from the commit runs the
+ * handler again from its read. Any other failure counts as an attempt. */
+typedef enum cn_code cn_event_fn(void *self,
+                                 const struct cn_event *event,
+                                 struct cn_write *write,
+                                 struct cn_err *err);
+
+struct cn_event_handler {
+    const char *type;
+    cn_event_fn *handler;
+};
+
+/* What a service follows of one producer. events is the producer's generated
+ * table, for unpacking. Unknown types are skipped and counted. */
+struct cn_subscription {
+    const char *producer;
+    const struct cn_event_shape *events;
+    size_t event_count;
+    const struct cn_event_handler *handlers;
+    size_t handler_count;
+};
+
+/* Starts one fiber per subscription, for the life of the process. */
+CN_CHECKED enum cn_code cn_consumers_start(struct cn_env *env,
+                                           const struct cn_service *service,
+                                           struct cn_err *err);
+
+#endif

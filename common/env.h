@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The world as a service sees it: clock, randomness, database, bus. Everything
+ * that the simulator replaces is reached through this struct and nowhere else. */
+#ifndef CN_ENV_H
+#define CN_ENV_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct cn_loop;
+struct cn_db;
+struct cn_bus;
+struct cn_seal;
+struct cn_outbox;
+
+struct cn_env {
+    int64_t (*now)(struct cn_env *env); /* microseconds UTC */
+    void (*random)(struct cn_env *env, void *buffer, size_t size);
+    struct cn_loop *loop;
+    struct cn_db *db;     /* NULL in the gateway */
+    struct cn_bus *bus;   /* to the other services; NULL where none is called */
+    struct cn_seal *seal; /* NULL in the gateway */
+    struct cn_outbox *outbox; /* hinted after commits; NULL in the gateway */
+    void *context;        /* of the replaced functions; NULL in production */
+};
+
+/* Real clock and randomness; the rest is NULL until main sets it. */
+struct cn_env cn_env_real(void);
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sealing of sensitive bytes at rest: XChaCha20-Poly1305 (libsodium) under a key
+ * per tenant derived from a master key; the master key's id is in front of the
+ * ciphertext. context ("referrals.referral.body") and the tenant are bound, so a
+ * ciphertext moved to another place does not open. */
+#ifndef CN_SEAL_H
+#define CN_SEAL_H
+
+#include "common/arena.h"
+#include "common/err.h"
+#include "common/id.h"
+
+struct cn_env;
+struct cn_seal;
+
+enum { CN_SEAL_KEY_SIZE = 32, CN_SEAL_OVERHEAD = 1 + 4 + 24 + 16 };
+
+/* text: "<id>:<64 hex digits>" lines, the first seals, all open. NULL with err
+ * set when it is malformed. */
+struct cn_seal *cn_seal_new(const char *text, struct cn_err *err);
+void cn_seal_free(struct cn_seal *self);
+CN_CHECKED enum cn_code cn_seal(struct cn_env *env,
+                                struct cn_arena *arena,
+                                struct cn_uuid tenant,
+                                const char *context,
+                                struct cn_bytes plain,
+                                struct cn_bytes *ret_sealed,
+                                struct cn_err *err);
+/* CN_INTERNAL when it does not open: wrong key, place, tenant or changed. */
+CN_CHECKED enum cn_code cn_unseal(struct cn_env *env,
+                                  struct cn_arena *arena,
+                                  struct cn_uuid tenant,
+                                  const char *context,
+                                  struct cn_bytes sealed,
+                                  struct cn_bytes *ret_plain,
+                                  struct cn_err *err);
+/* Pack and seal, unseal and unpack: how a resource's body column is kept. */
+CN_CHECKED enum cn_code cn_seal_message(struct cn_env *env,
+                                        struct cn_arena *arena,
+                                        struct cn_uuid tenant,
+                                        const char *context,
+                                        const ProtobufCMessage *message,
+                                        struct cn_bytes *ret_sealed,
+                                        struct cn_err *err);
+CN_CHECKED enum cn_code
+cn_unseal_message(struct cn_env *env,
+                  struct cn_arena *arena,
+                  struct cn_uuid tenant,
+                  const char *context,
+                  struct cn_bytes sealed,
+                  const ProtobufCMessageDescriptor *descriptor,
+                  ProtobufCMessage **ret_message,
+                  struct cn_err *err);
+/* Keyed hash for cursors (BLAKE2b under a derived key), 16 bytes. */
+void cn_seal_mac(struct cn_seal *self, struct cn_bytes data, uint8_t mac[16]);
+
+#endif
