@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the plugin knows of the .proto files, read once from protoc's request,
+ * and the parts that check and print it. The process is short: nothing that it
+ * allocates is freed. */
+#ifndef CN_PLUGIN_H
+#define CN_PLUGIN_H
+
+#include "google/protobuf/compiler/plugin.pb-c.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef Google__Protobuf__Compiler__CodeGeneratorRequest Request;
+typedef Google__Protobuf__Compiler__CodeGeneratorResponse Response;
+typedef Google__Protobuf__FileDescriptorProto FileProto;
+typedef Google__Protobuf__DescriptorProto MessageProto;
+typedef Google__Protobuf__FieldDescriptorProto FieldProto;
+typedef Google__Protobuf__EnumDescriptorProto EnumProto;
+typedef Google__Protobuf__ServiceDescriptorProto ServiceProto;
+typedef Google__Protobuf__MethodDescriptorProto MethodProto;
+
+#define TYPE(name) GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_##name
+#define LABEL(name)                                                            \
+    GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__LABEL__LABEL_##name
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* A growing text. */
+struct text {
+    char *data; /* always ends in NUL once something was added */
+    size_t size;
+    size_t capacity;
+};
+
+void *allocate(size_t count, size_t size);
+char *duplicate(const char *data, size_t size);
+char *format(const char *pattern, ...) __attribute__((format(printf, 1, 2)));
+bool equal(const char *a, const char *b);
+void text_add(struct text *self, const char *data, size_t size);
+void text_puts(struct text *self, const char *more);
+void text_printf(struct text *self, const char *pattern, ...)
+    __attribute__((format(printf, 2, 3)));
+/* The text as a JSON string with its quotes; it is a C string literal too. */
+void text_quote(struct text *self, const char *value);
+
+/* cairn.HttpRule */
+struct http_rule {
+    bool present;
+    const char *verb; /* "GET"; NULL when none was given */
+    const char *path;
+    unsigned verb_count;
+    const char *body;  /* "" for none */
+    const char *scope; /* NULL when it was not set */
+    const char *consumes;
+    const char *produces;
+    unsigned success;
+    bool key_required;
+    bool if_match_required;
+};
+
+/* cairn.FieldRule */
+struct field_rule {
+    const char *kind; /* NULL: plain */
+    const char *pattern;
+    unsigned max;
+    bool output_only;
+    bool no_null;
+};
+
+struct field {
+    const FieldProto *proto;
+    const char *name;
+    const char *comment;     /* "" when there is none */
+    struct message *message; /* of a message field */
+    const struct enumeration *enumeration;
+    bool repeated;
+    struct field_rule rule;
+};
+
+struct enumeration {
+    const EnumProto *proto;
+    const char *full_name; /* ".cairn.referrals.v1.Referral.Status" */
+};
+
+struct message {
+    const MessageProto *proto;
+    const struct file *file;
+    const char *full_name; /* ".cairn.referrals.v1.Referral" */
+    const char *c_name;    /* "ref__referral" */
+    const char *schema;    /* "Referral", nested "Referral.Source" */
+    const char *comment;
+    struct field *fields; /* by tag, as protobuf-c sorts them */
+    size_t field_count;
+    bool has_event;
+    const char **event_types;
+    size_t event_type_count;
+    const char *event_scope; /* NULL: not for the stream */
+    unsigned visit;          /* of the search for recursion */
+};
+
+struct method {
+    const MethodProto *proto;
+    const struct service *service;
+    const char *comment;
+    const char *handler; /* "referral_accept" */
+    const char *name;    /* "referrals.v1.Referrals/AcceptReferral" */
+    const struct message *input;
+    const struct message *output;
+    struct http_rule http;
+};
+
+struct service {
+    const ServiceProto *proto;
+    const struct file *file;
+    const char *comment;
+    struct method *methods;
+    size_t method_count;
+};
+
+struct file {
+    const FileProto *proto;
+    const char *stem; /* "referrals" */
+    const char *c_package;
+    bool const_strings;
+    bool wanted; /* protoc asks for its output */
+    struct service *services;
+    size_t service_count;
+};
+
+struct model {
+    struct file *files;
+    size_t file_count;
+    struct message *messages;
+    size_t message_count;
+    size_t message_capacity;
+    struct enumeration *enums;
+    size_t enum_count;
+    size_t enum_capacity;
+    struct text errors;
+};
+
+/* Adds "cairn/x.proto: name: fault" to the errors, which end the build. */
+void fault(struct model *model,
+           const struct file *file,
+           const char *name,
+           const char *pattern,
+           ...) __attribute__((format(printf, 4, 5)));
+const struct field *field_find(const struct message *message, const char *name);
+/* The next "{name}" of a path at or after *at; false at the end. */
+bool path_next(const char **at, char *name, size_t size);
+bool is_path_field(const struct method *method, const char *name);
+
+/* model.c */
+void model_read(struct model *model, const Request *request);
+/* check.c */
+void model_check(struct model *model);
+/* emit.c: the C files. */
+void emit_shapes(const struct model *model,
+                 const struct file *file,
+                 struct text *header,
+                 struct text *source);
+void emit_handlers(const struct file *file,
+                   struct text *header,
+                   struct text *source);
+void emit_routes(const struct model *model,
+                 const char *openapi,
+                 struct text *header,
+                 struct text *source);
+/* openapi.c */
+void emit_openapi(const struct model *model, struct text *json);
+
+#endif
