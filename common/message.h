@@ -23,7 +23,7 @@ cn_message_unpack(struct cn_arena *arena,
                   struct cn_bytes packed,
                   const ProtobufCMessage **ret_message,
                   struct cn_err *err);
-/* Packs into the arena. CN_NOMEM. */
+/* Packs into the arena. CN_NOMEM; CN_TOO_LARGE for what no one would unpack. */
 CN_CHECKED enum cn_code cn_message_pack(struct cn_arena *arena,
                                         const ProtobufCMessage *message,
                                         struct cn_bytes *ret_packed,
@@ -36,14 +36,16 @@ void *cn_message_copy(struct cn_arena *arena, const ProtobufCMessage *message);
 
 /* Applies a merge patch: for each path of mask ("name.family", "phones"), the
  * field of `patch` replaces that of `target` (absent in patch: cleared). Messages
- * on the way are made when missing. Paths come from cn_json_read, which checked
- * them. CN_NOMEM. */
+ * on the way are made when missing. The values are shared with patch, which must
+ * live as long. CN_NOMEM, or CN_MALFORMED for a path that does not exist. */
 CN_CHECKED enum cn_code cn_message_merge(struct cn_arena *arena,
                                          ProtobufCMessage *target,
                                          const ProtobufCMessage *patch,
                                          const char *const *mask,
                                          size_t mask_count,
                                          struct cn_err *err);
+/* Bytes of one value of the field in memory (of one item of a list). */
+size_t cn_field_size(const ProtobufCFieldDescriptor *field);
 /* Is the path, or something below or above it, in the mask? */
 bool cn_mask_has(const char *const *mask, size_t count, const char *path);
 
