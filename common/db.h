@@ -35,7 +35,9 @@ enum {
 /* What became of a unit. */
 enum cn_outcome { CN_COMMITTED, CN_ABORTED, CN_OUTCOME_UNKNOWN };
 
-/* A prepared statement. lanes is a set of 1 << CN_LANE_x. */
+/* A prepared statement. lanes is a set of 1 << CN_LANE_x. In the text
+ * {{schema}} stands for the schema of cn_db_config: how common/ reaches the
+ * platform's tables without naming a service. */
 struct cn_statement {
     const char *name;
     const char *sql;
@@ -102,7 +104,8 @@ struct cn_param cn_uuids(const struct cn_uuid *items, size_t count);
 /* Connections by lane and how to reach them. The password is copied. */
 struct cn_db_config {
     const char *conninfo; /* host, port, dbname; no user, no password */
-    const char *schema;   /* search_path is empty; for the migration check */
+    const char *schema;   /* of the service: for {{schema}} in statements */
+    int epoch;            /* of the outbox (design.md 4): CAIRN_EPOCH */
     struct {
         const char *user;
         const char *password; /* NULL: none needed */
@@ -116,13 +119,18 @@ struct cn_db *cn_db_new(struct cn_env *env, const struct cn_db_config *config);
  * does not prepare: CN_INTERNAL with its name. Connections that break later are
  * made anew by themselves, with a backoff of 100 ms to 2 s. */
 CN_CHECKED enum cn_code cn_db_start(struct cn_db *self, struct cn_err *err);
-/* Closes all connections; waiting fibers are woken with CN_UNAVAILABLE. */
+/* Closes all connections; waiting fibers are woken with CN_UNAVAILABLE. Not
+ * while cn_db_start runs. NULL is accepted. */
 void cn_db_free(struct cn_db *self);
+/* As configured; they live as long as self. */
+const char *cn_db_schema(const struct cn_db *self);
+int cn_db_epoch(const struct cn_db *self);
 /* Are all lanes usable now? For /readyz and the bus ping. */
 bool cn_db_healthy(const struct cn_db *self);
 
-/* One statement in one unit, under the tenant (nil is refused unless the lane
- * is CN_LANE_RELAY). Rows belong to the arena. Fails with CN_DEADLINE,
+/* One statement in one unit, under the tenant (nil is refused with CN_FORBIDDEN
+ * unless the lane is CN_LANE_RELAY). Rows belong to the arena. Fails with
+ * CN_DEADLINE, CN_BUSY (the queue is full, or a lock was not had),
  * CN_UNAVAILABLE (not sent or connection lost; safe to repeat) or CN_INTERNAL
  * (SQLSTATE in the message, never row values). */
 CN_CHECKED enum cn_code cn_db_read(struct cn_db *self,
@@ -135,23 +143,29 @@ CN_CHECKED enum cn_code cn_db_read(struct cn_db *self,
                                    const struct cn_rows **ret_rows,
                                    struct cn_err *err);
 
+/* Sets the tenant of a unit by its one parameter, cn_uuid(tenant). The first
+ * step of every unit, except of those of the relay lane that need none. */
+const struct cn_statement *cn_db_tenant_statement(void);
+
 /* Several statements as one unit: what write.h is built on. */
 struct cn_db_step {
     const struct cn_statement *statement;
-    const struct cn_param *params; /* in the unit's arena */
+    const struct cn_param *params; /* borrowed until the call returns */
     size_t count;
 };
 struct cn_db_result {
     enum cn_outcome outcome;
-    char sqlstate[6];     /* of the first error, else "" */
-    char constraint[64];  /* its constraint's name, else "" */
-    unsigned failed_step; /* index of the step that failed */
+    char sqlstate[6];            /* of the first error, else "" */
+    char constraint[64];         /* its constraint's name, else "" */
+    unsigned failed_step;        /* index of the step that failed */
     const struct cn_rows **rows; /* one per step, in the arena */
 };
-/* Runs the steps in one implicit transaction (READ COMMITTED), Query and Sync in
- * one send. CN_OK means that ret_result is filled, whatever its outcome;
- * otherwise nothing was sent (CN_BUSY, CN_UNAVAILABLE, CN_DEADLINE). A deadline
- * or a lost connection after the send is CN_OK with CN_OUTCOME_UNKNOWN. */
+/* Runs the steps in one implicit transaction (READ COMMITTED), Query and Sync
+ * in one send. CN_OK means that ret_result is filled, whatever its outcome;
+ * otherwise nothing was sent (CN_BUSY, CN_UNAVAILABLE, CN_DEADLINE, CN_NOMEM,
+ * and CN_FORBIDDEN for a unit without a tenant outside the relay lane). A
+ * deadline or a lost connection after the send is CN_OK with
+ * CN_OUTCOME_UNKNOWN. */
 CN_CHECKED enum cn_code cn_db_unit(struct cn_db *self,
                                    enum cn_lane lane,
                                    struct cn_arena *arena,
@@ -177,5 +191,15 @@ const char **cn_row_texts(const struct cn_rows *rows,
                           int column,
                           struct cn_arena *arena,
                           size_t *ret_count);
+/* uuid[] into the arena; NULL without memory. */
+const struct cn_uuid *cn_row_uuids(const struct cn_rows *rows,
+                                   size_t row,
+                                   int column,
+                                   struct cn_arena *arena,
+                                   size_t *ret_count);
+
+/* The failure that a SQLSTATE stands for, apart from constraints:
+ * CN_UNAVAILABLE, CN_DEADLINE, CN_BUSY or CN_INTERNAL. */
+enum cn_code cn_db_code(const char *sqlstate);
 
 #endif
