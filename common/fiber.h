@@ -29,7 +29,9 @@ struct cn_token {
 
 /* Starts fn(arg) in a new fiber on the loop's next turn. deadline_at is on the
  * monotonic clock; INT64_MAX for a fiber that lives as long as the process.
- * CN_BUSY when CN_FIBERS_MAX are alive, CN_NOMEM without memory. */
+ * CN_BUSY when CN_FIBERS_MAX are alive, CN_NOMEM without memory, CN_UNAVAILABLE
+ * when the loop is stopping and the fiber has no deadline or the grace is over.
+ */
 CN_CHECKED enum cn_code cn_fiber_spawn(struct cn_loop *loop,
                                        void (*fn)(void *arg),
                                        void *arg,
@@ -37,16 +39,20 @@ CN_CHECKED enum cn_code cn_fiber_spawn(struct cn_loop *loop,
                                        struct cn_err *err);
 /* True inside a fiber. */
 bool cn_fiber_running(void);
-/* Token of the wait that this fiber is about to begin. */
+/* Token of the wait that this fiber is about to begin. Take it once per wait,
+ * before anybody can wake it, and give it to all who may: a wake that came for
+ * an earlier wait and was not parked upon is forgotten here. */
 struct cn_token cn_fiber_token(void);
 /* Parks until cn_fiber_wake with the present token or until the earlier of
  * until_at (monotonic, INT64_MAX: none) and the fiber's deadline. Returns the
- * code given to the wake, or CN_DEADLINE. */
+ * code given to the wake, or CN_DEADLINE, or CN_UNAVAILABLE when the loop stops:
+ * a fiber without a deadline at once, others when the grace is over. */
 CN_CHECKED enum cn_code cn_fiber_park(int64_t until_at);
-/* Makes the fiber ready with this code. False for an old token. */
+/* Makes the fiber ready with this code; before its park, the park returns at
+ * once. False for an old token. */
 bool cn_fiber_wake(struct cn_token token, enum cn_code code);
 /* Parks for a time; CN_OK when it has passed, CN_DEADLINE when the fiber's own
- * deadline came first, CN_UNAVAILABLE when the loop is stopping. */
+ * deadline came first, CN_UNAVAILABLE as for a park. 0 lets the others run. */
 CN_CHECKED enum cn_code cn_fiber_sleep(int64_t us);
 /* Deadline of the running fiber, and a way to narrow or renew it. */
 int64_t cn_fiber_deadline(void);

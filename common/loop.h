@@ -20,11 +20,13 @@ void cn_loop_free(struct cn_loop *self);
 /* Runs until cn_loop_stop and until the last fiber has ended or grace_us is
  * over. Each turn: the prepare hooks, ready fibers, then poll. */
 void cn_loop_run(struct cn_loop *self, int64_t grace_us);
-/* Ends the loop: parked fibers are woken with CN_UNAVAILABLE. May be called
- * from a signal watch, a fiber or a hook. */
+/* Ends the loop. Parked fibers without a deadline are woken with CN_UNAVAILABLE
+ * now, those with one (requests) when the grace is over; from then on no park
+ * waits. May be called from a signal watch, a fiber or a hook. */
 void cn_loop_stop(struct cn_loop *self);
 bool cn_loop_stopping(const struct cn_loop *self);
-/* Stops on SIGTERM and SIGINT (signalfd); ignores SIGPIPE. */
+/* Stops on SIGTERM and SIGINT (signalfd), a second one ends the grace; ignores
+ * SIGPIPE. Call it before any thread is made: they inherit the mask. */
 CN_CHECKED enum cn_code cn_loop_stop_on_signals(struct cn_loop *self,
                                                 struct cn_err *err);
 
@@ -54,6 +56,8 @@ CN_CHECKED enum cn_code cn_loop_prepare(struct cn_loop *self,
                                         bool (*fn)(void *arg),
                                         void *arg,
                                         struct cn_err *err);
+/* Takes back what cn_loop_prepare was given. Not from inside a hook. */
+void cn_loop_unprepare(struct cn_loop *self, bool (*fn)(void *arg), void *arg);
 /* Tells poll to return no later than at (monotonic) this turn; for use in a
  * prepare hook (libmicrohttpd's and libcurl's own timeouts). */
 void cn_loop_wake_by(struct cn_loop *self, int64_t at);
