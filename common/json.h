@@ -29,7 +29,8 @@ void cn_buffer_json_text(struct cn_buffer *self, const char *text);
  * which has shape's type, in the arena. Faults are CN_MALFORMED for syntax and
  * CN_INVALID with a pointer for each field: unknown_field, read_only_field,
  * wrong_type, invalid_date, invalid_time, invalid_zone, invalid_value, too_long,
- * too_many. base is put before the pointers ("" for the body itself).
+ * too_many. null counts as absent. Of the request, an error holds only names
+ * that look like a field's.
  * If mask is not NULL this is a merge patch: null clears, and the paths of the
  * keys present ("name.family") are returned in it. */
 struct cn_json_mask {
@@ -44,8 +45,9 @@ CN_CHECKED enum cn_code cn_json_read(struct cn_arena *arena,
                                      struct cn_json_mask *mask,
                                      struct cn_err *err);
 /* Sets one field from the text of a query or path parameter; a repeated field
- * takes comma-separated words. pointer names the parameter in a fault
- * ("/status"). Returns CN_NOT_FOUND when there is no such field. */
+ * takes comma-separated words. The pointer of a fault is the field's name
+ * ("/status"). A list grows when it is set again. Returns CN_NOT_FOUND when
+ * there is no such field. */
 CN_CHECKED enum cn_code cn_json_set(struct cn_arena *arena,
                                     const struct cn_shape *shape,
                                     ProtobufCMessage *message,
