@@ -22,6 +22,9 @@ struct cn_env {
     struct cn_seal *seal; /* NULL in the gateway */
     struct cn_outbox *outbox; /* hinted after commits; NULL in the gateway */
     void *context;        /* of the replaced functions; NULL in production */
+    /* Of the newest id (common/id.c): ids rise even when the clock does not. */
+    int64_t id_ms;
+    unsigned id_counter;
 };
 
 /* Real clock and randomness; the rest is NULL until main sets it. */

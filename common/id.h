@@ -20,7 +20,7 @@ enum {
     CN_UUID_TEXT_SIZE = 37   /* 8-4-4-4-12 and NUL */
 };
 
-/* A new id, sortable by the env's clock. */
+/* A new id, sortable by the env's clock, above all that this env made before. */
 struct cn_uuid cn_uuid_new(struct cn_env *env);
 bool cn_uuid_equal(struct cn_uuid a, struct cn_uuid b);
 bool cn_uuid_is_nil(struct cn_uuid id);

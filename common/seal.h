@@ -13,7 +13,12 @@
 struct cn_env;
 struct cn_seal;
 
-enum { CN_SEAL_KEY_SIZE = 32, CN_SEAL_OVERHEAD = 1 + 4 + 24 + 16 };
+enum {
+    CN_SEAL_KEY_SIZE = 32,
+    CN_SEAL_KEYS_MAX = 16,
+    CN_SEAL_OVERHEAD = 1 + 4 + 24 + 16,
+    CN_SHA256_SIZE = 32
+};
 
 /* text: "<id>:<64 hex digits>" lines, the first seals, all open. NULL with err
  * set when it is malformed. */
@@ -51,7 +56,16 @@ cn_unseal_message(struct cn_env *env,
                   const ProtobufCMessageDescriptor *descriptor,
                   ProtobufCMessage **ret_message,
                   struct cn_err *err);
-/* Keyed hash for cursors (BLAKE2b under a derived key), 16 bytes. */
+/* Keyed hash for cursors (BLAKE2b under a key derived from the first master
+ * key), 16 bytes. */
 void cn_seal_mac(struct cn_seal *self, struct cn_bytes data, uint8_t mac[16]);
+
+/* SHA-256, of one piece and of several as if they were one. */
+void cn_sha256(struct cn_bytes data, uint8_t digest[CN_SHA256_SIZE]);
+void cn_sha256_parts(const struct cn_bytes *parts,
+                     size_t count,
+                     uint8_t digest[CN_SHA256_SIZE]);
+/* Takes the same time wherever the two differ. */
+bool cn_equal_secret(const void *a, const void *b, size_t size);
 
 #endif
