@@ -5,6 +5,8 @@
 #include <ctype.h>
 #include <string.h>
 
+enum { WORD_SIZE_MAX = 47 }; /* of an enum, in common/json_text.c */
+
 /* Names that the C compiler or a header takes; protobuf-c 1.4.1 knows only some
  * of them. */
 static const char *const RESERVED[] = {
@@ -122,9 +124,10 @@ check_enum(struct model *model, const struct file *file, const EnumProto *proto)
     }
     for (size_t i = 0; i < proto->n_value; i++) {
         const char *name = proto->value[i]->name;
-        if (!is_upper_snake(name)) {
+        if (!is_upper_snake(name) || strlen(name) > WORD_SIZE_MAX) {
             fault(model, file, format("%s.%s", proto->name, name),
-                  "an enum's value must be UPPER_SNAKE");
+                  "an enum's value must be UPPER_SNAKE of at most %d bytes",
+                  WORD_SIZE_MAX);
         }
         if (proto->value[i]->number <= 0) {
             fault(model, file, format("%s.%s", proto->name, name),
@@ -405,6 +408,94 @@ check_http(struct model *model, const struct method *method, const char *name)
     check_body(model, method, name);
 }
 
+/* --- JSON of an @example, which goes into openapi.json as it is --- */
+
+static const char *json_blank(const char *at)
+{
+    return at + strspn(at, " \t");
+}
+
+static const char *json_string(const char *at)
+{
+    if (*at++ != '"') {
+        return NULL;
+    }
+    for (; *at != '"'; at++) {
+        if (*at == '\0' || (*at == '\\' && *++at == '\0')) {
+            return NULL;
+        }
+    }
+    return at + 1;
+}
+
+static const char *json_scalar(const char *at)
+{
+    static const char *const words[] = { "true", "false", "null" };
+    for (size_t i = 0; i < COUNT(words); i++) {
+        if (strncmp(at, words[i], strlen(words[i])) == 0) {
+            return at + strlen(words[i]);
+        }
+    }
+    const char *digits = at + (*at == '-' ? 1 : 0);
+    size_t size = strspn(digits, "0123456789");
+    if (size == 0 || (digits[0] == '0' && size > 1)) {
+        return NULL;
+    }
+    at = digits + size;
+    if (*at == '.') {
+        size = strspn(at + 1, "0123456789");
+        at = size > 0 ? at + 1 + size : NULL;
+    }
+    return at;
+}
+
+/* The end of a value; NULL when it is none. */
+static const char *json_value(const char *at)
+{
+    char close = *at == '{' ? '}' : ']';
+    if (*at == '"') {
+        return json_string(at);
+    }
+    if (*at != '{' && *at != '[') {
+        return json_scalar(at);
+    }
+    at = json_blank(at + 1);
+    if (*at == close) {
+        return at + 1;
+    }
+    while (true) {
+        if (close == '}') {
+            at = json_string(at);
+            at = at != NULL ? json_blank(at) : NULL;
+            if (at == NULL || *at != ':') {
+                return NULL;
+            }
+            at = json_blank(at + 1);
+        }
+        at = json_value(at);
+        at = at != NULL ? json_blank(at) : NULL;
+        if (at == NULL || *at == close) {
+            return at != NULL ? at + 1 : NULL;
+        }
+        if (*at != ',') {
+            return NULL;
+        }
+        at = json_blank(at + 1);
+    }
+}
+
+static void check_example(struct model *model,
+                          const struct method *method,
+                          const char *name)
+{
+    const char *example = example_of(method->comment);
+    const char *end = example != NULL ? json_value(json_blank(example)) : NULL;
+    if (example != NULL && (end == NULL || *json_blank(end) != '\0')) {
+        fault(model, method->service->file, name,
+              "its @example is not JSON on one line");
+    }
+}
+
 static const char *method_label(const struct method *method)
 {
     return format("%s.%s", method->service->proto->name, method->proto->name);
@@ -424,6 +515,7 @@ static void check_method(struct model *model, const struct method *method)
     if (method->comment[0] == '\0') {
         fault(model, file, name, "an rpc needs a comment");
     }
+    check_example(model, method, name);
     if (method->proto->client_streaming || method->proto->server_streaming) {
         fault(model, file, name, "streams are not taken");
     }
@@ -442,6 +534,19 @@ check_twins(struct model *model, const struct method **methods, size_t count)
     const struct file *file = last->service->file;
     for (size_t i = 0; i + 1 < count; i++) {
         const struct method *other = methods[i];
+        if (other->http.present && last->http.present &&
+            equal(other->proto->name, last->proto->name)) {
+            fault(model, file, method_label(last),
+                  "its name, an operationId, is taken by %s",
+                  method_label(other));
+        }
+        if (other->http.path != NULL && last->http.path != NULL &&
+            !equal(other->http.path, last->http.path) &&
+            is_same_path(other->http.path, last->http.path)) {
+            fault(model, file, method_label(last),
+                  "%s names the fields of its path otherwise",
+                  method_label(other));
+        }
         if (other->http.path != NULL && last->http.path != NULL &&
             equal(other->http.verb, last->http.verb) &&
             is_same_path(other->http.path, last->http.path)) {
@@ -487,6 +592,12 @@ void model_check(struct model *model)
 {
     for (size_t i = 0; i < model->file_count; i++) {
         check_file(model, &model->files[i]);
+        for (size_t j = 0; j < i; j++) {
+            if (equal(model->files[i].c_package, model->files[j].c_package)) {
+                fault(model, &model->files[i], "c_package", "%s is taken by %s",
+                      model->files[i].c_package, model->files[j].proto->name);
+            }
+        }
     }
     for (size_t i = 0; i < model->message_count; i++) {
         check_message(model, &model->messages[i]);

@@ -167,6 +167,8 @@ void emit_routes(const struct model *model,
                  struct text *header,
                  struct text *source);
 /* openapi.c */
+/* The JSON behind "@example " in a comment; NULL when there is none. */
+const char *example_of(const char *comment);
 void emit_openapi(const struct model *model, struct text *json);
 
 #endif
