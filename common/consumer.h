@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The consumer's side of events: each event's effect and the move of the
- * position are one unit in the consumer's own schema (design.md 4). */
+ * position are one unit in the consumer's own schema (design.md 4), so each
+ * event has its effect once, however often it is fetched and by however many
+ * replicas.
+ *
+ * An event that fails CN_EVENT_ATTEMPTS_MAX times goes to dead_letter together
+ * with the later events of its aggregate; all others go on. */
 #ifndef CN_CONSUMER_H
 #define CN_CONSUMER_H
 
@@ -15,7 +20,14 @@ struct cn_env;
 struct cn_service;
 struct cn_write;
 
-enum { CN_EVENT_ATTEMPTS_MAX = 5 };
+enum {
+    CN_EVENT_ATTEMPTS_MAX = 5,
+    CN_EVENT_BUDGET_US = 10000000,
+    /* Failures that may pass by themselves (the database is away, a lock is not
+     * had, no time is left) are not counted as attempts so many times in a row:
+     * an outage must not empty the log into dead_letter. */
+    CN_EVENT_PASSING_MAX = 20
+};
 
 /* One event as a handler sees it. */
 struct cn_event {
@@ -37,7 +49,8 @@ struct cn_event {
 /* Reads, decides, and adds its effect to write (locks first, then changes and
  * events, as in write.h); the consumer adds the position and commits. Nothing
  * added: the event does not concern us. CN_STALE from the commit runs the
- * handler again from its read. Any other failure counts as an attempt. */
+ * handler again from its read. Any other failure counts as an attempt. It has
+ * CN_EVENT_BUDGET_US. */
 typedef enum cn_code cn_event_fn(void *self,
                                  const struct cn_event *event,
                                  struct cn_write *write,
@@ -58,7 +71,8 @@ struct cn_subscription {
     size_t handler_count;
 };
 
-/* Starts one fiber per subscription, for the life of the process. */
+/* Starts one fiber per subscription, for the life of the process. The bus must
+ * know the producers (cn_bus_connect). */
 CN_CHECKED enum cn_code cn_consumers_start(struct cn_env *env,
                                            const struct cn_service *service,
                                            struct cn_err *err);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Work that is due at an instant: rows of <schema>.due, claimed by the ticker
  * and handed to a handler in the tenant's name (design.md 7). A claim lapses
- * after CN_DUE_CLAIM_US, so that work of a killed process is done by another. */
+ * after CN_DUE_CLAIM_US, so that work of a killed process is done by another.
+ */
 #ifndef CN_DUE_H
 #define CN_DUE_H
 
@@ -14,7 +15,13 @@
 struct cn_env;
 struct cn_service;
 
-enum { CN_DUE_CLAIM_US = 30000000, CN_DUE_BATCH = 32 };
+enum {
+    CN_DUE_CLAIM_US = 30000000,
+    CN_DUE_BUDGET_US = 25000000, /* of one handler, within its claim */
+    CN_DUE_BATCH = 32,
+    CN_DUE_IN_FLIGHT_MAX = 64,
+    CN_DUE_POLL_US = 250000
+};
 
 struct cn_due {
     struct cn_env *env;
@@ -27,17 +34,19 @@ struct cn_due {
 };
 
 /* Does the work; its unit ends with cn_write_due_done, or puts the row off with
- * cn_write_due at a later instant. Runs in a fiber of its own. */
-typedef enum cn_code cn_due_fn(void *self,
-                               const struct cn_due *due,
-                               struct cn_err *err);
+ * cn_write_due at a later instant. Runs in a fiber of its own. CN_STALE runs it
+ * again from its read; after any other failure the row is due again within
+ * CN_DUE_CLAIM_US, the sooner the less it is late already. */
+typedef enum cn_code
+cn_due_fn(void *self, const struct cn_due *due, struct cn_err *err);
 
 struct cn_due_handler {
     const char *kind;
     cn_due_fn *handler;
 };
 
-/* Starts the ticker. It looks every 250 ms and at every hint. */
+/* Starts the ticker. It looks every 250 ms and at every hint. Due-ness is by
+ * the env's clock, the claim by the database's. */
 CN_CHECKED enum cn_code cn_due_start(struct cn_env *env,
                                      const struct cn_service *service,
                                      struct cn_err *err);

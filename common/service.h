@@ -18,7 +18,11 @@
 
 struct cn_service;
 
-enum { CN_FINGERPRINT_SIZE = 32 };
+enum {
+    CN_FINGERPRINT_SIZE = 32,
+    /* How often a handler is run again from its read after CN_STALE. */
+    CN_STALE_AGAIN_MAX = 3
+};
 
 /* One request as a handler sees it. All of it lives in arena. */
 struct cn_request {

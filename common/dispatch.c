@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a request on the bus to the handler of its method and back. */
+#include "common/dispatch.h"
+
+#include "common/clock.h"
+#include "common/fiber.h"
+#include "common/log.h"
+#include "common/loop.h"
+#include "common/outbox.h"
+#include "common/seal.h"
+#include "common/write.h"
+
+#include "cairn/events.cairn.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct cn_dispatch {
+    struct cn_env *env;
+    const struct cn_service *service;
+    const char *fronts;
+    size_t method_count;
+    const struct cn_method *methods[]; /* by name */
+};
+
+/* A request in flight; in the request's arena. */
+struct work {
+    struct cn_dispatch *dispatch;
+    struct cn_bus_request in;
+    int64_t started_at; /* monotonic */
+};
+
+static enum cn_code s_fetch(void *self,
+                            const struct cn_request *request,
+                            struct cn_reply *reply,
+                            struct cn_err *err)
+{
+    (void)self;
+    return cn_outbox_fetch(request->env->outbox, request, reply, err);
+}
+
+/* What every service serves besides its own methods. */
+static const struct cn_method FETCH = { "events.v1.Events/Fetch",
+                                        &evt__fetch_request__shape,
+                                        &evt__fetch_response__shape,
+                                        NULL,
+                                        false,
+                                        s_fetch };
+
+static int s_method_compare(const void *a, const void *b)
+{
+    const struct cn_method *const *left = a;
+    const struct cn_method *const *right = b;
+
+    return strcmp((*left)->name, (*right)->name);
+}
+
+static const struct cn_method *s_method_find(const struct cn_dispatch *self,
+                                             const char *name)
+{
+    const struct cn_method wanted = { .name = name };
+    const struct cn_method *key = &wanted;
+    const struct cn_method *const *found =
+        bsearch(&key, self->methods, self->method_count,
+                sizeof(self->methods[0]), s_method_compare);
+
+    return found == NULL ? NULL : *found;
+}
+
+/* Is name one of the words of the comma-separated list? */
+static bool s_list_has(const char *list, const char *name)
+{
+    size_t size = strlen(name);
+
+    while (list != NULL && size > 0) {
+        if (strncmp(list, name, size) == 0 &&
+            (list[size] == ',' || list[size] == '\0')) {
+            return true;
+        }
+        list = strchr(list, ',');
+        list = list == NULL ? NULL : list + 1;
+    }
+    return false;
+}
+
+struct cn_dispatch *cn_dispatch_new(struct cn_env *env,
+                                    const struct cn_service *service,
+                                    const char *fronts)
+{
+    size_t count = service->method_count + 1;
+    struct cn_dispatch *self =
+        calloc(1, sizeof(*self) + count * sizeof(self->methods[0]));
+
+    if (self == NULL) {
+        return NULL;
+    }
+    self->env = env;
+    self->service = service;
+    self->fronts = fronts;
+    self->method_count = count;
+    for (size_t i = 0; i < service->method_count; i++) {
+        self->methods[i] = &service->methods[i];
+    }
+    self->methods[count - 1] = &FETCH;
+    qsort(self->methods, count, sizeof(self->methods[0]), s_method_compare);
+    return self;
+}
+
+void cn_dispatch_free(struct cn_dispatch *self)
+{
+    free(self);
+}
+
+/* ---- who may ---- */
+
+static enum cn_code s_authorize(const struct cn_dispatch *self,
+                                const struct cn_bus_request *in,
+                                struct cn_request *request,
+                                struct cn_err *err)
+{
+    const struct cn_method *method = request->method;
+    const struct cn_principal *principal = &request->principal;
+    bool front = s_list_has(self->fronts, in->peer);
+
+    if (!front) {
+        /* Only a front speaks for somebody else. */
+        request->principal = (struct cn_principal){ 0 };
+    }
+    if (method->scope == NULL) {
+        return CN_OK;
+    }
+    if (!front) {
+        return cn_fail(err, CN_FORBIDDEN, "this method is for clients");
+    }
+    if (cn_uuid_is_nil(principal->tenant_id) &&
+        (principal->role == NULL || strcmp(principal->role, "platform") != 0)) {
+        return cn_fail(err, CN_FORBIDDEN, "a tenant is needed");
+    }
+    if (method->writes && request->idempotency_key == NULL) {
+        return cn_fail(err, CN_INVALID, "a write needs an idempotency key");
+    }
+    return cn_policy_check(principal, method->scope, &request->reach, err);
+}
+
+static void s_fingerprint(struct cn_request *request, struct cn_bytes body)
+{
+    const char *name = request->method->name;
+    const struct cn_bytes parts[] = {
+        /* The NUL keeps the name apart from the body. */
+        { (const uint8_t *)name, strlen(name) + 1 },
+        body,
+    };
+
+    cn_sha256_parts(parts, 2, request->fingerprint);
+}
+
+/* ---- running ---- */
+
+/* Runs the handler; again from its read when the record changed under it and
+ * the client named no version of its own. */
+static enum cn_code s_run(const struct cn_request *request,
+                          struct cn_reply *reply,
+                          struct cn_err *err)
+{
+    enum cn_code rc = CN_STALE;
+
+    for (unsigned i = 0; i <= CN_STALE_AGAIN_MAX; i++) {
+        cn_err_clear(err);
+        *reply = (struct cn_reply){ 0 };
+        rc = request->method->handler(request->service->self, request, reply,
+                                      err);
+        if (rc != CN_STALE || request->has_expected_version) {
+            return rc;
+        }
+    }
+    return cn_fail(err, CN_BUSY, "the record keeps changing");
+}
+
+/* A refusal by the state that the request's own first run may have brought
+ * about. */
+static bool s_may_be_repeat(enum cn_code rc)
+{
+    return rc == CN_CONFLICT || rc == CN_STALE || rc == CN_NOT_FOUND ||
+           rc == CN_INVALID;
+}
+
+static enum cn_code s_run_once(const struct cn_request *request,
+                               struct cn_reply *reply,
+                               struct cn_err *err)
+{
+    enum cn_code rc = s_run(request, reply, err);
+
+    if (!s_may_be_repeat(rc) || !request->method->writes ||
+        request->idempotency_key == NULL) {
+        return rc;
+    }
+    struct cn_reply first = { 0 };
+    struct cn_err find_err = { 0 };
+    bool found = false;
+    enum cn_code find_rc =
+        cn_idempotency_find(request, &first, &found, &find_err);
+    if (find_rc != CN_OK) {
+        *err = find_err;
+        return find_rc;
+    }
+    if (found) {
+        *reply = first;
+        cn_err_clear(err);
+        return CN_OK;
+    }
+    return rc;
+}
+
+static enum cn_code s_answer(const struct work *work,
+                             struct cn_request *request,
+                             struct cn_reply *reply,
+                             struct cn_err *err)
+{
+    const struct cn_bus_request *in = &work->in;
+    const ProtobufCMessage *body = NULL;
+
+    if (request->method == NULL) {
+        return cn_fail(err, CN_NOT_FOUND, "no such method");
+    }
+    enum cn_code rc = s_authorize(work->dispatch, in, request, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    rc = cn_message_unpack(request->arena, request->method->input->descriptor,
+                           in->body, &body, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    request->body = body;
+    if (request->idempotency_key != NULL) {
+        s_fingerprint(request, in->body);
+    }
+    rc = s_run_once(request, reply, err);
+    if (rc == CN_OK && !reply->replayed && reply->body != NULL) {
+        rc = cn_message_pack(request->arena, reply->body, &reply->packed, err);
+    }
+    return rc;
+}
+
+static void s_log(const struct work *work,
+                  const struct cn_request *request,
+                  const struct cn_err *err)
+{
+    char tenant[CN_UUID_TEXT_SIZE];
+    bool has_tenant = !cn_uuid_is_nil(request->principal.tenant_id);
+
+    /* A long poll that went well says nothing, all the time. */
+    if (request->method == &FETCH && err->code == CN_OK) {
+        return;
+    }
+    if (has_tenant) {
+        cn_uuid_format(request->principal.tenant_id, tenant);
+    }
+    /* A name that is not in the table came from outside. */
+    cn_log_request(request->request_id, has_tenant ? tenant : NULL,
+                   request->method == NULL ? "unknown" : request->method->name,
+                   err, cn_clock_monotonic() - work->started_at);
+}
+
+static void s_reply(const struct work *work,
+                    const struct cn_reply *reply,
+                    const struct cn_err *err)
+{
+    struct cn_bus_reply out = { .err = *err };
+
+    if (err->code == CN_OK) {
+        out.body = reply->packed;
+        out.status = reply->status;
+        out.version = reply->version;
+        out.updated_at = reply->updated_at;
+        out.location = reply->location;
+        out.replayed = reply->replayed;
+    }
+    cn_bus_reply_send(work->dispatch->env->bus, work->in.back, &out);
+}
+
+static void s_serve(void *arg)
+{
+    const struct work *work = arg;
+    const struct cn_dispatch *self = work->dispatch;
+    const struct cn_bus_request *in = &work->in;
+    struct cn_request request = {
+        .env = self->env,
+        .service = self->service,
+        .method = s_method_find(self, in->method),
+        .principal = in->principal,
+        .request_id = in->request_id,
+        .trace = in->trace == NULL ? "" : in->trace,
+        .idempotency_key = in->idempotency_key,
+        .has_client_key = in->has_client_key,
+        .has_expected_version = in->has_expected_version,
+        .expected_version = in->expected_version,
+        .now_at = self->env->now(self->env),
+        .arena = in->arena,
+    };
+    struct cn_reply reply = { 0 };
+    struct cn_err err = { 0 };
+
+    err.code = s_answer(work, &request, &reply, &err);
+    s_reply(work, &reply, &err);
+    s_log(work, &request, &err);
+    cn_arena_free(in->arena); /* work is in it */
+}
+
+static void s_refuse(struct cn_dispatch *self,
+                     struct cn_bus_request *request,
+                     const struct cn_err *err)
+{
+    struct cn_bus_reply out = { .err = *err };
+    struct cn_arena *arena = request->arena;
+
+    cn_bus_reply_send(self->env->bus, request->back, &out);
+    cn_arena_free(arena);
+}
+
+void cn_dispatch_request(void *arg, struct cn_bus_request *request)
+{
+    struct cn_dispatch *self = arg;
+    int64_t now = cn_clock_monotonic();
+    int64_t latest_at = now + CN_REQUEST_BUDGET_MAX_US;
+    struct work *work = cn_arena_alloc(request->arena, sizeof(*work));
+    struct cn_err err = { 0 };
+    enum cn_code rc;
+
+    if (cn_loop_stopping(self->env->loop)) {
+        rc = cn_fail(&err, CN_UNAVAILABLE, "the service is stopping");
+    } else if (work == NULL) {
+        rc = cn_fail(&err, CN_NOMEM, "no memory");
+    } else {
+        *work = (struct work){ self, *request, now };
+        rc = cn_fiber_spawn(
+            self->env->loop, s_serve, work,
+            request->deadline_at < latest_at ? request->deadline_at : latest_at,
+            &err);
+    }
+    if (rc != CN_OK) {
+        s_refuse(self, request, &err);
+    }
+}
