@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the two files of the consumer share: consumer.c (the loop around the
- * fetch) and consumer_apply.c (a batch and its events). */
+/* What the files of the consumer share: consumer.c (the loop around the fetch),
+ * consumer_apply.c (a batch and its events), consumer_position.c. */
 #ifndef CN_CONSUMER_INTERNAL_H
 #define CN_CONSUMER_INTERNAL_H
 
 #include "common/consumer.h"
+#include "common/db.h"
 #include "common/env.h"
 #include "common/err.h"
 #include "common/service.h"
@@ -13,7 +14,8 @@
 
 enum {
     CONSUMER_ALL = -1, /* the partition of a position over all of them */
-    CONSUMER_UNIT_BUDGET_US = 5000000
+    CONSUMER_UNIT_BUDGET_US = 5000000,
+    CONSUMER_MOVE_PARAMS = 10
 };
 
 struct consumer_position {
@@ -45,6 +47,24 @@ int consumer_position_compare(struct consumer_position a,
  * none. */
 CN_CHECKED enum cn_code consumer_position_load(struct consumer *self,
                                                struct cn_err *err);
+/* A unit across tenants, in the relay's own name. */
+CN_CHECKED enum cn_code consumer_unit(const struct consumer *self,
+                                      struct cn_arena *arena,
+                                      const struct cn_db_step *steps,
+                                      size_t count,
+                                      struct cn_db_result *ret_result,
+                                      struct cn_err *err);
+/* Two statements that move the position from self->at. set returns one row with
+ * the attempts, none when the position is elsewhere; move is the end of a unit,
+ * which it rolls back then (inbox_position_moved). */
+const struct cn_statement *consumer_statement_set(void);
+const struct cn_statement *consumer_statement_move(void);
+/* Their parameters. attempts is set, or added when keep is true. */
+void consumer_move_params(const struct consumer *self,
+                          struct consumer_position to,
+                          int attempts,
+                          bool keep,
+                          struct cn_param params[CONSUMER_MOVE_PARAMS]);
 /* Applies what was fetched. On a failure the position must be loaded anew. */
 CN_CHECKED enum cn_code consumer_apply(struct consumer *self,
                                        struct cn_arena *arena,
