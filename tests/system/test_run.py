@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""make run itself: what it starts, keeps to itself and brings back."""
+import glob
+import os
+import stat
+import subprocess
+
+from harness.system import RUN, SERVICES
+
+
+PROCESSES = SERVICES + ["gateway", "postgres", "sink"]
+
+
+def listening(pid):
+    """Addresses on which a process listens, as /proc writes them."""
+    inodes = set()
+    for path in glob.glob(f"/proc/{pid}/fd/*"):
+        try:
+            inodes.add(os.readlink(path))
+        except OSError:
+            continue
+    found = []
+    for table in ("tcp", "tcp6"):
+        with open(f"/proc/{pid}/net/{table}", encoding="ascii") as file:
+            rows = [line.split() for line in file.readlines()[1:]]
+        found += [row[1].partition(":")[0] for row in rows
+                  if row[3] == "0A" and f"socket:[{row[9]}]" in inodes]
+    return found
+
+
+def test_the_demo_keys_work_and_are_of_two_agencies(system, client):
+    one = client(system.key).get("/v1/me").ok(200)
+    two = client(system.other_key).get("/v1/me").ok(200)
+    assert one["role"] == two["role"] == "coordinator"
+    assert one["agency_id"] != two["agency_id"]
+    assert one["branch_id"]
+
+
+def test_the_file_with_the_keys_is_its_owners_alone(system):
+    for name in ("env", "secrets/platform.key", "secrets/seal.key"):
+        mode = os.stat(os.path.join(system.home, name)).st_mode
+        assert stat.S_IMODE(mode) == 0o600, name
+
+
+def test_a_second_run_on_the_same_home_is_refused(system):
+    done = subprocess.run([RUN], capture_output=True, text=True, timeout=30,
+                          env=dict(os.environ, CAIRN_HOME=system.home,
+                                   CAIRN_PORT="0"), check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("make run: another run uses ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_only_loopback_is_opened(system):
+    for name in PROCESSES:
+        for address in listening(system.pid(name)):
+            assert address in ("0100007F", "0" * 24 + "01000000"), name
+
+
+def test_no_secret_is_in_an_environment_or_a_command_line(system):
+    secrets = []
+    for path in glob.glob(os.path.join(system.home, "secrets/**"),
+                          recursive=True):
+        if os.path.isfile(path) and not path.endswith(".pub"):
+            with open(path, "rb") as file:
+                secrets.append(file.read().strip())
+    assert len(secrets) >= 2 + 3 * len(SERVICES)
+    for name in PROCESSES:
+        for part in ("environ", "cmdline"):
+            with open(f"/proc/{system.pid(name)}/{part}", "rb") as file:
+                text = file.read()
+            assert not [1 for secret in secrets if secret in text], name
+
+
+def test_what_is_killed_is_started_again_and_answers(system, client, wait_for):
+    for name, path in (("documents", "/v1/documents"),
+                       ("gateway", "/v1/me"), ("access", "/v1/me")):
+        old = system.kill(name)
+        system.restarted(name, old)
+        wait_for(lambda path=path:
+                 client(system.key).get(path).status == 200, 10, name)
