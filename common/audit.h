@@ -5,6 +5,7 @@
 #ifndef CN_AUDIT_H
 #define CN_AUDIT_H
 
+#include "common/db.h"
 #include "common/err.h"
 #include "common/id.h"
 
@@ -12,7 +13,31 @@
 
 struct cn_request;
 
-enum { CN_AUDIT_GATHER_MAX = 64, CN_AUDIT_GATHER_US = 5000 };
+enum {
+    CN_AUDIT_GATHER_MAX = 64,
+    CN_AUDIT_GATHER_US = 5000,
+    CN_AUDIT_PARAMS = 9
+};
+
+/* Who did what to which records, when. */
+struct cn_audit_row {
+    struct cn_uuid tenant_id;
+    struct cn_uuid id;
+    int64_t at;
+    const char *actor;
+    const char *role;
+    const char *action;
+    const char *resource; /* outside id, or NULL */
+    const struct cn_uuid *patients;
+    size_t patient_count;
+    const char *request_id; /* or NULL */
+};
+
+/* The statement that inserts one row, and its parameters, which borrow from the
+ * row. For write.c. */
+const struct cn_statement *
+cn_audit_statement(const struct cn_audit_row *row,
+                   struct cn_param params[CN_AUDIT_PARAMS]);
 
 /* Parks until the row is committed: sent at once if no audit insert of this
  * tenant is in flight, else gathered with others until it returns. One row per

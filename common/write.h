@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A write: one unit of prepared statements in the binding order of design.md 2
  *   tenant, lock, idempotency record, change, outbox rows, audit row
- * sent before a single Sync. Calls out of this order abort (a bug of ours).
+ * sent before a single Sync (a consumer's position comes last of all). Calls out
+ * of this order abort (a bug of ours). What fails while it is built (memory,
+ * sealing, more than CN_WRITE_STEPS_MAX steps) is returned by cn_write_commit.
+ * Schema and epoch are those of the env's database (cn_db_config).
  *
  * Every statement of a change that must match says so itself, by
  *   SELECT <schema>.require(<condition>, '<constraint>')
@@ -30,6 +33,11 @@ struct cn_write *cn_write_begin_system(struct cn_env *env,
                                        struct cn_arena *arena,
                                        struct cn_uuid tenant,
                                        const char *correlation_id);
+/* The effect of an event: tenant and correlation are the event's, which is the
+ * cause; no key; the actor is "system". On the relay lane. */
+struct cn_write *cn_write_begin_event(struct cn_env *env,
+                                      struct cn_arena *arena,
+                                      const struct cn_event *event);
 
 /* Locks an aggregate. Several: all locks before anything else; they are sent
  * sorted and without repeats. */
@@ -72,6 +80,14 @@ void cn_write_due_done(struct cn_write *self,
                        const char *kind,
                        struct cn_uuid id);
 
+/* The move of a consumer's position: the last step of all, once. */
+void cn_write_position(struct cn_write *self,
+                       const struct cn_statement *statement,
+                       const struct cn_param *params,
+                       size_t count);
+/* Was nothing added? The position does not count. */
+bool cn_write_empty(const struct cn_write *self);
+
 /* Sends the unit and parks until its Sync.
  * CN_OK: committed, or a key used before with the same request: then
  * reply->replayed is set and reply->packed holds the stored reply. The key with
@@ -81,10 +97,19 @@ void cn_write_due_done(struct cn_write *self,
  * into something more exact. CN_STALE for a constraint whose name ends in
  * "_version" (then nothing was written: read again, or tell the client).
  * CN_UNKNOWN after the same unit was sent again under its key and its outcome
- * is still not known. 55P03 and 40P01 are retried within the budget. */
+ * is still not known (a write without a key is not sent again). 55P03 and 40P01
+ * are retried within the budget, then CN_BUSY. */
 CN_CHECKED enum cn_code cn_write_commit(struct cn_write *self,
                                         struct cn_err *err);
 /* Rows of change statement n (from 0), after a commit. */
 const struct cn_rows *cn_write_rows(const struct cn_write *self, unsigned n);
+
+/* Looks for the record of the request's key: for a handler whose guard failed
+ * because its twin is done. Found: the reply is filled as cn_write_commit does,
+ * CN_KEY_REUSED if the key belongs to another request. */
+CN_CHECKED enum cn_code cn_idempotency_find(const struct cn_request *request,
+                                            struct cn_reply *reply,
+                                            bool *ret_found,
+                                            struct cn_err *err);
 
 #endif

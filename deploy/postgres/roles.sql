@@ -3,18 +3,22 @@
 -- Three roles each (design.md 6): an owner that cannot log in, the app under its
 -- tenant, and the relay, which does what the app does and sees the platform's
 -- tables across tenants. Passwords are set apart from here, from secret files.
+BEGIN;
+-- Roles belong to the cluster: one migration at a time, in whichever database.
+LOCK TABLE pg_catalog.pg_authid IN SHARE ROW EXCLUSIVE MODE;
 SELECT format('CREATE ROLE %I NOLOGIN', r) FROM unnest(ARRAY[:'service' || '_owner']) r
-WHERE NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = r) \gexec
+WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = r) \gexec
 SELECT format('CREATE ROLE %I LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE', r)
 FROM unnest(ARRAY[:'service' || '_app', :'service' || '_relay']) r
-WHERE NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = r) \gexec
+WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = r) \gexec
 SELECT format('GRANT %I TO %I', :'service' || '_app', :'service' || '_relay') \gexec
-SELECT format('CREATE SCHEMA IF NOT EXISTS %I AUTHORIZATION %I', :'service', :'service' || '_owner') \gexec
-SELECT format('GRANT USAGE ON SCHEMA %I TO %I', :'service', :'service' || '_app') \gexec
-SELECT format('REVOKE ALL ON SCHEMA %I FROM PUBLIC', :'service') \gexec
 -- An unset tenant is an error (22P02), never an empty answer.
 SELECT format('ALTER ROLE %I SET %s', r, s)
 FROM unnest(ARRAY[:'service' || '_app', :'service' || '_relay']) r,
      unnest(ARRAY['cairn.tenant = ''''', 'search_path = ''''', 'lock_timeout = ''1s''',
                   'statement_timeout = ''5s''', 'idle_in_transaction_session_timeout = ''5s''',
                   'timezone = ''UTC''']) s \gexec
+SELECT format('CREATE SCHEMA IF NOT EXISTS %I AUTHORIZATION %I', :'service', :'service' || '_owner') \gexec
+SELECT format('GRANT USAGE ON SCHEMA %I TO %I', :'service', :'service' || '_app') \gexec
+SELECT format('REVOKE ALL ON SCHEMA %I FROM PUBLIC', :'service') \gexec
+COMMIT;

@@ -1,0 +1,780 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The write builder: collects the steps, sends them as one unit in the binding
+ * order, and says what became of it. */
+#include "common/write.h"
+
+#include "cairn/envelope.pb-c.h"
+#include "common/audit.h"
+#include "common/due.h"
+#include "common/fiber.h"
+#include "common/outbox.h"
+#include "common/seal.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    PARTITION_COUNT = 16,
+    STEPS_FIRST = 16,    /* room at first, doubled when it is full */
+    CONTENTION_MAX = 8,  /* times that a lock or a deadlock is tried again */
+    RECORD_GONE_MAX = 2, /* times that a twin's record was not found */
+    CONTEXT_MAX = 96
+};
+
+static const int64_t PAUSE_MIN_US = 5000;
+static const int64_t PAUSE_MAX_US = 320000;
+
+/* The order of calls and of the unit. */
+enum stage {
+    STAGE_LOCK,
+    STAGE_CHANGE,
+    STAGE_EVENT,
+    STAGE_AUDIT,
+    STAGE_POSITION
+};
+
+CN_SQL_WRITE(SQL_LOCK,
+             "SELECT pg_advisory_xact_lock(hashtextextended('{{schema}}' || "
+             "$1::text || $2::uuid::text, 0))");
+
+CN_SQL_WRITE(SQL_IDEMPOTENCY_INSERT,
+             "INSERT INTO {{schema}}.idempotency (tenant_id, subject, method, "
+             "key, fingerprint, reply, created_at) "
+             "VALUES ($1, $2, $3, $4, $5, $6, $7)");
+
+CN_SQL_READ(SQL_IDEMPOTENCY_FIND,
+            "SELECT fingerprint, reply FROM {{schema}}.idempotency "
+            "WHERE tenant_id = $1 AND subject = $2 AND method = $3 "
+            "AND key = $4");
+
+CN_SQL_WRITE(SQL_OUTBOX_INSERT,
+             "INSERT INTO {{schema}}.outbox (tenant_id, epoch, partition, "
+             "event_id, aggregate_type, aggregate_id, aggregate_seq, type, "
+             "payload, actor, causation_id, correlation_id, trace, "
+             "occurred_at) "
+             "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, "
+             "$14)");
+
+CN_SQL_WRITE(SQL_DUE_PUT,
+             "INSERT INTO {{schema}}.due (tenant_id, kind, id, fire_at) "
+             "VALUES ($1, $2, $3, $4) "
+             "ON CONFLICT (tenant_id, kind, id) DO UPDATE "
+             "SET fire_at = EXCLUDED.fire_at, claimed_until = NULL");
+
+CN_SQL_WRITE(SQL_DUE_DONE,
+             "DELETE FROM {{schema}}.due "
+             "WHERE tenant_id = $1 AND kind = $2 AND id = $3");
+
+/* A growing list of steps in the arena. */
+struct steps {
+    struct cn_db_step *items;
+    size_t count;
+    size_t capacity;
+};
+
+struct lock {
+    const char *aggregate_type;
+    struct cn_uuid id;
+};
+
+struct cn_write {
+    struct cn_env *env;
+    struct cn_arena *arena;
+    const struct cn_request *request; /* NULL: the system's own */
+    struct cn_reply *reply;
+    enum cn_lane lane;
+    struct cn_uuid tenant_id;
+    const char *actor;
+    const char *role;
+    const char *request_id;
+    const char *causation_id;
+    const char *correlation_id;
+    const char *trace;
+    int64_t now_at;
+    enum stage stage;
+    struct cn_err failure; /* of building; returned by the commit */
+    struct lock *locks;
+    size_t lock_count;
+    size_t lock_capacity;
+    struct steps steps; /* changes, events, audit, position */
+    unsigned *changes;  /* index in steps of each cn_write_change */
+    size_t change_count;
+    size_t change_capacity;
+    bool has_event;
+    bool has_due;
+    const struct cn_rows **rows; /* of steps, after the commit */
+};
+
+static void s_fail_memory(struct cn_write *self)
+{
+    if (self->failure.code == CN_OK) {
+        (void)cn_fail(&self->failure, CN_NOMEM, "write: no memory for a step");
+    }
+}
+
+/* items with room for one more; NULL without memory. */
+static void *s_room(struct cn_arena *arena,
+                    void *items,
+                    size_t count,
+                    size_t *capacity,
+                    size_t size)
+{
+    if (count < *capacity) {
+        return items;
+    }
+    size_t wanted = *capacity == 0 ? STEPS_FIRST : 2 * *capacity;
+    void *grown = cn_arena_array(arena, wanted, size);
+    if (grown == NULL) {
+        return NULL;
+    }
+    if (count > 0) {
+        memcpy(grown, items, count * size);
+    }
+    *capacity = wanted;
+    return grown;
+}
+
+static void s_enter(struct cn_write *self, enum stage stage)
+{
+    /* The order is the builder's promise (design.md 2). */
+    assert(self->stage <= stage);
+    self->stage = stage;
+}
+
+static void s_add(struct cn_write *self,
+                  const struct cn_statement *statement,
+                  const struct cn_param *params,
+                  size_t count)
+{
+    assert(count <= CN_DB_PARAMS_MAX);
+    struct steps *steps = &self->steps;
+    if (steps->count + self->lock_count >= CN_WRITE_STEPS_MAX) {
+        if (self->failure.code == CN_OK) {
+            (void)cn_fail(&self->failure, CN_TOO_LARGE,
+                          "write: more than %d steps", CN_WRITE_STEPS_MAX);
+        }
+        return;
+    }
+    struct cn_db_step *items = s_room(self->arena, steps->items, steps->count,
+                                      &steps->capacity, sizeof(*steps->items));
+    const struct cn_param *copy =
+        cn_arena_copy(self->arena, params, count * sizeof(*params));
+    if (items == NULL || copy == NULL) {
+        s_fail_memory(self);
+        return;
+    }
+    steps->items = items;
+    items[steps->count++] = (struct cn_db_step){ .statement = statement,
+                                                 .params = copy,
+                                                 .count = count };
+}
+
+static struct cn_write *
+s_begin(struct cn_env *env, struct cn_arena *arena, struct cn_uuid tenant_id)
+{
+    struct cn_write *self = cn_arena_alloc(arena, sizeof(*self));
+    if (self == NULL) {
+        return NULL;
+    }
+    self->env = env;
+    self->arena = arena;
+    self->lane = CN_LANE_RELAY;
+    self->tenant_id = tenant_id;
+    self->actor = "system";
+    self->role = "system";
+    return self;
+}
+
+struct cn_write *cn_write_begin(const struct cn_request *request,
+                                struct cn_reply *reply)
+{
+    const struct cn_principal *principal = &request->principal;
+    struct cn_write *self =
+        s_begin(request->env, request->arena, principal->tenant_id);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->request = request;
+    self->reply = reply;
+    self->lane = CN_LANE_WRITE;
+    self->actor = principal->subject != NULL ? principal->subject : "";
+    self->role = principal->role != NULL ? principal->role : "";
+    self->request_id = request->request_id;
+    self->causation_id = request->request_id;
+    self->correlation_id = request->request_id;
+    self->trace = request->trace;
+    self->now_at = request->now_at;
+    return self;
+}
+
+struct cn_write *cn_write_begin_system(struct cn_env *env,
+                                       struct cn_arena *arena,
+                                       struct cn_uuid tenant,
+                                       const char *correlation_id)
+{
+    struct cn_write *self = s_begin(env, arena, tenant);
+    if (self != NULL) {
+        self->correlation_id = correlation_id;
+        self->now_at = env->now(env);
+    }
+    return self;
+}
+
+struct cn_write *cn_write_begin_event(struct cn_env *env,
+                                      struct cn_arena *arena,
+                                      const struct cn_event *event)
+{
+    struct cn_write *self = s_begin(env, arena, event->tenant_id);
+    char *cause = cn_arena_alloc(arena, CN_UUID_TEXT_SIZE);
+    if (self == NULL || cause == NULL) {
+        return NULL;
+    }
+    cn_uuid_format(event->event_id, cause);
+    self->causation_id = cause;
+    self->correlation_id = event->correlation_id;
+    self->now_at = event->now_at;
+    return self;
+}
+
+void cn_write_lock(struct cn_write *self,
+                   const char *aggregate_type,
+                   struct cn_uuid id)
+{
+    s_enter(self, STAGE_LOCK);
+    struct lock *locks = s_room(self->arena, self->locks, self->lock_count,
+                                &self->lock_capacity, sizeof(*locks));
+    if (locks == NULL) {
+        s_fail_memory(self);
+        return;
+    }
+    self->locks = locks;
+    locks[self->lock_count++] =
+        (struct lock){ .aggregate_type = aggregate_type, .id = id };
+}
+
+void cn_write_change(struct cn_write *self,
+                     const struct cn_statement *statement,
+                     const struct cn_param *params,
+                     size_t count)
+{
+    s_enter(self, STAGE_CHANGE);
+    unsigned *changes = s_room(self->arena, self->changes, self->change_count,
+                               &self->change_capacity, sizeof(*changes));
+    if (changes == NULL) {
+        s_fail_memory(self);
+        return;
+    }
+    self->changes = changes;
+    changes[self->change_count++] = (unsigned)self->steps.count;
+    s_add(self, statement, params, count);
+}
+
+/* By the aggregate's id alone: FNV-1a over its bytes. */
+static unsigned s_partition(struct cn_uuid id)
+{
+    uint64_t hash = UINT64_C(14695981039346656037);
+    for (size_t i = 0; i < sizeof(id.bytes); i++) {
+        hash = (hash ^ id.bytes[i]) * UINT64_C(1099511628211);
+    }
+    return (unsigned)((hash ^ hash >> 32) % PARTITION_COUNT);
+}
+
+static void s_context(const struct cn_write *self,
+                      const char *place,
+                      char context[CONTEXT_MAX])
+{
+    (void)snprintf(context, CONTEXT_MAX, "%s.%s", cn_db_schema(self->env->db),
+                   place);
+}
+
+static struct cn_param s_text_or_null(const char *text)
+{
+    return text != NULL && text[0] != '\0' ? cn_text(text) : cn_null();
+}
+
+void cn_write_event(struct cn_write *self,
+                    const char *type,
+                    const char *aggregate_type,
+                    struct cn_uuid aggregate_id,
+                    int64_t aggregate_seq,
+                    const ProtobufCMessage *payload)
+{
+    s_enter(self, STAGE_EVENT);
+    self->has_event = true;
+    if (self->failure.code != CN_OK) {
+        return;
+    }
+    char context[CONTEXT_MAX];
+    s_context(self, "outbox.payload", context);
+    struct cn_bytes sealed;
+    enum cn_code rc =
+        cn_seal_message(self->env, self->arena, self->tenant_id, context,
+                        payload, &sealed, &self->failure);
+    if (rc != CN_OK) {
+        return;
+    }
+    const struct cn_param params[] = {
+        cn_uuid(self->tenant_id),
+        cn_int(cn_db_epoch(self->env->db)),
+        cn_int(s_partition(aggregate_id)),
+        cn_uuid(cn_uuid_new(self->env)),
+        cn_text(aggregate_type),
+        cn_uuid(aggregate_id),
+        cn_int(aggregate_seq),
+        cn_text(type),
+        cn_bytes(sealed.data, sealed.size),
+        cn_text(self->actor),
+        s_text_or_null(self->causation_id),
+        s_text_or_null(self->correlation_id),
+        s_text_or_null(self->trace),
+        cn_at(self->now_at),
+    };
+    s_add(self, &SQL_OUTBOX_INSERT, params, sizeof(params) / sizeof(params[0]));
+}
+
+void cn_write_audit(struct cn_write *self,
+                    const char *action,
+                    const char *resource,
+                    struct cn_uuid patient_id)
+{
+    s_enter(self, STAGE_AUDIT);
+    struct cn_audit_row row = { .tenant_id = self->tenant_id,
+                                .id = cn_uuid_new(self->env),
+                                .at = self->now_at,
+                                .actor = self->actor,
+                                .role = self->role,
+                                .action = action,
+                                .resource = resource,
+                                .request_id = self->request_id };
+    if (!cn_uuid_is_nil(patient_id)) {
+        /* The parameter keeps only the address of the list. */
+        row.patients =
+            cn_arena_copy(self->arena, &patient_id, sizeof(patient_id));
+        row.patient_count = 1;
+        if (row.patients == NULL) {
+            s_fail_memory(self);
+            return;
+        }
+    }
+    struct cn_param params[CN_AUDIT_PARAMS];
+    const struct cn_statement *statement = cn_audit_statement(&row, params);
+    s_add(self, statement, params, CN_AUDIT_PARAMS);
+}
+
+void cn_write_due(struct cn_write *self,
+                  const char *kind,
+                  struct cn_uuid id,
+                  int64_t fire_at)
+{
+    s_enter(self, STAGE_CHANGE);
+    self->has_due = true;
+    const struct cn_param params[] = { cn_uuid(self->tenant_id), cn_text(kind),
+                                       cn_uuid(id), cn_at(fire_at) };
+    s_add(self, &SQL_DUE_PUT, params, sizeof(params) / sizeof(params[0]));
+}
+
+void cn_write_due_done(struct cn_write *self,
+                       const char *kind,
+                       struct cn_uuid id)
+{
+    s_enter(self, STAGE_CHANGE);
+    const struct cn_param params[] = { cn_uuid(self->tenant_id), cn_text(kind),
+                                       cn_uuid(id) };
+    s_add(self, &SQL_DUE_DONE, params, sizeof(params) / sizeof(params[0]));
+}
+
+void cn_write_position(struct cn_write *self,
+                       const struct cn_statement *statement,
+                       const struct cn_param *params,
+                       size_t count)
+{
+    assert(self->stage < STAGE_POSITION);
+    s_enter(self, STAGE_POSITION);
+    s_add(self, statement, params, count);
+}
+
+bool cn_write_empty(const struct cn_write *self)
+{
+    size_t position = self->stage == STAGE_POSITION ? 1 : 0;
+    return self->failure.code == CN_OK && self->lock_count == 0 &&
+           self->steps.count <= position;
+}
+
+const struct cn_rows *cn_write_rows(const struct cn_write *self, unsigned n)
+{
+    assert(self->rows != NULL && n < self->change_count);
+    return self->rows[self->changes[n]];
+}
+
+/* The unit */
+
+static int s_lock_compare(const void *a, const void *b)
+{
+    const struct lock *left = a;
+    const struct lock *right = b;
+    int order = strcmp(left->aggregate_type, right->aggregate_type);
+    return order != 0 ? order : cn_uuid_compare(left->id, right->id);
+}
+
+/* All take their locks in one order, so none waits for the other in a ring. */
+static void s_locks_sort(struct cn_write *self)
+{
+    if (self->lock_count < 2) {
+        return;
+    }
+    qsort(self->locks, self->lock_count, sizeof(*self->locks), s_lock_compare);
+    size_t left = 1;
+    for (size_t i = 1; i < self->lock_count; i++) {
+        if (s_lock_compare(&self->locks[left - 1], &self->locks[i]) != 0) {
+            self->locks[left++] = self->locks[i];
+        }
+    }
+    self->lock_count = left;
+}
+
+static bool s_keyed(const struct cn_write *self)
+{
+    return self->request != NULL && self->request->idempotency_key != NULL;
+}
+
+/* The reply as it is kept with the key. */
+static enum cn_code s_stored_reply(struct cn_write *self,
+                                   struct cn_bytes *ret_sealed,
+                                   struct cn_err *err)
+{
+    const struct cn_reply *reply = self->reply;
+    struct cn_bytes body = reply->packed;
+    enum cn_code rc = CN_OK;
+    if (reply->body != NULL) {
+        rc = cn_message_pack(self->arena, reply->body, &body, err);
+        if (rc != CN_OK) {
+            return rc;
+        }
+    }
+    union {
+        const uint8_t *borrowed;
+        uint8_t *data;
+    } bytes = { .borrowed = body.data };
+    Env__StoredReply stored = ENV__STORED_REPLY__INIT;
+    CN_SET(&stored, body, ((ProtobufCBinaryData){ body.size, bytes.data }));
+    CN_SET(&stored, status, reply->status);
+    CN_SET(&stored, version, reply->version);
+    CN_SET(&stored, updated_at, reply->updated_at);
+    stored.location = reply->location;
+    char context[CONTEXT_MAX];
+    s_context(self, "idempotency.reply", context);
+    return cn_seal_message(self->env, self->arena, self->tenant_id, context,
+                           &stored.base, ret_sealed, err);
+}
+
+struct unit {
+    struct cn_db_step *steps;
+    size_t count;
+    size_t first; /* of the collected steps */
+};
+
+static void s_put(struct cn_write *self,
+                  struct unit *unit,
+                  const struct cn_statement *statement,
+                  const struct cn_param *params,
+                  size_t count)
+{
+    const struct cn_param *copy =
+        cn_arena_copy(self->arena, params, count * sizeof(*params));
+    if (copy == NULL) {
+        s_fail_memory(self);
+        return;
+    }
+    unit->steps[unit->count++] = (struct cn_db_step){ .statement = statement,
+                                                      .params = copy,
+                                                      .count = count };
+}
+
+static enum cn_code
+s_put_record(struct cn_write *self, struct unit *unit, struct cn_err *err)
+{
+    const struct cn_request *request = self->request;
+    struct cn_bytes sealed;
+    enum cn_code rc = s_stored_reply(self, &sealed, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    const struct cn_param params[] = {
+        cn_uuid(self->tenant_id),
+        cn_text(self->actor),
+        cn_text(request->method->name),
+        cn_text(request->idempotency_key),
+        cn_bytes(request->fingerprint, sizeof(request->fingerprint)),
+        cn_bytes(sealed.data, sealed.size),
+        cn_at(self->now_at),
+    };
+    s_put(self, unit, &SQL_IDEMPOTENCY_INSERT, params,
+          sizeof(params) / sizeof(params[0]));
+    return CN_OK;
+}
+
+/* Tenant, locks, record, then what was collected. */
+static enum cn_code
+s_assemble(struct cn_write *self, struct unit *ret_unit, struct cn_err *err)
+{
+    enum { TENANT_AND_RECORD = 2 };
+    s_locks_sort(self);
+    struct unit unit = { 0 };
+    unit.steps = cn_arena_array(
+        self->arena, TENANT_AND_RECORD + self->lock_count + self->steps.count,
+        sizeof(*unit.steps));
+    if (unit.steps == NULL) {
+        return cn_fail(err, CN_NOMEM, "write: no memory for the unit");
+    }
+    struct cn_param tenant = cn_uuid(self->tenant_id);
+    s_put(self, &unit, cn_db_tenant_statement(), &tenant, 1);
+    for (size_t i = 0; i < self->lock_count; i++) {
+        const struct cn_param params[] = {
+            cn_text(self->locks[i].aggregate_type), cn_uuid(self->locks[i].id)
+        };
+        s_put(self, &unit, &SQL_LOCK, params, 2);
+    }
+    if (s_keyed(self)) {
+        enum cn_code rc = s_put_record(self, &unit, err);
+        if (rc != CN_OK) {
+            return rc;
+        }
+    }
+    if (self->failure.code != CN_OK) {
+        *err = self->failure;
+        return err->code;
+    }
+    unit.first = unit.count;
+    if (self->steps.count > 0) {
+        memcpy(unit.steps + unit.count, self->steps.items,
+               self->steps.count * sizeof(*unit.steps));
+        unit.count += self->steps.count;
+    }
+    *ret_unit = unit;
+    return CN_OK;
+}
+
+/* The record of a key */
+
+static enum cn_code s_open_record(const struct cn_request *request,
+                                  const struct cn_rows *rows,
+                                  struct cn_reply *reply,
+                                  struct cn_err *err)
+{
+    struct cn_bytes fingerprint = cn_row_bytes(rows, 0, 0);
+    if (fingerprint.size != sizeof(request->fingerprint) ||
+        memcmp(fingerprint.data, request->fingerprint,
+               sizeof(request->fingerprint)) != 0) {
+        return cn_fail(err, CN_KEY_REUSED,
+                       "the idempotency key was used with another request");
+    }
+    char context[CONTEXT_MAX];
+    (void)snprintf(context, sizeof(context), "%s.idempotency.reply",
+                   cn_db_schema(request->env->db));
+    ProtobufCMessage *message = NULL;
+    enum cn_code rc = cn_unseal_message(
+        request->env, request->arena, request->principal.tenant_id, context,
+        cn_row_bytes(rows, 0, 1), &env__stored_reply__descriptor, &message,
+        err);
+    if (rc != CN_OK) {
+        return cn_wrap(err, "stored reply");
+    }
+    const Env__StoredReply *stored = (const Env__StoredReply *)(void *)message;
+    *reply = (struct cn_reply){ .status = stored->status,
+                                .version = stored->version,
+                                .updated_at = stored->updated_at,
+                                .location = stored->location,
+                                .replayed = true };
+    reply->packed = (struct cn_bytes){ .data = stored->body.data,
+                                       .size = stored->body.len };
+    return CN_OK;
+}
+
+enum cn_code cn_idempotency_find(const struct cn_request *request,
+                                 struct cn_reply *reply,
+                                 bool *ret_found,
+                                 struct cn_err *err)
+{
+    const struct cn_principal *principal = &request->principal;
+    if (request->idempotency_key == NULL ||
+        cn_uuid_is_nil(principal->tenant_id)) {
+        *ret_found = false;
+        return CN_OK;
+    }
+    const struct cn_param params[] = {
+        cn_uuid(principal->tenant_id),
+        cn_text(principal->subject != NULL ? principal->subject : ""),
+        cn_text(request->method->name),
+        cn_text(request->idempotency_key),
+    };
+    const struct cn_rows *rows = NULL;
+    enum cn_code rc =
+        cn_db_read(request->env->db, CN_LANE_READ, request->arena,
+                   principal->tenant_id, &SQL_IDEMPOTENCY_FIND, params,
+                   sizeof(params) / sizeof(params[0]), &rows, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    bool found = cn_rows_count(rows) > 0;
+    if (found) {
+        rc = s_open_record(request, rows, reply, err);
+        if (rc != CN_OK) {
+            return rc;
+        }
+    }
+    *ret_found = found;
+    return CN_OK;
+}
+
+/* The outcome */
+
+static bool s_is(const struct cn_db_result *result, const char *sqlstate)
+{
+    return strcmp(result->sqlstate, sqlstate) == 0;
+}
+
+static bool s_ends_with(const char *text, const char *end)
+{
+    size_t size = strlen(text);
+    size_t end_size = strlen(end);
+    return size >= end_size && strcmp(text + size - end_size, end) == 0;
+}
+
+static enum cn_code s_aborted(const struct unit *unit,
+                              const struct cn_db_result *result,
+                              struct cn_err *err)
+{
+    const char *name = result->constraint;
+    if (strncmp(result->sqlstate, "23", 2) == 0 && name[0] != '\0') {
+        if (s_ends_with(name, "_version")) {
+            return cn_fail(err, CN_STALE, "%s", name);
+        }
+        return cn_fail_as(err, CN_CONFLICT, name, "%s", name);
+    }
+    const char *step = result->failed_step < unit->count
+                           ? unit->steps[result->failed_step].statement->name
+                           : "commit";
+    return cn_fail(err, cn_db_code(result->sqlstate), "%s: SQLSTATE %s", step,
+                   result->sqlstate);
+}
+
+/* Waits before the next try, longer each time, by chance between half and
+ * all of it. False when the fiber's time does not allow it. */
+static bool s_pause(struct cn_write *self, unsigned attempt)
+{
+    int64_t us = PAUSE_MIN_US << (attempt < 6 ? attempt : 6);
+    us = us < PAUSE_MAX_US ? us : PAUSE_MAX_US;
+    uint16_t random = 0;
+    self->env->random(self->env, &random, sizeof(random));
+    us = us / 2 + us / 2 * random / UINT16_MAX;
+    if (cn_fiber_deadline() - us <= cn_clock_monotonic()) {
+        return false;
+    }
+    return cn_fiber_sleep(us) == CN_OK;
+}
+
+static void s_committed(struct cn_write *self,
+                        const struct unit *unit,
+                        const struct cn_db_result *result)
+{
+    self->rows = result->rows + unit->first;
+    if (self->has_event && self->env->outbox != NULL) {
+        cn_outbox_hint(self->env->outbox);
+    }
+    if (self->has_due) {
+        cn_due_hint();
+    }
+}
+
+/* How far the tries of one commit have come. */
+struct tries {
+    unsigned count;
+    unsigned contention;
+    unsigned gone;
+    bool unknown; /* one of them may have committed */
+};
+
+/* The key was used: by a twin, or by a try of ours whose outcome was unknown.
+ * *ret_again: its record is gone again. */
+static enum cn_code s_replay(struct cn_write *self,
+                             struct tries *tries,
+                             bool *ret_again,
+                             struct cn_err *err)
+{
+    bool found = false;
+    enum cn_code rc =
+        cn_idempotency_find(self->request, self->reply, &found, err);
+    if (rc == CN_OK && !found) {
+        *ret_again = tries->gone++ < RECORD_GONE_MAX;
+        return cn_fail(err, CN_BUSY, "the twin of this request came and went");
+    }
+    if (rc == CN_OK && self->has_event && self->env->outbox != NULL) {
+        /* Perhaps it was our own try that committed. */
+        cn_outbox_hint(self->env->outbox);
+    }
+    return rc;
+}
+
+/* One try. *ret_again: it may be tried again, else the code is final. */
+static enum cn_code s_try(struct cn_write *self,
+                          const struct unit *unit,
+                          struct tries *tries,
+                          bool *ret_again,
+                          struct cn_err *err)
+{
+    struct cn_db_result result = { 0 };
+    *ret_again = false;
+    enum cn_code rc = cn_db_unit(self->env->db, self->lane, self->arena,
+                                 unit->steps, unit->count, &result, err);
+    if (rc != CN_OK) {
+        /* Nothing was sent; but a try before it may have done something. */
+        *ret_again = tries->unknown && cn_code_retryable(rc);
+        return rc;
+    }
+    if (result.outcome == CN_COMMITTED) {
+        s_committed(self, unit, &result);
+        return CN_OK;
+    }
+    if (result.outcome == CN_OUTCOME_UNKNOWN) {
+        tries->unknown = true;
+        *ret_again = s_keyed(self);
+        return cn_fail(err, CN_UNKNOWN, "write: the outcome is not known");
+    }
+    if (s_keyed(self) && s_is(&result, "23505") &&
+        strcmp(result.constraint, "idempotency_key") == 0) {
+        return s_replay(self, tries, ret_again, err);
+    }
+    if (s_is(&result, "55P03") || s_is(&result, "40P01") ||
+        s_is(&result, "40001")) {
+        *ret_again = tries->contention++ < CONTENTION_MAX;
+    } else if (tries->unknown) {
+        /* The server had no room or was stopping: that decides nothing. */
+        *ret_again = cn_db_code(result.sqlstate) == CN_UNAVAILABLE;
+    }
+    return s_aborted(unit, &result, err);
+}
+
+enum cn_code cn_write_commit(struct cn_write *self, struct cn_err *err)
+{
+    struct unit unit = { 0 };
+    struct tries tries = { 0 };
+    if (self->failure.code != CN_OK) {
+        *err = self->failure;
+        return err->code;
+    }
+    enum cn_code rc = s_assemble(self, &unit, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    bool again = false;
+    do {
+        cn_err_clear(err);
+        rc = s_try(self, &unit, &tries, &again, err);
+    } while (again && s_pause(self, tries.count++));
+    if (tries.unknown && rc != CN_OK && (again || cn_code_retryable(rc))) {
+        return cn_fail(err, CN_UNKNOWN, "write: the outcome is not known");
+    }
+    return rc;
+}
