@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* RPC over ZeroMQ: one ROUTER per service, one DEALER per replica called
- * (design.md 3). The only file that calls zmq_*.
+ * (design.md 3). Only common/bus*.c calls zmq_*.
  *
  * Links are CURVE with a ZAP allow-list; the peer's name comes from its key. */
 #ifndef CN_BUS_H
@@ -16,11 +16,12 @@
 struct cn_bus;
 
 enum {
-    CN_BUS_CREDIT = 64,          /* requests outstanding at one replica */
-    CN_BUS_PEERS_MAX = 16,       /* services known by key */
-    CN_BUS_ENDPOINTS_MAX = 32,   /* replicas of one service */
-    CN_BUS_QUEUE_MAX = 1024,     /* requests being served at once */
-    CN_BUS_KEY_SIZE = 41,        /* Z85 text and NUL */
+    CN_BUS_CREDIT = 64,        /* requests outstanding at one replica */
+    CN_BUS_PEERS_MAX = 16,     /* services known by key */
+    CN_BUS_ENDPOINTS_MAX = 32, /* replicas of one service */
+    CN_BUS_QUEUE_MAX = 1024,   /* requests being served at once */
+    CN_BUS_WAITERS_MAX = 256,  /* calls that wait for a replica of a service */
+    CN_BUS_KEY_SIZE = 41,      /* Z85 text and NUL */
     CN_BUS_PING_INTERVAL_MS = 250
 };
 
@@ -40,7 +41,7 @@ struct cn_bus_call {
     const char *service; /* "referrals" */
     const char *method;  /* "referrals.v1.Referrals/AcceptReferral" */
     struct cn_bytes body;
-    int64_t budget_us; /* from now */
+    int64_t budget_us;                    /* from now */
     const struct cn_principal *principal; /* NULL: the service itself */
     const char *request_id;
     const char *trace;
@@ -49,13 +50,14 @@ struct cn_bus_call {
     bool has_expected_version;
     int64_t expected_version;
     bool long_poll; /* does not count against the credit */
+    bool writes;    /* changes something: without a key never sent twice */
 };
 
 /* What a server is handed; body and texts are in arena, which the receiver now
  * owns and must free after the reply. */
 struct cn_bus_request {
     struct cn_arena *arena;
-    const char *peer;   /* name of the calling service, by its key */
+    const char *peer; /* name of the calling service, by its key */
     const char *method;
     struct cn_bytes body;
     int64_t deadline_at; /* monotonic */
@@ -76,6 +78,29 @@ struct cn_bus_config {
     /* "gateway=<public>,referrals=<public>": who may connect, and the key to
      * expect of each service called. */
     const char *peers;
+    const char *fronts; /* "gateway": peers whose principal is believed */
+    unsigned queue_max; /* 0: CN_BUS_QUEUE_MAX, which is also the most */
+};
+
+/* Counted since the start; for metrics and tests. */
+struct cn_bus_stats {
+    /* server */
+    uint64_t requests;  /* handed to on_request */
+    uint64_t replies;   /* sent, refusals included */
+    uint64_t pings;     /* answered */
+    uint64_t busy;      /* refused: the queue is full or the loop stops */
+    uint64_t expired;   /* refused: the budget was spent */
+    uint64_t malformed; /* dropped: not a message of ours */
+    uint64_t vanished;  /* replies whose peer was gone (EHOSTUNREACH) */
+    uint64_t full;      /* replies whose peer does not read (EAGAIN) */
+    uint64_t refused;   /* handshakes refused: unknown key or mechanism */
+    uint64_t serving;   /* now */
+    /* client */
+    uint64_t calls;   /* sent, repeats included */
+    uint64_t repeats; /* sent once more to another replica */
+    uint64_t late;    /* replies to calls that had ended */
+    uint64_t downs;   /* replicas that were marked down */
+    uint64_t waiting; /* now, for a replica with credit */
 };
 
 /* CN_INVALID for bad keys, CN_UNAVAILABLE when the address is taken. */
@@ -90,19 +115,30 @@ CN_CHECKED enum cn_code cn_bus_connect(struct cn_bus *self,
                                        const char *endpoints,
                                        struct cn_err *err);
 /* on_request runs outside any fiber for every request that fits the queue; the
- * rest is answered BUSY at once, and spent budgets are dropped. */
+ * rest is answered BUSY at once, and spent budgets CN_DEADLINE. Before this
+ * call nothing is read, so that no caller finds the service alive. */
 void cn_bus_serve(struct cn_bus *self,
                   void (*on_request)(void *arg, struct cn_bus_request *request),
                   void *arg);
+/* healthy runs at each ping; false makes callers prefer other replicas. */
+void cn_bus_set_health(struct cn_bus *self,
+                       bool (*healthy)(void *arg),
+                       void *arg);
+/* Where the ROUTER is bound, with the port that "tcp://127.0.0.1:*" was given;
+ * "" for a client. */
+const char *cn_bus_address(const struct cn_bus *self);
+const struct cn_bus_stats *cn_bus_stats(const struct cn_bus *self);
 /* Answers and forgets request->back. err->code CN_OK: reply->body goes out. */
 void cn_bus_reply_send(struct cn_bus *self,
                        struct cn_bus_return *back,
                        const struct cn_bus_reply *reply);
 /* Sends and parks until the reply or the deadline. Returns the reply's code;
- * CN_UNAVAILABLE: no replica free or alive (nothing was done), CN_DEADLINE /
- * CN_UNKNOWN: outcome not known. Calls that are safe to repeat (no key needed,
- * or keyed) are sent once more to another replica while half of the budget is
- * left. The reply's bytes are in arena. */
+ * CN_UNAVAILABLE: no replica alive, CN_BUSY: none free (nothing was done; it
+ * waits for one up to half of the budget and at most 1 s), CN_DEADLINE /
+ * CN_UNKNOWN: outcome not known; a read whose replica died is CN_UNAVAILABLE.
+ * Calls that are safe to repeat (reads, and writes with a key) are sent once
+ * more to another replica while half of the budget is left. The reply's bytes
+ * are in arena; ret_reply is untouched when err holds the failure. */
 CN_CHECKED enum cn_code cn_bus_call(struct cn_bus *self,
                                     struct cn_arena *arena,
                                     const struct cn_bus_call *call,
@@ -113,5 +149,8 @@ bool cn_bus_reachable(const struct cn_bus *self, const char *service);
 /* Makes a key pair (Z85 text) for `make run` and the tests. */
 CN_CHECKED bool cn_bus_keypair(char public_key[CN_BUS_KEY_SIZE],
                                char secret_key[CN_BUS_KEY_SIZE]);
+/* The public half of a secret key. False when it is none. */
+CN_CHECKED bool cn_bus_public_key(const char *secret_key,
+                                  char public_key[CN_BUS_KEY_SIZE]);
 
 #endif

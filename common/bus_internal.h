@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the three files of the bus share: bus.c (sockets, keys, the loop's
+ * hook), bus_client.c (replicas, calls), bus_server.c (requests, replies). */
+#ifndef CN_BUS_INTERNAL_H
+#define CN_BUS_INTERNAL_H
+
+#include "common/bus.h"
+#include "common/clock.h"
+#include "common/fiber.h"
+#include "common/loop.h"
+#include "common/message.h"
+
+#include <zmq.h>
+
+#include "cairn/envelope.pb-c.h"
+
+/* zmq.h shows this only with the draft API; the stable library takes it. */
+#ifndef ZMQ_ZAP_ENFORCE_DOMAIN
+#define ZMQ_ZAP_ENFORCE_DOMAIN 93
+#endif
+
+enum {
+    BUS_HEADER_MAX = 32 << 10,                        /* bytes of a header */
+    BUS_FRAME_MAX = CN_MESSAGE_SIZE_MAX + (64 << 10), /* on the wire */
+    BUS_HWM = 1000,                                   /* messages per peer */
+    BUS_DRAIN_MAX = 256, /* messages of one socket in one turn of the loop */
+    BUS_COPY_MAX = 4096, /* a smaller body is copied, a larger one is kept */
+    BUS_NAME_SIZE = 32,
+    BUS_ADDRESS_SIZE = 128,
+    BUS_ROUTING_MAX = 16, /* bytes of a routing id; libzmq's own have 5 */
+    BUS_KEY_BYTES = 32,
+    BUS_CALLS_MAX = CN_FIBERS_MAX,
+    BUS_REMAKE_MS = 100 /* a socket lives at least so long */
+};
+
+/* Three pings unanswered, less the slack of a timer. */
+#define BUS_SILENCE_US ((int64_t)700000)
+/* A call waits no longer for a replica with credit; a service restarted by its
+ * supervisor is back sooner. */
+#define BUS_WAIT_US CN_SECOND
+/* The longest budget; a hostile one must not overflow the clock. */
+#define BUS_BUDGET_MAX (5 * CN_MINUTE)
+
+/* A key that may connect or is called. */
+struct bus_peer {
+    char name[BUS_NAME_SIZE];
+    char public_key[CN_BUS_KEY_SIZE];
+    uint8_t key[BUS_KEY_BYTES];
+    bool front; /* its principal is believed */
+};
+
+/* ZMQ_FD only says that something changed, once. So a socket is read until
+ * EAGAIN when its fd became readable and after each send (a send may eat the
+ * change); otherwise there is nothing to read. */
+struct bus_socket {
+    struct cn_bus *bus;
+    void *zmq; /* NULL: closed */
+    struct cn_watch *watch;
+    bool dirty;
+};
+
+struct bus_link {
+    struct bus_link *prev;
+    struct bus_link *next;
+};
+
+enum bus_call_state {
+    BUS_CALL_FREE,
+    BUS_CALL_WAITING,  /* in service->waiters */
+    BUS_CALL_ASSIGNED, /* in replica->calls */
+    BUS_CALL_ANSWERED, /* header and body hold the reply */
+    BUS_CALL_LOST      /* its replica went down */
+};
+
+/* A call under way. Its fiber may leave at any time; the id tells. */
+struct bus_op {
+    struct bus_link link; /* first */
+    uint64_t id;          /* counter of tries above the slot in the pool */
+    struct cn_token token;
+    struct bus_replica *replica;
+    enum bus_call_state state;
+    bool sent;
+    bool long_poll;
+    zmq_msg_t header;
+    zmq_msg_t body;
+};
+
+/* One endpoint of a service and the DEALER that is connected to it. */
+struct bus_replica {
+    struct bus_service *service;
+    char address[BUS_ADDRESS_SIZE];
+    struct bus_socket dealer;
+    struct bus_socket monitor;
+    int64_t made_at;     /* when the DEALER was made */
+    int64_t heard_at;    /* last message, or the handshake */
+    unsigned unanswered; /* pings since heard_at */
+    bool connected;      /* TCP stands */
+    bool greeted;        /* the handshake is done */
+    bool up;             /* and it answered a ping */
+    bool healthy;
+    unsigned queue; /* as its last ping said */
+    struct bus_link calls;
+    unsigned outstanding; /* calls without the long polls */
+    unsigned polls;
+};
+
+/* A service that is called. */
+struct bus_service {
+    struct cn_bus *bus;
+    const struct bus_peer *peer;
+    struct bus_replica *replicas[CN_BUS_ENDPOINTS_MAX];
+    size_t replica_count;
+    size_t next; /* where the search for the least busy begins */
+    struct bus_link waiters;
+    unsigned waiting;
+};
+
+/* Where a reply goes. */
+struct cn_bus_return {
+    struct cn_bus_return *next_free;
+    uint64_t id;
+    uint8_t routing[BUS_ROUTING_MAX];
+    uint8_t routing_size;
+    bool open;
+};
+
+struct cn_bus {
+    struct cn_env *env;
+    void *ctx;
+    char name[BUS_NAME_SIZE];
+    char public_key[CN_BUS_KEY_SIZE];
+    char secret_key[CN_BUS_KEY_SIZE];
+    struct bus_peer peers[CN_BUS_PEERS_MAX];
+    size_t peer_count;
+    bool hooked;
+    struct cn_bus_stats stats;
+
+    /* server */
+    char address[BUS_ADDRESS_SIZE];
+    struct bus_socket zap;
+    struct bus_socket router;
+    void (*on_request)(void *arg, struct cn_bus_request *request);
+    void *on_request_arg;
+    bool (*healthy)(void *arg);
+    void *healthy_arg;
+    unsigned queue_max;
+    struct cn_bus_return *returns; /* queue_max of them */
+    struct cn_bus_return *returns_free;
+
+    /* client */
+    struct bus_service *services[CN_BUS_PEERS_MAX];
+    size_t service_count;
+    struct bus_op *ops; /* BUS_CALLS_MAX, touched only as far as used */
+    struct bus_link ops_free;
+    unsigned ops_used;
+    uint64_t ids;
+    unsigned monitors; /* made so far; names them */
+    struct cn_timer *tick;
+};
+
+/* bus.c: sockets */
+
+/* The one constructor: every option of every socket is set here. server_key is
+ * that of the service a DEALER calls, else NULL. */
+CN_CHECKED enum cn_code bus_socket_open(struct cn_bus *bus,
+                                        struct bus_socket *socket,
+                                        int type,
+                                        const char *server_key,
+                                        struct cn_err *err);
+/* Watches the socket's fd, once it is bound or connected. */
+CN_CHECKED enum cn_code bus_socket_watch(struct bus_socket *socket,
+                                         struct cn_err *err);
+void bus_socket_close(struct bus_socket *socket);
+/* To be called after every send outside the socket's own drain. */
+void bus_socket_touch(struct bus_socket *socket);
+
+/* bus.c: frames */
+
+/* Reads one message. Frames beyond max are dropped. Returns how many it had, 0
+ * when there is none; min(max, that) must be closed with bus_frames_close. */
+size_t bus_receive(struct bus_socket *socket, zmq_msg_t *frames, size_t max);
+void bus_frames_close(zmq_msg_t *frames, size_t count);
+/* Sends a frame and closes it. False with errno set when it did not go. */
+CN_CHECKED bool
+bus_send(struct bus_socket *socket, zmq_msg_t *frame, bool more);
+/* A frame with these bytes, or with this message packed. False: no memory. */
+CN_CHECKED bool
+bus_frame_bytes(zmq_msg_t *frame, const void *data, size_t size);
+CN_CHECKED bool bus_frame_pack(zmq_msg_t *frame,
+                               const ProtobufCMessage *message);
+struct cn_bytes bus_frame_view(zmq_msg_t *frame);
+/* Gives the frame's bytes to the arena. The frame is closed in any case.
+ * False: no memory. */
+CN_CHECKED bool bus_frame_keep(zmq_msg_t *frame,
+                               struct cn_arena *arena,
+                               struct cn_bytes *ret_bytes);
+
+/* bus.c: peers */
+
+const struct bus_peer *bus_peer_find(const struct cn_bus *bus,
+                                     const char *name);
+
+/* bus_client.c: replicas and calls */
+
+/* Each drain reads what has come; true when there was something. */
+bool bus_client_drain(struct cn_bus *bus);
+void bus_client_done(struct cn_bus *bus);
+/* NULL when the service is not connected. */
+struct bus_service *bus_service_find(const struct cn_bus *bus,
+                                     const char *name);
+bool bus_any_up(const struct bus_service *service);
+/* A live replica with credit that is not `avoid`: a healthy one first, then the
+ * least busy, equal ones in turn. NULL: none. */
+struct bus_replica *bus_pick(struct bus_service *service,
+                             bool long_poll,
+                             const struct bus_replica *avoid);
+/* False: nothing of it will be delivered. */
+CN_CHECKED bool bus_replica_send(struct bus_replica *replica,
+                                 const Env__RequestHeader *header,
+                                 struct cn_bytes body);
+/* Its calls are lost, and their fibers woken. The DEALER is made anew, or all
+ * that it still holds would be delivered when the replica returns. */
+void bus_replica_down(struct bus_replica *replica);
+/* NULL when all are in use. */
+struct bus_op *bus_op_take(struct cn_bus *bus);
+void bus_op_give(struct bus_service *service, struct bus_op *op);
+/* A new id for the next try: replies to the old one find nothing. */
+uint64_t bus_op_renew(struct cn_bus *bus, struct bus_op *op);
+void bus_op_drop_reply(struct bus_op *op);
+/* Takes the call out of the waiters or from its replica, whose credit goes to
+ * the next. */
+void bus_op_leave(struct bus_service *service, struct bus_op *op);
+void bus_assign(struct bus_op *op, struct bus_replica *replica);
+
+/* bus_server.c */
+
+CN_CHECKED enum cn_code bus_server_init(struct cn_bus *bus,
+                                        const struct cn_bus_config *config,
+                                        struct cn_err *err);
+bool bus_server_drain(struct cn_bus *bus);
+void bus_server_done(struct cn_bus *bus);
+
+/* Intrusive lists. */
+static inline void bus_list_init(struct bus_link *list)
+{
+    list->prev = list;
+    list->next = list;
+}
+static inline bool bus_list_empty(const struct bus_link *list)
+{
+    return list->next == list;
+}
+static inline void bus_list_append(struct bus_link *list, struct bus_link *link)
+{
+    link->prev = list->prev;
+    link->next = list;
+    list->prev->next = link;
+    list->prev = link;
+}
+static inline void bus_list_remove(struct bus_link *link)
+{
+    link->prev->next = link->next;
+    link->next->prev = link->prev;
+    bus_list_init(link);
+}
+
+#endif
