@@ -8,13 +8,14 @@
 # make clean      removes build/ (never the data of make run)
 # make help       this text
 #
-# MODE=release|asan picks flags and build folder. A new service is one word in SERVICES.
+# MODE=release|asan picks flags and build folder, V=1 shows the commands. A new service is one word in SERVICES.
 ifeq ($(origin CC),default)
 CC := gcc
 endif
 MODE     ?= release
 SERVICES := gateway access referrals scheduling documents notifications
-B        := build/$(MODE)
+B        ?= build/$(MODE)
+Q        := $(if $(V),,@)
 GEN      := build/gen
 PROTOS   := $(wildcard proto/cairn/*.proto)
 PKGS     := libzmq libprotobuf-c libpq libmicrohttpd jansson libsodium libcurl libical
@@ -101,23 +102,27 @@ build/migrations/%/0001_platform.sql: common/schema/platform.sql $$(wildcard ser
 
 $(B)/gen/%.o: $(GEN)/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(GEN_CFLAGS) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(CPPFLAGS) $(GEN_CFLAGS) -MMD -MP -c $< -o $@
 $(B)/%.o: %.c | $(GEN)/.done
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+	@echo CC $<
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 # The library is an archive: each program takes only what it uses.
 $(B)/libcairn.a: $(LIB_OBJ)
 	@rm -f $@
 	ar rcs $@ $^
 $(BIN): $(B)/cairn-%: $$(patsubst %.c,$(B)/%.o,$$(wildcard services/$$*/*.c)) $$(if $$(filter gateway,$$*),,$(B)/gen/cairn/$$*.handlers.o) $(B)/libcairn.a
-	$(CC) $(LOPT) $(filter %.o,$^) $(B)/libcairn.a $(PKG_LIBS) -o $@
+	@echo LD $@
+	$(Q)$(CC) $(LOPT) $(filter %.o,$^) $(B)/libcairn.a $(PKG_LIBS) -o $@
 $(TOOLS): $(B)/cairn-%: $(B)/deploy/local/%.o $(B)/libcairn.a
-	$(CC) $(LOPT) $(filter %.o,$^) $(B)/libcairn.a $(PKG_LIBS) -o $@
+	@echo LD $@
+	$(Q)$(CC) $(LOPT) $(filter %.o,$^) $(B)/libcairn.a $(PKG_LIBS) -o $@
 # A unit or store test links the library, tests/lib and, by its name, one service without its main:
 # referrals_rules_test.c takes services/referrals.
 test_service = $(firstword $(foreach s,$(SERVICES),$(if $(filter $(s) $(s)_%,$(1:_test=)),$(s))))
 $(UNIT) $(STORE): $(B)/tests/%: $(B)/tests/%.o $$(patsubst %.c,$(B)/%.o,$$(wildcard tests/lib/*.c)) $(B)/libcairn.a \
   $$(foreach s,$$(call test_service,$$(notdir $$*)),$$(patsubst %.c,$(B)/%.o,$$(filter-out %/main.c,$$(wildcard services/$$(s)/*.c))))
-	$(CC) $(LOPT) $(filter %.o,$^) $(B)/libcairn.a $(PKG_LIBS) $(shell pkg-config --libs cmocka) -o $@
+	@echo LD $@
+	$(Q)$(CC) $(LOPT) $(filter %.o,$^) $(B)/libcairn.a $(PKG_LIBS) $(shell pkg-config --libs cmocka) -o $@
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

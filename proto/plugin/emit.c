@@ -77,9 +77,10 @@ static void emit_shape(const struct message *message, struct text *source)
                 message->c_name, message->c_name, message->c_name, update_mask);
 }
 
-static void emit_events(const struct model *model,
-                        const struct file *file,
-                        struct text *source)
+/* Returns how many. */
+static size_t emit_events(const struct model *model,
+                          const struct file *file,
+                          struct text *source)
 {
     size_t count = 0;
     text_printf(source, "const struct cn_event_shape %s_events[] = {\n",
@@ -99,8 +100,8 @@ static void emit_events(const struct model *model,
     if (count == 0) {
         text_puts(source, "    { NULL, NULL, NULL },\n");
     }
-    text_printf(source, "};\nconst size_t %s_event_count = %zu;\n", file->stem,
-                count);
+    text_puts(source, "};\n");
+    return count;
 }
 
 void emit_shapes(const struct model *model,
@@ -131,11 +132,12 @@ void emit_shapes(const struct model *model,
             emit_shape(message, source);
         }
     }
+    size_t count = emit_events(model, file, source);
+    /* A constant, so that a static table of subscriptions may name it. */
     text_printf(header,
                 "\nextern const struct cn_event_shape %s_events[];\n"
-                "extern const size_t %s_event_count;\n\n#endif\n",
-                file->stem, file->stem);
-    emit_events(model, file, source);
+                "enum { %s_event_count = %zu };\n\n#endif\n",
+                file->stem, file->stem, count);
 }
 
 static void emit_method(const struct method *method, struct text *source)

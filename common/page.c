@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common/page.h"
+
+enum cn_code cn_page_open(const struct cn_request *request,
+                          const char *filters,
+                          bool has_limit,
+                          int32_t limit,
+                          const char *cursor,
+                          struct cn_page *ret_page,
+                          struct cn_err *err)
+{
+    struct cn_page page = { .filters = filters };
+    enum cn_code rc = cn_page_limit(has_limit, limit, &page.limit, err);
+    if (rc == CN_OK && cursor != NULL) {
+        rc = cn_cursor_read(request, filters, cursor, &page.after, err);
+    }
+    if (rc == CN_OK) {
+        *ret_page = page;
+    }
+    return rc;
+}
+
+size_t cn_page_count(const struct cn_page *page, size_t rows_read)
+{
+    size_t limit = (size_t)page->limit;
+    return rows_read > limit ? limit : rows_read;
+}
+
+enum cn_code cn_page_next(const struct cn_request *request,
+                          const struct cn_page *page,
+                          size_t rows_read,
+                          struct cn_cursor last,
+                          const char **ret_cursor,
+                          struct cn_err *err)
+{
+    const char *cursor = NULL;
+    if (rows_read > (size_t)page->limit) {
+        cursor = cn_cursor_write(request, page->filters, last);
+        if (cursor == NULL) {
+            return cn_fail(err, CN_NOMEM, "write a cursor");
+        }
+    }
+    *ret_cursor = cursor;
+    return CN_OK;
+}
+
+struct cn_param cn_reach_branches(const struct cn_request *request)
+{
+    static const struct cn_uuid NONE;
+    switch (request->reach) {
+    case CN_REACH_AGENCY:
+        return cn_uuids(NULL, 0);
+    case CN_REACH_BRANCH:
+        if (request->principal.branch_count > 0) {
+            return cn_uuids(request->principal.branches,
+                            request->principal.branch_count);
+        }
+        return cn_uuids(&NONE, 0);
+    case CN_REACH_NONE:
+    case CN_REACH_TEAM:
+    case CN_REACH_SELF:
+    case CN_REACH_OWN:
+    default:
+        return cn_uuids(&NONE, 0);
+    }
+}
+
+bool cn_reach_includes(const struct cn_request *request,
+                       struct cn_uuid branch_id)
+{
+    if (request->reach == CN_REACH_AGENCY) {
+        return true;
+    }
+    if (request->reach != CN_REACH_BRANCH) {
+        return false;
+    }
+    for (size_t i = 0; i < request->principal.branch_count; i++) {
+        if (cn_uuid_equal(request->principal.branches[i], branch_id)) {
+            return true;
+        }
+    }
+    return false;
+}

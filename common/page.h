@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What every list handler shares: limit, cursor, reach. */
+#ifndef CN_PAGE_H
+#define CN_PAGE_H
+
+#include "common/cursor.h"
+#include "common/db.h"
+
+/* A page being read. The statement is asked for limit + 1 rows after `after`.
+ */
+struct cn_page {
+    const char *filters; /* names the list and its filters */
+    struct cn_cursor after;
+    int limit;
+};
+
+/* Checks limit and cursor (NULL: the first page). */
+CN_CHECKED enum cn_code cn_page_open(const struct cn_request *request,
+                                     const char *filters,
+                                     bool has_limit,
+                                     int32_t limit,
+                                     const char *cursor,
+                                     struct cn_page *ret_page,
+                                     struct cn_err *err);
+/* How many of the rows read belong to the page. */
+size_t cn_page_count(const struct cn_page *page, size_t rows_read);
+/* Cursor of the next page, given the last row of this one; *ret_cursor is NULL
+ * when this page is the last. */
+CN_CHECKED enum cn_code cn_page_next(const struct cn_request *request,
+                                     const struct cn_page *page,
+                                     size_t rows_read,
+                                     struct cn_cursor last,
+                                     const char **ret_cursor,
+                                     struct cn_err *err);
+
+/* The branches within the request's reach, as a uuid[] parameter for
+ * `($n::uuid[] IS NULL OR branch_id = ANY ($n))`: NULL for the whole agency, an
+ * empty list (no row) for a reach that is not by branch. */
+struct cn_param cn_reach_branches(const struct cn_request *request);
+/* The same decision for a row in hand; nil is a row of no branch. */
+bool cn_reach_includes(const struct cn_request *request,
+                       struct cn_uuid branch_id);
+
+#endif

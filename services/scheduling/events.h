@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What scheduling does about other services' events. */
+#ifndef SCHEDULING_EVENTS_H
+#define SCHEDULING_EVENTS_H
+
+#include "common/consumer.h"
+
+extern const struct cn_subscription SCHEDULING_SUBSCRIPTIONS[];
+extern const size_t SCHEDULING_SUBSCRIPTION_COUNT;
+
+#endif

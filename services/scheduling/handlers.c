@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Visits and availability. Clinicians are in handlers_clinician.c. */
+#include "cairn/scheduling.handlers.h"
+#include "common/audit.h"
+#include "common/json.h"
+#include "common/message.h"
+#include "services/scheduling/booking.h"
+
+#include <string.h>
+
+/* Reads a visit within the caller's reach. */
+static enum cn_code visit_in_reach(const struct cn_request *request,
+                                   const char *text_id,
+                                   struct visit_row *ret_row,
+                                   struct cn_err *err)
+{
+    struct store_context store = store_of_request(request);
+    struct cn_uuid id;
+    struct visit_row row;
+    if (!cn_id_parse("vis", text_id, &id)) {
+        return cn_fail(err, CN_NOT_FOUND, "no such visit");
+    }
+    enum cn_code rc = visit_store_get(&store, id, &row, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    if (!cn_reach_includes(request, row.branch_id)) {
+        return cn_fail(err, CN_NOT_FOUND, "no such visit");
+    }
+    *ret_row = row;
+    return CN_OK;
+}
+
+static void visit_answer(const Sch__Visit *visit, struct cn_reply *reply)
+{
+    reply->body = &visit->base;
+    reply->version = visit->version;
+    reply->updated_at = visit->updated_at;
+}
+
+enum cn_code visit_get(void *self,
+                       const struct cn_request *request,
+                       struct cn_reply *reply,
+                       struct cn_err *err)
+{
+    (void)self;
+    const Sch__GetVisitRequest *body = request->body;
+    struct visit_row row;
+    enum cn_code rc = visit_in_reach(request, body->id, &row, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    visit_answer(row.visit, reply);
+    return cn_audit_read(request, "visit.read", row.visit->id, &row.patient_id,
+                         1, err);
+}
+
+/* An optional id of a filter: absent is nil; one of another form matches no
+ * row, which the caller answers as an empty page. */
+static bool filter_id(const char *prefix, const char *text, struct cn_uuid *id)
+{
+    return text == NULL || cn_id_parse(prefix, text, id);
+}
+
+static enum cn_code visit_filter_read(const struct cn_request *request,
+                                      const Sch__ListVisitsRequest *body,
+                                      struct visit_filter *ret_filter,
+                                      const char **ret_text,
+                                      struct cn_err *err)
+{
+    struct visit_filter filter = { .status_count = body->n_status };
+    const char **words =
+        cn_arena_array(request->arena, body->n_status + 1, sizeof(*words));
+    const char *text =
+        cn_arena_printf(request->arena, "visits|%s|%s|%s",
+                        body->referral_id != NULL ? body->referral_id : "",
+                        body->patient_id != NULL ? body->patient_id : "",
+                        body->clinician_id != NULL ? body->clinician_id : "");
+    for (size_t i = 0; words != NULL && i < body->n_status; i++) {
+        words[i] =
+            cn_enum_word(&sch__visit__status__descriptor, (int)body->status[i]);
+        text = cn_arena_printf(request->arena, "%s|%s",
+                               text != NULL ? text : "", words[i]);
+    }
+    if (words == NULL || text == NULL) {
+        return cn_fail(err, CN_NOMEM, "list visits");
+    }
+    filter.statuses = words;
+    if (!filter_id("ref", body->referral_id, &filter.referral_id) ||
+        !filter_id("pat", body->patient_id, &filter.patient_id) ||
+        !filter_id("cln", body->clinician_id, &filter.clinician_id)) {
+        return cn_fail(err, CN_NOT_FOUND, "no such id");
+    }
+    *ret_filter = filter;
+    *ret_text = text;
+    return CN_OK;
+}
+
+/* Rows of a page into the reply, with their patients for the audit. */
+static enum cn_code visits_answer(const struct cn_request *request,
+                                  const struct cn_page *page,
+                                  const struct visit_row *rows,
+                                  size_t rows_read,
+                                  Sch__ListVisitsResponse *response,
+                                  struct cn_err *err)
+{
+    size_t count = cn_page_count(page, rows_read);
+    struct cn_uuid *patients =
+        cn_arena_array(request->arena, count + 1, sizeof(*patients));
+    response->data =
+        cn_arena_array(request->arena, count + 1, sizeof(Sch__Visit *));
+    if (patients == NULL || response->data == NULL) {
+        return cn_fail(err, CN_NOMEM, "list visits");
+    }
+    struct cn_cursor last = { .key = 0 };
+    for (size_t i = 0; i < count; i++) {
+        response->data[i] = rows[i].visit;
+        patients[i] = rows[i].patient_id;
+        last = (struct cn_cursor){ rows[i].sort_at, rows[i].id };
+    }
+    response->n_data = count;
+    enum cn_code rc = cn_page_next(request, page, rows_read, last,
+                                   &response->next_cursor, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    CN_SET(response, has_more, response->next_cursor != NULL);
+    return cn_audit_read(request, "visit.list", NULL, patients, count, err);
+}
+
+enum cn_code visits_list(void *self,
+                         const struct cn_request *request,
+                         struct cn_reply *reply,
+                         struct cn_err *err)
+{
+    (void)self;
+    const Sch__ListVisitsRequest *body = request->body;
+    Sch__ListVisitsResponse *response = CN_NEW(
+        request->arena, sch__list_visits_response, Sch__ListVisitsResponse);
+    if (response == NULL) {
+        return cn_fail(err, CN_NOMEM, "list visits");
+    }
+    reply->body = &response->base;
+    struct visit_filter filter;
+    struct cn_page page;
+    struct visit_row *rows = NULL;
+    size_t count = 0;
+    const char *text = NULL;
+    enum cn_code rc = visit_filter_read(request, body, &filter, &text, err);
+    if (rc == CN_NOT_FOUND) {
+        cn_err_clear(err);
+        CN_SET(response, has_more, 0);
+        return CN_OK;
+    }
+    if (rc == CN_OK) {
+        rc = cn_page_open(request, text, body->has_limit, body->limit,
+                          body->cursor, &page, err);
+    }
+    if (rc == CN_OK) {
+        rc = visits_page(request, &filter, &page, &rows, &count, err);
+    }
+    return rc == CN_OK
+               ? visits_answer(request, &page, rows, count, response, err)
+               : rc;
+}
+
+/* The visit that a coordinator asks for, complete. */
+static enum cn_code visit_fill(const struct cn_request *request,
+                               const Sch__Visit *wanted,
+                               const struct need_row *need,
+                               struct visit_row *row,
+                               struct cn_err *err)
+{
+    Sch__Visit *visit = cn_message_copy(request->arena, &wanted->base);
+    if (visit == NULL) {
+        return cn_fail(err, CN_NOMEM, "book a visit");
+    }
+    row->id = cn_uuid_new(request->env);
+    row->referral_id = need->referral_id;
+    row->patient_id = need->patient_id;
+    row->sort_at = visit->starts_at;
+    (void)!cn_id_parse("brn", need->need->branch_id, &row->branch_id);
+    visit->id = cn_id_text(request->arena, "vis", row->id);
+    CN_SET(visit, version, 1);
+    CN_SET(visit, created_at, request->now_at);
+    CN_SET(visit, updated_at, request->now_at);
+    CN_SET(visit, status, SCH__VISIT__STATUS__BOOKED);
+    visit->patient_id = need->need->patient_id;
+    visit->branch_id = need->need->branch_id;
+    visit->time_zone = need->need->time_zone;
+    if (!visit->has_mode) {
+        CN_SET(visit, mode, SCH__VISIT__MODE__IN_PERSON);
+    }
+    if (visit->kind == SCH__VISIT__KIND__SOC && need->need->has_soc_due_at) {
+        CN_SET(visit, due_at, need->need->soc_due_at);
+    }
+    row->visit = visit;
+    return CN_OK;
+}
+
+/* The clinician and the referral that a new visit names. */
+static enum cn_code visit_parties(const struct cn_request *request,
+                                  const Sch__Visit *wanted,
+                                  struct clinician_row *ret_clinician,
+                                  struct need_row *ret_need,
+                                  struct cn_err *err)
+{
+    struct store_context store = store_of_request(request);
+    struct cn_uuid referral_id = { { 0 } };
+    struct cn_uuid clinician_id = { { 0 } };
+    struct need_row need = { .found = false };
+    if (cn_id_parse("ref", wanted->referral_id, &referral_id)) {
+        enum cn_code rc = need_get(&store, referral_id, &need, err);
+        if (rc != CN_OK) {
+            return rc;
+        }
+    }
+    struct cn_uuid branch_id = { { 0 } };
+    if (need.found) {
+        (void)!cn_id_parse("brn", need.need->branch_id, &branch_id);
+    }
+    if (!need.found || !cn_reach_includes(request, branch_id)) {
+        return cn_fail_field(err, "/referral_id", "unknown_referral",
+                             "is no known referral");
+    }
+    enum cn_code rc = CN_NOT_FOUND;
+    if (cn_id_parse("cln", wanted->clinician_id, &clinician_id)) {
+        rc = clinician_store_get(&store, clinician_id, ret_clinician, err);
+    }
+    if (rc == CN_NOT_FOUND) {
+        cn_err_clear(err);
+        return cn_fail_field(err, "/clinician_id", "unknown_clinician",
+                             "is no known clinician");
+    }
+    *ret_need = need;
+    return rc;
+}
+
+enum cn_code visit_create(void *self,
+                          const struct cn_request *request,
+                          struct cn_reply *reply,
+                          struct cn_err *err)
+{
+    (void)self;
+    const Sch__CreateVisitRequest *body = request->body;
+    const Sch__Visit *wanted = body->visit;
+    struct store_context store = store_of_request(request);
+    struct clinician_row clinician;
+    struct need_row need = { .found = false };
+    struct visit_row row = { .version = 1, .event_seq = 1 };
+    enum cn_code rc = visit_check(wanted, err);
+    if (rc == CN_OK) {
+        rc = visit_parties(request, wanted, &clinician, &need, err);
+    }
+    if (rc == CN_OK) {
+        rc = visit_fill(request, wanted, &need, &row, err);
+    }
+    if (rc != CN_OK) {
+        return rc;
+    }
+    if (!row.visit->has_discipline) {
+        CN_SET(row.visit, discipline, clinician.clinician->discipline);
+    }
+    if (row.visit->discipline != clinician.clinician->discipline) {
+        return cn_fail_field(err, "/clinician_id", "wrong_discipline",
+                             "is of another discipline");
+    }
+    Sch__VisitEvent *event =
+        CN_NEW(request->arena, sch__visit_event, Sch__VisitEvent);
+    struct cn_write *write = cn_write_begin(request, reply);
+    if (event == NULL || write == NULL) {
+        return cn_fail(err, CN_NOMEM, "book a visit");
+    }
+    event->visit = row.visit;
+    event->clinician_name = clinician.clinician->name;
+    visit_answer(row.visit, reply);
+    reply->location =
+        cn_arena_printf(request->arena, "/v1/visits/%s", row.visit->id);
+    cn_write_lock(write, "visit", row.id);
+    rc = visit_store_insert(&store, write, &row, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    cn_write_event(write, "visit.booked", "visit", row.id, 1, &event->base);
+    cn_write_audit(write, "visit.create", row.visit->id, row.patient_id);
+    return cn_write_commit(write, err);
+}
+
+enum cn_code visit_complete(void *self,
+                            const struct cn_request *request,
+                            struct cn_reply *reply,
+                            struct cn_err *err)
+{
+    (void)self;
+    const Sch__CompleteVisitRequest *body = request->body;
+    struct store_context store = store_of_request(request);
+    struct visit_row row;
+    enum cn_code rc = visit_in_reach(request, body->id, &row, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    if (request->has_expected_version &&
+        request->expected_version != row.version) {
+        err->version = row.version;
+        return cn_fail(err, CN_STALE, "the visit changed");
+    }
+    Sch__Visit__Status to;
+    if (!visit_move(row.visit->status, "complete", &to)) {
+        return cn_fail_as(err, CN_CONFLICT, "illegal_state",
+                          "a visit that is %s cannot be completed",
+                          cn_enum_word(&sch__visit__status__descriptor,
+                                       (int)row.visit->status));
+    }
+    Sch__VisitEvent *event =
+        CN_NEW(request->arena, sch__visit_event, Sch__VisitEvent);
+    struct cn_write *write = cn_write_begin(request, reply);
+    if (event == NULL || write == NULL) {
+        return cn_fail(err, CN_NOMEM, "complete a visit");
+    }
+    Sch__Visit *visit = row.visit;
+    CN_SET(visit, status, to);
+    CN_SET(visit, completed_at,
+           body->has_completed_at ? body->completed_at : request->now_at);
+    CN_SET(visit, updated_at, request->now_at);
+    CN_SET(visit, version, row.version + 1);
+    event->visit = visit;
+    visit_answer(visit, reply);
+    cn_write_lock(write, "visit", row.id);
+    rc = visit_store_update(&store, write, &row, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    cn_write_event(write, "visit.completed", "visit", row.id, row.event_seq + 1,
+                   &event->base);
+    cn_write_audit(write, "visit.complete", visit->id, row.patient_id);
+    return cn_write_commit(write, err);
+}
+
+/* What is asked of availability, as a wish. */
+static enum cn_code availability_wish(const struct cn_request *request,
+                                      const Sch__GetAvailabilityRequest *body,
+                                      struct match_wish *ret_wish,
+                                      struct cn_err *err)
+{
+    struct store_context store = store_of_request(request);
+    struct match_wish wish = {
+        .discipline = body->has_discipline ? body->discipline
+                                           : SCH__CLINICIAN__DISCIPLINE__RN,
+        .from_at = body->has_from ? body->from : request->now_at,
+        .minutes = VISIT_SOC_MINUTES,
+    };
+    wish.until_at = body->has_to ? body->to : wish.from_at + 7 * CN_DAY;
+    if (wish.until_at <= wish.from_at ||
+        wish.until_at - wish.from_at > MATCH_DAYS_MAX * CN_DAY) {
+        return cn_fail_field(err, "/to", "invalid_value",
+                             "must be after from, by %d days at most",
+                             MATCH_DAYS_MAX);
+    }
+    Sch__Need *need = CN_NEW(request->arena, sch__need, Sch__Need);
+    if (need == NULL) {
+        return cn_fail(err, CN_NOMEM, "find slots");
+    }
+    if (body->patient_id != NULL) {
+        struct cn_uuid patient_id;
+        struct need_row *needs = NULL;
+        size_t count = 0;
+        if (cn_id_parse("pat", body->patient_id, &patient_id)) {
+            enum cn_code rc =
+                needs_of_patient(&store, patient_id, &needs, &count, err);
+            if (rc != CN_OK) {
+                return rc;
+            }
+        }
+        if (count == 0) {
+            return cn_fail_field(err, "/patient_id", "unknown_patient",
+                                 "is no known patient");
+        }
+        need = needs[count - 1].need;
+    }
+    if (body->postal_code != NULL) {
+        need->postal_code = body->postal_code;
+    }
+    wish.need = need;
+    *ret_wish = wish;
+    return CN_OK;
+}
+
+/* Why this slot is offered, in words. */
+static enum cn_code slot_fill(const struct cn_request *request,
+                              const struct match_wish *wish,
+                              const Sch__Clinician *clinician,
+                              struct span span,
+                              Sch__Slot **ret_slot,
+                              struct cn_err *err)
+{
+    Sch__Slot *slot = CN_NEW(request->arena, sch__slot, Sch__Slot);
+    const char **reasons = cn_arena_array(request->arena, 4, sizeof(*reasons));
+    if (slot == NULL || reasons == NULL) {
+        return cn_fail(err, CN_NOMEM, "find slots");
+    }
+    slot->clinician_id = clinician->id;
+    CN_SET(slot, starts_at, span.from_at);
+    CN_SET(slot, ends_at, span.to_at);
+    reasons[slot->n_reasons++] =
+        cn_arena_printf(request->arena, "discipline %s",
+                        cn_enum_word(&sch__clinician__discipline__descriptor,
+                                     (int)clinician->discipline));
+    if (wish->need->postal_code != NULL) {
+        reasons[slot->n_reasons++] = cn_arena_printf(
+            request->arena, "postal code %s", wish->need->postal_code);
+    }
+    if (wish->need->language != NULL) {
+        reasons[slot->n_reasons++] = cn_arena_printf(
+            request->arena, "language %s", wish->need->language);
+    }
+    if (wish->need->has_soc_due_at && span.from_at <= wish->need->soc_due_at) {
+        reasons[slot->n_reasons++] = "before the start of care is due";
+    }
+    slot->reasons = reasons;
+    *ret_slot = slot;
+    return CN_OK;
+}
+
+enum cn_code availability_get(void *self,
+                              const struct cn_request *request,
+                              struct cn_reply *reply,
+                              struct cn_err *err)
+{
+    (void)self;
+    const Sch__GetAvailabilityRequest *body = request->body;
+    struct store_context store = store_of_request(request);
+    struct match_wish wish;
+    struct booking_search search;
+    enum cn_code rc = availability_wish(request, body, &wish, err);
+    if (rc == CN_OK) {
+        rc = booking_search(&store, &wish, &search, err);
+    }
+    if (rc != CN_OK) {
+        return rc;
+    }
+    Sch__Availability *answer =
+        CN_NEW(request->arena, sch__availability, Sch__Availability);
+    if (answer == NULL) {
+        return cn_fail(err, CN_NOMEM, "find slots");
+    }
+    reply->body = &answer->base;
+    answer->slots =
+        cn_arena_array(request->arena, search.count + 1, sizeof(Sch__Slot *));
+    answer->left_out = booking_left_out(&store, &search, &answer->n_left_out);
+    if (answer->slots == NULL || answer->left_out == NULL) {
+        return cn_fail(err, CN_NOMEM, "find slots");
+    }
+    for (size_t i = 0; rc == CN_OK && i < search.count; i++) {
+        if (search.results[i].found) {
+            rc = slot_fill(request, &wish, search.clinicians[i].clinician,
+                           search.results[i].slot,
+                           &answer->slots[answer->n_slots++], err);
+        }
+    }
+    return rc;
+}

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "services/scheduling/rules.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef Sch__Clinician__Discipline discipline_t;
+
+#define DISCIPLINE(word) SCH__CLINICIAN__DISCIPLINE__##word
+#define STATUS(word)     SCH__VISIT__STATUS__##word
+
+discipline_t soc_discipline(const Sch__Need *need)
+{
+    /* OT alone may start care only after another therapy: it comes last. */
+    static const discipline_t ORDER[] = { DISCIPLINE(RN), DISCIPLINE(PT),
+                                          DISCIPLINE(SLP), DISCIPLINE(OT) };
+    for (size_t i = 0; i < sizeof(ORDER) / sizeof(ORDER[0]); i++) {
+        for (size_t j = 0; j < need->n_disciplines; j++) {
+            if (need->disciplines[j] == ORDER[i]) {
+                return ORDER[i];
+            }
+        }
+    }
+    return DISCIPLINE(RN);
+}
+
+static bool has_text(const char *const *items, size_t count, const char *wanted)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(items[i], wanted) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The clinician's ZIP list may hold ZIP+4: the first five digits decide. */
+static bool covers(const Sch__Clinician *clinician, const char *postal_code)
+{
+    if (clinician->coverage == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < clinician->coverage->n_postal_codes; i++) {
+        if (strncmp(clinician->coverage->postal_codes[i], postal_code, 5) ==
+            0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether the licence holds on the day of the wish's start. */
+static bool licence_holds(const struct match_candidate *candidate, int64_t at)
+{
+    const Sch__Clinician__Licence *licence = candidate->clinician->licence;
+    struct cn_date expires;
+    struct cn_civil civil;
+    if (licence == NULL || licence->expires_on == NULL) {
+        return true;
+    }
+    if (!cn_date_parse(licence->expires_on, &expires) ||
+        !cn_zone_civil(candidate->time_zone, at, &civil)) {
+        return false;
+    }
+    return cn_date_compare(civil.date, expires) <= 0;
+}
+
+/* What no time of day can mend; NULL when the clinician fits. */
+static const char *misfit(const struct match_candidate *candidate,
+                          const struct match_wish *wish)
+{
+    const Sch__Clinician *clinician = candidate->clinician;
+    const Sch__Need *need = wish->need;
+    if (clinician->discipline != wish->discipline) {
+        return "discipline";
+    }
+    if (!licence_holds(candidate, wish->from_at)) {
+        return "licence_expired";
+    }
+    if (need->postal_code != NULL && !covers(clinician, need->postal_code)) {
+        return "postal_code";
+    }
+    bool interpreter = need->has_interpreter_needed && need->interpreter_needed;
+    if (need->language != NULL && !interpreter &&
+        !has_text(clinician->languages, clinician->n_languages,
+                  need->language)) {
+        return "language";
+    }
+    if (need->has_gender &&
+        (!clinician->has_gender || clinician->gender != need->gender)) {
+        return "gender";
+    }
+    return NULL;
+}
+
+static bool overlaps(struct span a, struct span b)
+{
+    return a.from_at < b.to_at && b.from_at < a.to_at;
+}
+
+/* Is [from, to) of the local day inside (or, for any, touching) a span? */
+static bool in_week(Sch__Need__Span *const *spans,
+                    size_t count,
+                    int weekday,
+                    int from,
+                    int to,
+                    bool inside)
+{
+    for (size_t i = 0; i < count; i++) {
+        const Sch__Need__Span *span = spans[i];
+        if (span->weekday != weekday + 1) {
+            continue;
+        }
+        if (inside ? span->from <= from && to <= span->to
+                   : from < span->to && span->from < to) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What stands against one slot; NULL when it is free. */
+static const char *slot_obstacle(const struct match_candidate *candidate,
+                                 const struct match_wish *wish,
+                                 struct span slot)
+{
+    const Sch__Clinician *clinician = candidate->clinician;
+    for (size_t i = 0; i < clinician->n_time_off; i++) {
+        const Sch__Clinician__TimeOff *off = clinician->time_off[i];
+        if (overlaps(slot, (struct span){ off->starts_at, off->ends_at })) {
+            return "time_off";
+        }
+    }
+    const int64_t travel = VISIT_TRAVEL_MINUTES * CN_MINUTE;
+    struct span with_travel = { slot.from_at, slot.to_at + travel };
+    for (size_t i = 0; i < candidate->booked_count; i++) {
+        struct span booked = candidate->booked[i];
+        booked.to_at += travel;
+        if (overlaps(with_travel, booked)) {
+            return "booked";
+        }
+    }
+    const Sch__Need *need = wish->need;
+    struct cn_civil civil;
+    const char *zone =
+        need->time_zone != NULL ? need->time_zone : candidate->time_zone;
+    if (!cn_zone_civil(zone, slot.from_at, &civil)) {
+        return "windows";
+    }
+    int weekday = cn_date_weekday(civil.date);
+    int from = civil.minute_of_day;
+    int to = from + wish->minutes;
+    if (need->n_windows > 0 &&
+        !in_week(need->windows, need->n_windows, weekday, from, to, true)) {
+        return "windows";
+    }
+    if (in_week(need->commitments, need->n_commitments, weekday, from, to,
+                false)) {
+        return "commitments";
+    }
+    return NULL;
+}
+
+/* "HH:MM" as minutes of the day; the gateway has checked its form. */
+static int clock_minutes(const char *text)
+{
+    return ((text[0] - '0') * 10 + (text[1] - '0')) * 60 +
+           (text[3] - '0') * 10 + (text[4] - '0');
+}
+
+/* Working hours of one entry on one local day, as instants. */
+static bool hours_span(const struct match_candidate *candidate,
+                       const Sch__Clinician__Hours *hours,
+                       struct cn_date date,
+                       struct span *ret_span)
+{
+    if ((int)hours->weekday != cn_date_weekday(date) + 1 ||
+        hours->from == NULL || hours->to == NULL) {
+        return false;
+    }
+    struct cn_civil from = { date, clock_minutes(hours->from), 0 };
+    struct cn_civil to = { date, clock_minutes(hours->to), 0 };
+    return cn_zone_instant(candidate->time_zone, from, &ret_span->from_at) &&
+           cn_zone_instant(candidate->time_zone, to, &ret_span->to_at);
+}
+
+static int64_t grid_up(int64_t at)
+{
+    const int64_t grid = VISIT_GRID_MINUTES * CN_MINUTE;
+    return (at + grid - 1) / grid * grid;
+}
+
+/* Tries the grid within one span of working hours. The last obstacle met stays
+ * in *obstacle. */
+static bool span_slot(const struct match_candidate *candidate,
+                      const struct match_wish *wish,
+                      struct span hours,
+                      struct span *ret_slot,
+                      const char **obstacle)
+{
+    const int64_t size = wish->minutes * CN_MINUTE;
+    int64_t at = hours.from_at > wish->from_at ? hours.from_at : wish->from_at;
+    for (at = grid_up(at); at + size <= hours.to_at && at <= wish->until_at;
+         at += VISIT_GRID_MINUTES * CN_MINUTE) {
+        struct span slot = { at, at + size };
+        const char *against = slot_obstacle(candidate, wish, slot);
+        if (against == NULL) {
+            *ret_slot = slot;
+            return true;
+        }
+        *obstacle = against;
+    }
+    return false;
+}
+
+struct match_result match_clinician(const struct match_candidate *candidate,
+                                    const struct match_wish *wish)
+{
+    struct match_result result = { .reason = misfit(candidate, wish) };
+    struct cn_civil civil;
+    if (result.reason != NULL) {
+        return result;
+    }
+    result.reason = "hours";
+    if (!cn_zone_civil(candidate->time_zone, wish->from_at, &civil)) {
+        return result;
+    }
+    const Sch__Clinician *clinician = candidate->clinician;
+    for (int day = 0; day < MATCH_DAYS_MAX; day++) {
+        struct cn_date date = cn_date_add(civil.date, day);
+        struct span best = { INT64_MAX, INT64_MAX };
+        for (size_t i = 0; i < clinician->n_hours; i++) {
+            struct span hours;
+            struct span slot;
+            if (hours_span(candidate, clinician->hours[i], date, &hours) &&
+                span_slot(candidate, wish, hours, &slot, &result.reason) &&
+                slot.from_at < best.from_at) {
+                best = slot;
+            }
+        }
+        if (best.from_at != INT64_MAX) {
+            return (struct match_result){ .found = true, .slot = best };
+        }
+    }
+    return result;
+}
+
+int match_best(const struct match_candidate *candidates,
+               size_t count,
+               const struct match_wish *wish,
+               struct match_result *results)
+{
+    int best = -1;
+    for (size_t i = 0; i < count; i++) {
+        results[i] = match_clinician(&candidates[i], wish);
+        if (results[i].found && (best < 0 || results[i].slot.from_at <
+                                                 results[best].slot.from_at)) {
+            best = (int)i;
+        }
+    }
+    return best;
+}
+
+bool visit_move(Sch__Visit__Status from,
+                const char *command,
+                Sch__Visit__Status *ret_to)
+{
+    static const struct {
+        Sch__Visit__Status from;
+        const char *command;
+        Sch__Visit__Status to;
+    } MOVES[] = {
+        { STATUS(REQUIRED), "book", STATUS(BOOKED) },
+        { STATUS(WAITLISTED), "book", STATUS(BOOKED) },
+        { STATUS(DECLINED_BY_CLINICIAN), "book", STATUS(BOOKED) },
+        { STATUS(BOOKED), "complete", STATUS(COMPLETED) },
+        { STATUS(CONFIRMED), "complete", STATUS(COMPLETED) },
+        { STATUS(IN_PROGRESS), "complete", STATUS(COMPLETED) },
+    };
+    for (size_t i = 0; i < sizeof(MOVES) / sizeof(MOVES[0]); i++) {
+        if (MOVES[i].from == from && strcmp(MOVES[i].command, command) == 0) {
+            *ret_to = MOVES[i].to;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void fault(struct cn_err *err,
+                  const char *pointer,
+                  const char *word,
+                  const char *what)
+{
+    (void)cn_fail_field(err, pointer, word, "%s", what);
+}
+
+enum cn_code clinician_check(const Sch__Clinician *clinician,
+                             struct cn_err *err)
+{
+    if (clinician == NULL) {
+        return cn_fail(err, CN_INVALID, "a clinician is required");
+    }
+    if (clinician->name == NULL || clinician->name[0] == '\0') {
+        fault(err, "/name", "required", "is required");
+    }
+    if (!clinician->has_discipline) {
+        fault(err, "/discipline", "required", "is required");
+    }
+    for (size_t i = 0; i < clinician->n_hours; i++) {
+        const Sch__Clinician__Hours *hours = clinician->hours[i];
+        char pointer[CN_ERR_POINTER_MAX];
+        (void)snprintf(pointer, sizeof(pointer), "/hours/%zu", i);
+        if (!hours->has_weekday || hours->from == NULL || hours->to == NULL) {
+            fault(err, pointer, "required", "needs weekday, from and to");
+        } else if (strcmp(hours->from, hours->to) >= 0) {
+            fault(err, pointer, "invalid_value",
+                  "must end after its beginning");
+        }
+    }
+    for (size_t i = 0; i < clinician->n_time_off; i++) {
+        const Sch__Clinician__TimeOff *off = clinician->time_off[i];
+        char pointer[CN_ERR_POINTER_MAX];
+        (void)snprintf(pointer, sizeof(pointer), "/time_off/%zu", i);
+        if (!off->has_starts_at || !off->has_ends_at) {
+            fault(err, pointer, "required", "needs starts_at and ends_at");
+        } else if (off->starts_at >= off->ends_at) {
+            fault(err, pointer, "invalid_value",
+                  "must end after its beginning");
+        }
+    }
+    return err->code;
+}
+
+enum cn_code visit_check(const Sch__Visit *visit, struct cn_err *err)
+{
+    if (visit == NULL) {
+        return cn_fail(err, CN_INVALID, "a visit is required");
+    }
+    if (visit->referral_id == NULL) {
+        fault(err, "/referral_id", "required", "is required");
+    }
+    if (!visit->has_kind) {
+        fault(err, "/kind", "required", "is required");
+    }
+    if (visit->clinician_id == NULL) {
+        fault(err, "/clinician_id", "required", "is required");
+    }
+    if (!visit->has_starts_at) {
+        fault(err, "/starts_at", "required", "is required");
+    }
+    if (!visit->has_ends_at) {
+        fault(err, "/ends_at", "required", "is required");
+    }
+    if (visit->has_starts_at && visit->has_ends_at &&
+        (visit->starts_at >= visit->ends_at ||
+         visit->ends_at - visit->starts_at > CN_DAY)) {
+        fault(err, "/ends_at", "invalid_value",
+              "must be after starts_at, by a day at most");
+    }
+    return err->code;
+}

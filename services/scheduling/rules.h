@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pure rules of scheduling: who fits whom and when, and the moves of a visit.
+ * No database, no clock: all facts are arguments. */
+#ifndef SCHEDULING_RULES_H
+#define SCHEDULING_RULES_H
+
+#include "cairn/scheduling.pb-c.h"
+#include "common/clock.h"
+#include "common/err.h"
+
+#include <stddef.h>
+
+enum {
+    VISIT_SOC_MINUTES = 90,     /* default length of a start of care */
+    VISIT_GRID_MINUTES = 15,    /* slots begin on this grid */
+    VISIT_TRAVEL_MINUTES = 15,  /* after each visit; the constraint
+                                   visit_overlap holds the same */
+    VISIT_NOTICE_MINUTES = 120, /* none begins sooner than this from now */
+    MATCH_DAYS_MAX = 31,
+    MATCH_LEFT_OUT_MAX = 500
+};
+
+/* Half-open span of time, microseconds UTC. */
+struct span {
+    int64_t from_at;
+    int64_t to_at;
+};
+
+/* One clinician with what is booked already. */
+struct match_candidate {
+    const Sch__Clinician *clinician;
+    const char *time_zone;     /* of the hours: own, else the branch's */
+    const struct span *booked; /* live visits, travel not included */
+    size_t booked_count;
+};
+
+/* What is looked for: a start in from_at..until_at. */
+struct match_wish {
+    Sch__Clinician__Discipline discipline;
+    const Sch__Need *need; /* NULL fields constrain nothing */
+    int64_t from_at;
+    int64_t until_at;
+    int minutes;
+};
+
+/* A slot, or why there is none. */
+struct match_result {
+    bool found;
+    struct span slot;
+    const char *reason; /* a word of Visit.LeftOut.reason when not found */
+};
+
+/* The discipline that starts care: a nurse, or a therapist when the orders are
+ * for therapy alone (C01, 42 CFR 484.55(a)). RN when nothing is ordered. */
+Sch__Clinician__Discipline soc_discipline(const Sch__Need *need);
+/* First free slot of one clinician, or the one reason. */
+struct match_result match_clinician(const struct match_candidate *candidate,
+                                    const struct match_wish *wish);
+/* Index of the candidate with the earliest slot (the first of equals), or -1.
+ * results has a place for each candidate. */
+int match_best(const struct match_candidate *candidates,
+               size_t count,
+               const struct match_wish *wish,
+               struct match_result *results);
+
+/* The one table of legal moves. False when command may not be used in from. */
+bool visit_move(Sch__Visit__Status from,
+                const char *command,
+                Sch__Visit__Status *ret_to);
+
+/* CN_INVALID with a pointer for each fault of what a client sent. */
+CN_CHECKED enum cn_code clinician_check(const Sch__Clinician *clinician,
+                                        struct cn_err *err);
+CN_CHECKED enum cn_code visit_check(const Sch__Visit *visit,
+                                    struct cn_err *err);
+
+#endif
