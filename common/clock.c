@@ -125,7 +125,8 @@ static void s_copy(char *text, size_t size_max, const char *from)
 void cn_time_format(int64_t at, char text[CN_TIME_TEXT_MAX])
 {
     int64_t seconds = s_divide_down(at, CN_SECOND);
-    int us = (int)(at - seconds * CN_SECOND);
+    int us = (int)(at % CN_SECOND);
+    us += us < 0 ? (int)CN_SECOND : 0;
     struct cn_civil civil = s_civil_of(seconds);
     char fraction[16] = "";
     if (us != 0) {
