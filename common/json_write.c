@@ -30,7 +30,7 @@ static char *buffer_room(struct cn_buffer *self, size_t size)
     if (size <= self->capacity - self->size) {
         return self->data + self->size;
     }
-    size_t capacity = self->capacity > 0 ? self->capacity : 256;
+    size_t capacity = self->capacity > 0 ? self->capacity : 1024;
     while (capacity - self->size < size && capacity < self->max) {
         capacity *= 2;
     }
@@ -85,24 +85,53 @@ static void put_escape(struct cn_buffer *self, unsigned char c)
     }
 }
 
+/* The length up to the first character that JSON escapes, eight at a time. */
+static size_t plain_run(const char *text, size_t size)
+{
+    const uint64_t ones = 0x0101010101010101U;
+    const uint64_t tops = 0x8080808080808080U;
+    size_t i = 0;
+    for (; size - i >= sizeof(uint64_t); i += sizeof(uint64_t)) {
+        uint64_t word;
+        memcpy(&word, text + i, sizeof(word));
+        uint64_t quote = word ^ (ones * '"');
+        uint64_t slash = word ^ (ones * '\\');
+        /* The top bit of a byte below 0x20, of a quote, of a backslash. */
+        uint64_t hits = (word - ones * 0x20) & ~word;
+        hits |= (quote - ones) & ~quote;
+        hits |= (slash - ones) & ~slash;
+        if ((hits & tops) != 0) {
+            break;
+        }
+    }
+    while (i < size) {
+        unsigned char c = (unsigned char)text[i];
+        if (c < 0x20 || c == '"' || c == '\\') {
+            break;
+        }
+        i++;
+    }
+    return i;
+}
+
 void cn_buffer_json_text(struct cn_buffer *self, const char *text)
 {
     if (text == NULL) {
         cn_buffer_add(self, "null", 4);
         return;
     }
+    size_t left = strlen(text);
     put(self, '"');
-    const char *run = text;
-    const char *at = text;
-    for (; *at != '\0'; at++) {
-        unsigned char c = (unsigned char)*at;
-        if (c < 0x20 || c == '"' || c == '\\') {
-            cn_buffer_add(self, run, (size_t)(at - run));
-            put_escape(self, c);
-            run = at + 1;
+    while (true) {
+        size_t run = plain_run(text, left);
+        cn_buffer_add(self, text, run);
+        if (run == left) {
+            break;
         }
+        put_escape(self, (unsigned char)text[run]);
+        text += run + 1;
+        left -= run + 1;
     }
-    cn_buffer_add(self, run, (size_t)(at - run));
     put(self, '"');
 }
 
@@ -272,6 +301,26 @@ static bool is_present(const ProtobufCFieldDescriptor *field,
     return *has != 0;
 }
 
+/* Names of fields need no escapes. */
+static void put_key(struct cn_buffer *buffer, bool is_first, const char *name)
+{
+    size_t size = strlen(name);
+    char *room = buffer_room(buffer, size + 4);
+    if (room == NULL) {
+        return;
+    }
+    char *at = room;
+    if (!is_first) {
+        *at++ = ',';
+    }
+    *at++ = '"';
+    memcpy(at, name, size);
+    at += size;
+    *at++ = '"';
+    *at++ = ':';
+    buffer->size += (size_t)(at - room);
+}
+
 void cn_json_write(struct cn_buffer *buffer,
                    const struct cn_shape *shape,
                    const ProtobufCMessage *message)
@@ -285,11 +334,8 @@ void cn_json_write(struct cn_buffer *buffer,
         if (!is_present(field, message)) {
             continue;
         }
-        cn_buffer_add(buffer, ",\"", is_first ? 0 : 1);
+        put_key(buffer, is_first, field->name);
         is_first = false;
-        put(buffer, '"');
-        cn_buffer_puts(buffer, field->name);
-        cn_buffer_add(buffer, "\":", 2);
         if (field->label == PROTOBUF_C_LABEL_REPEATED) {
             put_list(buffer, field, rule, message);
         } else {
