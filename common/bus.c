@@ -320,6 +320,24 @@ bool bus_frame_keep(zmq_msg_t *frame,
     return true;
 }
 
+bool bus_id_peek(struct cn_bytes header, uint64_t *ret_id)
+{
+    uint64_t id = 0;
+
+    if (header.size < 2 || header.size > BUS_HEADER_MAX ||
+        header.data[0] != 0x08) {
+        return false;
+    }
+    for (size_t i = 1; i < header.size && i <= 10; i++) {
+        id |= (uint64_t)(header.data[i] & 0x7f) << (7 * (i - 1));
+        if ((header.data[i] & 0x80) == 0) {
+            *ret_id = id;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* --- keys and peers --- */
 
 bool cn_bus_keypair(char public_key[CN_BUS_KEY_SIZE],

@@ -203,8 +203,9 @@ static enum cn_code s_failure_read(const Env__ReplyHeader *header,
 {
     cn_err_clear(err);
     err->code = s_code(header);
+    bool worded = header->word != NULL && header->word[0] != '\0';
     s_copy(err->word, sizeof(err->word),
-           header->word != NULL ? header->word : cn_code_word(err->code));
+           worded ? header->word : cn_code_word(err->code));
     s_copy(err->msg, sizeof(err->msg), header->message);
     s_copy(err->location, sizeof(err->location), header->location);
     err->version = header->version;

@@ -319,26 +319,6 @@ static void s_ping(struct bus_replica *replica)
 
 /* --- receiving --- */
 
-/* Our packer writes the id first, so that it can be read before there is an
- * arena for the rest. */
-static bool s_id_peek(struct cn_bytes header, uint64_t *ret_id)
-{
-    uint64_t id = 0;
-
-    if (header.size < 2 || header.size > BUS_HEADER_MAX ||
-        header.data[0] != 0x08) {
-        return false;
-    }
-    for (size_t i = 1; i < header.size && i <= 10; i++) {
-        id |= (uint64_t)(header.data[i] & 0x7f) << (7 * (i - 1));
-        if ((header.data[i] & 0x80) == 0) {
-            *ret_id = id;
-            return true;
-        }
-    }
-    return false;
-}
-
 static void s_pong_take(struct bus_replica *replica, struct cn_bytes header)
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(BUS_HEADER_MAX);
@@ -365,7 +345,7 @@ s_reply_take(struct bus_replica *replica, zmq_msg_t *frames, size_t count)
     struct cn_bus *self = replica->service->bus;
     uint64_t id = 0;
 
-    if (count != 2 || !s_id_peek(bus_frame_view(&frames[0]), &id)) {
+    if (count != 2 || !bus_id_peek(bus_frame_view(&frames[0]), &id)) {
         self->stats.malformed++;
         return;
     }

@@ -195,6 +195,11 @@ CN_CHECKED bool bus_frame_keep(zmq_msg_t *frame,
                                struct cn_arena *arena,
                                struct cn_bytes *ret_bytes);
 
+/* The id of a packed header. Our packer writes it first, so that it is known
+ * before there is an arena for the rest. False: it is not there, or the header
+ * is too large. */
+CN_CHECKED bool bus_id_peek(struct cn_bytes header, uint64_t *ret_id);
+
 /* bus.c: peers */
 
 const struct bus_peer *bus_peer_find(const struct cn_bus *bus,

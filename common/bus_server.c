@@ -420,57 +420,71 @@ static enum cn_code s_accept(struct cn_bus *self,
     return CN_OK;
 }
 
-/* NULL: dropped, nothing in it can be answered. */
-static const Env__RequestHeader *s_header_read(const struct cn_bus *self,
-                                               struct cn_arena *arena,
-                                               zmq_msg_t *frames,
-                                               size_t count,
-                                               const struct bus_peer **ret_peer)
+/* NULL: it cannot be answered, or not by anyone we know. */
+static const struct bus_peer *s_sender(const struct cn_bus *self,
+                                       zmq_msg_t *frames,
+                                       size_t count,
+                                       uint64_t *ret_id)
 {
-    const ProtobufCMessage *message = NULL;
-    struct cn_err err = { 0 };
-
     if (count != FRAME_COUNT ||
         zmq_msg_size(&frames[FRAME_ROUTING]) > BUS_ROUTING_MAX ||
-        zmq_msg_size(&frames[FRAME_HEADER]) > BUS_HEADER_MAX ||
-        zmq_msg_size(&frames[FRAME_BODY]) > CN_MESSAGE_SIZE_MAX) {
+        zmq_msg_size(&frames[FRAME_BODY]) > CN_MESSAGE_SIZE_MAX ||
+        !bus_id_peek(bus_frame_view(&frames[FRAME_HEADER]), ret_id)) {
         return NULL;
     }
     /* As the ZAP answer named it. */
-    const struct bus_peer *peer =
-        bus_peer_find(self, zmq_msg_gets(&frames[FRAME_HEADER], "User-Id"));
-    if (peer == NULL ||
+    return bus_peer_find(self, zmq_msg_gets(&frames[FRAME_HEADER], "User-Id"));
+}
+
+static enum cn_code s_header_read(struct cn_arena *arena,
+                                  zmq_msg_t *frames,
+                                  uint64_t id,
+                                  const Env__RequestHeader **ret_header,
+                                  struct cn_err *err)
+{
+    const ProtobufCMessage *message = NULL;
+
+    if (arena == NULL) {
+        return cn_fail(err, CN_NOMEM, "no memory for the request");
+    }
+    enum cn_code rc =
         cn_message_unpack(arena, &env__request_header__descriptor,
-                          bus_frame_view(&frames[FRAME_HEADER]), &message,
-                          &err) != CN_OK) {
-        return NULL;
+                          bus_frame_view(&frames[FRAME_HEADER]), &message, err);
+    if (rc != CN_OK) {
+        return cn_wrap(err, "header");
     }
     const Env__RequestHeader *header = (const Env__RequestHeader *)message;
-    if (!header->has_id) {
-        return NULL;
+    if (header->id != id) {
+        return cn_fail(err, CN_MALFORMED, "header: two ids");
     }
-    *ret_peer = peer;
-    return header;
+    *ret_header = header;
+    return CN_OK;
 }
 
 static void s_receive(struct cn_bus *self, zmq_msg_t *frames, size_t count)
 {
-    const struct bus_peer *peer = NULL;
     const Env__RequestHeader *header = NULL;
-    struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
+    uint64_t id = 0;
+    const struct bus_peer *peer = s_sender(self, frames, count, &id);
     struct cn_err err = { 0 };
 
-    if (arena != NULL) {
-        header = s_header_read(self, arena, frames, count, &peer);
-    }
-    if (header == NULL) {
+    if (peer == NULL) {
         self->stats.malformed++;
-    } else if (header->has_ping && header->ping) {
-        s_pong(self, &frames[FRAME_ROUTING], header->id);
-    } else if (s_accept(self, peer, header, arena, frames, &err) == CN_OK) {
-        arena = NULL; /* the receiver's now */
-    } else {
-        s_refuse(self, &frames[FRAME_ROUTING], header->id, &err);
+        return;
+    }
+    struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
+    enum cn_code rc = s_header_read(arena, frames, id, &header, &err);
+    if (rc == CN_OK && header->has_ping && header->ping) {
+        s_pong(self, &frames[FRAME_ROUTING], id);
+    } else if (rc == CN_OK) {
+        rc = s_accept(self, peer, header, arena, frames, &err);
+        if (rc == CN_OK) {
+            arena = NULL; /* the receiver's now */
+        }
+    }
+    if (rc != CN_OK) {
+        self->stats.malformed += rc == CN_MALFORMED ? 1 : 0;
+        s_refuse(self, &frames[FRAME_ROUTING], id, &err);
     }
     cn_arena_free(arena);
 }
