@@ -111,7 +111,10 @@ $(B)/%.o: %.c | $(GEN)/.done
 $(B)/libcairn.a: $(LIB_OBJ)
 	@rm -f $@
 	ar rcs $@ $^
-$(BIN): $(B)/cairn-%: $$(patsubst %.c,$(B)/%.o,$$(wildcard services/$$*/*.c)) $$(if $$(filter gateway,$$*),,$(B)/gen/cairn/$$*.handlers.o) $(B)/libcairn.a
+# A % written in the prerequisites of a static pattern rule becomes the stem, even in the second expansion.
+objects_of = $(patsubst %.c,$(B)/%.o,$(1))
+without_main = $(filter-out %/main.c,$(1))
+$(BIN): $(B)/cairn-%: $$(call objects_of,$$(wildcard services/$$*/*.c)) $$(if $$(filter gateway,$$*),,$(B)/gen/cairn/$$*.handlers.o) $(B)/libcairn.a
 	@echo LD $@
 	$(Q)$(CC) $(LOPT) $(filter %.o,$^) $(B)/libcairn.a $(PKG_LIBS) -o $@
 $(TOOLS): $(B)/cairn-%: $(B)/deploy/local/%.o $(B)/libcairn.a
@@ -120,8 +123,8 @@ $(TOOLS): $(B)/cairn-%: $(B)/deploy/local/%.o $(B)/libcairn.a
 # A unit or store test links the library, tests/lib and, by its name, one service without its main:
 # referrals_rules_test.c takes services/referrals.
 test_service = $(firstword $(foreach s,$(SERVICES),$(if $(filter $(s) $(s)_%,$(1:_test=)),$(s))))
-$(UNIT) $(STORE): $(B)/tests/%: $(B)/tests/%.o $$(patsubst %.c,$(B)/%.o,$$(wildcard tests/lib/*.c)) $(B)/libcairn.a \
-  $$(foreach s,$$(call test_service,$$(notdir $$*)),$$(patsubst %.c,$(B)/%.o,$$(filter-out %/main.c,$$(wildcard services/$$(s)/*.c))))
+$(UNIT) $(STORE): $(B)/tests/%: $(B)/tests/%.o $$(call objects_of,$$(wildcard tests/lib/*.c)) $(B)/libcairn.a \
+  $$(foreach s,$$(call test_service,$$(notdir $$*)),$$(call objects_of,$$(call without_main,$$(wildcard services/$$(s)/*.c))))
 	@echo LD $@
 	$(Q)$(CC) $(LOPT) $(filter %.o,$^) $(B)/libcairn.a $(PKG_LIBS) $(shell pkg-config --libs cmocka) -o $@
 
