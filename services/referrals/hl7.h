@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* HL7 v2 in ER7 ("pipes"): a tolerant reader and the writer of
+ * acknowledgements. Knows no message type and nothing of referrals.
+ *
+ * - Segments may end in CR, LF or CRLF; a byte order mark and an MLLP frame
+ *   around the message are taken off.
+ * - Delimiters come from MSH-1 and MSH-2; escapes are undone when text is read.
+ * - MSH-18: nothing, ASCII, UTF-8 are taken, 8859/1 is converted, anything else
+ *   is refused by name.
+ * - Nothing of a message is ever put into an error text. */
+#ifndef REFERRALS_HL7_H
+#define REFERRALS_HL7_H
+
+#include "common/arena.h"
+#include "common/err.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    HL7_SIZE_MAX = 1000000,
+    HL7_SEGMENTS_MAX = 2000,
+    HL7_CONTROL_ID_MAX = 20 /* of our own messages: the limit before v2.7 */
+};
+
+/* Codes of HL7 table 0357 that are used. */
+enum {
+    HL7_SEGMENT_SEQUENCE = 100,
+    HL7_FIELD_MISSING = 101,
+    HL7_DATA_TYPE = 102,
+    HL7_TABLE_VALUE = 103,
+    HL7_VALUE_TOO_LONG = 104,
+    HL7_UNSUPPORTED_TYPE = 200,
+    HL7_UNSUPPORTED_VERSION = 203
+};
+
+/* One segment, in the arena. */
+struct hl7_segment {
+    char name[4];
+    struct cn_bytes text; /* whole, from its name to before its end */
+};
+
+/* A message that was read. All of it lives in its arena. */
+struct hl7 {
+    struct cn_arena *arena;
+    char field; /* the five delimiters; '\0' where MSH-2 names none */
+    char component;
+    char repetition;
+    char escape;
+    char subcomponent;
+    const struct hl7_segment *segments; /* the first is MSH */
+    size_t segment_count;
+};
+
+/* Why a message is refused, as ERR says it. text is ours, without patient
+ * data. */
+struct hl7_fault {
+    const char *ack;     /* "AE" content, "AR" type, version or encoding */
+    const char *segment; /* ERR-2: "PID"; NULL: no place to name */
+    int sequence;        /* from 1 */
+    int field;           /* 0: the segment itself */
+    int code;            /* ERR-3, table 0357 */
+    const char *text;    /* ERR-8 */
+};
+
+/* The message without byte order mark and MLLP frame, each segment ended by one
+ * CR and none at the end: what a body hash is taken of. In the arena; data NULL
+ * without memory. */
+struct cn_bytes hl7_normalise(struct cn_arena *arena, struct cn_bytes message);
+/* Does it begin as HL7 does? Everything else is another media type. */
+bool hl7_begins(struct cn_bytes normalised);
+/* Reads a normalised message. CN_INVALID with *ret_fault filled when it is no
+ * usable HL7; *ret_message then still holds as much of MSH as could be read,
+ * for the acknowledgement. CN_NOMEM otherwise. */
+CN_CHECKED enum cn_code hl7_parse(struct cn_arena *arena,
+                                  struct cn_bytes normalised,
+                                  struct hl7 *ret_message,
+                                  struct hl7_fault *ret_fault,
+                                  struct cn_err *err);
+
+/* Segment number `nth` (from 1) of that name, or NULL. */
+const struct hl7_segment *
+hl7_segment(const struct hl7 *self, const char *name, size_t nth);
+/* The field as it was sent, with all its repetitions; size 0 when absent. */
+struct cn_bytes
+hl7_raw(const struct hl7 *self, const struct hl7_segment *segment, int field);
+/* How many repetitions the field has; 0 when it is empty. */
+int hl7_repetitions(const struct hl7 *self,
+                    const struct hl7_segment *segment,
+                    int field);
+/* Text of a component with escapes undone (its first subcomponent; number
+ * everything from 1). NULL when it is absent, empty, the HL7 null "\"\"", or
+ * when memory is short. A NULL segment gives NULL. */
+const char *hl7_text(const struct hl7 *self,
+                     const struct hl7_segment *segment,
+                     int field,
+                     int repetition,
+                     int component);
+/* Is the field the HL7 null, which means "delete"? */
+bool hl7_null(const struct hl7 *self,
+              const struct hl7_segment *segment,
+              int field);
+
+/* What an acknowledgement says. */
+struct hl7_ack {
+    const char *code;              /* MSA-1: "AA", "AE", "AR" */
+    const char *control_id;        /* our own MSH-10 */
+    int64_t at;                    /* MSH-7 */
+    const char *text;              /* MSA-3; NULL: none */
+    const struct hl7_fault *fault; /* ERR; NULL: none */
+};
+/* The acknowledgement of a message in its own delimiters, sender and receiver
+ * swapped. data NULL without memory. */
+struct cn_bytes hl7_ack_write(const struct hl7 *message,
+                              const struct hl7_ack *ack);
+
+#endif
