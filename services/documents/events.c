@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "services/documents/events.h"
+
+#include "cairn/referrals.cairn.h"
+#include "common/service.h"
+#include "services/documents/rules.h"
+#include "services/documents/store.h"
+
+/* One required document of a checklist that is being opened. */
+static enum cn_code document_open(const struct cn_event *event,
+                                  const Ref__ReferralEvent *payload,
+                                  const struct checklist_row *checklist,
+                                  const struct checklist_item *item,
+                                  struct document_row *ret_row,
+                                  struct cn_err *err)
+{
+    Doc__Document *document =
+        CN_NEW(event->arena, doc__document, Doc__Document);
+    if (document == NULL) {
+        return cn_fail(err, CN_NOMEM, "open a checklist");
+    }
+    struct document_row row = {
+        .id = cn_uuid_new(event->env),
+        .branch_id = checklist->branch_id,
+        .referral_id = checklist->referral_id,
+        .patient_id = checklist->patient_id,
+        .created_at = event->now_at,
+        .document = document,
+    };
+    document->id = cn_id_text(event->arena, "doc", row.id);
+    CN_SET(document, version, 1);
+    CN_SET(document, created_at, event->now_at);
+    CN_SET(document, updated_at, event->now_at);
+    document->referral_id = payload->referral->id;
+    document->patient_id = payload->patient->id;
+    document->branch_id = payload->referral->branch_id;
+    CN_SET(document, kind, item->kind);
+    CN_SET(document, status, DOC__DOCUMENT__STATUS__REQUIRED);
+    CN_SET(document, holder, item->holder);
+    document->rule = item->rule;
+    *ret_row = row;
+    return CN_OK;
+}
+
+/* What the event tells of the checklist itself. */
+static enum cn_code checklist_of_event(const struct cn_event *event,
+                                       struct checklist_row *ret_row,
+                                       struct cn_err *err)
+{
+    const Ref__ReferralEvent *payload = event->payload;
+    struct checklist_row row = { .opened_at = event->now_at };
+    if (payload->referral == NULL || payload->patient == NULL ||
+        !cn_id_parse("ref", payload->referral->id, &row.referral_id) ||
+        !cn_id_parse("pat", payload->patient->id, &row.patient_id)) {
+        return cn_fail(err, CN_INTERNAL, "the event names no referral");
+    }
+    (void)!cn_id_parse("brn", payload->referral->branch_id, &row.branch_id);
+    *ret_row = row;
+    return CN_OK;
+}
+
+/* Opens the checklist: one required document for each item. */
+static enum cn_code on_referral_accepted(void *self,
+                                         const struct cn_event *event,
+                                         struct cn_write *write,
+                                         struct cn_err *err)
+{
+    (void)self;
+    const Ref__ReferralEvent *payload = event->payload;
+    size_t count = 0;
+    const struct checklist_item *items = checklist_items(&count);
+    struct checklist_row row;
+    bool open = false;
+    enum cn_code rc = checklist_of_event(event, &row, err);
+    if (rc == CN_OK) {
+        rc = checklist_is_open(event, row.referral_id, &open, err);
+    }
+    if (rc != CN_OK || open) {
+        return rc; /* accepted again after a reopening: the list stands */
+    }
+    Doc__ChecklistEvent *told =
+        CN_NEW(event->arena, doc__checklist_event, Doc__ChecklistEvent);
+    Doc__Checklist *checklist =
+        CN_NEW(event->arena, doc__checklist, Doc__Checklist);
+    struct document_row *documents =
+        cn_arena_array(event->arena, count, sizeof(*documents));
+    Doc__Document **list =
+        cn_arena_array(event->arena, count, sizeof(Doc__Document *));
+    if (told == NULL || checklist == NULL || documents == NULL ||
+        list == NULL) {
+        return cn_fail(err, CN_NOMEM, "open a checklist");
+    }
+    for (size_t i = 0; i < count; i++) {
+        rc = document_open(event, payload, &row, &items[i], &documents[i], err);
+        if (rc != CN_OK) {
+            return rc;
+        }
+        list[i] = documents[i].document;
+    }
+    cn_write_lock(write, "checklist", row.referral_id);
+    checklist_insert(event, write, &row);
+    for (size_t i = 0; rc == CN_OK && i < count; i++) {
+        rc = document_insert(event, write, &documents[i], err);
+    }
+    checklist->referral_id = payload->referral->id;
+    checklist->patient_id = payload->patient->id;
+    CN_SET(checklist, opened_at, row.opened_at);
+    CN_SET(checklist, open_count, (int32_t)count);
+    checklist->documents = list;
+    checklist->n_documents = count;
+    told->checklist = checklist;
+    cn_write_event(write, "checklist.opened", "checklist", row.referral_id, 1,
+                   &told->base);
+    cn_write_audit(write, "checklist.open", payload->referral->id,
+                   row.patient_id);
+    return rc;
+}
+
+static const struct cn_event_handler FROM_REFERRALS[] = {
+    { "referral.accepted", on_referral_accepted },
+};
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+const struct cn_subscription DOCUMENTS_SUBSCRIPTIONS[] = {
+    { .producer = "referrals",
+      .events = referrals_events,
+      .event_count = referrals_event_count,
+      .handlers = FROM_REFERRALS,
+      .handler_count = COUNT(FROM_REFERRALS) },
+};
+const size_t DOCUMENTS_SUBSCRIPTION_COUNT = COUNT(DOCUMENTS_SUBSCRIPTIONS);

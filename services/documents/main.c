@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cairn-documents: documents, orders and checklists. */
+#include "cairn/documents.cairn.h"
+#include "cairn/documents.handlers.h"
+#include "services/documents/events.h"
+
+int main(int argc, char **argv)
+{
+    struct cn_service service = {
+        .name = "documents",
+        .methods = documents_methods,
+        .method_count = documents_method_count,
+        .events = documents_events,
+        .event_count = documents_event_count,
+        .subscriptions = DOCUMENTS_SUBSCRIPTIONS,
+        .subscription_count = DOCUMENTS_SUBSCRIPTION_COUNT,
+    };
+    return cn_service_main(&service, argc, argv);
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rows of schema documents. */
+#ifndef DOCUMENTS_STORE_H
+#define DOCUMENTS_STORE_H
+
+#include "cairn/documents.pb-c.h"
+#include "common/consumer.h"
+#include "common/page.h"
+#include "common/write.h"
+
+struct document_row {
+    struct cn_uuid id;
+    struct cn_uuid branch_id;
+    struct cn_uuid referral_id;
+    struct cn_uuid patient_id;
+    int64_t created_at;
+    int64_t version;
+    int64_t event_seq;
+    Doc__Document *document;
+};
+
+struct checklist_row {
+    struct cn_uuid referral_id;
+    struct cn_uuid patient_id;
+    struct cn_uuid branch_id;
+    int64_t opened_at;
+};
+
+/* Filters of a list; nil and 0: none. At most one of the ids narrows. */
+struct document_filter {
+    const char *const *statuses;
+    size_t status_count;
+    const char *const *kinds;
+    size_t kind_count;
+    struct cn_uuid referral_id;
+    struct cn_uuid patient_id;
+};
+
+/* CN_NOT_FOUND for an unknown id. */
+CN_CHECKED enum cn_code document_store_get(const struct cn_request *request,
+                                           struct cn_uuid id,
+                                           struct document_row *ret_row,
+                                           struct cn_err *err);
+CN_CHECKED enum cn_code documents_page(const struct cn_request *request,
+                                       const struct document_filter *filter,
+                                       const struct cn_page *page,
+                                       struct document_row **ret_rows,
+                                       size_t *ret_count,
+                                       struct cn_err *err);
+/* CN_NOT_FOUND when none was opened for the referral. */
+CN_CHECKED enum cn_code checklist_store_get(const struct cn_request *request,
+                                            struct cn_uuid referral_id,
+                                            struct checklist_row *ret_row,
+                                            struct cn_err *err);
+/* Is the checklist of an event's referral open already? */
+CN_CHECKED enum cn_code checklist_is_open(const struct cn_event *event,
+                                          struct cn_uuid referral_id,
+                                          bool *ret_open,
+                                          struct cn_err *err);
+void checklist_insert(const struct cn_event *event,
+                      struct cn_write *write,
+                      const struct checklist_row *row);
+CN_CHECKED enum cn_code document_insert(const struct cn_event *event,
+                                        struct cn_write *write,
+                                        const struct document_row *row,
+                                        struct cn_err *err);
+
+#endif
