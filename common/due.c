@@ -46,15 +46,17 @@ struct item {
 static struct ticker *s_tickers;
 
 /* The row is locked only while it is claimed, never while the work is done.
- * MATERIALIZED: the limit must be applied once, whatever the plan. */
+ * MATERIALIZED: the limit must be applied once, whatever the plan. It is not a
+ * parameter: without the number the planner reads the whole table. */
+_Static_assert(CN_DUE_BATCH == 32, "the limit in SQL_DUE_CLAIM");
 CN_SQL_RELAY(SQL_DUE_CLAIM,
              "WITH picked AS MATERIALIZED ("
              "SELECT d.tenant_id, d.kind, d.id FROM {{schema}}.due d"
              " WHERE d.fire_at <= $1 AND d.kind = ANY ($2)"
              " AND (d.claimed_until IS NULL OR d.claimed_until < now())"
-             " ORDER BY d.fire_at LIMIT $3 FOR UPDATE SKIP LOCKED)"
+             " ORDER BY d.fire_at LIMIT 32 FOR UPDATE SKIP LOCKED)"
              " UPDATE {{schema}}.due d"
-             " SET claimed_until = now() + $4::bigint * interval '1 us'"
+             " SET claimed_until = now() + $3::bigint * interval '1 us'"
              " FROM picked p WHERE d.tenant_id = p.tenant_id"
              " AND d.kind = p.kind AND d.id = p.id"
              " RETURNING d.tenant_id, d.kind, d.id, d.fire_at,"
@@ -211,17 +213,14 @@ static void s_start(struct ticker *self, const struct cn_rows *rows, size_t row)
 
 /* ---- the ticker ---- */
 
-/* Claims and starts what is due, at most limit rows. */
-static enum cn_code s_claim(struct ticker *self,
-                            size_t limit,
-                            size_t *ret_count,
-                            struct cn_err *err)
+/* Claims and starts what is due, at most CN_DUE_BATCH rows. */
+static enum cn_code
+s_claim(struct ticker *self, size_t *ret_count, struct cn_err *err)
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     const struct cn_param params[] = {
         cn_at(self->env->now(self->env)),
         cn_texts(self->kinds, self->service->due_handler_count),
-        cn_int((int64_t)limit),
         cn_int(CN_DUE_CLAIM_US),
     };
     const struct cn_rows *rows = NULL;
@@ -263,19 +262,18 @@ static void s_tick(void *arg)
     struct ticker *self = arg;
 
     while (s_ticker_goes_on(self)) {
-        size_t room = CN_DUE_IN_FLIGHT_MAX - self->in_flight;
-        size_t limit = room < CN_DUE_BATCH ? room : CN_DUE_BATCH;
+        bool room = self->in_flight + CN_DUE_BATCH <= CN_DUE_IN_FLIGHT_MAX;
         int64_t looked_at = cn_clock_monotonic();
         struct cn_err err = { 0 };
         size_t count = 0;
 
-        self->hinted = limit == 0;
+        self->hinted = !room;
         /* While the database is away the next look is the retry. */
-        if (limit > 0 && s_claim(self, limit, &count, &err) == CN_OK &&
-            count == limit) {
+        if (room && s_claim(self, &count, &err) == CN_OK &&
+            count == CN_DUE_BATCH) {
             self->hinted = true; /* There may be more. */
         }
-        if (!self->hinted || limit == 0) {
+        if (!self->hinted || !room) {
             s_ticker_park(self, looked_at + CN_DUE_POLL_US);
         }
         while (s_ticker_goes_on(self) &&
