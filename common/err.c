@@ -139,3 +139,11 @@ void cn_err_clear(struct cn_err *err)
 {
     memset(err, 0, sizeof *err);
 }
+
+enum cn_code
+cn_fail_stale(struct cn_err *err, const char *what, long long version)
+{
+    (void)cn_fail(err, CN_STALE, "the %s changed since it was read", what);
+    err->version = version;
+    return CN_STALE;
+}

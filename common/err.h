@@ -33,8 +33,7 @@
     X(CN_PRECONDITION, "precondition_required", 428, false,                    \
       "If-Match is needed")                                                    \
     X(CN_BUSY, "busy", 503, true, "the service is at its limit")               \
-    X(CN_UNAVAILABLE, "unavailable", 503, true,                                \
-      "a dependency did not answer")                                           \
+    X(CN_UNAVAILABLE, "unavailable", 503, true, "a dependency did not answer") \
     X(CN_NOMEM, "out_of_memory", 503, true, "out of memory")                   \
     X(CN_DEADLINE, "deadline", 504, true, "the time allowed has passed")       \
     X(CN_UNKNOWN, "outcome_unknown", 504, true,                                \
@@ -77,8 +76,9 @@ struct cn_err {
 };
 
 /* Records the failure under the code's own word. Returns the code. */
-enum cn_code cn_fail(struct cn_err *err, enum cn_code code, const char *format,
-                     ...) CN_PRINTF(3, 4);
+enum cn_code
+cn_fail(struct cn_err *err, enum cn_code code, const char *format, ...)
+    CN_PRINTF(3, 4);
 /* As cn_fail with a more exact word ("illegal_state", "guard_failed"). */
 enum cn_code cn_fail_as(struct cn_err *err,
                         enum cn_code code,
@@ -92,6 +92,10 @@ enum cn_code cn_fail_field(struct cn_err *err,
                            const char *word,
                            const char *format,
                            ...) CN_PRINTF(4, 5);
+/* CN_STALE with the version that the record has now, for the ETag of the 412.
+ */
+enum cn_code
+cn_fail_stale(struct cn_err *err, const char *what, long long version);
 /* Puts "what: " before the message. Returns the code that err holds. */
 enum cn_code cn_wrap(struct cn_err *err, const char *what);
 /* Forgets the failure, for a second try. */

@@ -223,8 +223,7 @@ static enum cn_code resource_patch(const struct cn_request *request,
     }
     if (request->has_expected_version &&
         request->expected_version != resource.version) {
-        err->version = resource.version;
-        return cn_fail(err, CN_STALE, "%s changed", table->aggregate);
+        return cn_fail_stale(err, table->aggregate, resource.version);
     }
     ProtobufCMessage *message =
         cn_message_copy(request->arena, resource.message);

@@ -301,8 +301,7 @@ enum cn_code visit_complete(void *self,
     }
     if (request->has_expected_version &&
         request->expected_version != row.version) {
-        err->version = row.version;
-        return cn_fail(err, CN_STALE, "the visit changed");
+        return cn_fail_stale(err, "visit", row.version);
     }
     Sch__Visit__Status to;
     if (!visit_move(row.visit->status, "complete", &to)) {

@@ -149,8 +149,7 @@ enum cn_code clinician_update(void *self,
     }
     if (request->has_expected_version &&
         request->expected_version != row.version) {
-        err->version = row.version;
-        return cn_fail(err, CN_STALE, "the clinician changed");
+        return cn_fail_stale(err, "clinician", row.version);
     }
     if (body->clinician != NULL) {
         rc = cn_message_merge(request->arena, &row.clinician->base,

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cairn/notifications.handlers.h"
+#include "common/audit.h"
+#include "common/json.h"
+#include "common/message.h"
+#include "services/notifications/store.h"
+
+enum cn_code message_get(void *self,
+                         const struct cn_request *request,
+                         struct cn_reply *reply,
+                         struct cn_err *err)
+{
+    (void)self;
+    const Ntf__GetMessageRequest *body = request->body;
+    const struct store_context store = {
+        .env = request->env,
+        .arena = request->arena,
+        .tenant_id = request->principal.tenant_id,
+        .now_at = request->now_at,
+    };
+    struct message_row row;
+    struct cn_uuid id;
+    if (!cn_id_parse("msg", body->id, &id)) {
+        return cn_fail(err, CN_NOT_FOUND, "no such message");
+    }
+    enum cn_code rc = message_store_get(&store, id, &row, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    if (!cn_reach_includes(request, row.branch_id)) {
+        return cn_fail(err, CN_NOT_FOUND, "no such message");
+    }
+    reply->body = &row.outgoing->message->base;
+    reply->version = row.version;
+    reply->updated_at = row.outgoing->message->updated_at;
+    return cn_audit_read(request, "message.read", row.outgoing->message->id,
+                         &row.patient_id, 1, err);
+}
+
+/* Words of the enum values, and the name of the list with its filters. */
+static enum cn_code filter_read(const struct cn_request *request,
+                                const Ntf__ListMessagesRequest *body,
+                                struct message_filter *ret_filter,
+                                const char **ret_text,
+                                struct cn_err *err)
+{
+    struct message_filter filter = { .status_count = body->n_status };
+    const char **words =
+        cn_arena_array(request->arena, body->n_status + 1, sizeof(*words));
+    const char *text =
+        cn_arena_printf(request->arena, "messages|%s|%s",
+                        body->referral_id != NULL ? body->referral_id : "",
+                        body->patient_id != NULL ? body->patient_id : "");
+    for (size_t i = 0; words != NULL && text != NULL && i < body->n_status;
+         i++) {
+        words[i] = cn_enum_word(&ntf__message__status__descriptor,
+                                (int)body->status[i]);
+        text = cn_arena_printf(request->arena, "%s|%s", text, words[i]);
+    }
+    if (words == NULL || text == NULL) {
+        return cn_fail(err, CN_NOMEM, "list messages");
+    }
+    filter.statuses = words;
+    if ((body->referral_id != NULL &&
+         !cn_id_parse("ref", body->referral_id, &filter.referral_id)) ||
+        (body->patient_id != NULL &&
+         !cn_id_parse("pat", body->patient_id, &filter.patient_id))) {
+        return cn_fail(err, CN_NOT_FOUND, "no such id");
+    }
+    *ret_filter = filter;
+    *ret_text = text;
+    return CN_OK;
+}
+
+static enum cn_code messages_answer(const struct cn_request *request,
+                                    const struct cn_page *page,
+                                    const struct message_row *rows,
+                                    size_t rows_read,
+                                    Ntf__ListMessagesResponse *response,
+                                    struct cn_err *err)
+{
+    size_t count = cn_page_count(page, rows_read);
+    struct cn_uuid *patients =
+        cn_arena_array(request->arena, count + 1, sizeof(*patients));
+    response->data =
+        cn_arena_array(request->arena, count + 1, sizeof(Ntf__Message *));
+    if (patients == NULL || response->data == NULL) {
+        return cn_fail(err, CN_NOMEM, "list messages");
+    }
+    struct cn_cursor last = { .key = 0 };
+    for (size_t i = 0; i < count; i++) {
+        response->data[i] = rows[i].outgoing->message;
+        patients[i] = rows[i].patient_id;
+        last = (struct cn_cursor){ rows[i].created_at, rows[i].id };
+    }
+    response->n_data = count;
+    enum cn_code rc = cn_page_next(request, page, rows_read, last,
+                                   &response->next_cursor, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    CN_SET(response, has_more, response->next_cursor != NULL);
+    return cn_audit_read(request, "message.list", NULL, patients, count, err);
+}
+
+enum cn_code messages_list(void *self,
+                           const struct cn_request *request,
+                           struct cn_reply *reply,
+                           struct cn_err *err)
+{
+    (void)self;
+    const Ntf__ListMessagesRequest *body = request->body;
+    Ntf__ListMessagesResponse *response = CN_NEW(
+        request->arena, ntf__list_messages_response, Ntf__ListMessagesResponse);
+    if (response == NULL) {
+        return cn_fail(err, CN_NOMEM, "list messages");
+    }
+    reply->body = &response->base;
+    struct message_filter filter;
+    struct cn_page page;
+    struct message_row *rows = NULL;
+    size_t count = 0;
+    const char *text = NULL;
+    enum cn_code rc = filter_read(request, body, &filter, &text, err);
+    if (rc == CN_NOT_FOUND) {
+        cn_err_clear(err);
+        CN_SET(response, has_more, 0);
+        return CN_OK;
+    }
+    if (rc == CN_OK) {
+        rc = cn_page_open(request, text, body->has_limit, body->limit,
+                          body->cursor, &page, err);
+    }
+    if (rc == CN_OK) {
+        rc = messages_page(request, &filter, &page, &rows, &count, err);
+    }
+    return rc == CN_OK
+               ? messages_answer(request, &page, rows, count, response, err)
+               : rc;
+}

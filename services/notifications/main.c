@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cairn-notifications: messages to patients, sources, physicians. */
+#include "cairn/notifications.cairn.h"
+#include "cairn/notifications.handlers.h"
+#include "services/notifications/service.h"
+#include "services/notifications/smtp.h"
+
+#include <string.h>
+
+static struct notifications_service s_notifications;
+
+static const struct cn_option OPTIONS[] = {
+    { .name = "CAIRN_SMTP_URL",
+      .kind = CN_OPTION_TEXT,
+      .what = "Where e-mail goes: smtp://host:port or smtps://host:port." },
+    { .name = "CAIRN_MAIL_FROM",
+      .kind = CN_OPTION_TEXT,
+      .fallback = "care@cairn.localhost",
+      .what = "Sender of e-mail; its domain is that of the Message-IDs." },
+};
+
+static const struct cn_due_handler DUE_HANDLERS[] = {
+    { "message.send", message_send },
+};
+
+static enum cn_code notifications_start(void *self,
+                                        struct cn_env *env,
+                                        const struct cn_config *config,
+                                        struct cn_err *err)
+{
+    struct notifications_service *service = self;
+    const char *from = cn_config_text(config, "CAIRN_MAIL_FROM");
+    const char *at = strchr(from, '@');
+    if (at == NULL || at[1] == '\0') {
+        return cn_fail(err, CN_INVALID, "CAIRN_MAIL_FROM is no address");
+    }
+    service->message_id_domain = at + 1;
+    service->email = smtp_new(
+        env->loop, cn_config_text(config, "CAIRN_SMTP_URL"), from, err);
+    return service->email != NULL ? CN_OK : err->code;
+}
+
+int main(int argc, char **argv)
+{
+    struct cn_service service = {
+        .name = "notifications",
+        .methods = notifications_methods,
+        .method_count = notifications_method_count,
+        .events = notifications_events,
+        .event_count = notifications_event_count,
+        .subscriptions = NOTIFICATIONS_SUBSCRIPTIONS,
+        .subscription_count = NOTIFICATIONS_SUBSCRIPTION_COUNT,
+        .due_handlers = DUE_HANDLERS,
+        .due_handler_count = sizeof(DUE_HANDLERS) / sizeof(DUE_HANDLERS[0]),
+        .options = OPTIONS,
+        .option_count = sizeof(OPTIONS) / sizeof(OPTIONS[0]),
+        .start = notifications_start,
+        .self = &s_notifications,
+    };
+    return cn_service_main(&service, argc, argv);
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "services/notifications/rules.h"
+
+#include "common/clock.h"
+
+#include <string.h>
+
+size_t care_tellings(const Ntf__Care *care, struct telling ret_tellings[2])
+{
+    size_t count = 0;
+    if (!care->has_accepted || !care->accepted) {
+        return 0;
+    }
+    ret_tellings[count++] =
+        (struct telling){ NTF__MESSAGE__AUDIENCE__REFERRAL_SOURCE,
+                          "referral_accepted", care->source_email };
+    if (care->has_soc_starts_at) {
+        ret_tellings[count++] =
+            (struct telling){ NTF__MESSAGE__AUDIENCE__PATIENT, "soc_booked",
+                              care->patient_email };
+    }
+    return count;
+}
+
+const char *template_language(const Ntf__Care *care)
+{
+    return care->language != NULL && strncmp(care->language, "es", 2) == 0
+               ? "es"
+               : "en";
+}
+
+static bool accepted_write(struct cn_arena *arena,
+                           const Ntf__Care *care,
+                           const char **ret_subject,
+                           const char **ret_text)
+{
+    char due[CN_TIME_TEXT_MAX * 2] = "as ordered";
+    const char *zone = care->time_zone != NULL ? care->time_zone : "UTC";
+    if (care->has_soc_due_at && !cn_zone_format(zone, care->soc_due_at, due)) {
+        return false;
+    }
+    *ret_subject = "Your referral was accepted";
+    *ret_text = cn_arena_printf(
+        arena,
+        "Your referral%s%s was accepted (our number: %s).\r\n\r\n"
+        "The first visit will be made by %s.\r\n"
+        "We will tell you when care has started, or at once if it cannot.\r\n",
+        care->external_id != NULL ? " " : "",
+        care->external_id != NULL ? care->external_id : "", care->referral_id,
+        due);
+    return *ret_text != NULL;
+}
+
+static bool booked_write(struct cn_arena *arena,
+                         const Ntf__Care *care,
+                         const char **ret_subject,
+                         const char **ret_text)
+{
+    char at[CN_TIME_TEXT_MAX * 2];
+    const char *zone = care->time_zone != NULL ? care->time_zone : "UTC";
+    const char *given = care->patient_given != NULL ? care->patient_given : "";
+    if (!cn_zone_format(zone, care->soc_starts_at, at)) {
+        return false;
+    }
+    bool spanish = strcmp(template_language(care), "es") == 0;
+    *ret_subject =
+        spanish ? "Su primera visita en casa" : "Your first home visit";
+    *ret_text = cn_arena_printf(
+        arena,
+        spanish ? "Hola %s:\r\n\r\n%s%s visitará su casa el %s.\r\n"
+                  "Si esta hora no le conviene, llámenos, por favor.\r\n"
+                : "Hello %s,\r\n\r\n%s%s will visit you at home on %s.\r\n"
+                  "If this time does not suit you, please call us.\r\n",
+        given,
+        care->clinician_name != NULL
+            ? ""
+            : (spanish ? "Una enfermera" : "A clinician"),
+        care->clinician_name != NULL ? care->clinician_name : "", at);
+    return *ret_text != NULL;
+}
+
+bool template_write(struct cn_arena *arena,
+                    const char *template,
+                    const Ntf__Care *care,
+                    const char **ret_subject,
+                    const char **ret_text)
+{
+    static const struct {
+        const char *name;
+        bool (*write)(struct cn_arena *,
+                      const Ntf__Care *,
+                      const char **,
+                      const char **);
+    } TEMPLATES[] = {
+        { "referral_accepted", accepted_write },
+        { "soc_booked", booked_write },
+    };
+    for (size_t i = 0; i < sizeof(TEMPLATES) / sizeof(TEMPLATES[0]); i++) {
+        if (strcmp(TEMPLATES[i].name, template) == 0) {
+            return TEMPLATES[i].write(arena, care, ret_subject, ret_text);
+        }
+    }
+    return false;
+}
+
+struct send_step send_next(enum channel_outcome outcome, size_t attempts)
+{
+    /* After attempt n, wait this long; the last counts for all that follow. */
+    static const int64_t WAITS[] = {
+        2 * CN_SECOND,  10 * CN_SECOND, CN_MINUTE,   5 * CN_MINUTE,
+        30 * CN_MINUTE, 2 * CN_HOUR,    6 * CN_HOUR,
+    };
+    const size_t last = sizeof(WAITS) / sizeof(WAITS[0]) - 1;
+    if (outcome == CHANNEL_ACCEPTED) {
+        return (struct send_step){ .status = NTF__MESSAGE__STATUS__SENT };
+    }
+    if (outcome == CHANNEL_REFUSED) {
+        return (struct send_step){ .status = NTF__MESSAGE__STATUS__FAILED,
+                                   .reason_code = "refused" };
+    }
+    if (attempts >= SEND_ATTEMPTS_MAX) {
+        return (struct send_step){ .status = NTF__MESSAGE__STATUS__FAILED,
+                                   .reason_code = "attempts_exhausted" };
+    }
+    size_t at = attempts > 0 ? attempts - 1 : 0;
+    return (struct send_step){ .status = NTF__MESSAGE__STATUS__QUEUED,
+                               .retry_us = WAITS[at < last ? at : last] };
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* E-mail by SMTP (RFC 5321), libcurl in the loop. The only file that calls
+ * libcurl. */
+#ifndef NOTIFICATIONS_SMTP_H
+#define NOTIFICATIONS_SMTP_H
+
+#include "services/notifications/channel.h"
+
+struct cn_loop;
+
+/* url: "smtp://host:port" or "smtps://..."; from: the sender's address. NULL
+ * with err when libcurl refuses. Lives as long as the process. */
+struct channel *smtp_new(struct cn_loop *loop,
+                         const char *url,
+                         const char *from,
+                         struct cn_err *err);
+
+#endif
