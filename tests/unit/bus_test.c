@@ -985,6 +985,71 @@ static void a_stopped_process_is_seen_by_its_silence(void **state)
     s_run(s_body_stopped);
 }
 
+/* Keyed writes and reads in turn, as long as the test wants. */
+struct load {
+    struct world *world;
+    bool ends;
+    unsigned fibers;
+    unsigned answered;
+    unsigned failed;
+};
+
+static void s_load_fiber(void *arg)
+{
+    struct load *load = arg;
+
+    for (unsigned i = 0; !load->ends; i++) {
+        struct cn_bus_call call = s_read_of("echo", "load", 4 * CN_SECOND);
+        call.writes = i % 2 == 0;
+        call.idempotency_key = call.writes ? "k" : NULL;
+        struct errand *errand = s_call(load->world, call);
+        if (errand->rc == CN_OK) {
+            load->answered++;
+        } else {
+            load->failed++;
+        }
+        s_errand_free(errand);
+    }
+    load->fibers--;
+}
+
+static void s_body_load(struct world *world)
+{
+    struct load load = { .world = world, .fibers = 32 };
+    struct cn_err err = { 0 };
+    char address[64];
+
+    s_free_address(address);
+    s_child_start(world, address);
+    s_serve(world, 0, 0);
+    s_connect(world, address, world->servers[0].address);
+    UNTIL(s_up(world, 0) && s_up(world, 1));
+    for (unsigned i = 0; i < 32; i++) {
+        assert_int_equal(cn_fiber_spawn(world->loop, s_load_fiber, &load,
+                                        cn_clock_monotonic() + CN_MINUTE, &err),
+                         CN_OK);
+    }
+    for (unsigned round = 0; round < 3; round++) {
+        unsigned seen = load.answered;
+        UNTIL(s_up(world, 0) && load.answered > seen + 500);
+        s_child_kill(world);
+        UNTIL(!s_up(world, 0) && load.answered > seen + 1000);
+        s_child_start(world, address);
+    }
+    load.ends = true;
+    UNTIL(load.fibers == 0);
+    assert_int_equal(load.failed, 0);
+    assert_true(cn_bus_stats(world->client)->repeats > 0);
+    s_child_kill(world);
+}
+
+static void
+no_safe_request_fails_when_one_of_two_replicas_is_killed(void **state)
+{
+    (void)state;
+    s_run(s_body_load);
+}
+
 /* --- tests: limits --- */
 
 static void s_body_busy(struct world *world)
@@ -1505,6 +1570,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_read_survives_the_restart_of_the_only_replica),
         cmocka_unit_test(a_killed_process_is_seen_at_once),
         cmocka_unit_test(a_stopped_process_is_seen_by_its_silence),
+        cmocka_unit_test(
+            no_safe_request_fails_when_one_of_two_replicas_is_killed),
         cmocka_unit_test(a_full_server_answers_busy_at_once),
         cmocka_unit_test(a_busy_replica_sends_even_a_write_to_another),
         cmocka_unit_test(calls_beyond_the_credit_wait_for_it),
