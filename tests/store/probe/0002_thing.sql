@@ -19,5 +19,13 @@ CREATE POLICY tenant ON probe.thing TO probe_app
     USING (tenant_id = current_setting('cairn.tenant')::uuid);
 GRANT SELECT, INSERT, UPDATE, DELETE ON probe.thing TO probe_app;
 
+-- As a commit warns that did not wait for its standby.
+CREATE FUNCTION probe.warn() RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE WARNING 'not replicated';
+    RETURN 1;
+END $$;
+
 -- migrate:down
+DROP FUNCTION probe.warn();
 DROP TABLE probe.thing;
