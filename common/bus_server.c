@@ -436,34 +436,33 @@ static const struct bus_peer *s_sender(const struct cn_bus *self,
     return bus_peer_find(self, zmq_msg_gets(&frames[FRAME_HEADER], "User-Id"));
 }
 
-static enum cn_code s_header_read(struct cn_arena *arena,
-                                  zmq_msg_t *frames,
-                                  uint64_t id,
-                                  const Env__RequestHeader **ret_header,
-                                  struct cn_err *err)
+/* NULL with err set when it cannot be read. */
+static const Env__RequestHeader *s_header_read(struct cn_arena *arena,
+                                               zmq_msg_t *frame,
+                                               uint64_t id,
+                                               struct cn_err *err)
 {
     const ProtobufCMessage *message = NULL;
 
     if (arena == NULL) {
-        return cn_fail(err, CN_NOMEM, "no memory for the request");
+        (void)cn_fail(err, CN_NOMEM, "no memory for the request");
+        return NULL;
     }
-    enum cn_code rc =
-        cn_message_unpack(arena, &env__request_header__descriptor,
-                          bus_frame_view(&frames[FRAME_HEADER]), &message, err);
-    if (rc != CN_OK) {
-        return cn_wrap(err, "header");
+    if (cn_message_unpack(arena, &env__request_header__descriptor,
+                          bus_frame_view(frame), &message, err) != CN_OK) {
+        (void)cn_wrap(err, "header");
+        return NULL;
     }
     const Env__RequestHeader *header = (const Env__RequestHeader *)message;
     if (header->id != id) {
-        return cn_fail(err, CN_MALFORMED, "header: two ids");
+        (void)cn_fail(err, CN_MALFORMED, "header: two ids");
+        return NULL;
     }
-    *ret_header = header;
-    return CN_OK;
+    return header;
 }
 
 static void s_receive(struct cn_bus *self, zmq_msg_t *frames, size_t count)
 {
-    const Env__RequestHeader *header = NULL;
     uint64_t id = 0;
     const struct bus_peer *peer = s_sender(self, frames, count, &id);
     struct cn_err err = { 0 };
@@ -473,17 +472,16 @@ static void s_receive(struct cn_bus *self, zmq_msg_t *frames, size_t count)
         return;
     }
     struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
-    enum cn_code rc = s_header_read(arena, frames, id, &header, &err);
-    if (rc == CN_OK && header->has_ping && header->ping) {
+    const Env__RequestHeader *header =
+        s_header_read(arena, &frames[FRAME_HEADER], id, &err);
+    if (header != NULL && header->has_ping && header->ping) {
         s_pong(self, &frames[FRAME_ROUTING], id);
-    } else if (rc == CN_OK) {
-        rc = s_accept(self, peer, header, arena, frames, &err);
-        if (rc == CN_OK) {
-            arena = NULL; /* the receiver's now */
-        }
+    } else if (header != NULL &&
+               s_accept(self, peer, header, arena, frames, &err) == CN_OK) {
+        arena = NULL; /* the receiver's now */
     }
-    if (rc != CN_OK) {
-        self->stats.malformed += rc == CN_MALFORMED ? 1 : 0;
+    if (err.code != CN_OK) {
+        self->stats.malformed += err.code == CN_MALFORMED ? 1 : 0;
         s_refuse(self, &frames[FRAME_ROUTING], id, &err);
     }
     cn_arena_free(arena);
