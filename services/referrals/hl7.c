@@ -299,7 +299,7 @@ s_refuse(struct hl7_fault *fault, struct cn_err *err, struct hl7_fault what)
 }
 
 /* MSH-1 and MSH-2: five different marks, of which only the first two must be
- * there. */
+ * there; none that numbers, dates and our own words need. */
 static bool s_read_delimiters(struct hl7 *message, struct cn_bytes text)
 {
     char marks[5] = { (char)text.data[3], '\0', '\0', '\0', '\0' };
@@ -312,7 +312,8 @@ static bool s_read_delimiters(struct hl7 *message, struct cn_bytes text)
         marks[i + 1] = (char)encoding.data[i];
     }
     for (size_t i = 0; i <= encoding.size && i < 5; i++) {
-        bool bad = !ispunct((unsigned char)marks[i]) || marks[i] == '"';
+        bool bad = !ispunct((unsigned char)marks[i]) ||
+                   strchr("\"'()+,-./:_", marks[i]) != NULL;
         for (size_t j = 0; j < i; j++) {
             bad = bad || marks[i] == marks[j];
         }
@@ -512,7 +513,8 @@ enum cn_code hl7_parse(struct cn_arena *arena,
     return rc;
 }
 
-/* Text of ours as a field: delimiters escaped, line ends as spaces. */
+/* Text of ours as a field: delimiters escaped, or spaces where the message has
+ * no escape; line ends as spaces. */
 static void s_put_text(FILE *out, const struct hl7 *message, const char *text)
 {
     const char marks[] = { message->field, message->component,
@@ -524,7 +526,8 @@ static void s_put_text(FILE *out, const struct hl7 *message, const char *text)
             (void)fprintf(out, "%c%c%c", message->escape, "FSTRE"[at - marks],
                           message -> escape);
         } else {
-            (void)fputc(*text == '\r' || *text == '\n' ? ' ' : *text, out);
+            bool plain = at == NULL && *text != '\r' && *text != '\n';
+            (void)fputc(plain ? *text : ' ', out);
         }
     }
 }
@@ -532,12 +535,19 @@ static void s_put_text(FILE *out, const struct hl7 *message, const char *text)
 static void s_put_raw(FILE *out, const struct hl7 *message, int field)
 {
     struct cn_bytes raw = hl7_raw(message, message->segments, field);
-    (void)fwrite(raw.data, 1, raw.size, out);
+    if (raw.size > 0) {
+        (void)fwrite(raw.data, 1, raw.size, out);
+    }
+}
+
+static void s_put_field(FILE *out, const struct hl7 *message, int field)
+{
+    s_put_raw(out, message, field);
     (void)fputc(message->field, out);
 }
 
 /* YYYYMMDDHHMMSS+0000, from the RFC 3339 text. */
-static void s_put_time(FILE *out, int64_t at)
+static void s_put_time(FILE *out, const struct hl7 *message, int64_t at)
 {
     char text[CN_TIME_TEXT_MAX];
     cn_time_format(at, text);
@@ -547,7 +557,7 @@ static void s_put_time(FILE *out, int64_t at)
             digits++;
         }
     }
-    (void)fputs("+0000", out);
+    s_put_text(out, message, "+0000");
 }
 
 static void
@@ -573,12 +583,12 @@ s_put_ack(FILE *out, const struct hl7 *message, const struct hl7_ack *ack)
 {
     char f = message->field;
     (void)fprintf(out, "MSH%c", f);
-    s_put_raw(out, message, 2);
-    s_put_raw(out, message, 5); /* receiver becomes sender */
-    s_put_raw(out, message, 6);
-    s_put_raw(out, message, 3);
-    s_put_raw(out, message, 4);
-    s_put_time(out, ack->at);
+    s_put_field(out, message, 2);
+    s_put_field(out, message, 5); /* receiver becomes sender */
+    s_put_field(out, message, 6);
+    s_put_field(out, message, 3);
+    s_put_field(out, message, 4);
+    s_put_time(out, message, ack->at);
     (void)fprintf(out, "%c%cACK", f, f);
     const char *trigger = hl7_text(message, message->segments, 9, 1, 2);
     if (trigger != NULL) {
@@ -587,12 +597,12 @@ s_put_ack(FILE *out, const struct hl7 *message, const struct hl7_ack *ack)
         (void)fprintf(out, "%cACK", message->component);
     }
     (void)fprintf(out, "%c%s%c", f, ack->control_id, f);
-    s_put_raw(out, message, 11);
-    s_put_raw(out, message, 12);
-    (void)fprintf(out, "%c%c%c%c%cUNICODE UTF-8\rMSA%c%s%c", f, f, f, f, f, f,
-                  ack->code, f);
-    struct cn_bytes id = hl7_raw(message, message->segments, 10);
-    (void)fwrite(id.data, 1, id.size, out);
+    s_put_field(out, message, 11);
+    s_put_field(out, message, 12);
+    (void)fprintf(out, "%c%c%c%c%c", f, f, f, f, f);
+    s_put_text(out, message, "UNICODE UTF-8");
+    (void)fprintf(out, "\rMSA%c%s%c", f, ack->code, f);
+    s_put_raw(out, message, 10);
     if (ack->text != NULL) {
         (void)fputc(f, out);
         s_put_text(out, message, ack->text);
