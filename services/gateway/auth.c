@@ -1,0 +1,617 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The cache of principals and the feed that keeps it fresh. */
+#include "services/gateway/auth.h"
+
+#include "common/bus.h"
+#include "common/clock.h"
+#include "common/fiber.h"
+#include "common/loop.h"
+#include "common/message.h"
+#include "common/seal.h"
+
+#include "cairn/access.pb-c.h"
+#include "cairn/events.pb-c.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    HASH_SIZE = 32,
+    WAYS = 4, /* places of one hash */
+    SETS = AUTH_CACHE_MAX / WAYS,
+    KEY_RANDOM = 32, /* base62 digits of a key */
+    KEY_CHECK = 6,   /* hex digits of its checksum */
+    BRANCHES_MAX = 4096,
+    SCOPES_MAX = 256,
+    FETCH_LIMIT = 100,
+    FETCH_WAIT_MS = 1000,
+    FETCH_BUDGET_US = 2500000,
+    RETRY_US = 100000, /* after a fetch that failed */
+    WAITERS_FIRST = 8
+};
+
+/* What a key stands for; in the cache and with the requests that use it. One
+ * block of memory holds its texts too. */
+struct grant {
+    unsigned references;
+    bool found;
+    int64_t expires_at; /* INT64_MAX: never */
+    struct cn_principal principal;
+};
+
+struct entry {
+    uint8_t hash[HASH_SIZE];
+    struct grant *grant; /* NULL: free */
+    int64_t used_at;     /* monotonic */
+    int64_t forget_at;   /* monotonic; INT64_MAX: when an event says so */
+};
+
+/* A question to access that is under way, and the fibers that wait for it. */
+struct lookup {
+    struct lookup *next;
+    uint8_t hash[HASH_SIZE];
+    struct cn_token *waiters;
+    size_t waiter_count;
+    size_t waiter_max;
+};
+
+struct auth {
+    struct cn_env *env;
+    struct lookup *lookups;
+    uint64_t changes; /* events that ended or made something */
+    int64_t fresh_at; /* monotonic: the log was read to its end as of then */
+    bool caught_up;   /* it was, once */
+    bool has_position;
+    Evt__Position position;
+    struct entry entries[AUTH_CACHE_MAX];
+};
+
+/* ---- the key ---- */
+
+static bool s_is_base62(const char *text, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        char c = text[i];
+        if (!((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
+              (c >= 'a' && c <= 'z'))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void s_sha256(const char *text, size_t size, uint8_t hash[HASH_SIZE])
+{
+    const struct cn_bytes part = { (const uint8_t *)text, size };
+
+    cn_sha256(part, hash);
+}
+
+bool auth_key_valid(const char *key)
+{
+    static const char *const PREFIXES[] = { "cairn_live_", "cairn_test_" };
+    static const char DIGITS[] = "0123456789abcdef";
+    const size_t prefix = strlen(PREFIXES[0]);
+    const size_t checked = prefix + KEY_RANDOM;
+    uint8_t hash[HASH_SIZE];
+
+    if (strnlen(key, checked + KEY_CHECK + 1) != checked + KEY_CHECK ||
+        (strncmp(key, PREFIXES[0], prefix) != 0 &&
+         strncmp(key, PREFIXES[1], prefix) != 0) ||
+        !s_is_base62(key + prefix, KEY_RANDOM)) {
+        return false;
+    }
+    s_sha256(key, checked, hash);
+    for (size_t i = 0; i < KEY_CHECK; i++) {
+        uint8_t digit = i % 2 == 0 ? hash[i / 2] >> 4 : hash[i / 2] & 15;
+        if (key[checked + i] != DIGITS[digit]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- grants ---- */
+
+static void s_grant_release(void *handle)
+{
+    struct grant *grant = handle;
+
+    if (grant != NULL && --grant->references == 0) {
+        free(grant);
+    }
+}
+
+static void s_id(ProtobufCBinaryData data, struct cn_uuid *id)
+{
+    if (data.len == sizeof(id->bytes)) {
+        memcpy(id->bytes, data.data, sizeof(id->bytes));
+    }
+}
+
+static size_t s_text_size(const char *text)
+{
+    return text == NULL ? 1 : strlen(text) + 1;
+}
+
+static const char *s_text_put(char **at, const char *text)
+{
+    char *put = *at;
+    size_t size = s_text_size(text);
+
+    memcpy(put, text == NULL ? "" : text, size);
+    *at += size;
+    return put;
+}
+
+static struct grant *s_grant_new(const Acc__ResolveKeyResponse *from)
+{
+    size_t size = sizeof(struct grant) + from->n_scopes * sizeof(const char *) +
+                  from->n_branches * sizeof(struct cn_uuid) +
+                  s_text_size(from->subject) + s_text_size(from->role);
+
+    for (size_t i = 0; i < from->n_scopes; i++) {
+        size += s_text_size(from->scopes[i]);
+    }
+    struct grant *grant = calloc(1, size);
+    if (grant == NULL) {
+        return NULL;
+    }
+    const char **scopes = (const char **)(void *)(grant + 1);
+    struct cn_uuid *branches =
+        (struct cn_uuid *)(void *)(scopes + from->n_scopes);
+    char *texts = (char *)(branches + from->n_branches);
+    for (size_t i = 0; i < from->n_scopes; i++) {
+        scopes[i] = s_text_put(&texts, from->scopes[i]);
+    }
+    for (size_t i = 0; i < from->n_branches; i++) {
+        s_id(from->branches[i], &branches[i]);
+    }
+    grant->found = from->has_found && from->found;
+    grant->expires_at = from->has_expires_at ? from->expires_at : INT64_MAX;
+    grant->principal = (struct cn_principal){
+        .subject = s_text_put(&texts, from->subject),
+        .role = s_text_put(&texts, from->role),
+        .branches = branches,
+        .branch_count = from->n_branches,
+        .scopes = scopes,
+        .scope_count = from->n_scopes,
+    };
+    if (from->has_tenant_id) {
+        s_id(from->tenant_id, &grant->principal.tenant_id);
+    }
+    if (from->has_branch_id) {
+        s_id(from->branch_id, &grant->principal.branch_id);
+    }
+    return grant;
+}
+
+/* ---- the cache ---- */
+
+static struct entry *s_set(struct auth *self, const uint8_t hash[HASH_SIZE])
+{
+    size_t number = ((size_t)hash[0] << 8 | hash[1]) % SETS;
+
+    return &self->entries[number * WAYS];
+}
+
+static void s_entry_drop(struct entry *entry)
+{
+    s_grant_release(entry->grant);
+    *entry = (struct entry){ 0 };
+}
+
+static struct grant *
+s_cache_find(struct auth *self, const uint8_t hash[HASH_SIZE], int64_t at)
+{
+    struct entry *set = s_set(self, hash);
+
+    for (size_t i = 0; i < WAYS; i++) {
+        struct entry *entry = &set[i];
+        if (entry->grant == NULL || memcmp(entry->hash, hash, HASH_SIZE) != 0) {
+            continue;
+        }
+        if (entry->forget_at <= at) {
+            s_entry_drop(entry);
+            return NULL;
+        }
+        entry->used_at = at;
+        return entry->grant;
+    }
+    return NULL;
+}
+
+/* Takes the place of what was not used for longest. */
+static void s_cache_put(struct auth *self,
+                        const uint8_t hash[HASH_SIZE],
+                        struct grant *grant)
+{
+    struct entry *set = s_set(self, hash);
+    struct entry *entry = set;
+    int64_t at = cn_clock_monotonic();
+
+    for (size_t i = 1; i < WAYS && entry->grant != NULL; i++) {
+        if (set[i].grant == NULL || set[i].used_at < entry->used_at) {
+            entry = &set[i];
+        }
+    }
+    s_entry_drop(entry);
+    memcpy(entry->hash, hash, HASH_SIZE);
+    entry->grant = grant;
+    entry->used_at = at;
+    entry->forget_at = grant->found ? INT64_MAX : at + AUTH_NEGATIVE_US;
+    grant->references++;
+}
+
+static void s_cache_drop(struct auth *self, const uint8_t hash[HASH_SIZE])
+{
+    struct entry *set = s_set(self, hash);
+
+    for (size_t i = 0; i < WAYS; i++) {
+        if (set[i].grant != NULL && memcmp(set[i].hash, hash, HASH_SIZE) == 0) {
+            s_entry_drop(&set[i]);
+        }
+    }
+}
+
+static void s_cache_clear(struct auth *self)
+{
+    for (size_t i = 0; i < AUTH_CACHE_MAX; i++) {
+        if (self->entries[i].grant != NULL) {
+            s_entry_drop(&self->entries[i]);
+        }
+    }
+}
+
+/* ---- asking ---- */
+
+/* The answer carries one reference, the caller's. */
+static enum cn_code s_ask(struct auth *self,
+                          struct cn_arena *arena,
+                          const uint8_t hash[HASH_SIZE],
+                          struct grant **ret_grant,
+                          struct cn_err *err)
+{
+    Acc__ResolveKeyRequest *request =
+        cn_message_new(arena, &acc__resolve_key_request__descriptor);
+    struct cn_bus_call call = { .service = "access",
+                                .method = "access.v1.Access/ResolveKey" };
+    const ProtobufCMessage *message = NULL;
+    struct cn_bus_reply reply = { 0 };
+
+    if (request == NULL) {
+        return cn_fail(err, CN_NOMEM, "no memory");
+    }
+    request->has_key_hash = 1;
+    request->key_hash.len = HASH_SIZE;
+    request->key_hash.data = cn_arena_copy(arena, hash, HASH_SIZE);
+    if (request->key_hash.data == NULL) {
+        return cn_fail(err, CN_NOMEM, "no memory");
+    }
+    enum cn_code rc = cn_message_pack(arena, &request->base, &call.body, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    call.budget_us = cn_fiber_deadline() - cn_clock_monotonic();
+    rc = cn_bus_call(self->env->bus, arena, &call, &reply, err);
+    if (rc == CN_OK) {
+        rc = cn_message_unpack(arena, &acc__resolve_key_response__descriptor,
+                               reply.body, &message, err);
+    }
+    if (rc != CN_OK) {
+        /* Nothing of the client's was done, whatever became of the question. */
+        cn_err_clear(err);
+        return cn_fail(err, rc == CN_DEADLINE ? CN_DEADLINE : CN_UNAVAILABLE,
+                       "the credential cannot be checked now");
+    }
+    const Acc__ResolveKeyResponse *response =
+        (const Acc__ResolveKeyResponse *)message;
+    if (response->n_branches > BRANCHES_MAX ||
+        response->n_scopes > SCOPES_MAX) {
+        return cn_fail(err, CN_INTERNAL, "the principal is too big");
+    }
+    struct grant *grant = s_grant_new(response);
+    if (grant == NULL) {
+        return cn_fail(err, CN_NOMEM, "no memory");
+    }
+    grant->references = 1;
+    *ret_grant = grant;
+    return CN_OK;
+}
+
+static struct lookup *s_lookup_find(struct auth *self,
+                                    const uint8_t hash[HASH_SIZE])
+{
+    struct lookup *lookup = self->lookups;
+
+    while (lookup != NULL && memcmp(lookup->hash, hash, HASH_SIZE) != 0) {
+        lookup = lookup->next;
+    }
+    return lookup;
+}
+
+/* Waits for the twin that asks already. */
+static enum cn_code s_lookup_wait(struct lookup *lookup, struct cn_err *err)
+{
+    if (lookup->waiter_count == lookup->waiter_max) {
+        size_t max =
+            lookup->waiter_max == 0 ? WAITERS_FIRST : 2 * lookup->waiter_max;
+        struct cn_token *waiters =
+            reallocarray(lookup->waiters, max, sizeof(*waiters));
+        if (waiters == NULL) {
+            return cn_fail(err, CN_NOMEM, "no memory");
+        }
+        lookup->waiters = waiters;
+        lookup->waiter_max = max;
+    }
+    lookup->waiters[lookup->waiter_count++] = cn_fiber_token();
+    enum cn_code rc = cn_fiber_park(INT64_MAX);
+    return rc == CN_OK
+               ? CN_OK
+               : cn_fail(err, rc, "the credential cannot be checked now");
+}
+
+static void
+s_lookup_end(struct auth *self, struct lookup *lookup, enum cn_code rc)
+{
+    struct lookup **link = &self->lookups;
+
+    while (*link != lookup) {
+        link = &(*link)->next;
+    }
+    *link = lookup->next;
+    for (size_t i = 0; i < lookup->waiter_count; i++) {
+        (void)cn_fiber_wake(lookup->waiters[i], rc);
+    }
+    free(lookup->waiters);
+    free(lookup);
+}
+
+/* Asks access for the key and keeps the answer, unless an event came in between
+ * that may have overtaken it. */
+static enum cn_code s_lookup(struct auth *self,
+                             struct cn_arena *arena,
+                             const uint8_t hash[HASH_SIZE],
+                             struct grant **ret_grant,
+                             struct cn_err *err)
+{
+    struct lookup *lookup = calloc(1, sizeof(*lookup));
+    uint64_t changes = self->changes;
+    struct grant *grant = NULL;
+
+    if (lookup == NULL) {
+        return cn_fail(err, CN_NOMEM, "no memory");
+    }
+    memcpy(lookup->hash, hash, HASH_SIZE);
+    lookup->next = self->lookups;
+    self->lookups = lookup;
+    enum cn_code rc = s_ask(self, arena, hash, &grant, err);
+    if (rc == CN_OK && changes == self->changes) {
+        s_cache_put(self, hash, grant);
+    }
+    s_lookup_end(self, lookup, rc);
+    if (rc == CN_OK) {
+        *ret_grant = grant;
+    }
+    return rc;
+}
+
+static enum cn_code s_grant_get(struct auth *self,
+                                struct cn_arena *arena,
+                                const uint8_t hash[HASH_SIZE],
+                                struct grant **ret_grant,
+                                struct cn_err *err)
+{
+    for (;;) {
+        struct grant *grant = s_cache_find(self, hash, cn_clock_monotonic());
+        if (grant != NULL) {
+            grant->references++;
+            *ret_grant = grant;
+            return CN_OK;
+        }
+        struct lookup *lookup = s_lookup_find(self, hash);
+        if (lookup == NULL) {
+            return s_lookup(self, arena, hash, ret_grant, err);
+        }
+        enum cn_code rc = s_lookup_wait(lookup, err);
+        if (rc != CN_OK) {
+            return rc;
+        }
+    }
+}
+
+enum cn_code auth_resolve(struct auth *self,
+                          struct cn_arena *arena,
+                          const char *key,
+                          const struct cn_principal **ret_principal,
+                          struct cn_err *err)
+{
+    uint8_t hash[HASH_SIZE];
+    struct grant *grant = NULL;
+
+    if (key == NULL) {
+        return cn_fail(err, CN_UNAUTHENTICATED,
+                       "Authorization: Bearer <API key> is needed");
+    }
+    if (!auth_key_valid(key)) {
+        return cn_fail(err, CN_UNAUTHENTICATED, "this is no API key of Cairn");
+    }
+    if (!auth_fresh(self)) {
+        return cn_fail(err, CN_UNAVAILABLE,
+                       "credentials cannot be checked now");
+    }
+    s_sha256(key, strlen(key), hash);
+    enum cn_code rc = s_grant_get(self, arena, hash, &grant, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    if (!cn_arena_defer(arena, s_grant_release, grant)) {
+        return cn_fail(err, CN_NOMEM, "no memory");
+    }
+    if (!grant->found || grant->expires_at <= self->env->now(self->env)) {
+        return cn_fail(err, CN_UNAUTHENTICATED,
+                       "the API key is unknown, revoked or expired");
+    }
+    *ret_principal = &grant->principal;
+    return CN_OK;
+}
+
+/* ---- the feed ---- */
+
+bool auth_fresh(const struct auth *self)
+{
+    return self->caught_up &&
+           cn_clock_monotonic() - self->fresh_at <= AUTH_STALE_US;
+}
+
+/* A key's event ends what is known of that key; anything else that concerns
+ * who may do what ends all. */
+static void
+s_event(struct auth *self, struct cn_arena *arena, const Evt__Event *event)
+{
+    const ProtobufCMessage *message = NULL;
+    struct cn_err err = { 0 };
+
+    if (event->type == NULL) {
+        return;
+    }
+    bool of_key = strncmp(event->type, "key.", 4) == 0;
+    if (!of_key && strncmp(event->type, "user.", 5) != 0 &&
+        strncmp(event->type, "role.", 5) != 0) {
+        return;
+    }
+    self->changes++;
+    struct cn_bytes payload = { event->payload.data, event->payload.len };
+    if (of_key && event->has_payload &&
+        cn_message_unpack(arena, &acc__key_event__descriptor, payload, &message,
+                          &err) == CN_OK) {
+        const Acc__KeyEvent *body = (const Acc__KeyEvent *)message;
+        if (body->has_key_hash && body->key_hash.len == HASH_SIZE) {
+            s_cache_drop(self, body->key_hash.data);
+            return;
+        }
+    }
+    s_cache_clear(self);
+}
+
+static void s_position_keep(struct auth *self, const Evt__Position *position)
+{
+    evt__position__init(&self->position);
+    self->position.has_epoch = 1;
+    self->position.epoch = position->epoch;
+    self->position.has_xid = 1;
+    self->position.xid = position->xid;
+    self->position.has_seq = 1;
+    self->position.seq = position->seq;
+    self->has_position = true;
+}
+
+static enum cn_code s_fetch(struct auth *self,
+                            struct cn_arena *arena,
+                            const Evt__FetchResponse **ret_response,
+                            struct cn_err *err)
+{
+    Evt__FetchRequest *request =
+        cn_message_new(arena, &evt__fetch_request__descriptor);
+    struct cn_bus_call call = { .service = "access",
+                                .method = "events.v1.Events/Fetch",
+                                .budget_us = FETCH_BUDGET_US,
+                                .long_poll = true };
+    const ProtobufCMessage *message = NULL;
+    struct cn_bus_reply reply = { 0 };
+
+    if (request == NULL) {
+        return cn_fail(err, CN_NOMEM, "no memory");
+    }
+    request->consumer = "gateway";
+    request->after = self->has_position ? &self->position : NULL;
+    request->has_limit = 1;
+    request->limit = FETCH_LIMIT;
+    request->has_wait_ms = 1;
+    request->wait_ms = self->caught_up ? FETCH_WAIT_MS : 0;
+    enum cn_code rc = cn_message_pack(arena, &request->base, &call.body, err);
+    if (rc == CN_OK) {
+        rc = cn_bus_call(self->env->bus, arena, &call, &reply, err);
+    }
+    if (rc == CN_OK) {
+        rc = cn_message_unpack(arena, &evt__fetch_response__descriptor,
+                               reply.body, &message, err);
+    }
+    if (rc == CN_OK) {
+        *ret_response = (const Evt__FetchResponse *)message;
+    }
+    return rc;
+}
+
+/* One fetch and its effects. */
+static enum cn_code s_follow_once(struct auth *self, struct cn_err *err)
+{
+    CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
+    const Evt__FetchResponse *response = NULL;
+    int64_t asked_at = cn_clock_monotonic();
+
+    if (arena == NULL) {
+        return cn_fail(err, CN_NOMEM, "no memory");
+    }
+    enum cn_code rc = s_fetch(self, arena, &response, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    for (size_t i = 0; i < response->n_events; i++) {
+        s_event(self, arena, response->events[i]);
+        if (response->events[i]->position != NULL) {
+            s_position_keep(self, response->events[i]->position);
+        }
+    }
+    if (response->n_events > 0 && !response->has_complete_until) {
+        return CN_OK; /* The page was cut: this is not the end yet. */
+    }
+    if (response->head != NULL) {
+        s_position_keep(self, response->head);
+    }
+    self->caught_up = true;
+    self->fresh_at = asked_at;
+    return CN_OK;
+}
+
+static void s_follow(void *arg)
+{
+    struct auth *self = arg;
+
+    while (!cn_loop_stopping(self->env->loop)) {
+        struct cn_err err = { 0 };
+        if (s_follow_once(self, &err) == CN_OK) {
+            continue;
+        }
+        if (cn_fiber_sleep(RETRY_US) != CN_OK) {
+            return;
+        }
+    }
+}
+
+enum cn_code
+auth_new(struct cn_env *env, struct auth **ret_auth, struct cn_err *err)
+{
+    struct auth *self = calloc(1, sizeof(*self));
+
+    if (self == NULL) {
+        return cn_fail(err, CN_NOMEM, "no memory");
+    }
+    self->env = env;
+    enum cn_code rc = cn_fiber_spawn(env->loop, s_follow, self, INT64_MAX, err);
+    if (rc != CN_OK) {
+        free(self);
+        return rc;
+    }
+    *ret_auth = self;
+    return CN_OK;
+}
+
+void auth_free(struct auth *self)
+{
+    if (self == NULL) {
+        return;
+    }
+    s_cache_clear(self);
+    free(self);
+}

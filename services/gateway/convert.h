@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A request's path, query and body as the input message of its route, and the
+ * output message as a body: by descriptors and shapes, no code per endpoint. */
+#ifndef GATEWAY_CONVERT_H
+#define GATEWAY_CONVERT_H
+
+#include "services/gateway/http.h"
+#include "services/gateway/route.h"
+
+/* Checks Content-Type, reads the body, sets what path and query say, packs.
+ * CN_UNSUPPORTED, CN_MALFORMED, CN_INVALID with pointers; CN_NOT_FOUND when a
+ * value of the path cannot be that of any record. */
+CN_CHECKED enum cn_code convert_request(const struct http_request *request,
+                                        const struct cn_route *route,
+                                        const struct route_match *match,
+                                        struct cn_bytes *ret_packed,
+                                        struct cn_err *err);
+
+/* What the output message holds besides the body. */
+struct convert_reply {
+    const char *content_type; /* in the arena */
+    const char *next_cursor;  /* NULL: none */
+};
+
+/* Adds the body to buffer. CN_UNAVAILABLE when the reply cannot be read. */
+CN_CHECKED enum cn_code convert_reply(const struct cn_route *route,
+                                      struct cn_arena *arena,
+                                      struct cn_bytes packed,
+                                      struct cn_buffer *buffer,
+                                      struct convert_reply *ret_reply,
+                                      struct cn_err *err);
+/* The target of the next page: the path and the query with another cursor. NULL
+ * without memory. */
+const char *convert_next(const struct http_request *request,
+                         const char *next_cursor);
+
+#endif

@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One request from HTTP to one service and back. */
+#include "services/gateway/exchange.h"
+
+#include "common/bus.h"
+#include "common/clock.h"
+#include "common/fiber.h"
+#include "common/log.h"
+
+#include "services/gateway/convert.h"
+#include "services/gateway/header.h"
+#include "services/gateway/page.h"
+#include "services/gateway/problem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { PROBLEM_MAX = 64 << 10, STATUS_NO_CONTENT = 204, NOT_MODIFIED = 304 };
+
+static const char PROBLEM_TYPE[] = "application/problem+json";
+static const char JSON_TYPE[] = "application/json";
+
+/* A request on its way. */
+struct exchange {
+    const struct gateway *gateway;
+    const struct http_request *request;
+    struct http_response *response;
+    struct cn_arena *arena;
+    const char *request_id;
+    const char *base; /* "http://host" */
+    struct route_match match;
+    const struct cn_route *route;         /* NULL: a page, or none */
+    const struct cn_principal *principal; /* NULL: not known yet */
+    char allow[ROUTE_ALLOW_MAX];          /* of the path; "": no such path */
+};
+
+static bool s_is(const struct exchange *self, const char *method)
+{
+    return strcmp(self->request->method, method) == 0;
+}
+
+/* ---- who asks what ---- */
+
+static const char *s_request_id(const struct exchange *self)
+{
+    const char *given = self->request->headers[FRAMING_REQUEST_ID];
+    char text[CN_UUID_TEXT_SIZE];
+
+    if (given == NULL) {
+        given = self->request->headers[FRAMING_X_REQUEST_ID];
+    }
+    if (given != NULL && header_is_request_id(given)) {
+        return given;
+    }
+    cn_uuid_format(cn_uuid_new(self->gateway->env), text);
+    const char *made = cn_arena_strdup(self->arena, text);
+    return made == NULL ? "none" : made;
+}
+
+static const char *s_base(const struct exchange *self)
+{
+    const char *host = self->request->headers[FRAMING_HOST];
+    const char *made = NULL;
+
+    if (self->gateway->public_url[0] != '\0') {
+        return self->gateway->public_url;
+    }
+    if (host != NULL) {
+        made = cn_arena_printf(self->arena, "http://%s", host);
+    }
+    return made == NULL ? "" : made;
+}
+
+static void s_begin(struct exchange *self,
+                    const struct gateway *gateway,
+                    const struct http_request *request,
+                    struct http_response *response)
+{
+    *self = (struct exchange){ .gateway = gateway,
+                               .request = request,
+                               .response = response,
+                               .arena = request->arena };
+    self->request_id = s_request_id(self);
+    self->base = s_base(self);
+}
+
+static void s_field(struct exchange *self, const char *name, const char *value)
+{
+    http_field_add(self->response, name, value);
+}
+
+/* ---- what every answer carries ---- */
+
+static void s_common_fields(struct exchange *self)
+{
+    s_field(self, "Request-Id", self->request_id);
+    s_field(self, "Cache-Control", "no-store");
+    s_field(self, "Vary", "Authorization, Accept");
+    s_field(self, "X-Content-Type-Options", "nosniff");
+}
+
+static void s_etag(struct exchange *self, int64_t version)
+{
+    char etag[HEADER_ETAG_MAX];
+
+    header_etag(version, etag);
+    const char *kept = cn_arena_strdup(self->arena, etag);
+    if (kept != NULL) {
+        s_field(self, "ETag", kept);
+    }
+}
+
+static void s_fail_fields(struct exchange *self, const struct cn_err *err)
+{
+    unsigned status = problem_status(err);
+    const struct cn_route *route = self->route;
+
+    s_field(self, "Content-Type", PROBLEM_TYPE);
+    if (status == 401) {
+        s_field(self, "WWW-Authenticate", "Bearer");
+    }
+    if (status == 503) {
+        s_field(self, "Retry-After", "1");
+    }
+    if (err->code == CN_METHOD_NOT_ALLOWED) {
+        s_field(self, "Allow", self->allow);
+    }
+    if (err->code == CN_UNSUPPORTED && route != NULL &&
+        route->verb == CN_PATCH) {
+        s_field(self, "Accept-Patch",
+                "application/merge-patch+json, application/json");
+    }
+    if (err->code == CN_STALE && err->version > 0) {
+        s_etag(self, err->version);
+    }
+    const char *location = cn_arena_strdup(self->arena, err->location);
+    if (location != NULL && location[0] != '\0') {
+        s_field(self, "Location", location);
+    }
+}
+
+static void s_fail(struct exchange *self, const struct cn_err *err)
+{
+    cn_buffer_done(&self->response->body);
+    cn_buffer_init(&self->response->body, PROBLEM_MAX);
+    self->response->status = problem_status(err);
+    self->response->field_count = 0;
+    s_common_fields(self);
+    s_fail_fields(self, err);
+    problem_write(&self->response->body, err, self->base, self->request_id);
+}
+
+/* ---- the checks before the call ---- */
+
+static enum cn_code s_find(struct exchange *self, struct cn_err *err)
+{
+    if (!routes_match(self->gateway->routes, self->arena, self->request->path,
+                      &self->match)) {
+        return cn_fail_as(err, CN_NOT_FOUND, PROBLEM_NO_PATH,
+                          "nothing is served at this path");
+    }
+    route_allow(&self->match, self->allow);
+    self->route = route_of(&self->match, self->request->method);
+    if (self->route == NULL && !s_is(self, "OPTIONS")) {
+        return cn_fail(err, CN_METHOD_NOT_ALLOWED,
+                       "this method is not served here");
+    }
+    return CN_OK;
+}
+
+static enum cn_code s_accept(const struct exchange *self, struct cn_err *err)
+{
+    const struct cn_route *route = self->route;
+    const char *made = route->produces != NULL ? route->produces : JSON_TYPE;
+
+    return header_accepts(self->request->headers[FRAMING_ACCEPT], made)
+               ? CN_OK
+               : cn_fail(err, CN_NOT_ACCEPTABLE, "%s is served here", made);
+}
+
+static enum cn_code
+s_key(const struct exchange *self, struct cn_bus_call *call, struct cn_err *err)
+{
+    const char *given = self->request->headers[FRAMING_IDEMPOTENCY_KEY];
+    char text[CN_UUID_TEXT_SIZE];
+
+    if (self->route->verb == CN_GET) {
+        return CN_OK;
+    }
+    if (given != NULL) {
+        call->has_client_key = true;
+        return header_key(self->arena, given, &call->idempotency_key, err);
+    }
+    if (self->route->key_required) {
+        return cn_fail_as(err, CN_MALFORMED, "idempotency_key_missing",
+                          "Idempotency-Key is needed");
+    }
+    cn_uuid_format(cn_uuid_new(self->gateway->env), text);
+    call->idempotency_key = cn_arena_strdup(self->arena, text);
+    return call->idempotency_key != NULL ? CN_OK
+                                         : cn_fail(err, CN_NOMEM, "no memory");
+}
+
+static enum cn_code s_precondition(const struct exchange *self,
+                                   struct cn_bus_call *call,
+                                   struct cn_err *err)
+{
+    const char *given = self->request->headers[FRAMING_IF_MATCH];
+    bool any = false;
+
+    if (self->route->verb == CN_GET) {
+        return CN_OK;
+    }
+    if (given == NULL) {
+        return self->route->if_match_required
+                   ? cn_fail(err, CN_PRECONDITION, "If-Match is needed")
+                   : CN_OK;
+    }
+    enum cn_code rc =
+        header_if_match(given, &any, &call->expected_version, err);
+    call->has_expected_version = rc == CN_OK && !any;
+    return rc;
+}
+
+static enum cn_code
+s_prepare(struct exchange *self, struct cn_bus_call *call, struct cn_err *err)
+{
+    const char *trace = self->request->headers[FRAMING_TRACEPARENT];
+    const char *authorization = self->request->headers[FRAMING_AUTHORIZATION];
+
+    call->service = self->route->service;
+    call->method = self->route->method;
+    call->request_id = self->request_id;
+    call->trace = trace != NULL && header_is_trace(trace) ? trace : "";
+    enum cn_code rc =
+        auth_resolve(self->gateway->auth, self->arena,
+                     header_bearer(authorization), &self->principal, err);
+    if (rc == CN_OK) {
+        call->principal = self->principal;
+        rc = s_accept(self, err);
+    }
+    if (rc == CN_OK) {
+        rc = s_key(self, call, err);
+    }
+    if (rc == CN_OK) {
+        rc = s_precondition(self, call, err);
+    }
+    if (rc == CN_OK) {
+        rc = convert_request(self->request, self->route, &self->match,
+                             &call->body, err);
+    }
+    return rc;
+}
+
+/* ---- the reply ---- */
+
+static void s_reply_fields(struct exchange *self,
+                           const struct cn_bus_reply *reply,
+                           const struct convert_reply *converted)
+{
+    char modified[CN_TIME_TEXT_MAX];
+
+    s_common_fields(self);
+    s_field(self, "Content-Type", converted->content_type);
+    if (reply->version > 0) {
+        s_etag(self, reply->version);
+    }
+    if (reply->updated_at > 0) {
+        cn_time_format_http(reply->updated_at, modified);
+        const char *kept = cn_arena_strdup(self->arena, modified);
+        if (kept != NULL) {
+            s_field(self, "Last-Modified", kept);
+        }
+    }
+    if (reply->location != NULL && reply->location[0] != '\0') {
+        s_field(self, "Location", reply->location);
+    }
+    if (reply->replayed) {
+        s_field(self, "Idempotent-Replayed", "true");
+    }
+    if (converted->next_cursor != NULL && converted->next_cursor[0] != '\0') {
+        const char *next = convert_next(self->request, converted->next_cursor);
+        if (next != NULL) {
+            s_field(self, "Link", next);
+        }
+    }
+}
+
+static enum cn_code s_reply(struct exchange *self,
+                            const struct cn_bus_reply *reply,
+                            struct cn_err *err)
+{
+    const char *none_match = self->request->headers[FRAMING_IF_NONE_MATCH];
+    struct http_response *response = self->response;
+    struct convert_reply converted = { 0 };
+
+    response->status =
+        reply->status != 0 ? reply->status : self->route->success;
+    enum cn_code rc = convert_reply(self->route, self->arena, reply->body,
+                                    &response->body, &converted, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    if (response->body.failed) {
+        return cn_fail(err, CN_NOMEM, "the answer is too big");
+    }
+    s_reply_fields(self, reply, &converted);
+    if (self->route->verb == CN_GET && none_match != NULL &&
+        reply->version > 0 && header_none_match(none_match, reply->version)) {
+        response->status = NOT_MODIFIED;
+        cn_buffer_done(&response->body);
+    }
+    return CN_OK;
+}
+
+static enum cn_code s_call(struct exchange *self, struct cn_err *err)
+{
+    struct cn_bus_call call = { 0 };
+    struct cn_bus_reply reply = { 0 };
+
+    enum cn_code rc = s_prepare(self, &call, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    call.budget_us = cn_fiber_deadline() - cn_clock_monotonic();
+    rc = cn_bus_call(self->gateway->env->bus, self->arena, &call, &reply, err);
+    return rc == CN_OK ? s_reply(self, &reply, err) : rc;
+}
+
+/* ---- pages and options ---- */
+
+static enum cn_code s_page(struct exchange *self, struct cn_err *err)
+{
+    const char *type = JSON_TYPE;
+
+    enum cn_code rc =
+        page_serve(self->gateway, self->request->method, self->request->path,
+                   self->base, &self->response->body, &type, err);
+    if (rc == CN_METHOD_NOT_ALLOWED) {
+        (void)snprintf(self->allow, sizeof(self->allow), "GET, HEAD, OPTIONS");
+        if (s_is(self, "OPTIONS")) {
+            cn_err_clear(err);
+            return CN_OK;
+        }
+    }
+    if (rc == CN_OK) {
+        self->response->status = 200;
+        s_common_fields(self);
+        s_field(self, "Content-Type", type);
+    }
+    return rc;
+}
+
+static enum cn_code s_serve(struct exchange *self, struct cn_err *err)
+{
+    bool options = s_is(self, "OPTIONS");
+    enum cn_code rc = CN_OK;
+
+    if (options && strcmp(self->request->path, "*") == 0) {
+        (void)snprintf(self->allow, sizeof(self->allow),
+                       "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    } else {
+        rc = s_find(self, err);
+        if (rc == CN_NOT_FOUND) {
+            cn_err_clear(err);
+            rc = s_page(self, err);
+            if (!options || rc != CN_OK) {
+                return rc;
+            }
+        }
+    }
+    if (rc == CN_OK && options) {
+        self->response->status = STATUS_NO_CONTENT;
+        s_common_fields(self);
+        s_field(self, "Allow", self->allow);
+        return CN_OK;
+    }
+    return rc == CN_OK ? s_call(self, err) : rc;
+}
+
+static void s_log(const struct exchange *self, const struct cn_err *err)
+{
+    char tenant[CN_UUID_TEXT_SIZE];
+
+    if (self->principal != NULL) {
+        cn_uuid_format(self->principal->tenant_id, tenant);
+    }
+    cn_log_request(self->request_id, self->principal != NULL ? tenant : NULL,
+                   self->route != NULL ? self->route->method : "gateway", err,
+                   cn_clock_monotonic() - self->request->came_at);
+}
+
+void exchange_handle(void *arg,
+                     const struct http_request *request,
+                     struct http_response *response)
+{
+    struct exchange exchange;
+    struct cn_err err = { 0 };
+
+    s_begin(&exchange, arg, request, response);
+    if (s_serve(&exchange, &err) != CN_OK) {
+        s_fail(&exchange, &err);
+    }
+    s_log(&exchange, &err);
+}
+
+void exchange_refuse(void *arg,
+                     const struct http_request *request,
+                     const struct cn_err *err,
+                     struct http_response *response)
+{
+    struct exchange exchange;
+
+    s_begin(&exchange, arg, request, response);
+    s_fail(&exchange, err);
+    cn_log_request(exchange.request_id, NULL, "gateway", err, 0);
+}

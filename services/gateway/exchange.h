@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One request from HTTP to one service and back, by the conventions of the
+ * routes: authentication, keys, preconditions, problems. */
+#ifndef GATEWAY_EXCHANGE_H
+#define GATEWAY_EXCHANGE_H
+
+#include "common/env.h"
+
+#include "services/gateway/auth.h"
+#include "services/gateway/http.h"
+#include "services/gateway/route.h"
+
+/* What the exchanges share. */
+struct gateway {
+    struct cn_env *env;
+    struct auth *auth;
+    struct routes *routes;  /* of the services */
+    const char *public_url; /* "https://cairn.example", or "": by Host */
+};
+
+/* For http_config: arg is the gateway. */
+void exchange_handle(void *arg,
+                     const struct http_request *request,
+                     struct http_response *response);
+void exchange_refuse(void *arg,
+                     const struct http_request *request,
+                     const struct cn_err *err,
+                     struct http_response *response);
+
+#endif

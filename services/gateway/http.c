@@ -1,0 +1,809 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* libmicrohttpd 0.9.75 in our loop (design.md 2). The access handler is called
+ * for the head, for each piece of the body, for the end, and again after a
+ * resume; between the last two the connection is suspended and a fiber works.
+ */
+#include "services/gateway/http.h"
+
+#include "common/clock.h"
+#include "common/fiber.h"
+#include "common/log.h"
+#include "common/loop.h"
+
+#include "services/gateway/listen.h"
+
+#include <assert.h>
+#include <microhttpd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* libmicrohttpd's own timeout only counts inactivity, so a client that sends a
+ * byte now and then is never dropped: these are ours. */
+#define HEAD_US (10 * CN_SECOND) /* from the connection or the first line */
+#define BODY_US (30 * CN_SECOND) /* from the head */
+#define REPLY_US                                                               \
+    (60 * CN_SECOND)              /* from the answer's first byte to its last  \
+                                   */
+#define IDLE_US  (75 * CN_SECOND) /* between two requests */
+#define SWEEP_US CN_SECOND
+
+enum {
+    CONNECTION_MEMORY = 32 << 10, /* bounds a request's head */
+    /* So much of a body over the limit is read and dropped, so that the client
+     * sees the 413 and not a reset. */
+    DROP_MAX = 8 << 20,
+    BODY_FIRST = 4096,
+    USED_PERCENT = 80 /* of the connections may have a request in flight */
+};
+
+/* A TCP connection. */
+struct peer {
+    struct peer *next;
+    struct peer *previous;
+    int fd;
+    bool busy;           /* with a request */
+    int64_t deadline_at; /* INT64_MAX while a fiber works for it */
+};
+
+enum slot_state {
+    SLOT_FREE,
+    SLOT_READING,
+    SLOT_WORKING,  /* suspended, a fiber has the request */
+    SLOT_ANSWERED, /* response is to be queued */
+    SLOT_QUEUED
+};
+
+/* A request from its head to NOTIFY_COMPLETED. A fiber finds it by number and
+ * generation, never by pointer. */
+struct slot {
+    unsigned generation;
+    enum slot_state state;
+    struct slot *next_free;
+    struct http *http;
+    struct peer *peer;
+    struct MHD_Connection *connection;
+    struct MHD_Response *response;
+    unsigned status;
+    struct cn_arena *arena; /* until the fiber has it */
+    struct http_request *request;
+    uint8_t *body;
+    size_t body_capacity;
+    uint64_t body_size; /* that came, dropped bytes included */
+    uint64_t announced;
+};
+
+/* What the fiber of a request is given; in the request's arena. */
+struct work {
+    struct http *http;
+    size_t number;
+    unsigned generation;
+    struct http_request *request;
+};
+
+struct http {
+    struct cn_env *env;
+    struct http_config config;
+    struct MHD_Daemon *daemon;
+    struct cn_watch *watch;
+    struct slot *slots;
+    struct slot *slots_free;
+    struct peer *peers;
+    unsigned used;    /* slots */
+    unsigned working; /* fibers */
+    unsigned working_max;
+    bool dirty; /* libmicrohttpd has something to do */
+    bool draining;
+    struct cn_token drained;
+    bool judges_memory; /* the library is the one framing_whole knows */
+    unsigned port;
+};
+
+void http_field_add(struct http_response *response,
+                    const char *name,
+                    const char *value)
+{
+    assert(response->field_count < HTTP_FIELDS_MAX);
+    response->fields[response->field_count++] =
+        (struct http_field){ name, value };
+}
+
+/* ---- answers ---- */
+
+static struct MHD_Response *
+s_response(struct http *self, struct http_response *from, bool close)
+{
+    struct cn_buffer *body = &from->body;
+    struct MHD_Response *response = NULL;
+
+    if (body->failed) {
+        from->status = MHD_HTTP_SERVICE_UNAVAILABLE;
+    }
+    if (body->failed || body->size == 0) {
+        cn_buffer_done(body);
+        response = MHD_create_response_from_buffer(0, (void *)(uintptr_t) "",
+                                                   MHD_RESPMEM_PERSISTENT);
+    } else {
+        response = MHD_create_response_from_buffer(body->size, body->data,
+                                                   MHD_RESPMEM_MUST_FREE);
+        if (response == NULL) {
+            cn_buffer_done(body);
+        }
+    }
+    if (response == NULL) {
+        return NULL;
+    }
+    bool whole = true;
+    for (size_t i = 0; i < from->field_count; i++) {
+        whole =
+            whole && MHD_add_response_header(response, from->fields[i].name,
+                                             from->fields[i].value) == MHD_YES;
+    }
+    if (close || self->draining) {
+        whole = whole &&
+                MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION,
+                                        "close") == MHD_YES;
+    }
+    if (!whole) {
+        MHD_destroy_response(response);
+        return NULL;
+    }
+    return response;
+}
+
+/* MHD_NO closes the connection: all that is left without memory. */
+static enum MHD_Result s_queue(struct slot *slot)
+{
+    if (slot->response == NULL) {
+        return MHD_NO;
+    }
+    slot->state = SLOT_QUEUED;
+    slot->peer->deadline_at = cn_clock_monotonic() + REPLY_US;
+    enum MHD_Result rc =
+        MHD_queue_response(slot->connection, slot->status, slot->response);
+    MHD_destroy_response(slot->response);
+    slot->response = NULL;
+    return rc;
+}
+
+/* The answer of a request that no fiber sees. */
+static void s_refuse(struct slot *slot, const struct cn_err *err, bool close)
+{
+    struct http *self = slot->http;
+    struct http_response response = { 0 };
+
+    self->config.refuse(self->config.arg, slot->request, err, &response);
+    slot->response = s_response(self, &response, close);
+    slot->status = response.status;
+    slot->state = SLOT_ANSWERED;
+}
+
+/* ---- slots ---- */
+
+static struct slot *s_slot_take(struct http *self, struct peer *peer)
+{
+    struct slot *slot = self->slots_free;
+
+    if (slot == NULL || peer == NULL || peer->busy) {
+        return NULL;
+    }
+    struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
+    struct http_request *request =
+        arena == NULL ? NULL : cn_arena_alloc(arena, sizeof(*request));
+    if (request == NULL) {
+        cn_arena_free(arena);
+        return NULL;
+    }
+    request->arena = arena;
+    self->slots_free = slot->next_free;
+    *slot = (struct slot){ .generation = slot->generation,
+                           .state = SLOT_READING,
+                           .http = self,
+                           .peer = peer,
+                           .arena = arena,
+                           .request = request };
+    peer->busy = true;
+    self->used++;
+    return slot;
+}
+
+static void s_slot_free(struct slot *slot)
+{
+    struct http *self = slot->http;
+
+    cn_arena_free(slot->arena);
+    if (slot->response != NULL) {
+        MHD_destroy_response(slot->response);
+    }
+    slot->peer->busy = false;
+    slot->peer->deadline_at =
+        self->draining ? 0 : cn_clock_monotonic() + IDLE_US;
+    slot->arena = NULL;
+    slot->response = NULL;
+    slot->request = NULL;
+    slot->state = SLOT_FREE;
+    slot->generation++;
+    slot->next_free = self->slots_free;
+    self->slots_free = slot;
+    self->used--;
+    if (self->draining && self->used == 0) {
+        (void)cn_fiber_wake(self->drained, CN_OK);
+    }
+}
+
+/* ---- the head ---- */
+
+static enum MHD_Result s_collect_field(void *arg,
+                                       enum MHD_ValueKind kind,
+                                       const char *name,
+                                       size_t name_size,
+                                       const char *value,
+                                       size_t value_size)
+{
+    struct framing_head *head = arg;
+
+    (void)kind;
+    if (head->field_count == FRAMING_FIELDS_MAX) {
+        head->field_count++;
+        return MHD_NO;
+    }
+    head->fields[head->field_count++] = (struct framing_field){
+        name, name_size, value == NULL ? name + name_size : value, value_size
+    };
+    return MHD_YES;
+}
+
+struct query {
+    struct http_request *request;
+    const char *end; /* of the last piece */
+    bool full;
+};
+
+static enum MHD_Result s_collect_parameter(void *arg,
+                                           enum MHD_ValueKind kind,
+                                           const char *name,
+                                           size_t name_size,
+                                           const char *value,
+                                           size_t value_size)
+{
+    struct query *query = arg;
+    struct http_request *request = query->request;
+
+    (void)kind;
+    if (request->query_count == HTTP_QUERY_MAX) {
+        query->full = true;
+        return MHD_NO;
+    }
+    query->end = value == NULL ? name + name_size : value + value_size;
+    request->query[request->query_count++] =
+        (struct http_parameter){ name, value == NULL ? "" : value };
+    return MHD_YES;
+}
+
+static bool s_copy(struct cn_arena *arena, const char **text)
+{
+    bool absent = *text == NULL;
+
+    *text = cn_arena_strdup(arena, *text);
+    return absent || *text != NULL;
+}
+
+/* What the fiber needs, out of libmicrohttpd's memory. */
+static enum cn_code s_keep(struct http_request *request,
+                           const struct framing_head *head,
+                           const struct framing *framing,
+                           struct cn_err *err)
+{
+    struct cn_arena *arena = request->arena;
+    bool kept = true;
+
+    request->method = head->method;
+    request->path = head->path;
+    memcpy(request->headers, framing->headers, sizeof(request->headers));
+    kept = s_copy(arena, &request->method) && s_copy(arena, &request->path);
+    for (size_t i = 0; i < FRAMING_HEADER_COUNT; i++) {
+        kept = kept && s_copy(arena, &request->headers[i]);
+    }
+    for (size_t i = 0; i < request->query_count; i++) {
+        kept = kept && s_copy(arena, &request->query[i].name) &&
+               s_copy(arena, &request->query[i].value);
+    }
+    return kept ? CN_OK : cn_fail(err, CN_NOMEM, "no memory");
+}
+
+static enum cn_code s_head(struct slot *slot,
+                           const char *path,
+                           const char *method,
+                           const char *version,
+                           struct framing *ret_framing,
+                           struct cn_err *err)
+{
+    struct http_request *request = slot->request;
+    struct framing_head head = { .method = method,
+                                 .path = path,
+                                 .version = version };
+    struct query query = { request, path + strlen(path), false };
+
+    (void)MHD_get_connection_values_n(slot->connection, MHD_HEADER_KIND,
+                                      s_collect_field, &head);
+    (void)MHD_get_connection_values_n(slot->connection, MHD_GET_ARGUMENT_KIND,
+                                      s_collect_parameter, &query);
+    head.target_end = query.end;
+    if (head.field_count > FRAMING_FIELDS_MAX || query.full) {
+        return cn_fail(err, CN_MALFORMED, "too many fields or parameters");
+    }
+    enum cn_code rc = framing_check(&head, request->arena, ret_framing, err);
+    if (rc == CN_MALFORMED) {
+        return rc;
+    }
+    if (slot->http->judges_memory && !framing_whole(&head)) {
+        return cn_fail(err, CN_MALFORMED, "a line of the head is broken");
+    }
+    struct cn_err short_of = { 0 };
+    if (s_keep(request, &head, ret_framing, &short_of) != CN_OK) {
+        *err = short_of;
+        return err->code;
+    }
+    return rc;
+}
+
+/* The first call. A refusal that is queued here closes the connection; others
+ * wait for the end of the body. */
+static enum MHD_Result s_begin(struct slot *slot,
+                               const char *path,
+                               const char *method,
+                               const char *version)
+{
+    struct cn_err err = { 0 };
+    struct framing framing = { 0 };
+
+    slot->peer->deadline_at = cn_clock_monotonic() + BODY_US;
+    enum cn_code rc = s_head(slot, path, method, version, &framing, &err);
+    if (rc == CN_MALFORMED || rc == CN_NOMEM) {
+        /* What was not kept must not be looked at. */
+        *slot->request = (struct http_request){ .arena = slot->arena };
+        s_refuse(slot, &err, true);
+        return s_queue(slot);
+    }
+    slot->announced = framing.body_size;
+    if (rc == CN_OK && framing.body_size > HTTP_BODY_MAX) {
+        rc = cn_fail(&err, CN_TOO_LARGE, "the body is over %d bytes",
+                     HTTP_BODY_MAX);
+    }
+    if (rc == CN_OK) {
+        return MHD_YES;
+    }
+    bool waits = slot->request->headers[FRAMING_EXPECT] != NULL;
+    bool dropped = framing.body_size > DROP_MAX || waits;
+    s_refuse(slot, &err, dropped);
+    return dropped ? s_queue(slot) : MHD_YES;
+}
+
+/* ---- the body ---- */
+
+static bool s_body_room(struct slot *slot, size_t size)
+{
+    if (size <= slot->body_capacity) {
+        return true;
+    }
+    /* An announced length is believed only as far as bytes have come. */
+    size_t capacity =
+        slot->body_capacity == 0 ? BODY_FIRST : 2 * slot->body_capacity;
+    if (capacity < size) {
+        capacity = size;
+    }
+    if (slot->announced > 0 && capacity > slot->announced) {
+        capacity = (size_t)slot->announced;
+    }
+    uint8_t *body = cn_arena_alloc(slot->arena, capacity);
+    if (body == NULL) {
+        return false;
+    }
+    if (slot->request->body.size > 0) {
+        memcpy(body, slot->body, slot->request->body.size);
+    }
+    slot->body = body;
+    slot->body_capacity = capacity;
+    return true;
+}
+
+static enum MHD_Result s_body(struct slot *slot, const char *data, size_t size)
+{
+    struct cn_bytes *body = &slot->request->body;
+    struct cn_err err = { 0 };
+
+    slot->body_size += size;
+    if (slot->state != SLOT_READING) {
+        return slot->body_size > DROP_MAX ? MHD_NO : MHD_YES;
+    }
+    if (slot->body_size > HTTP_BODY_MAX) {
+        (void)cn_fail(&err, CN_TOO_LARGE, "the body is over %d bytes",
+                      HTTP_BODY_MAX);
+    } else if (!s_body_room(slot, (size_t)slot->body_size)) {
+        (void)cn_fail(&err, CN_NOMEM, "no memory");
+    }
+    if (err.code != CN_OK) {
+        s_refuse(slot, &err, false);
+        return MHD_YES;
+    }
+    memcpy(slot->body + body->size, data, size);
+    body->data = slot->body;
+    body->size += size;
+    return MHD_YES;
+}
+
+/* ---- the work ---- */
+
+/* The fiber's answer; dropped when the request is no more. */
+static void
+s_answer(struct http *self, const struct work *work, struct http_response *from)
+{
+    struct slot *slot = &self->slots[work->number];
+    struct MHD_Response *response = s_response(self, from, false);
+
+    self->working--;
+    if (slot->generation != work->generation || slot->state != SLOT_WORKING) {
+        if (response != NULL) {
+            MHD_destroy_response(response);
+        }
+        return;
+    }
+    slot->response = response;
+    slot->status = from->status;
+    slot->state = SLOT_ANSWERED;
+    self->dirty = true;
+    MHD_resume_connection(slot->connection);
+}
+
+static void s_work(void *arg)
+{
+    struct work *work = arg;
+    struct http *self = work->http;
+    struct http_response response = { 0 };
+
+    cn_buffer_init(&response.body, HTTP_RESPONSE_MAX);
+    self->config.handle(self->config.arg, work->request, &response);
+    s_answer(self, work, &response);
+    cn_arena_free(work->request->arena);
+}
+
+static enum cn_code s_spawn(struct slot *slot, struct cn_err *err)
+{
+    struct http *self = slot->http;
+    struct work *work = cn_arena_alloc(slot->arena, sizeof(*work));
+
+    if (self->working >= self->working_max) {
+        return cn_fail(err, CN_BUSY, "too many requests in flight");
+    }
+    if (work == NULL) {
+        return cn_fail(err, CN_NOMEM, "no memory");
+    }
+    *work = (struct work){ self, (size_t)(slot - self->slots), slot->generation,
+                           slot->request };
+    slot->request->came_at = cn_clock_monotonic();
+    /* The fiber frees the arena in which work and request lie. */
+    enum cn_code rc =
+        cn_fiber_spawn(self->env->loop, s_work, work,
+                       slot->request->came_at + self->config.timeout_us, err);
+    if (rc == CN_OK) {
+        slot->arena = NULL;
+        slot->request = NULL;
+    }
+    return rc;
+}
+
+/* The request has come whole: a suspended connection has no timeout, but the
+ * fiber has a deadline and answers 504 when it passes. */
+static enum MHD_Result s_dispatch(struct slot *slot)
+{
+    struct cn_err err = { 0 };
+
+    if (s_spawn(slot, &err) != CN_OK) {
+        s_refuse(slot, &err, false);
+        return s_queue(slot);
+    }
+    slot->state = SLOT_WORKING;
+    slot->peer->deadline_at = INT64_MAX;
+    slot->http->working++;
+    MHD_suspend_connection(slot->connection);
+    return MHD_YES;
+}
+
+/* ---- libmicrohttpd's callbacks ---- */
+
+static struct peer *s_peer(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+    return info == NULL ? NULL : info->socket_context;
+}
+
+static enum MHD_Result s_on_access(void *arg,
+                                   struct MHD_Connection *connection,
+                                   const char *path,
+                                   const char *method,
+                                   const char *version,
+                                   const char *data,
+                                   size_t *data_size,
+                                   void **context)
+{
+    struct http *self = arg;
+    struct slot *slot = *context;
+
+    if (slot == NULL) {
+        slot = s_slot_take(self, s_peer(connection));
+        if (slot == NULL) {
+            return MHD_NO;
+        }
+        slot->connection = connection;
+        *context = slot;
+        return s_begin(slot, path, method, version);
+    }
+    if (*data_size > 0) {
+        enum MHD_Result rc = s_body(slot, data, *data_size);
+        *data_size = 0;
+        return rc;
+    }
+    switch (slot->state) {
+    case SLOT_READING:
+        return s_dispatch(slot);
+    case SLOT_ANSWERED:
+        return s_queue(slot);
+    case SLOT_FREE:
+    case SLOT_WORKING:
+    case SLOT_QUEUED:
+        break;
+    }
+    return MHD_YES;
+}
+
+static void s_on_completed(void *arg,
+                           struct MHD_Connection *connection,
+                           void **context,
+                           enum MHD_RequestTerminationCode why)
+{
+    struct slot *slot = *context;
+
+    (void)arg;
+    (void)connection;
+    (void)why;
+    *context = NULL;
+    if (slot != NULL) {
+        s_slot_free(slot);
+    }
+}
+
+static void s_on_connection(void *arg,
+                            struct MHD_Connection *connection,
+                            void **context,
+                            enum MHD_ConnectionNotificationCode code)
+{
+    struct http *self = arg;
+    struct peer *peer = *context;
+
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+            connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        peer = calloc(1, sizeof(*peer));
+        if (peer == NULL || info == NULL) {
+            free(peer);
+            return; /* Its first request is refused. */
+        }
+        peer->fd = info->connect_fd;
+        peer->deadline_at = cn_clock_monotonic() + HEAD_US;
+        peer->next = self->peers;
+        if (peer->next != NULL) {
+            peer->next->previous = peer;
+        }
+        self->peers = peer;
+        *context = peer;
+    } else if (peer != NULL) {
+        if (peer->next != NULL) {
+            peer->next->previous = peer->previous;
+        }
+        if (peer->previous != NULL) {
+            peer->previous->next = peer->next;
+        } else {
+            self->peers = peer->next;
+        }
+        *context = NULL;
+        free(peer);
+    }
+}
+
+/* The first line of a request has come; on a connection that was idle the time
+ * for the head begins here. */
+static void *
+s_on_line(void *arg, const char *uri, struct MHD_Connection *connection)
+{
+    struct peer *peer = s_peer(connection);
+    int64_t until_at = cn_clock_monotonic() + HEAD_US;
+
+    (void)arg;
+    (void)uri;
+    if (peer != NULL && peer->deadline_at > until_at) {
+        peer->deadline_at = until_at;
+    }
+    return NULL;
+}
+
+/* Path and query are decoded by route.c and exchange.c, piece by piece. */
+static size_t
+s_on_unescape(void *arg, struct MHD_Connection *connection, char *text)
+{
+    (void)arg;
+    (void)connection;
+    return strlen(text);
+}
+
+/* ---- the loop ---- */
+
+static void s_on_ready(void *arg, unsigned events)
+{
+    struct http *self = arg;
+
+    (void)events;
+    self->dirty = true;
+}
+
+static bool s_on_turn(void *arg)
+{
+    struct http *self = arg;
+    MHD_UNSIGNED_LONG_LONG timeout_ms = 0;
+
+    if (!self->dirty) {
+        return false;
+    }
+    self->dirty = false;
+    (void)MHD_run(self->daemon);
+    if (MHD_get_timeout(self->daemon, &timeout_ms) == MHD_YES) {
+        /* No timeout of the library's is set: it has data left to look at. */
+        self->dirty = true;
+    }
+    return true;
+}
+
+static void s_sweep(struct http *self)
+{
+    int64_t now_at = cn_clock_monotonic();
+
+    for (struct peer *peer = self->peers; peer != NULL; peer = peer->next) {
+        if (peer->deadline_at <= now_at) {
+            /* The library sees the end of the stream and closes it. */
+            (void)shutdown(peer->fd, SHUT_RDWR);
+            peer->deadline_at = INT64_MAX;
+        }
+    }
+}
+
+static void s_drain(struct http *self)
+{
+    int listener = MHD_quiesce_daemon(self->daemon);
+
+    if (listener >= 0) {
+        (void)close(listener);
+    }
+    self->draining = true;
+    for (struct peer *peer = self->peers; peer != NULL; peer = peer->next) {
+        if (!peer->busy) {
+            peer->deadline_at = 0;
+        }
+    }
+    s_sweep(self);
+    cn_fiber_set_deadline(cn_clock_monotonic() + HTTP_DRAIN_US);
+    while (self->used > 0) {
+        self->drained = cn_fiber_token();
+        if (cn_fiber_park(INT64_MAX) != CN_OK) {
+            cn_log(CN_LOG_WARN, "stop: %u requests are cut off", self->used);
+            break;
+        }
+    }
+    self->drained = (struct cn_token){ NULL, 0 };
+}
+
+/* Ends connections that are past their deadline; at a stop, lets the requests
+ * in flight end. */
+static void s_guard(void *arg)
+{
+    struct http *self = arg;
+
+    while (!cn_loop_stopping(self->env->loop)) {
+        if (cn_fiber_sleep(SWEEP_US) == CN_OK) {
+            s_sweep(self);
+        }
+    }
+    s_drain(self);
+}
+
+/* ---- the start ---- */
+
+static enum cn_code s_start(struct http *self, struct cn_err *err)
+{
+    int fd = -1;
+    enum cn_code rc = listen_open(self->config.listen, &fd, &self->port, err);
+
+    if (rc != CN_OK) {
+        return rc;
+    }
+    self->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO, 0, NULL, NULL,
+        s_on_access, self, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_LIMIT,
+        self->config.connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+        self->config.connections_per_ip, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, 0U,
+        MHD_OPTION_NOTIFY_COMPLETED, s_on_completed, self,
+        MHD_OPTION_NOTIFY_CONNECTION, s_on_connection, self,
+        MHD_OPTION_URI_LOG_CALLBACK, s_on_line, self,
+        MHD_OPTION_UNESCAPE_CALLBACK, s_on_unescape, self, MHD_OPTION_END);
+    if (self->daemon == NULL) {
+        (void)close(fd);
+        return cn_fail(err, CN_INTERNAL, "libmicrohttpd does not start");
+    }
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(self->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    self->watch = cn_loop_watch(self->env->loop, info->epoll_fd, CN_READABLE,
+                                s_on_ready, self);
+    if (self->watch == NULL) {
+        return cn_fail(err, CN_NOMEM, "no memory");
+    }
+    rc = cn_loop_prepare(self->env->loop, s_on_turn, self, err);
+    if (rc == CN_OK) {
+        rc = cn_fiber_spawn(self->env->loop, s_guard, self, INT64_MAX, err);
+    }
+    return rc;
+}
+
+enum cn_code http_new(struct cn_env *env,
+                      const struct http_config *config,
+                      struct http **ret_http,
+                      struct cn_err *err)
+{
+    struct http *self = calloc(1, sizeof(*self));
+
+    if (self == NULL) {
+        return cn_fail(err, CN_NOMEM, "no memory");
+    }
+    self->env = env;
+    self->config = *config;
+    self->dirty = true;
+    self->working_max = config->connections_max * USED_PERCENT / 100;
+    self->judges_memory = strcmp(MHD_get_version(), "0.9.75") == 0;
+    self->slots = calloc(config->connections_max, sizeof(*self->slots));
+    for (size_t i = config->connections_max; self->slots != NULL && i > 0;
+         i--) {
+        self->slots[i - 1].next_free = self->slots_free;
+        self->slots_free = &self->slots[i - 1];
+    }
+    listen_raise_files(config->connections_max);
+    enum cn_code rc = self->slots == NULL ? cn_fail(err, CN_NOMEM, "no memory")
+                                          : s_start(self, err);
+    if (rc != CN_OK) {
+        http_free(self);
+        return rc;
+    }
+    *ret_http = self;
+    return CN_OK;
+}
+
+void http_free(struct http *self)
+{
+    if (self == NULL) {
+        return;
+    }
+    cn_loop_unwatch(self->watch);
+    if (self->daemon != NULL) {
+        /* Resumed connections must be seen as such before the stop. */
+        (void)MHD_run(self->daemon);
+        MHD_stop_daemon(self->daemon);
+    }
+    free(self->slots);
+    free(self);
+}
+
+unsigned http_port(const struct http *self)
+{
+    return self->port;
+}

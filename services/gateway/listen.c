@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The listening socket. */
+#include "services/gateway/listen.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+    BACKLOG = 1024,
+    FILES_SPARE = 256, /* descriptors besides the connections */
+    ADDRESS_MAX = 256
+};
+
+/* Splits "host:port" and "[v6]:port". */
+static bool
+s_address(const char *text, char host[ADDRESS_MAX], const char **ret_port)
+{
+    const char *colon = strrchr(text, ':');
+    size_t size = colon == NULL ? 0 : (size_t)(colon - text);
+
+    if (size >= 2 && text[0] == '[' && text[size - 1] == ']') {
+        text++;
+        size -= 2;
+    }
+    if (colon == NULL || size >= ADDRESS_MAX) {
+        return false;
+    }
+    memcpy(host, text, size);
+    host[size] = '\0';
+    *ret_port = colon + 1;
+    return true;
+}
+
+static int s_bind(const struct addrinfo *address)
+{
+    const int on = 1;
+    int fd = socket(address->ai_family,
+                    SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    if (fd < 0) {
+        return -1;
+    }
+    /* REUSEPORT: a second gateway may listen beside this one. */
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0 ||
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) != 0 ||
+        bind(fd, address->ai_addr, address->ai_addrlen) != 0 ||
+        listen(fd, BACKLOG) != 0) {
+        int why = errno;
+        (void)close(fd);
+        errno = why;
+        return -1;
+    }
+    return fd;
+}
+
+enum cn_code listen_open(const char *address,
+                         int *ret_fd,
+                         unsigned *ret_port,
+                         struct cn_err *err)
+{
+    const struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
+                                    .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
+    struct addrinfo *found = NULL;
+    struct sockaddr_storage bound;
+    socklen_t bound_size = sizeof(bound);
+    char host[ADDRESS_MAX];
+    const char *port = NULL;
+
+    if (!s_address(address, host, &port) ||
+        getaddrinfo(host[0] == '\0' ? NULL : host, port, &hints, &found) != 0) {
+        return cn_fail(err, CN_INVALID, "CAIRN_LISTEN: host:port is needed");
+    }
+    int fd = s_bind(found);
+    int why = errno;
+    freeaddrinfo(found);
+    if (fd < 0) {
+        return cn_fail(err, CN_UNAVAILABLE, "CAIRN_LISTEN: errno %d", why);
+    }
+    if (getsockname(fd, (struct sockaddr *)&bound, &bound_size) == 0) {
+        *ret_port = ntohs(bound.ss_family == AF_INET6
+                              ? ((struct sockaddr_in6 *)&bound)->sin6_port
+                              : ((struct sockaddr_in *)&bound)->sin_port);
+    }
+    *ret_fd = fd;
+    return CN_OK;
+}
+
+void listen_raise_files(unsigned connections_max)
+{
+    struct rlimit limit;
+    rlim_t wanted = connections_max + FILES_SPARE;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < wanted) {
+        limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
