@@ -3,7 +3,6 @@
  * order, and says what became of it. */
 #include "common/write.h"
 
-#include "cairn/envelope.pb-c.h"
 #include "common/audit.h"
 #include "common/due.h"
 #include "common/fiber.h"
@@ -38,16 +37,6 @@ enum stage {
 CN_SQL_WRITE(SQL_LOCK,
              "SELECT pg_advisory_xact_lock(hashtextextended('{{schema}}' || "
              "$1::text || $2::uuid::text, 0))");
-
-CN_SQL_WRITE(SQL_IDEMPOTENCY_INSERT,
-             "INSERT INTO {{schema}}.idempotency (tenant_id, subject, method, "
-             "key, fingerprint, reply, created_at) "
-             "VALUES ($1, $2, $3, $4, $5, $6, $7)");
-
-CN_SQL_READ(SQL_IDEMPOTENCY_FIND,
-            "SELECT fingerprint, reply FROM {{schema}}.idempotency "
-            "WHERE tenant_id = $1 AND subject = $2 AND method = $3 "
-            "AND key = $4");
 
 CN_SQL_WRITE(SQL_OUTBOX_INSERT,
              "INSERT INTO {{schema}}.outbox (tenant_id, epoch, partition, "
@@ -281,14 +270,6 @@ static unsigned s_partition(struct cn_uuid id)
     return (unsigned)((hash ^ hash >> 32) % PARTITION_COUNT);
 }
 
-static void s_context(const struct cn_write *self,
-                      const char *place,
-                      char context[CONTEXT_MAX])
-{
-    (void)snprintf(context, CONTEXT_MAX, "%s.%s", cn_db_schema(self->env->db),
-                   place);
-}
-
 static struct cn_param s_text_or_null(const char *text)
 {
     return text != NULL && text[0] != '\0' ? cn_text(text) : cn_null();
@@ -307,7 +288,8 @@ void cn_write_event(struct cn_write *self,
         return;
     }
     char context[CONTEXT_MAX];
-    s_context(self, "outbox.payload", context);
+    (void)snprintf(context, sizeof(context), "%s.outbox.payload",
+                   cn_db_schema(self->env->db));
     struct cn_bytes sealed;
     enum cn_code rc =
         cn_seal_message(self->env, self->arena, self->tenant_id, context,
@@ -439,36 +421,6 @@ static bool s_keyed(const struct cn_write *self)
     return self->request != NULL && self->request->idempotency_key != NULL;
 }
 
-/* The reply as it is kept with the key. */
-static enum cn_code s_stored_reply(struct cn_write *self,
-                                   struct cn_bytes *ret_sealed,
-                                   struct cn_err *err)
-{
-    const struct cn_reply *reply = self->reply;
-    struct cn_bytes body = reply->packed;
-    enum cn_code rc = CN_OK;
-    if (reply->body != NULL) {
-        rc = cn_message_pack(self->arena, reply->body, &body, err);
-        if (rc != CN_OK) {
-            return rc;
-        }
-    }
-    union {
-        const uint8_t *borrowed;
-        uint8_t *data;
-    } bytes = { .borrowed = body.data };
-    Env__StoredReply stored = ENV__STORED_REPLY__INIT;
-    CN_SET(&stored, body, ((ProtobufCBinaryData){ body.size, bytes.data }));
-    CN_SET(&stored, status, reply->status);
-    CN_SET(&stored, version, reply->version);
-    CN_SET(&stored, updated_at, reply->updated_at);
-    stored.location = reply->location;
-    char context[CONTEXT_MAX];
-    s_context(self, "idempotency.reply", context);
-    return cn_seal_message(self->env, self->arena, self->tenant_id, context,
-                           &stored.base, ret_sealed, err);
-}
-
 struct unit {
     struct cn_db_step *steps;
     size_t count;
@@ -495,24 +447,14 @@ static void s_put(struct cn_write *self,
 static enum cn_code
 s_put_record(struct cn_write *self, struct unit *unit, struct cn_err *err)
 {
-    const struct cn_request *request = self->request;
-    struct cn_bytes sealed;
-    enum cn_code rc = s_stored_reply(self, &sealed, err);
-    if (rc != CN_OK) {
-        return rc;
+    const struct cn_statement *statement = NULL;
+    struct cn_param params[CN_IDEMPOTENCY_PARAMS];
+    enum cn_code rc = cn_idempotency_record(self->request, self->reply,
+                                            &statement, params, err);
+    if (rc == CN_OK) {
+        s_put(self, unit, statement, params, CN_IDEMPOTENCY_PARAMS);
     }
-    const struct cn_param params[] = {
-        cn_uuid(self->tenant_id),
-        cn_text(self->actor),
-        cn_text(request->method->name),
-        cn_text(request->idempotency_key),
-        cn_bytes(request->fingerprint, sizeof(request->fingerprint)),
-        cn_bytes(sealed.data, sealed.size),
-        cn_at(self->now_at),
-    };
-    s_put(self, unit, &SQL_IDEMPOTENCY_INSERT, params,
-          sizeof(params) / sizeof(params[0]));
-    return CN_OK;
+    return rc;
 }
 
 /* Tenant, locks, record, then what was collected. */
@@ -553,78 +495,6 @@ s_assemble(struct cn_write *self, struct unit *ret_unit, struct cn_err *err)
         unit.count += self->steps.count;
     }
     *ret_unit = unit;
-    return CN_OK;
-}
-
-/* The record of a key */
-
-static enum cn_code s_open_record(const struct cn_request *request,
-                                  const struct cn_rows *rows,
-                                  struct cn_reply *reply,
-                                  struct cn_err *err)
-{
-    struct cn_bytes fingerprint = cn_row_bytes(rows, 0, 0);
-    if (fingerprint.size != sizeof(request->fingerprint) ||
-        memcmp(fingerprint.data, request->fingerprint,
-               sizeof(request->fingerprint)) != 0) {
-        return cn_fail(err, CN_KEY_REUSED,
-                       "the idempotency key was used with another request");
-    }
-    char context[CONTEXT_MAX];
-    (void)snprintf(context, sizeof(context), "%s.idempotency.reply",
-                   cn_db_schema(request->env->db));
-    ProtobufCMessage *message = NULL;
-    enum cn_code rc = cn_unseal_message(
-        request->env, request->arena, request->principal.tenant_id, context,
-        cn_row_bytes(rows, 0, 1), &env__stored_reply__descriptor, &message,
-        err);
-    if (rc != CN_OK) {
-        return cn_wrap(err, "stored reply");
-    }
-    const Env__StoredReply *stored = (const Env__StoredReply *)(void *)message;
-    *reply = (struct cn_reply){ .status = stored->status,
-                                .version = stored->version,
-                                .updated_at = stored->updated_at,
-                                .location = stored->location,
-                                .replayed = true };
-    reply->packed = (struct cn_bytes){ .data = stored->body.data,
-                                       .size = stored->body.len };
-    return CN_OK;
-}
-
-enum cn_code cn_idempotency_find(const struct cn_request *request,
-                                 struct cn_reply *reply,
-                                 bool *ret_found,
-                                 struct cn_err *err)
-{
-    const struct cn_principal *principal = &request->principal;
-    if (request->idempotency_key == NULL ||
-        cn_uuid_is_nil(principal->tenant_id)) {
-        *ret_found = false;
-        return CN_OK;
-    }
-    const struct cn_param params[] = {
-        cn_uuid(principal->tenant_id),
-        cn_text(principal->subject != NULL ? principal->subject : ""),
-        cn_text(request->method->name),
-        cn_text(request->idempotency_key),
-    };
-    const struct cn_rows *rows = NULL;
-    enum cn_code rc =
-        cn_db_read(request->env->db, CN_LANE_READ, request->arena,
-                   principal->tenant_id, &SQL_IDEMPOTENCY_FIND, params,
-                   sizeof(params) / sizeof(params[0]), &rows, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    bool found = cn_rows_count(rows) > 0;
-    if (found) {
-        rc = s_open_record(request, rows, reply, err);
-        if (rc != CN_OK) {
-            return rc;
-        }
-    }
-    *ret_found = found;
     return CN_OK;
 }
 

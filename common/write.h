@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A write: one unit of prepared statements in the binding order of design.md 2
  *   tenant, lock, idempotency record, change, outbox rows, audit row
- * sent before a single Sync (a consumer's position comes last of all). Calls out
- * of this order abort (a bug of ours). What fails while it is built (memory,
- * sealing, more than CN_WRITE_STEPS_MAX steps) is returned by cn_write_commit.
- * Schema and epoch are those of the env's database (cn_db_config).
+ * sent before a single Sync (a consumer's position comes last of all). Calls
+ * out of this order abort (a bug of ours). What fails while it is built
+ * (memory, sealing, more than CN_WRITE_STEPS_MAX steps) is returned by
+ * cn_write_commit. Schema and epoch are those of the env's database
+ * (cn_db_config).
  *
  * Every statement of a change that must match says so itself, by
  *   SELECT <schema>.require(<condition>, '<constraint>')
@@ -13,6 +14,7 @@
 #define CN_WRITE_H
 
 #include "common/db.h"
+#include "common/idempotency.h"
 #include "common/service.h"
 
 #include <protobuf-c/protobuf-c.h>
@@ -103,13 +105,5 @@ CN_CHECKED enum cn_code cn_write_commit(struct cn_write *self,
                                         struct cn_err *err);
 /* Rows of change statement n (from 0), after a commit. */
 const struct cn_rows *cn_write_rows(const struct cn_write *self, unsigned n);
-
-/* Looks for the record of the request's key: for a handler whose guard failed
- * because its twin is done. Found: the reply is filled as cn_write_commit does,
- * CN_KEY_REUSED if the key belongs to another request. */
-CN_CHECKED enum cn_code cn_idempotency_find(const struct cn_request *request,
-                                            struct cn_reply *reply,
-                                            bool *ret_found,
-                                            struct cn_err *err);
 
 #endif
