@@ -249,8 +249,9 @@ static void s_log(const struct work *work,
     char tenant[CN_UUID_TEXT_SIZE];
     bool has_tenant = !cn_uuid_is_nil(request->principal.tenant_id);
 
-    /* A long poll that went well says nothing, all the time. */
-    if (request->method == &FETCH && err->code == CN_OK) {
+    /* A long poll that went well, or that our stop ended, says nothing. */
+    if (request->method == &FETCH &&
+        (err->code == CN_OK || cn_loop_stopping(request->env->loop))) {
         return;
     }
     if (has_tenant) {

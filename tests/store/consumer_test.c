@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Events from one service to another over the bus: every effect once, failures
+ * put aside, restarts survived. */
+#include "common/consumer.h"
+
+#include "common/bus.h"
+#include "common/dispatch.h"
+#include "common/fiber.h"
+#include "common/outbox.h"
+#include "common/write.h"
+#include "tests/lib/pg.h"
+
+#include "cairn/events.cairn.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum {
+    EVENTS = 60,
+    NUMBERS_MAX = 512,
+    /* What a payload asks of the handler, in its low bits the number. */
+    POISON = 1 << 12,
+    WITHOUT_EFFECT = 1 << 13,
+    STALE_TWICE = 1 << 14,
+    AWAY = 1 << 15,
+    AWAY_TIMES = 8
+};
+
+static struct test_pg *s_producer_pg;
+static struct test_pg *s_consumer_pg;
+static struct cn_service s_producer = { .name = "probe" };
+
+/* ---- the consumer's handlers ---- */
+
+struct effects {
+    unsigned calls[NUMBERS_MAX];
+    uint32_t order[NUMBERS_MAX]; /* of first calls */
+    size_t count;
+};
+static struct effects s_effects;
+
+static enum cn_code s_changed(void *self,
+                              const struct cn_event *event,
+                              struct cn_write *write,
+                              struct cn_err *err)
+{
+    struct effects *effects = self;
+    const Evt__FetchRequest *payload = event->payload;
+    uint32_t number = payload->limit % POISON;
+    unsigned calls = ++effects->calls[number];
+
+    assert_string_equal(event->producer, "producer");
+    if (calls == 1) {
+        effects->order[effects->count++] = number;
+    }
+    if (payload->limit & POISON) {
+        return cn_fail(err, CN_INVALID, "this event is not to be had");
+    }
+    if ((payload->limit & STALE_TWICE) != 0 && calls <= 2) {
+        return cn_fail(err, CN_STALE, "probe_version");
+    }
+    if ((payload->limit & AWAY) != 0 && calls <= AWAY_TIMES) {
+        return cn_fail(err, CN_UNAVAILABLE, "away");
+    }
+    if ((payload->limit & WITHOUT_EFFECT) == 0) {
+        cn_write_audit(write, "effect", event->type, (struct cn_uuid){ 0 });
+    }
+    return CN_OK;
+}
+
+static const struct cn_event_shape EVENTS_OF_PRODUCER[] = {
+    { "thing.changed", "", &evt__fetch_request__shape },
+    { "thing.new_kind", "", &evt__fetch_request__shape },
+};
+static const struct cn_event_handler HANDLERS[] = {
+    { "thing.changed", s_changed },
+};
+static const struct cn_subscription SUBSCRIPTIONS[] = {
+    { "producer", EVENTS_OF_PRODUCER, 2, HANDLERS, 1 },
+};
+static struct cn_service s_consumer = { .name = "probe",
+                                        .subscriptions = SUBSCRIPTIONS,
+                                        .subscription_count = 1,
+                                        .self = &s_effects };
+
+/* ---- two services in one loop ---- */
+
+struct keys {
+    char public_key[CN_BUS_KEY_SIZE];
+    char secret_key[CN_BUS_KEY_SIZE];
+};
+static struct keys s_producer_keys;
+static struct keys s_consumer_keys;
+
+/* The producer's side; its env is the world's. */
+struct producer {
+    struct test_world *world;
+    struct cn_dispatch *dispatch;
+};
+
+struct replica {
+    struct cn_env env;
+};
+
+static void s_producer_bus(struct producer *self)
+{
+    struct cn_env *env = &self->world->env;
+    struct cn_err err = { 0 };
+    char peers[128];
+
+    (void)snprintf(peers, sizeof(peers), "consumer=%s",
+                   s_consumer_keys.public_key);
+    const struct cn_bus_config config = {
+        .name = "producer",
+        .secret_key = s_producer_keys.secret_key,
+        .bind = "tcp://127.0.0.1:*",
+        .peers = peers,
+    };
+    assert_int_equal(cn_bus_new(env, &config, &env->bus, &err), CN_OK);
+    cn_bus_serve(env->bus, cn_dispatch_request, self->dispatch);
+}
+
+static void s_producer_open(struct producer *self, struct test_world *world)
+{
+    struct cn_err err = { 0 };
+
+    *self = (struct producer){ .world = world };
+    world->env.outbox = cn_outbox_start(&world->env, &s_producer, 1, &err);
+    assert_non_null(world->env.outbox);
+    self->dispatch = cn_dispatch_new(&world->env, &s_producer, "");
+    assert_non_null(self->dispatch);
+    s_producer_bus(self);
+}
+
+static void s_replica_open(struct replica *self, const struct producer *from)
+{
+    const struct test_world *world = from->world;
+    struct cn_db_config db = world->config;
+    struct cn_err err = { 0 };
+    char peers[128];
+
+    self->env = cn_env_real();
+    self->env.loop = world->env.loop;
+    self->env.seal = world->env.seal;
+    db.conninfo = s_consumer_pg->conninfo;
+    self->env.db = cn_db_new(&self->env, &db);
+    assert_non_null(self->env.db);
+    assert_int_equal(cn_db_start(self->env.db, &err), CN_OK);
+
+    (void)snprintf(peers, sizeof(peers), "producer=%s",
+                   s_producer_keys.public_key);
+    const struct cn_bus_config config = { .name = "consumer",
+                                          .secret_key =
+                                              s_consumer_keys.secret_key,
+                                          .peers = peers };
+    assert_int_equal(cn_bus_new(&self->env, &config, &self->env.bus, &err),
+                     CN_OK);
+    assert_int_equal(cn_bus_connect(self->env.bus, "producer",
+                                    cn_bus_address(world->env.bus), &err),
+                     CN_OK);
+    assert_int_equal(cn_consumers_start(&self->env, &s_consumer, &err), CN_OK);
+}
+
+/* Stops the loop, lets all fibers end and frees both sides. */
+static void
+s_close(struct producer *self, struct replica *replicas, size_t count)
+{
+    struct cn_env *env = &self->world->env;
+
+    cn_loop_stop(env->loop);
+    while (cn_fiber_count(env->loop) > 1) {
+        assert_int_equal(cn_fiber_sleep(1000), CN_OK);
+    }
+    for (size_t i = 0; i < count; i++) {
+        cn_bus_free(replicas[i].env.bus);
+        cn_db_free(replicas[i].env.db);
+    }
+    cn_bus_free(env->bus);
+    cn_dispatch_free(self->dispatch);
+    cn_outbox_free(env->outbox);
+    env->outbox = NULL;
+}
+
+/* ---- events and what became of them ---- */
+
+static void s_emit(struct test_world *world,
+                   const char *type,
+                   struct cn_uuid id,
+                   int64_t aggregate_seq,
+                   uint32_t number)
+{
+    CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
+    Evt__FetchRequest payload = EVT__FETCH_REQUEST__INIT;
+    struct cn_err err = { 0 };
+
+    CN_SET(&payload, limit, number);
+    struct cn_write *write =
+        cn_write_begin_system(&world->env, arena, world->tenant, "req_test");
+    assert_non_null(write);
+    cn_write_lock(write, "thing", id);
+    cn_write_event(write, type, "thing", id, aggregate_seq, &payload.base);
+    assert_int_equal(cn_write_commit(write, &err), CN_OK);
+}
+
+static void s_emit_each(struct test_world *world, uint32_t from, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        s_emit(world, "thing.changed", cn_uuid_new(&world->env), 1, from + i);
+    }
+}
+
+static long s_number(const char *sql)
+{
+    return test_pg_number(s_consumer_pg, sql);
+}
+
+/* psql blocks the loop: the fibers get their turns between two looks. */
+static void s_let_go_on(void)
+{
+    assert_int_equal(cn_fiber_sleep(20000), CN_OK);
+}
+
+static long s_effect_count(void)
+{
+    return s_number("SELECT count(*) FROM probe.audit");
+}
+
+static bool s_effects_reach(void *arg)
+{
+    const long *wanted = arg;
+
+    s_let_go_on();
+    return s_effect_count() >= *wanted;
+}
+
+static void s_await_effects(struct test_world *world, long wanted)
+{
+    test_world_until(world, s_effects_reach, &wanted);
+}
+
+static bool s_position_at_end(void *arg)
+{
+    const struct test_world *world = arg;
+
+    s_let_go_on();
+    char *end = test_pg_sql(world->pg, "SELECT xid, seq FROM probe.outbox "
+                                       "ORDER BY xid DESC, seq DESC LIMIT 1");
+    char *at =
+        test_pg_sql(s_consumer_pg, "SELECT xid, seq FROM probe.inbox_position");
+    bool same = strcmp(end, at) == 0;
+
+    free(end);
+    free(at);
+    return same;
+}
+
+static void s_run(void (*body)(struct test_world *world))
+{
+    test_world_run(s_producer_pg, 2, body, NULL);
+}
+
+static int s_empty(void **state)
+{
+    (void)state;
+    free(test_pg_sql(s_producer_pg, "TRUNCATE probe.outbox"));
+    free(test_pg_sql(s_consumer_pg,
+                     "TRUNCATE probe.audit, probe.inbox_position, "
+                     "probe.dead_letter"));
+    memset(&s_effects, 0, sizeof(s_effects));
+    return 0;
+}
+
+/* ---- tests ---- */
+
+static void s_follow(struct test_world *world)
+{
+    struct producer producer;
+    struct replica replica;
+
+    s_producer_open(&producer, world);
+    s_emit_each(world, 0, EVENTS / 2);
+    s_replica_open(&replica, &producer);
+    s_await_effects(world, EVENTS / 2);
+    s_emit_each(world, EVENTS / 2, EVENTS / 2);
+    s_await_effects(world, EVENTS);
+    for (uint32_t i = 0; i < EVENTS; i++) {
+        assert_int_equal(s_effects.calls[i], 1);
+        assert_int_equal(s_effects.order[i], i);
+    }
+    test_world_until(world, s_position_at_end, world);
+    assert_int_equal(s_number("SELECT attempts FROM probe.inbox_position"), 0);
+    s_close(&producer, &replica, 1);
+}
+
+static void events_have_their_effects_in_the_order_of_the_log(void **state)
+{
+    (void)state;
+    s_run(s_follow);
+}
+
+static void s_two_replicas(struct test_world *world)
+{
+    struct producer producer;
+    struct replica replicas[2];
+
+    s_producer_open(&producer, world);
+    s_emit_each(world, 0, EVENTS);
+    s_replica_open(&replicas[0], &producer);
+    s_replica_open(&replicas[1], &producer);
+    s_emit_each(world, EVENTS, EVENTS);
+    s_await_effects(world, 2L * EVENTS);
+    test_world_until(world, s_position_at_end, world);
+    s_close(&producer, replicas, 2);
+}
+
+static void two_replicas_have_each_effect_once(void **state)
+{
+    (void)state;
+    s_run(s_two_replicas);
+    assert_int_equal(s_effect_count(), 2L * EVENTS);
+    assert_int_equal(s_number("SELECT count(*) FROM probe.dead_letter"), 0);
+}
+
+static void s_stop_midway(struct test_world *world)
+{
+    struct producer producer;
+    struct replica replica;
+
+    s_producer_open(&producer, world);
+    s_emit_each(world, 0, 4 * EVENTS);
+    s_replica_open(&replica, &producer);
+    s_await_effects(world, 1);
+    s_close(&producer, &replica, 1);
+}
+
+static void s_go_on(struct test_world *world)
+{
+    struct producer producer;
+    struct replica replica;
+
+    s_producer_open(&producer, world);
+    s_replica_open(&replica, &producer);
+    s_await_effects(world, 4L * EVENTS);
+    s_close(&producer, &replica, 1);
+}
+
+static void a_consumer_that_stops_goes_on_where_it_was(void **state)
+{
+    (void)state;
+    s_run(s_stop_midway);
+    assert_in_range(s_effect_count(), 1, 4L * EVENTS - 1);
+    s_run(s_go_on);
+    assert_int_equal(s_effect_count(), 4L * EVENTS);
+}
+
+static void s_poison(struct test_world *world)
+{
+    struct producer producer;
+    struct replica replica;
+    struct cn_uuid bad = cn_uuid_new(&world->env);
+
+    s_producer_open(&producer, world);
+    s_emit_each(world, 0, 3);
+    s_emit(world, "thing.changed", bad, 1, POISON + 10);
+    s_emit_each(world, 20, 3);
+    s_emit(world, "thing.changed", bad, 2, 11);
+    s_emit_each(world, 30, 3);
+    s_replica_open(&replica, &producer);
+    s_await_effects(world, 9);
+    test_world_until(world, s_position_at_end, world);
+    assert_int_equal(s_effects.calls[10], CN_EVENT_ATTEMPTS_MAX);
+    assert_int_equal(s_effects.calls[11], 0);
+    /* Later ones of the same aggregate, too. */
+    s_emit(world, "thing.changed", bad, 3, 12);
+    test_world_until(world, s_position_at_end, world);
+    assert_int_equal(s_effects.calls[12], 0);
+    s_close(&producer, &replica, 1);
+}
+
+static void a_failing_event_is_put_aside_and_blocks_its_aggregate(void **state)
+{
+    (void)state;
+    s_run(s_poison);
+    assert_int_equal(s_effect_count(), 9);
+    char *letters = test_pg_sql(s_consumer_pg,
+                                "SELECT producer, type, aggregate_seq, error "
+                                "FROM probe.dead_letter ORDER BY seq");
+    assert_string_equal(letters, "producer|thing.changed|1|invalid: invalid\n"
+                                 "producer|thing.changed|2|blocked: aggregate\n"
+                                 "producer|thing.changed|3|blocked: aggregate");
+    free(letters);
+}
+
+static void s_killed(struct test_world *world)
+{
+    struct producer producer;
+    struct replica replica;
+
+    s_producer_open(&producer, world);
+    s_emit_each(world, 0, 3);
+    /* As five processes that died while they applied the first one. */
+    free(test_pg_sql(s_consumer_pg, "INSERT INTO probe.inbox_position VALUES "
+                                    "('producer', -1, 0, '0', 0, 5)"));
+    s_replica_open(&replica, &producer);
+    s_await_effects(world, 2);
+    assert_int_equal(s_effects.calls[0], 0);
+    s_close(&producer, &replica, 1);
+}
+
+static void an_event_that_killed_the_process_is_put_aside(void **state)
+{
+    (void)state;
+    s_run(s_killed);
+    assert_int_equal(s_number("SELECT count(*) FROM probe.dead_letter "
+                              "WHERE error LIKE 'killed%'"),
+                     1);
+}
+
+static void s_skips(struct test_world *world)
+{
+    struct producer producer;
+    struct replica replica;
+
+    s_producer_open(&producer, world);
+    for (uint32_t i = 0; i < EVENTS; i++) {
+        struct cn_uuid id = cn_uuid_new(&world->env);
+        s_emit(world, i % 2 == 0 ? "thing.new_kind" : "thing.changed", id, 1,
+               WITHOUT_EFFECT + i);
+    }
+    s_replica_open(&replica, &producer);
+    test_world_until(world, s_position_at_end, world);
+    assert_int_equal(s_effects.count, EVENTS / 2);
+    s_close(&producer, &replica, 1);
+}
+
+static void what_has_no_handler_or_no_effect_is_passed(void **state)
+{
+    (void)state;
+    s_run(s_skips);
+    assert_int_equal(s_effect_count(), 0);
+    assert_int_equal(s_number("SELECT count(*) FROM probe.dead_letter"), 0);
+}
+
+static void s_passing(struct test_world *world)
+{
+    struct producer producer;
+    struct replica replica;
+
+    s_producer_open(&producer, world);
+    s_emit_each(world, STALE_TWICE + 1, 1);
+    s_emit_each(world, WITHOUT_EFFECT + 2, 1);
+    s_emit_each(world, AWAY + 3, 1);
+    s_emit_each(world, 4, 1);
+    s_replica_open(&replica, &producer);
+    s_await_effects(world, 3);
+    assert_int_equal(s_effects.calls[1], 3);
+    assert_int_equal(s_effects.calls[3], AWAY_TIMES + 1);
+    s_close(&producer, &replica, 1);
+}
+
+static void failures_that_pass_are_no_attempts(void **state)
+{
+    (void)state;
+    s_run(s_passing);
+    assert_int_equal(s_effect_count(), 3);
+    assert_int_equal(s_number("SELECT count(*) FROM probe.dead_letter"), 0);
+}
+
+static int s_setup(void **state)
+{
+    (void)state;
+    s_producer_pg = test_pg_new("probe", "tests/store/probe");
+    s_consumer_pg = test_pg_new("probe", "tests/store/probe");
+    assert_true(
+        cn_bus_keypair(s_producer_keys.public_key, s_producer_keys.secret_key));
+    assert_true(
+        cn_bus_keypair(s_consumer_keys.public_key, s_consumer_keys.secret_key));
+    return 0;
+}
+
+static int s_teardown(void **state)
+{
+    (void)state;
+    test_pg_free(s_consumer_pg);
+    test_pg_free(s_producer_pg);
+    return 0;
+}
+
+#define TEST(name) cmocka_unit_test_setup(name, s_empty)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(events_have_their_effects_in_the_order_of_the_log),
+        TEST(two_replicas_have_each_effect_once),
+        TEST(a_consumer_that_stops_goes_on_where_it_was),
+        TEST(a_failing_event_is_put_aside_and_blocks_its_aggregate),
+        TEST(an_event_that_killed_the_process_is_put_aside),
+        TEST(what_has_no_handler_or_no_effect_is_passed),
+        TEST(failures_that_pass_are_no_attempts),
+    };
+    return cmocka_run_group_tests(tests, s_setup, s_teardown);
+}
