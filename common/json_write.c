@@ -304,21 +304,12 @@ static bool is_present(const ProtobufCFieldDescriptor *field,
 /* Names of fields need no escapes. */
 static void put_key(struct cn_buffer *buffer, bool is_first, const char *name)
 {
-    size_t size = strlen(name);
-    char *room = buffer_room(buffer, size + 4);
-    if (room == NULL) {
-        return;
-    }
-    char *at = room;
     if (!is_first) {
-        *at++ = ',';
+        put(buffer, ',');
     }
-    *at++ = '"';
-    memcpy(at, name, size);
-    at += size;
-    *at++ = '"';
-    *at++ = ':';
-    buffer->size += (size_t)(at - room);
+    put(buffer, '"');
+    cn_buffer_puts(buffer, name);
+    cn_buffer_add(buffer, "\":", 2);
 }
 
 void cn_json_write(struct cn_buffer *buffer,

@@ -570,7 +570,7 @@ static void check_methods(struct model *model)
             total += model->files[i].services[j].method_count;
         }
     }
-    const struct method **seen = allocate(total, sizeof(*seen));
+    const struct method **seen = allocate(total, sizeof(void *));
     size_t count = 0;
     for (size_t i = 0; i < model->file_count; i++) {
         for (size_t j = 0; j < model->files[i].service_count; j++) {

@@ -498,7 +498,7 @@ static const struct method **routed(const struct model *model)
             total += model->files[i].services[j].method_count;
         }
     }
-    const struct method **methods = allocate(total + 1, sizeof(*methods));
+    const struct method **methods = allocate(total + 1, sizeof(void *));
     size_t count = 0;
     for (size_t i = 0; i < model->file_count; i++) {
         const struct file *file = &model->files[i];

@@ -160,10 +160,13 @@ static Request *request_read(void)
     while ((size = fread(piece, 1, sizeof(piece), stdin)) > 0) {
         text_add(&input, piece, size);
     }
-    return input.size == 0
-               ? NULL
-               : google__protobuf__compiler__code_generator_request__unpack(
-                     NULL, input.size, (const uint8_t *)input.data);
+    Request *request =
+        input.size == 0
+            ? NULL
+            : google__protobuf__compiler__code_generator_request__unpack(
+                  NULL, input.size, (const uint8_t *)input.data);
+    free(input.data);
+    return request;
 }
 
 static void response_add(Response *response, char *name, struct text *content)
@@ -178,8 +181,7 @@ static void response_add(Response *response, char *name, struct text *content)
 
 static void response_fill(const struct model *model, Response *response)
 {
-    response->file =
-        allocate(model->file_count * 4 + 3, sizeof(*response->file));
+    response->file = allocate(model->file_count * 4 + 3, sizeof(void *));
     for (size_t i = 0; i < model->file_count; i++) {
         const struct file *file = &model->files[i];
         if (!file->wanted) {
@@ -215,7 +217,7 @@ int main(void)
 {
     const Request *request = request_read();
     if (request == NULL) {
-        fputs("protoc-gen-cairn: run me through protoc\n", stderr);
+        (void)fputs("protoc-gen-cairn: run me through protoc\n", stderr);
         return EXIT_FAILURE;
     }
     struct model model = { 0 };
@@ -235,5 +237,6 @@ int main(void)
     (void)google__protobuf__compiler__code_generator_response__pack(&response,
                                                                     packed);
     bool written = fwrite(packed, 1, size, stdout) == size;
+    free(packed);
     return written && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -447,14 +447,17 @@ static void check_references(json_t *document, json_t *part)
             check_references(document, value);
             continue;
         }
-        char kind[64];
-        char name[128];
-        assert_int_equal(sscanf(json_string_value(value),
-                                "#/components/%63[^/]/%127s", kind, name),
-                         2);
+        static const char prefix[] = "#/components/";
+        const char *path = json_string_value(value);
+        char kind[64] = "";
+        assert_int_equal(strncmp(path, prefix, strlen(prefix)), 0);
+        path += strlen(prefix);
+        size_t size = strcspn(path, "/");
+        assert_true(size < sizeof(kind) && path[size] == '/');
+        memcpy(kind, path, size);
         json_t *kinds =
             json_object_get(json_object_get(document, "components"), kind);
-        if (json_object_get(kinds, name) == NULL) {
+        if (json_object_get(kinds, path + size + 1) == NULL) {
             fail_msg("openapi.json has no %s", json_string_value(value));
         }
     }
