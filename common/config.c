@@ -12,7 +12,7 @@
 enum { SECRET_SIZE_MAX = 64 << 10, NAME_MAX_SIZE = 128 };
 
 struct cn_config {
-    const struct cn_option *options;
+    struct cn_option *options; /* a copy */
     size_t count;
     char **texts; /* NULL: not read yet, or a help run */
     long *numbers;
@@ -222,14 +222,16 @@ static struct cn_config *s_new(const struct cn_option *options, size_t count)
     if (self == NULL) {
         return NULL;
     }
-    self->options = options;
     self->count = count;
+    self->options = calloc(count + 1, sizeof *self->options);
     self->texts = calloc(count + 1, sizeof *self->texts);
     self->numbers = calloc(count + 1, sizeof *self->numbers);
-    if (self->texts == NULL || self->numbers == NULL) {
+    if (self->options == NULL || self->texts == NULL ||
+        self->numbers == NULL) {
         cn_config_free(self);
         return NULL;
     }
+    memcpy(self->options, options, count * sizeof *options);
     return self;
 }
 
@@ -275,6 +277,7 @@ void cn_config_free(struct cn_config *self)
     for (size_t i = 0; self->texts != NULL && i < self->count; i++) {
         s_wipe(self->texts[i]);
     }
+    free(self->options);
     free(self->texts);
     free(self->numbers);
     free(self);
