@@ -122,8 +122,10 @@ static enum cn_code s_authorize(const struct cn_dispatch *self,
     const struct cn_principal *principal = &request->principal;
     bool front = s_list_has(self->fronts, in->peer);
 
-    if (!front) {
-        /* Only a front speaks for somebody else. */
+    /* Only a front speaks for somebody else, and it too has calls in its own
+     * name: then the subject is the peer's name, without tenant and role. */
+    if (!front || (cn_uuid_is_nil(principal->tenant_id) &&
+                   (principal->role == NULL || principal->role[0] == '\0'))) {
         request->principal = (struct cn_principal){ 0 };
     }
     if (method->scope == NULL) {
