@@ -121,17 +121,24 @@ void cn_buffer_json_text(struct cn_buffer *self, const char *text)
         return;
     }
     size_t left = strlen(text);
+    size_t run = plain_run(text, left);
+    char *room = run == left ? buffer_room(self, left + 2) : NULL;
+    if (room != NULL) {
+        room[0] = '"';
+        memcpy(room + 1, text, left);
+        room[left + 1] = '"';
+        self->size += left + 2;
+        return;
+    }
     put(self, '"');
-    while (true) {
-        size_t run = plain_run(text, left);
+    while (run < left) {
         cn_buffer_add(self, text, run);
-        if (run == left) {
-            break;
-        }
         put_escape(self, (unsigned char)text[run]);
         text += run + 1;
         left -= run + 1;
+        run = plain_run(text, left);
     }
+    cn_buffer_add(self, text, run);
     put(self, '"');
 }
 
@@ -181,9 +188,7 @@ put_int64(struct cn_buffer *buffer, enum cn_field_kind kind, int64_t number)
     if (kind == CN_FIELD_TIME) {
         char text[CN_TIME_TEXT_MAX];
         cn_time_format(number, text);
-        put(buffer, '"');
-        cn_buffer_puts(buffer, text);
-        put(buffer, '"');
+        cn_buffer_json_text(buffer, text);
     } else {
         put_signed(buffer, number);
     }
@@ -304,12 +309,19 @@ static bool is_present(const ProtobufCFieldDescriptor *field,
 /* Names of fields need no escapes. */
 static void put_key(struct cn_buffer *buffer, bool is_first, const char *name)
 {
-    if (!is_first) {
-        put(buffer, ',');
+    size_t size = strlen(name);
+    char *room = buffer_room(buffer, size + 4);
+    if (room == NULL) {
+        return;
     }
-    put(buffer, '"');
-    cn_buffer_puts(buffer, name);
-    cn_buffer_add(buffer, "\":", 2);
+    char *at = room;
+    *at = ',';
+    at += is_first ? 0 : 1;
+    *at++ = '"';
+    at = mempcpy(at, name, size);
+    *at++ = '"';
+    *at++ = ':';
+    buffer->size += (size_t)(at - room);
 }
 
 void cn_json_write(struct cn_buffer *buffer,
