@@ -128,4 +128,5 @@ $(UNIT) $(STORE): $(B)/tests/%: $(B)/tests/%.o $$(call objects_of,$$(wildcard te
 	@echo LD $@
 	$(Q)$(CC) $(LOPT) $(filter %.o,$^) $(B)/libcairn.a $(PKG_LIBS) $(shell pkg-config --libs cmocka) -o $@
 
+%.d: ;
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
