@@ -72,6 +72,7 @@ enum { COMMON_COUNT = sizeof(COMMON_OPTIONS) / sizeof(COMMON_OPTIONS[0]) };
 
 struct runtime {
     struct cn_service *service;
+    struct cn_option *options; /* the common ones and the service's */
     struct cn_config *config;
     struct cn_env env;
     struct cn_dispatch *dispatch;
@@ -91,28 +92,26 @@ static void s_harden(void)
     }
 }
 
-static struct cn_config *s_config(const struct cn_service *service,
-                                  int argc,
-                                  char **argv,
-                                  bool *ret_done)
+static bool
+s_config_read(struct runtime *self, int argc, char **argv, bool *ret_done)
 {
+    const struct cn_service *service = self->service;
     size_t count = COMMON_COUNT + service->option_count;
-    struct cn_option *options = calloc(count, sizeof(*options));
     char program[TEXT_MAX];
 
-    if (options == NULL) {
-        return NULL;
+    self->options = calloc(count, sizeof(*self->options));
+    if (self->options == NULL) {
+        return false;
     }
-    memcpy(options, COMMON_OPTIONS, sizeof(COMMON_OPTIONS));
+    memcpy(self->options, COMMON_OPTIONS, sizeof(COMMON_OPTIONS));
     if (service->option_count > 0) {
-        memcpy(options + COMMON_COUNT, service->options,
-               service->option_count * sizeof(*options));
+        memcpy(self->options + COMMON_COUNT, service->options,
+               service->option_count * sizeof(*self->options));
     }
     (void)snprintf(program, sizeof(program), "cairn-%s", service->name);
-    struct cn_config *config =
-        cn_config_read(program, options, count, argc, argv, ret_done);
-    free(options);
-    return config;
+    self->config =
+        cn_config_read(program, self->options, count, argc, argv, ret_done);
+    return self->config != NULL;
 }
 
 static enum cn_code s_log_start(struct runtime *self, struct cn_err *err)
@@ -323,6 +322,7 @@ static void s_free(struct runtime *self)
     cn_seal_free(self->env.seal);
     cn_loop_free(loop);
     cn_config_free(self->config);
+    free(self->options);
 }
 
 int cn_service_main(struct cn_service *service, int argc, char **argv)
@@ -333,10 +333,9 @@ int cn_service_main(struct cn_service *service, int argc, char **argv)
     bool done = false;
 
     s_harden();
-    self.config = s_config(service, argc, argv, &done);
-    if (self.config == NULL || done) {
-        bool right = self.config != NULL;
-        cn_config_free(self.config);
+    bool right = s_config_read(&self, argc, argv, &done);
+    if (!right || done) {
+        s_free(&self);
         return right ? EXIT_SUCCESS : EXIT_FAILURE;
     }
     enum cn_code rc = s_prepare(&self, &err);
