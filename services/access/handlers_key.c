@@ -232,6 +232,24 @@ static enum cn_code resolved_branches(struct cn_arena *arena,
     return CN_OK;
 }
 
+/* The scopes that a credential names; all that its role can use where it names
+ * none. */
+static void grant_scopes(const struct cn_request *request,
+                         Acc__ResolveKeyResponse *response,
+                         const char *const *scopes,
+                         size_t count)
+{
+    if (count == 0) {
+        scopes = cn_policy_scopes(response->role);
+        while (scopes != NULL && scopes[count] != NULL) {
+            count++;
+        }
+    }
+    response->scopes = cn_arena_copy(request->arena, scopes,
+                                     count * sizeof(response->scopes[0]));
+    response->n_scopes = response->scopes != NULL ? count : 0;
+}
+
 static enum cn_code key_resolved(const struct cn_request *request,
                                  const struct key_row *row,
                                  Acc__ResolveKeyResponse *response,
@@ -247,17 +265,7 @@ static enum cn_code key_resolved(const struct cn_request *request,
     if (key->has_expires_at) {
         CN_SET(response, expires_at, key->expires_at);
     }
-    const char *const *scopes = key->scopes;
-    size_t count = key->n_scopes;
-    if (count == 0) {
-        scopes = cn_policy_scopes(response->role);
-        while (scopes != NULL && scopes[count] != NULL) {
-            count++;
-        }
-    }
-    response->scopes = cn_arena_copy(request->arena, scopes,
-                                     count * sizeof(response->scopes[0]));
-    response->n_scopes = response->scopes != NULL ? count : 0;
+    grant_scopes(request, response, key->scopes, key->n_scopes);
     return resolved_branches(request->arena, row, response, err);
 }
 
@@ -283,6 +291,7 @@ enum cn_code key_resolve(void *self,
         CN_SET(response, found, 1);
         response->subject = "platform";
         response->role = "platform";
+        grant_scopes(request, response, NULL, 0);
         return CN_OK;
     }
     struct key_row row;
