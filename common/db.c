@@ -11,6 +11,7 @@
 
 enum {
     CONNECTIONS_MAX = 32, /* of one lane */
+    POOL_MAX = 64,        /* units kept for reuse */
     READ_STEPS = 2        /* tenant and statement */
 };
 
@@ -83,7 +84,7 @@ s_unit_new(struct cn_db *self, const struct cn_db_step *steps, size_t count)
     *unit = (struct unit){ .db = self, .steps = steps, .count = count };
     unit->results = unit->results_inline;
     if (count > RESULTS_INLINE) {
-        unit->results = calloc(count, sizeof(*unit->results));
+        unit->results = calloc(count, sizeof(PGresult *));
         if (unit->results == NULL) {
             free(unit);
             return NULL;
@@ -101,7 +102,7 @@ void cn_unit_free(struct unit *unit)
         free(unit->results);
     }
     struct cn_db *db = unit->db;
-    if (db == NULL || db->pooled >= CN_DB_PIPELINE_MAX * CN_LANE_COUNT) {
+    if (db == NULL || db->pooled >= POOL_MAX) {
         free(unit);
         return;
     }
@@ -188,13 +189,13 @@ static enum cn_code s_unit_enter(struct cn_db *self,
     return CN_OK;
 }
 
-/* Sends or queues and parks. CN_OK: *ret_unit is done or still on its way (its
- * state says which) and must be given to s_unit_leave. */
-static enum cn_code s_unit_run(struct cn_db *self,
+/* Sends or queues and parks. The unit is done or still on its way (its state
+ * says which) and must be given to s_unit_leave; NULL: nothing was sent, see
+ * err. */
+static struct unit *s_unit_run(struct cn_db *self,
                                enum cn_lane lane_id,
                                const struct cn_db_step *steps,
                                size_t count,
-                               struct unit **ret_unit,
                                struct cn_err *err)
 {
     struct lane *lane = &self->lanes[lane_id];
@@ -204,13 +205,14 @@ static enum cn_code s_unit_run(struct cn_db *self,
     }
     struct unit *unit = s_unit_new(self, steps, count);
     if (unit == NULL) {
-        return cn_fail(err, CN_NOMEM, "database: no memory for a unit");
+        (void)cn_fail(err, CN_NOMEM, "database: no memory for a unit");
+        return NULL;
     }
     unit->token = cn_fiber_token();
     enum cn_code rc = s_unit_enter(self, lane, unit, err);
     if (rc != CN_OK) {
         cn_unit_free(unit);
-        return rc;
+        return NULL;
     }
     if (unit->state != UNIT_DONE) {
         rc = cn_fiber_park(INT64_MAX);
@@ -218,17 +220,17 @@ static enum cn_code s_unit_run(struct cn_db *self,
     if (unit->state == UNIT_WAITING) {
         cn_queue_remove(lane, unit);
         cn_unit_free(unit);
-        return cn_fail(err, rc == CN_DEADLINE ? CN_DEADLINE : CN_UNAVAILABLE,
-                       "database: waited in vain for the %s lane",
-                       cn_lane_names[lane_id]);
+        (void)cn_fail(err, rc == CN_DEADLINE ? CN_DEADLINE : CN_UNAVAILABLE,
+                      "database: waited in vain for the %s lane",
+                      cn_lane_names[lane_id]);
+        return NULL;
     }
     if (unit->state == UNIT_DONE && unit->refusal != CN_OK) {
-        rc = unit->refusal;
+        (void)cn_fail(err, unit->refusal, "database: nothing was sent");
         cn_unit_free(unit);
-        return cn_fail(err, rc, "database: nothing was sent");
+        return NULL;
     }
-    *ret_unit = unit;
-    return CN_OK;
+    return unit;
 }
 
 static void s_unit_leave(struct unit *unit)
@@ -323,12 +325,12 @@ enum cn_code cn_db_read(struct cn_db *self,
     if (set == NULL) {
         return cn_fail(err, CN_NOMEM, "%s: no memory", statement->name);
     }
-    struct unit *unit = NULL;
-    enum cn_code rc =
-        s_unit_run(self, lane, &steps[first], READ_STEPS - first, &unit, err);
-    if (rc != CN_OK) {
-        return rc;
+    struct unit *unit =
+        s_unit_run(self, lane, &steps[first], READ_STEPS - first, err);
+    if (unit == NULL) {
+        return err->code;
     }
+    enum cn_code rc = CN_OK;
     if (unit->state == UNIT_DONE && unit->outcome == CN_COMMITTED) {
         s_row_set_fill(set, unit, unit->count - 1);
         *ret_rows = set->pointers[0];
@@ -360,10 +362,9 @@ enum cn_code cn_db_unit(struct cn_db *self,
     if (set == NULL) {
         return cn_fail(err, CN_NOMEM, "database: no memory for the rows");
     }
-    struct unit *unit = NULL;
-    enum cn_code rc = s_unit_run(self, lane, steps, count, &unit, err);
-    if (rc != CN_OK) {
-        return rc;
+    struct unit *unit = s_unit_run(self, lane, steps, count, err);
+    if (unit == NULL) {
+        return err->code;
     }
     struct cn_db_result result = { .outcome = CN_OUTCOME_UNKNOWN,
                                    .rows = set->pointers };

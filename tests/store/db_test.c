@@ -34,6 +34,9 @@ CN_SQL_WRITE(SQL_TEST_HOLD,
              "SELECT count(*) FROM (SELECT pg_advisory_xact_lock_shared(4711)) "
              "AS held");
 
+CN_SQL_RELAY(SQL_TEST_DUE, "SELECT count(*) FROM {{schema}}.due");
+CN_SQL_RELAY(SQL_TEST_LOG, "SELECT count(*) FROM {{schema}}.outbox");
+
 static enum cn_code s_read(struct test_world *world,
                            struct cn_uuid tenant,
                            const struct cn_statement *statement,
@@ -543,6 +546,44 @@ static void s_settings(struct test_world *world)
     free(shown);
 }
 
+static void s_relay(struct test_world *world)
+{
+    const struct cn_rows *rows = NULL;
+    struct cn_err err = { 0 };
+    assert_int_equal(cn_db_read(world->env.db, CN_LANE_RELAY, world->arena,
+                                NONE, &SQL_TEST_DUE, NULL, 0, &rows, &err),
+                     CN_OK);
+    assert_int_equal(cn_db_read(world->env.db, CN_LANE_RELAY, world->arena,
+                                NONE, &SQL_TEST_LOG, NULL, 0, &rows, &err),
+                     CN_OK);
+}
+
+/* Of each platform table what a role may do: select, insert, update, delete. */
+static void s_grants(struct test_world *world)
+{
+    char *grants = test_pg_sql(
+        world->pg,
+        "SELECT r, t, string_agg(left(p, 1), '' ORDER BY n) FROM "
+        "unnest(ARRAY['probe_app', 'probe_relay']) r, "
+        "unnest(ARRAY['outbox', 'idempotency', 'audit', 'due', "
+        "'inbox_position', 'dead_letter']) t, "
+        "unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) "
+        "WITH ORDINALITY AS a (p, n) "
+        "WHERE has_table_privilege(r, 'probe.' || t, p) "
+        "GROUP BY r, t ORDER BY r, t");
+    assert_string_equal(grants, "probe_app|audit|I\n"
+                                "probe_app|due|SIUD\n"
+                                "probe_app|idempotency|SI\n"
+                                "probe_app|outbox|I\n"
+                                "probe_relay|audit|SI\n"
+                                "probe_relay|dead_letter|SID\n"
+                                "probe_relay|due|SIUD\n"
+                                "probe_relay|idempotency|SI\n"
+                                "probe_relay|inbox_position|SIU\n"
+                                "probe_relay|outbox|SID");
+    free(grants);
+}
+
 /* Tests */
 
 #define BODY_TEST(name, connections, body)                                     \
@@ -570,6 +611,8 @@ BODY_TEST(a_start_without_a_database_says_why, 0, s_wrong_user)
 BODY_TEST(freeing_wakes_those_who_wait, 1, s_freed)
 BODY_TEST(each_of_many_readers_gets_its_own_answer, 3, s_askers)
 BODY_TEST(each_lane_connects_as_its_role, 1, s_settings)
+BODY_TEST(the_relay_sees_the_platform_without_a_tenant, 1, s_relay)
+BODY_TEST(the_log_and_the_audit_only_grow, 0, s_grants)
 
 static int s_setup(void **state)
 {
@@ -605,6 +648,8 @@ int main(void)
         cmocka_unit_test(freeing_wakes_those_who_wait),
         cmocka_unit_test(each_of_many_readers_gets_its_own_answer),
         cmocka_unit_test(each_lane_connects_as_its_role),
+        cmocka_unit_test(the_relay_sees_the_platform_without_a_tenant),
+        cmocka_unit_test(the_log_and_the_audit_only_grow),
     };
     return cmocka_run_group_tests(tests, s_setup, s_teardown);
 }
