@@ -88,13 +88,18 @@ static int s_signal_number(const char *word)
     return strcmp(word, "TERM") == 0 ? SIGTERM : 0;
 }
 
+/* Is it the command, or an argument after one? */
+static bool s_is_argument(const struct process *process, const char *word)
+{
+    return strcmp(word,
+                  process->argument_count == 0 ? "command" : "argument") == 0 &&
+           process->argument_count < ARGUMENTS_MAX;
+}
+
 /* Takes one line of a block. False when it has no meaning. */
 static bool s_parse_word(struct process *process, const char *word, char *rest)
 {
-    if (strcmp(word, "command") == 0 && process->argument_count == 0) {
-        process->argv[process->argument_count++] = s_copy(rest);
-    } else if (strcmp(word, "argument") == 0 && process->argument_count > 0 &&
-               process->argument_count < ARGUMENTS_MAX) {
+    if (s_is_argument(process, word)) {
         process->argv[process->argument_count++] = s_copy(rest);
     } else if (strcmp(word, "environment") == 0) {
         process->environment_file = s_copy(rest);
@@ -303,15 +308,18 @@ static void s_start(struct supervisor *self, struct process *process)
     cn_log(CN_LOG_INFO, "%s: started, pid %ld", process->name, (long)pid);
 }
 
+/* Must this one end well before another starts? */
+static bool s_holds_up(const struct process *process)
+{
+    return process->once && !process->done;
+}
+
 /* Starts in order up to the next `once` that has not ended yet. */
 static void s_advance(struct supervisor *self)
 {
     while (!self->stopping && self->allowed < self->count) {
-        if (self->allowed > 0) {
-            const struct process *before = &self->table[self->allowed - 1];
-            if (before->once && !before->done) {
-                return;
-            }
+        if (self->allowed > 0 && s_holds_up(&self->table[self->allowed - 1])) {
+            return;
         }
         s_start(self, &self->table[self->allowed++]);
     }
@@ -361,16 +369,24 @@ static void s_ended(struct supervisor *self, struct process *process, int how)
     s_plan_restart(process, now);
 }
 
+static struct process *s_find(struct supervisor *self, pid_t pid)
+{
+    for (size_t i = 0; i < self->count; i++) {
+        if (self->table[i].pid == pid) {
+            return &self->table[i];
+        }
+    }
+    return NULL;
+}
+
 static void s_reap(struct supervisor *self)
 {
     int how = 0;
     pid_t pid = 0;
     while ((pid = waitpid(-1, &how, WNOHANG)) > 0) {
-        for (size_t i = 0; i < self->count; i++) {
-            if (self->table[i].pid == pid) {
-                s_ended(self, &self->table[i], how);
-                break;
-            }
+        struct process *process = s_find(self, pid);
+        if (process != NULL) {
+            s_ended(self, process, how);
         }
     }
 }
@@ -444,13 +460,10 @@ static int s_run(struct supervisor *self)
         s_reap(self);
         s_advance(self);
         int64_t until = s_restart_due(self);
-        if (self->stopping) {
-            if (s_stopped(self)) {
-                break;
-            }
-            until = self->kill_at;
+        if (self->stopping && s_stopped(self)) {
+            break;
         }
-        s_wait(self, until);
+        s_wait(self, self->stopping ? self->kill_at : until);
     }
     cn_log(CN_LOG_INFO, "stopped");
     return self->failed ? 1 : 0;
