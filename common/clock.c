@@ -136,7 +136,10 @@ static char *s_write_digits(char *at, int number, int count)
 static char *s_write_date(char *at, struct cn_date date)
 {
     if (date.year < 0 || date.year > 9999) {
-        at += snprintf(at, 8, "%04d", date.year);
+        char year[16];
+        int size = snprintf(year, sizeof year, "%04d", date.year);
+        memcpy(at, year, (size_t)size);
+        at += size;
     } else {
         at = s_write_digits(at, date.year, 4);
     }
