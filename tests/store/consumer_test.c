@@ -470,6 +470,34 @@ static void failures_that_pass_are_no_attempts(void **state)
     assert_int_equal(s_number("SELECT count(*) FROM probe.dead_letter"), 0);
 }
 
+static void s_cuts(struct test_world *world)
+{
+    struct producer producer;
+    struct replica replica;
+
+    s_producer_open(&producer, world);
+    s_emit_each(world, 0, 4 * EVENTS);
+    s_replica_open(&replica, &producer);
+    for (long wanted = 1; wanted < 4L * EVENTS; wanted += EVENTS) {
+        s_await_effects(world, wanted);
+        free(test_pg_sql(s_consumer_pg,
+                         "SELECT pg_terminate_backend(pid) FROM "
+                         "pg_stat_activity WHERE usename = 'probe_relay' "
+                         "AND datname = current_database()"));
+    }
+    s_await_effects(world, 4L * EVENTS);
+    test_world_until(world, s_position_at_end, world);
+    s_close(&producer, &replica, 1);
+}
+
+static void lost_connections_lose_and_repeat_no_effect(void **state)
+{
+    (void)state;
+    s_run(s_cuts);
+    assert_int_equal(s_effect_count(), 4L * EVENTS);
+    assert_int_equal(s_number("SELECT count(*) FROM probe.dead_letter"), 0);
+}
+
 static int s_setup(void **state)
 {
     (void)state;
@@ -502,6 +530,7 @@ int main(void)
         TEST(an_event_that_killed_the_process_is_put_aside),
         TEST(what_has_no_handler_or_no_effect_is_passed),
         TEST(failures_that_pass_are_no_attempts),
+        TEST(lost_connections_lose_and_repeat_no_effect),
     };
     return cmocka_run_group_tests(tests, s_setup, s_teardown);
 }
