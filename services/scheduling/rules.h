@@ -13,8 +13,7 @@
 enum {
     VISIT_SOC_MINUTES = 90,     /* default length of a start of care */
     VISIT_GRID_MINUTES = 15,    /* slots begin on this grid */
-    VISIT_TRAVEL_MINUTES = 15,  /* after each visit; the constraint
-                                   visit_overlap holds the same */
+    VISIT_TRAVEL_MINUTES = 15,  /* after each visit; kept in visit.busy_until */
     VISIT_NOTICE_MINUTES = 120, /* none begins sooner than this from now */
     MATCH_DAYS_MAX = 31,
     MATCH_LEFT_OUT_MAX = 500

@@ -180,6 +180,13 @@ static struct cn_uuid clinician_of(const Sch__Visit *visit)
     return id;
 }
 
+/* The clinician is taken until then: the way to the next home included. */
+static struct cn_param busy_until(const Sch__Visit *visit)
+{
+    return cn_at_or_null(visit->has_ends_at,
+                         visit->ends_at + VISIT_TRAVEL_MINUTES * CN_MINUTE);
+}
+
 /* DO NOTHING and a look at the count: plain inserts against an exclusion
  * constraint deadlock (design.md 2). Which of the two stood against it is told
  * by looking again. */
@@ -187,9 +194,9 @@ CN_SQL_WRITE(
     SQL_VISIT_INSERT,
     "WITH i AS (INSERT INTO scheduling.visit (tenant_id, id, branch_id,"
     " referral_id, patient_id, clinician_id, kind, status, starts_at, ends_at,"
-    " sort_at, version, event_seq, created_at, updated_at, body)"
-    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, 1, $12, $12,"
-    " $13) ON CONFLICT DO NOTHING RETURNING 1)"
+    " busy_until, sort_at, version, event_seq, created_at, updated_at, body)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $14, $11, 1, 1, $12,"
+    " $12, $13) ON CONFLICT DO NOTHING RETURNING 1)"
     " SELECT scheduling.require(EXISTS (SELECT 1 FROM i),"
     " CASE WHEN $7 = 'soc' AND EXISTS (SELECT 1 FROM scheduling.visit v"
     " WHERE v.referral_id = $4 AND v.kind = 'soc' AND v.status IN"
@@ -217,14 +224,15 @@ enum cn_code visit_store_insert(const struct store_context *store,
                   cn_at_or_null(visit->has_starts_at, visit->starts_at),
                   cn_at_or_null(visit->has_ends_at, visit->ends_at),
                   cn_at(row->sort_at), cn_at(store->now_at),
-                  cn_bytes(body.data, body.size));
+                  cn_bytes(body.data, body.size), busy_until(visit));
     }
     return rc;
 }
 
 CN_SQL_WRITE(SQL_VISIT_UPDATE,
              "WITH u AS (UPDATE scheduling.visit SET clinician_id = $3,"
-             " status = $4, starts_at = $5, ends_at = $6, sort_at = $7,"
+             " status = $4, starts_at = $5, ends_at = $6,"
+             " busy_until = $10, sort_at = $7,"
              " version = version + 1, event_seq = event_seq + 1,"
              " updated_at = $8, body = $9"
              " WHERE id = $1 AND version = $2 RETURNING 1)"
@@ -247,7 +255,7 @@ enum cn_code visit_store_update(const struct store_context *store,
                   cn_at_or_null(visit->has_starts_at, visit->starts_at),
                   cn_at_or_null(visit->has_ends_at, visit->ends_at),
                   cn_at(row->sort_at), cn_at(store->now_at),
-                  cn_bytes(body.data, body.size));
+                  cn_bytes(body.data, body.size), busy_until(visit));
     }
     return rc;
 }

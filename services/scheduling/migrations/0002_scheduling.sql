@@ -58,6 +58,7 @@ CREATE TABLE scheduling.visit (
             'declined_by_clinician', 'in_progress', 'completed', 'attempted_not_home', 'missed', 'cancelled')),
     starts_at    timestamptz,
     ends_at      timestamptz,
+    busy_until   timestamptz, -- ends_at and a quarter of an hour to get on
     sort_at      timestamptz NOT NULL, -- starts_at, else due, else created
     version      bigint      NOT NULL,
     event_seq    bigint      NOT NULL,
@@ -69,10 +70,10 @@ CREATE TABLE scheduling.visit (
         REFERENCES scheduling.clinician (tenant_id, id),
     CONSTRAINT visit_time CHECK (starts_at < ends_at),
     CONSTRAINT visit_booked_is_whole CHECK (status NOT IN ('booked', 'confirmed', 'in_progress', 'completed')
-        OR (clinician_id IS NOT NULL AND starts_at IS NOT NULL AND ends_at IS NOT NULL)),
-    -- A clinician is at one place at a time; a quarter of an hour to get on.
+        OR (clinician_id IS NOT NULL AND starts_at IS NOT NULL AND ends_at IS NOT NULL AND busy_until IS NOT NULL)),
+    -- A clinician is at one place at a time, the way there included.
     CONSTRAINT visit_overlap EXCLUDE USING gist (tenant_id WITH =, clinician_id WITH =,
-        tstzrange(starts_at, ends_at + interval '15 minutes') WITH &&)
+        tstzrange(starts_at, busy_until) WITH &&)
         WHERE (status IN ('booked', 'confirmed', 'in_progress', 'completed'))
 );
 -- One start of care per referral, wanted or made.
