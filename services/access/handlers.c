@@ -335,6 +335,7 @@ static enum cn_code resource_answer(const struct cn_request *request,
     if (rc == CN_OK) {
         reply->body = resource.message;
         reply->version = resource.version;
+        reply->updated_at = resource.updated_at;
     }
     return rc;
 }

@@ -155,6 +155,7 @@ enum cn_code api_key_revoke(void *self,
     Acc__ApiKey *key = (Acc__ApiKey *)resource.message;
     reply->body = &key->base;
     reply->version = resource.version;
+    reply->updated_at = resource.updated_at;
     if (key->has_revoked_at) {
         return CN_OK; /* it has ended already: nothing is left to do */
     }

@@ -9,11 +9,11 @@
  * alone: no statement names the tenant but an insert. */
 #define RESOURCE_STATEMENTS(table, list_lanes)                                 \
     CN_SQL_READ(SQL_GET_##table,                                               \
-                "SELECT id, version, event_seq, body, tenant_id"               \
-                " FROM access." #table " WHERE id = $1");                      \
+                "SELECT id, version, event_seq, body, tenant_id, created_at,"  \
+                " updated_at FROM access." #table " WHERE id = $1");                      \
     CN_STATEMENT(SQL_LIST_##table, list_lanes,                                 \
-                 "SELECT id, version, event_seq, body, tenant_id, created_at"  \
-                 " FROM access." #table " t"                                   \
+                 "SELECT id, version, event_seq, body, tenant_id, created_at," \
+                 " updated_at FROM access." #table " t"                        \
                  " WHERE (t.created_at, t.id) > ($1, $2)"                      \
                  " ORDER BY t.created_at, t.id LIMIT $3");                     \
     CN_SQL_WRITE(SQL_UPDATE_##table,                                           \
@@ -93,6 +93,7 @@ static enum cn_code resource_read(const struct cn_request *request,
         .id = cn_row_uuid(rows, row, 0),
         .version = cn_row_int(rows, row, 1),
         .event_seq = cn_row_int(rows, row, 2),
+        .updated_at = cn_row_at(rows, row, 6),
     };
     enum cn_code rc = cn_unseal_message(
         request->env, request->arena, cn_row_uuid(rows, row, 4), table->context,

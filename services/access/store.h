@@ -30,6 +30,7 @@ struct resource {
     struct cn_uuid id;
     int64_t version;
     int64_t event_seq;
+    int64_t updated_at;
     ProtobufCMessage *message;
 };
 
