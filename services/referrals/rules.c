@@ -499,12 +499,6 @@ enum cn_code referral_settle(struct cn_arena *arena,
     return rc;
 }
 
-int64_t referral_sort_at(const Ref__Referral *referral)
-{
-    return referral->has_soc_due_at ? referral->soc_due_at
-                                    : referral->received_at;
-}
-
 /* ---- reasons, names, identifiers ---- */
 
 bool referral_reason_known(const char *code)

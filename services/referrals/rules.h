@@ -110,8 +110,6 @@ bool referral_is_open(Ref__Referral__Status status);
 /* Their words, for the store. */
 enum { REFERRAL_OPEN_COUNT = 8 };
 extern const char *const referral_open_words[REFERRAL_OPEN_COUNT];
-/* Where the worklist sorts it: the due date, else the arrival. */
-int64_t referral_sort_at(const Ref__Referral *referral);
 
 /* Is it a reason of the list for declining? */
 bool referral_reason_known(const char *code);

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What referrals follows of the other services. */
+#ifndef REFERRALS_EVENTS_H
+#define REFERRALS_EVENTS_H
+
+#include "common/service.h"
+
+enum { REFERRALS_SUBSCRIPTION_COUNT = 2 };
+/* access: branches are copied. scheduling: a booked start of care schedules the
+ * referral, a completed one admits the patient. */
+extern const struct cn_subscription
+    referrals_subscriptions[REFERRALS_SUBSCRIPTION_COUNT];
+
+#endif

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cairn-referrals: intake, patients, referrals, episodes. */
+#include "cairn/referrals.handlers.h"
+#include "services/referrals/events.h"
+
+int main(int argc, char **argv)
+{
+    struct cn_service service = {
+        .name = "referrals",
+        .methods = referrals_methods,
+        .method_count = referrals_method_count,
+        .events = referrals_events,
+        .event_count = referrals_event_count,
+        .subscriptions = referrals_subscriptions,
+        .subscription_count = REFERRALS_SUBSCRIPTION_COUNT,
+    };
+    return cn_service_main(&service, argc, argv);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the files of the store, by nobody else. */
+#ifndef REFERRALS_STORE_INTERNAL_H
+#define REFERRALS_STORE_INTERNAL_H
+
+#include "services/referrals/store.h"
+
+/* One read under the tenant. */
+CN_CHECKED enum cn_code store_read(const struct store *store,
+                                   const struct cn_statement *statement,
+                                   const struct cn_param *params,
+                                   size_t count,
+                                   const struct cn_rows **ret_rows,
+                                   struct cn_err *err);
+#define STORE_READ(store, statement, ret_rows, err, ...)                       \
+    store_read((store), (statement), (const struct cn_param[]){ __VA_ARGS__ }, \
+               sizeof((const struct cn_param[]){ __VA_ARGS__ }) /              \
+                   sizeof(struct cn_param),                                    \
+               (ret_rows), (err))
+
+/* Columns of a patient p and its branch b, read by patient_read from column
+ * `first` on. */
+#define PATIENT_COLUMNS                                                        \
+    "p.id, p.branch_id, p.version, p.event_seq, b.time_zone, p.body"
+enum { PATIENT_COLUMN_COUNT = 6 };
+CN_CHECKED enum cn_code patient_read(const struct store *store,
+                                     const struct cn_rows *rows,
+                                     size_t row,
+                                     int first,
+                                     struct patient_row *ret_row,
+                                     struct cn_err *err);
+
+/* Seals the packed message; its size and data as a parameter. */
+CN_CHECKED enum cn_code store_seal(const struct store *store,
+                                   const char *context,
+                                   const ProtobufCMessage *message,
+                                   struct cn_param *ret_body,
+                                   struct cn_err *err);
+
+#endif
