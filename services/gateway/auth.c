@@ -13,6 +13,7 @@
 #include "cairn/events.pb-c.h"
 
 #include <stdlib.h>
+#include <assert.h>
 #include <string.h>
 
 enum {
@@ -557,6 +558,7 @@ static enum cn_code s_follow_once(struct auth *self, struct cn_err *err)
     if (rc != CN_OK) {
         return rc;
     }
+    assert(response != NULL);
     for (size_t i = 0; i < response->n_events; i++) {
         s_event(self, arena, response->events[i]);
         if (response->events[i]->position != NULL) {
