@@ -18,6 +18,7 @@
 #include "common/message.h"
 #include "common/write.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -76,6 +77,7 @@ s_move(struct batch *batch, int attempts, bool keep, struct cn_err *err)
     if (rc != CN_OK) {
         return rc;
     }
+    assert(result.rows != NULL);
     if (cn_rows_count(result.rows[0]) != 1) {
         return s_moved(err);
     }
@@ -185,19 +187,20 @@ CN_SQL_RELAY(SQL_DEAD_LETTER_BLOCKS,
              " AND d.producer = $1 AND d.aggregate_type = w.aggregate_type"
              " AND d.aggregate_id = w.aggregate_id");
 
+static bool
+s_is_of(const struct entry *entry, const struct cn_rows *rows, size_t row)
+{
+    return cn_uuid_equal(entry->aggregate_id, cn_row_uuid(rows, row, 2)) &&
+           cn_uuid_equal(entry->tenant_id, cn_row_uuid(rows, row, 0)) &&
+           strcmp(entry->event->aggregate_type, cn_row_text(rows, row, 1)) == 0;
+}
+
 static void s_block(struct batch *batch, const struct cn_rows *rows)
 {
-    for (size_t row = 0; row < cn_rows_count(rows); row++) {
-        struct cn_uuid tenant_id = cn_row_uuid(rows, row, 0);
-        const char *type = cn_row_text(rows, row, 1);
-        struct cn_uuid id = cn_row_uuid(rows, row, 2);
-        for (size_t i = 0; i < batch->count; i++) {
-            struct entry *entry = &batch->entries[i];
-            if (cn_uuid_equal(entry->aggregate_id, id) &&
-                cn_uuid_equal(entry->tenant_id, tenant_id) &&
-                strcmp(entry->event->aggregate_type, type) == 0) {
-                entry->blocked = true;
-            }
+    for (size_t i = 0; i < batch->count; i++) {
+        struct entry *entry = &batch->entries[i];
+        for (size_t row = 0; row < cn_rows_count(rows); row++) {
+            entry->blocked = entry->blocked || s_is_of(entry, rows, row);
         }
     }
 }
@@ -240,6 +243,7 @@ s_batch_begin(struct batch *batch, size_t handled, struct cn_err *err)
     if (rc != CN_OK) {
         return rc;
     }
+    assert(result.rows != NULL);
     if (cn_rows_count(result.rows[0]) != 1) {
         return s_moved(err);
     }

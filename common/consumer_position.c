@@ -5,6 +5,8 @@
 #include "common/clock.h"
 #include "common/fiber.h"
 
+#include <assert.h>
+
 int consumer_position_compare(struct consumer_position a,
                               struct consumer_position b)
 {
@@ -104,6 +106,7 @@ enum cn_code consumer_position_load(struct consumer *self, struct cn_err *err)
     if (rc != CN_OK) {
         return rc;
     }
+    assert(result.rows != NULL);
     const struct cn_rows *rows = result.rows[1];
     if (cn_rows_count(rows) != 1) {
         return cn_fail(err, CN_UNAVAILABLE, "position: it has gone");

@@ -15,12 +15,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* One method of the table. */
+struct row {
+    const struct cn_method *method;
+};
+
 struct cn_dispatch {
     struct cn_env *env;
     const struct cn_service *service;
     const char *fronts;
     size_t method_count;
-    const struct cn_method *methods[]; /* by name */
+    struct row methods[]; /* by name */
 };
 
 /* A request in flight; in the request's arena. */
@@ -49,22 +54,21 @@ static const struct cn_method FETCH = { "events.v1.Events/Fetch",
 
 static int s_method_compare(const void *a, const void *b)
 {
-    const struct cn_method *const *left = a;
-    const struct cn_method *const *right = b;
+    const struct row *left = a;
+    const struct row *right = b;
 
-    return strcmp((*left)->name, (*right)->name);
+    return strcmp(left->method->name, right->method->name);
 }
 
 static const struct cn_method *s_method_find(const struct cn_dispatch *self,
                                              const char *name)
 {
     const struct cn_method wanted = { .name = name };
-    const struct cn_method *key = &wanted;
-    const struct cn_method *const *found =
-        bsearch(&key, self->methods, self->method_count,
-                sizeof(self->methods[0]), s_method_compare);
+    const struct row key = { &wanted };
+    const struct row *found = bsearch(&key, self->methods, self->method_count,
+                                      sizeof(key), s_method_compare);
 
-    return found == NULL ? NULL : *found;
+    return found == NULL ? NULL : found->method;
 }
 
 /* Is name one of the words of the comma-separated list? */
@@ -89,7 +93,7 @@ struct cn_dispatch *cn_dispatch_new(struct cn_env *env,
 {
     size_t count = service->method_count + 1;
     struct cn_dispatch *self =
-        calloc(1, sizeof(*self) + count * sizeof(self->methods[0]));
+        calloc(1, sizeof(*self) + count * sizeof(struct row));
 
     if (self == NULL) {
         return NULL;
@@ -99,10 +103,10 @@ struct cn_dispatch *cn_dispatch_new(struct cn_env *env,
     self->fronts = fronts;
     self->method_count = count;
     for (size_t i = 0; i < service->method_count; i++) {
-        self->methods[i] = &service->methods[i];
+        self->methods[i].method = &service->methods[i];
     }
-    self->methods[count - 1] = &FETCH;
-    qsort(self->methods, count, sizeof(self->methods[0]), s_method_compare);
+    self->methods[count - 1].method = &FETCH;
+    qsort(self->methods, count, sizeof(struct row), s_method_compare);
     return self;
 }
 

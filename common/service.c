@@ -116,11 +116,11 @@ s_config_read(struct runtime *self, int argc, char **argv, bool *ret_done)
 
 static enum cn_code s_log_start(struct runtime *self, struct cn_err *err)
 {
-    static const char *const LEVELS[] = { "debug", "info", "warn", "error" };
+    static const char *const levels[] = { "debug", "info", "warn", "error" };
     const char *wanted = cn_config_text(self->config, "CAIRN_LOG_LEVEL");
 
-    for (size_t i = 0; i < sizeof(LEVELS) / sizeof(LEVELS[0]); i++) {
-        if (strcmp(LEVELS[i], wanted) == 0) {
+    for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
+        if (strcmp(levels[i], wanted) == 0) {
             cn_log_init(self->service->name, (enum cn_log_level)i);
             return CN_OK;
         }
@@ -322,7 +322,6 @@ static void s_free(struct runtime *self)
     cn_seal_free(self->env.seal);
     cn_loop_free(loop);
     cn_config_free(self->config);
-    free(self->options);
 }
 
 int cn_service_main(struct cn_service *service, int argc, char **argv)
@@ -336,6 +335,7 @@ int cn_service_main(struct cn_service *service, int argc, char **argv)
     bool right = s_config_read(&self, argc, argv, &done);
     if (!right || done) {
         s_free(&self);
+        free(self.options);
         return right ? EXIT_SUCCESS : EXIT_FAILURE;
     }
     enum cn_code rc = s_prepare(&self, &err);
@@ -349,5 +349,6 @@ int cn_service_main(struct cn_service *service, int argc, char **argv)
         cn_log(CN_LOG_INFO, "stopped");
     }
     s_free(&self);
+    free(self.options);
     return self.failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -86,8 +86,10 @@ struct cn_service {
     size_t option_count;
     /* Called in a fiber when the database is ready, before the bus opens; may
      * be NULL. */
-    enum cn_code (*start)(void *self, struct cn_env *env,
-                          const struct cn_config *config, struct cn_err *err);
+    enum cn_code (*start)(void *self,
+                          struct cn_env *env,
+                          const struct cn_config *config,
+                          struct cn_err *err);
     void *self; /* given to every handler */
 };
 
@@ -95,7 +97,7 @@ struct cn_service {
 int cn_service_main(struct cn_service *service, int argc, char **argv);
 
 /* A message of the reply, zeroed, of the method's output type:
- * Ref__Referral *referral = CN_NEW(request->arena, ref__referral, Ref__Referral)
+ *   CN_NEW(request->arena, ref__referral, Ref__Referral)
  * NULL when memory is short. */
 #define CN_NEW(arena, prefix, type)                                            \
     ((type *)cn_message_new((arena), &prefix##__descriptor))
