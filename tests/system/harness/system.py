@@ -103,6 +103,13 @@ class System:
         assert status == 0, f"make run ended with {status}"
         return time.monotonic() - begin
 
+    def end(self):
+        """Ends it whatever its state."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(STOP_SECONDS)
+        self.process = None
+
     def remove(self):
         """Removes its data and its home."""
         subprocess.run([RUN, "--remove"], check=False,
