@@ -185,6 +185,109 @@ enum cn_code api_key_revoke(void *self,
     return cn_write_commit(write, err);
 }
 
+/* The old key as it goes on: it ends after the overlap, or when it would have
+ * ended anyway. */
+static Acc__KeyEvent *rotated_event(const struct cn_request *request,
+                                    const struct resource *old,
+                                    struct cn_bytes hash)
+{
+    Acc__ApiKey *key = (Acc__ApiKey *)old->message;
+    int64_t ends_at = request->now_at + API_KEY_OVERLAP_US;
+    Acc__KeyEvent *event =
+        CN_NEW(request->arena, acc__key_event, Acc__KeyEvent);
+    uint8_t *copy = cn_arena_copy(request->arena, hash.data, hash.size);
+    if (event == NULL || copy == NULL) {
+        return NULL;
+    }
+    if (!key->has_expires_at || key->expires_at > ends_at) {
+        CN_SET(key, expires_at, ends_at);
+    }
+    CN_SET(key, updated_at, request->now_at);
+    CN_SET(key, version, old->version + 1);
+    event->api_key = key;
+    event->has_key_hash = 1;
+    event->key_hash = (ProtobufCBinaryData){ .len = hash.size, .data = copy };
+    return event;
+}
+
+/* The new key's row and the old one's change, with their events. */
+static enum cn_code rotate_write(const struct cn_request *request,
+                                 struct cn_write *write,
+                                 const struct resource *old,
+                                 Acc__KeyEvent *old_event,
+                                 struct cn_uuid id,
+                                 Acc__KeyEvent *event,
+                                 struct cn_err *err)
+{
+    struct cn_uuid user_id = { { 0 } };
+    (void)!cn_id_parse("usr", event->api_key->user_id, &user_id);
+    cn_write_lock(write, API_KEYS.aggregate, old->id);
+    cn_write_lock(write, API_KEYS.aggregate, id);
+    enum cn_code rc = api_key_insert(
+        request, write, id,
+        (struct cn_bytes){ event->key_hash.data, event->key_hash.len }, user_id,
+        &event->api_key->base, err);
+    if (rc == CN_OK) {
+        rc = resource_update(request, write, &API_KEYS, old, old->message, err);
+    }
+    if (rc == CN_OK) {
+        cn_write_event(write, "key.created", "key", id, 1, &event->base);
+        cn_write_event(write, "key.changed", "key", old->id, old->event_seq + 1,
+                       &old_event->base);
+    }
+    return rc;
+}
+
+enum cn_code api_key_rotate(void *self,
+                            const struct cn_request *request,
+                            struct cn_reply *reply,
+                            struct cn_err *err)
+{
+    (void)self;
+    const Acc__RotateApiKeyRequest *body = request->body;
+    struct resource old;
+    struct cn_bytes hash = { NULL, 0 };
+    struct cn_uuid id = cn_uuid_new(request->env);
+    Acc__ApiKey *shown = NULL;
+    Acc__KeyEvent *event = NULL;
+    enum cn_code rc = resource_get(request, &API_KEYS, body->id, &old, err);
+    if (rc == CN_OK) {
+        rc = api_key_hash_get(request, old.id, &hash, err);
+    }
+    if (rc != CN_OK) {
+        return rc;
+    }
+    Acc__ApiKey *wanted = cn_message_copy(request->arena, old.message);
+    if (wanted == NULL) {
+        return cn_fail(err, CN_NOMEM, "rotate key");
+    }
+    if (!api_key_usable(wanted, NULL, request->now_at)) {
+        return cn_fail_as(err, CN_CONFLICT, "illegal_state",
+                          "a key that has ended cannot be rotated");
+    }
+    wanted->has_expires_at = 0;
+    rc = api_key_make(request, id, wanted, &shown, &event, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    Acc__KeyEvent *old_event = rotated_event(request, &old, hash);
+    struct cn_write *write = cn_write_begin(request, reply);
+    if (old_event == NULL || write == NULL) {
+        return cn_fail(err, CN_NOMEM, "rotate key");
+    }
+    reply->body = &shown->base;
+    reply->version = 1;
+    reply->updated_at = request->now_at;
+    reply->location =
+        cn_arena_printf(request->arena, "/v1/api-keys/%s", shown->id);
+    rc = rotate_write(request, write, &old, old_event, id, event, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    cn_write_audit(write, "key.rotate", shown->id, (struct cn_uuid){ { 0 } });
+    return cn_write_commit(write, err);
+}
+
 static ProtobufCBinaryData uuid_data(struct cn_arena *arena, struct cn_uuid id)
 {
     return (ProtobufCBinaryData){

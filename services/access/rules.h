@@ -4,6 +4,7 @@
 #define ACCESS_RULES_H
 
 #include "cairn/access.pb-c.h"
+#include "common/clock.h"
 #include "common/id.h"
 
 enum {
@@ -12,6 +13,9 @@ enum {
     API_KEY_TEXT_MAX = 64,
     API_KEY_PREFIX_SIZE = 16 /* characters kept to tell keys apart */
 };
+
+/* After a rotation the old key holds this long: time to put the new one in. */
+#define API_KEY_OVERLAP_US CN_DAY
 
 /* "cairn_live_" + random + checksum, so that secret scanners find it. */
 void api_key_text(const uint8_t random[API_KEY_RANDOM_SIZE],

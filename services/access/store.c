@@ -10,7 +10,7 @@
 #define RESOURCE_STATEMENTS(table, list_lanes)                                 \
     CN_SQL_READ(SQL_GET_##table,                                               \
                 "SELECT id, version, event_seq, body, tenant_id, created_at,"  \
-                " updated_at FROM access." #table " WHERE id = $1");                      \
+                " updated_at FROM access." #table " WHERE id = $1");           \
     CN_STATEMENT(SQL_LIST_##table, list_lanes,                                 \
                  "SELECT id, version, event_seq, body, tenant_id, created_at," \
                  " updated_at FROM access." #table " t"                        \

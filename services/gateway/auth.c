@@ -12,8 +12,8 @@
 #include "cairn/access.pb-c.h"
 #include "cairn/events.pb-c.h"
 
-#include <stdlib.h>
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
