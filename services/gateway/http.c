@@ -24,10 +24,11 @@
 #define HEAD_US (10 * CN_SECOND) /* from the connection or the first line */
 #define BODY_US (30 * CN_SECOND) /* from the head */
 #define REPLY_US                                                               \
-    (60 * CN_SECOND)              /* from the answer's first byte to its last  \
-                                   */
-#define IDLE_US  (75 * CN_SECOND) /* between two requests */
-#define SWEEP_US CN_SECOND
+    (60 * CN_SECOND) /* from the answer's first byte to its last               \
+                      */
+#define IDLE_US       (75 * CN_SECOND) /* between two requests */
+#define SWEEP_US      CN_SECOND
+#define DRAIN_LOOK_US (CN_SECOND / 10)
 
 enum {
     CONNECTION_MEMORY = 32 << 10, /* bounds a request's head */
@@ -44,6 +45,7 @@ struct peer {
     struct peer *previous;
     int fd;
     bool busy;           /* with a request */
+    bool listens;        /* nothing but bytes of the client's is waited for */
     int64_t deadline_at; /* INT64_MAX while a fiber works for it */
 };
 
@@ -159,6 +161,7 @@ static enum MHD_Result s_queue(struct slot *slot)
         return MHD_NO;
     }
     slot->state = SLOT_QUEUED;
+    slot->peer->listens = false;
     slot->peer->deadline_at = cn_clock_monotonic() + REPLY_US;
     enum MHD_Result rc =
         MHD_queue_response(slot->connection, slot->status, slot->response);
@@ -217,6 +220,7 @@ static void s_slot_free(struct slot *slot)
         MHD_destroy_response(slot->response);
     }
     slot->peer->busy = false;
+    slot->peer->listens = true;
     slot->peer->deadline_at =
         self->draining ? 0 : cn_clock_monotonic() + IDLE_US;
     slot->arena = NULL;
@@ -504,6 +508,7 @@ static enum MHD_Result s_dispatch(struct slot *slot)
         return s_queue(slot);
     }
     slot->state = SLOT_WORKING;
+    slot->peer->listens = false;
     slot->peer->deadline_at = INT64_MAX;
     slot->http->working++;
     MHD_suspend_connection(slot->connection);
@@ -592,6 +597,7 @@ static void s_on_connection(void *arg,
             return; /* Its first request is refused. */
         }
         peer->fd = info->connect_fd;
+        peer->listens = true;
         peer->deadline_at = cn_clock_monotonic() + HEAD_US;
         peer->next = self->peers;
         if (peer->next != NULL) {
@@ -665,15 +671,26 @@ static bool s_on_turn(void *arg)
     return true;
 }
 
+/* The library takes a read that does not fill its buffer for the last one and
+ * so misses an end of the stream that came with the bytes before it. */
+static bool s_has_left(const struct peer *peer)
+{
+    char byte;
+
+    return peer->listens &&
+           recv(peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 static void s_sweep(struct http *self)
 {
     int64_t now_at = cn_clock_monotonic();
 
     for (struct peer *peer = self->peers; peer != NULL; peer = peer->next) {
-        if (peer->deadline_at <= now_at) {
-            /* The library sees the end of the stream and closes it. */
+        if (peer->deadline_at <= now_at || s_has_left(peer)) {
+            /* The library sees this end and closes the connection. */
             (void)shutdown(peer->fd, SHUT_RDWR);
             peer->deadline_at = INT64_MAX;
+            peer->listens = false;
         }
     }
 }
@@ -681,6 +698,7 @@ static void s_sweep(struct http *self)
 static void s_drain(struct http *self)
 {
     int listener = MHD_quiesce_daemon(self->daemon);
+    int64_t until_at = cn_clock_monotonic() + HTTP_DRAIN_US;
 
     if (listener >= 0) {
         (void)close(listener);
@@ -691,16 +709,20 @@ static void s_drain(struct http *self)
             peer->deadline_at = 0;
         }
     }
+    cn_fiber_set_deadline(until_at);
     s_sweep(self);
-    cn_fiber_set_deadline(cn_clock_monotonic() + HTTP_DRAIN_US);
-    while (self->used > 0) {
+    while (self->used > 0 && cn_clock_monotonic() < until_at) {
         self->drained = cn_fiber_token();
-        if (cn_fiber_park(INT64_MAX) != CN_OK) {
-            cn_log(CN_LOG_WARN, "stop: %u requests are cut off", self->used);
+        enum cn_code rc = cn_fiber_park(cn_clock_monotonic() + DRAIN_LOOK_US);
+        if (rc != CN_OK && rc != CN_DEADLINE) {
             break;
         }
+        s_sweep(self);
     }
     self->drained = (struct cn_token){ NULL, 0 };
+    if (self->used > 0) {
+        cn_log(CN_LOG_WARN, "stop: %u requests are cut off", self->used);
+    }
 }
 
 /* Ends connections that are past their deadline; at a stop, lets the requests
