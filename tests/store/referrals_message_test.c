@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* HL7 v2 messages against a real PostgreSQL: kept, answered, taken once. */
+#include "tests/store/referrals_calls.h"
+
+static const char HL7[] =
+    "MSH|^~\\&|APP|FAC|US|HERE|20260101||REF^I12^REF_I12|C1|P|2.8\r"
+    "RF1||||||X-1^HIS\rPRD|RP|Example^Pat\r"
+    "PID|1||P-7^^^HIS^MR||Testpatient^Sam\rDG1|1||Z47.1^Aftercare^I10";
+
+/* The answer as text with its own id and time taken out. */
+static const char *s_answer(struct call *call)
+{
+    assert_int_equal(call->rc, CN_OK);
+    const Ref__RawMessage *raw = (const Ref__RawMessage *)call->reply.body;
+    char *text = cn_arena_strndup(call->arena, (const char *)raw->content.data,
+                                  raw->content.len);
+    return strstr(text, "MSA|");
+}
+
+static void s_hl7_body(struct test_world *world)
+{
+    s_open(world);
+    struct call first = s_hl7(world, HL7, strlen(HL7));
+    const char *answer = s_answer(&first);
+    assert_non_null(strstr(answer, "MSA|AA|C1|ref_"));
+    assert_non_null(
+        strstr(answer, first.reply.location + strlen("/v1/referrals/")));
+    /* The same with other line ends: the same, and nothing new. */
+    char lines[sizeof(HL7)];
+    memcpy(lines, HL7, sizeof(HL7));
+    for (char *c = lines; *c != '\0'; c++) {
+        *c = *c == '\r' ? '\n' : *c;
+    }
+    struct call again = s_hl7(world, lines, strlen(lines));
+    assert_string_equal(s_answer(&again), answer);
+    assert_string_equal(again.reply.location, first.reply.location);
+    assert_int_equal(s_number(world, "raw_message WHERE "), 1);
+    /* Another body with the same control id: the same referral, kept and
+     * flagged. */
+    char more[sizeof(HL7) + 20];
+    (void)snprintf(more, sizeof(more), "%s\rNTE|1||more", HL7);
+    struct call other = s_hl7(world, more, strlen(more));
+    assert_string_equal(s_answer(&other), answer);
+    assert_int_equal(
+        s_number(world, "raw_message WHERE control_id_reused AND "), 1);
+    assert_int_equal(s_number(world, "referral WHERE "), 1);
+    assert_int_equal(s_number(world, "patient WHERE "), 1);
+    s_assert_log(world, "referral", "referral.received 1");
+    s_end(&first);
+    s_end(&again);
+    s_end(&other);
+}
+
+static void a_message_again_is_the_same_referral(void **state)
+{
+    (void)state;
+    test_world_run(s_pg, CONNECTIONS, s_hl7_body, NULL);
+}
+
+static void s_hl7_refused_body(struct test_world *world)
+{
+    s_open(world);
+    static const struct {
+        const char *text;
+        const char *msa;
+        const char *err; /* ERR-2 and the code */
+    } ROWS[] = {
+        { "MSH|^~\\&|A|B|||||ADT^A01|1|P|2.8\rPID|1", "MSA|AR|1",
+          "ERR||MSH^1^9|200^" },
+        { "MSH|^~\\&|A|B|||||REF^I12|1|P|2.8\rRF1|1", "MSA|AE|1",
+          "ERR||PID^1|100^" },
+        { "MSH|^~\\&|A|B|||||REF^I12|1|P|3.0\rPID|1", "MSA|AR|1",
+          "ERR||MSH^1^12|203^" },
+        { "MSH|^~\\&|A|B|||||REF^I12||P|2.8\rPID|1", "MSA|AE|",
+          "ERR||MSH^1^10|101^" },
+        { "MSH|^~\\&|A|B|||||REF^I12|1|P|2.8||||||8859/5\rPID|1", "MSA|AR|1",
+          "ERR||MSH^1^18|103^" },
+        { "MSH|", "MSA|AR|", "ERR||MSH^1^2|102^" },
+    };
+    for (size_t i = 0; i < COUNT(ROWS); i++) {
+        struct call call = s_hl7(world, ROWS[i].text, strlen(ROWS[i].text));
+        const char *answer = s_answer(&call);
+        assert_memory_equal(answer, ROWS[i].msa, strlen(ROWS[i].msa));
+        assert_non_null(strstr(answer, ROWS[i].err));
+        assert_null(call.reply.location);
+        s_end(&call);
+        /* Evaluated again, and kept again. */
+        call = s_hl7(world, ROWS[i].text, strlen(ROWS[i].text));
+        assert_int_equal(call.rc, CN_OK);
+        s_end(&call);
+    }
+    assert_int_equal(s_number(world, "raw_message WHERE referral_id IS NULL"
+                                     " AND "),
+                     2 * COUNT(ROWS));
+    assert_int_equal(s_number(world, "referral WHERE "), 0);
+    struct call none = s_hl7(world, "{\"a\": 1}", 8);
+    assert_int_equal(none.rc, CN_UNSUPPORTED);
+    s_end(&none);
+}
+
+static void what_is_refused_is_kept_and_evaluated_again(void **state)
+{
+    (void)state;
+    test_world_run(s_pg, CONNECTIONS, s_hl7_refused_body, NULL);
+}
+
+static void s_raw_body(struct test_world *world)
+{
+    s_open(world);
+    struct call made = s_hl7(world, HL7, strlen(HL7));
+    struct call call = s_call(world, NULL, "raw");
+    Ref__GetReferralRawRequest *body = CN_NEW(
+        call.arena, ref__get_referral_raw_request, Ref__GetReferralRawRequest);
+    assert_int_equal(made.rc, CN_OK);
+    body->id = made.reply.location + strlen("/v1/referrals/");
+    call.request.body = body;
+    s_run(&call, referral_raw_get,
+          METHOD("GetReferralRaw", ref__raw_message__shape));
+    assert_int_equal(call.rc, CN_OK);
+    const Ref__RawMessage *raw = (const Ref__RawMessage *)call.reply.body;
+    assert_int_equal(raw->content.len, strlen(HL7));
+    assert_memory_equal(raw->content.data, HL7, strlen(HL7));
+    s_end(&call);
+    struct call json = s_create(world, COMPLETE);
+    call = s_call(world, NULL, "raw");
+    body = CN_NEW(call.arena, ref__get_referral_raw_request,
+                  Ref__GetReferralRawRequest);
+    body->id = s_referral(&json)->id;
+    call.request.body = body;
+    s_run(&call, referral_raw_get,
+          METHOD("GetReferralRaw", ref__raw_message__shape));
+    assert_int_equal(call.rc, CN_NOT_FOUND);
+    s_end(&call);
+    s_end(&json);
+    s_end(&made);
+}
+
+static void the_raw_message_is_given_back_byte_for_byte(void **state)
+{
+    (void)state;
+    test_world_run(s_pg, CONNECTIONS, s_raw_body, NULL);
+}
+
+static void s_hl7_race(void *arg)
+{
+    struct race *race = arg;
+    race->call = s_hl7(race->world, HL7, strlen(HL7));
+    test_world_ended(race->world);
+}
+
+static void s_hl7_race_body(struct test_world *world)
+{
+    s_open(world);
+    static struct race races[CLIENTS];
+    for (int i = 0; i < CLIENTS; i++) {
+        races[i] = (struct race){ .world = world };
+        test_world_spawn(world, s_hl7_race, &races[i], 20 * CN_SECOND);
+    }
+    test_world_join(world);
+    for (int i = 0; i < CLIENTS; i++) {
+        assert_string_equal(s_answer(&races[i].call), s_answer(&races[0].call));
+    }
+    assert_int_equal(s_number(world, "raw_message WHERE "), 1);
+    assert_int_equal(s_number(world, "referral WHERE "), 1);
+    for (int i = 0; i < CLIENTS; i++) {
+        s_end(&races[i].call);
+    }
+}
+
+static void one_of_many_equal_messages_is_kept(void **state)
+{
+    (void)state;
+    test_world_run(s_pg, CONNECTIONS, s_hl7_race_body, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_message_again_is_the_same_referral),
+        cmocka_unit_test(what_is_refused_is_kept_and_evaluated_again),
+        cmocka_unit_test(the_raw_message_is_given_back_byte_for_byte),
+        cmocka_unit_test(one_of_many_equal_messages_is_kept),
+    };
+    return cmocka_run_group_tests(tests, s_setup, s_teardown);
+}
