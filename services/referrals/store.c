@@ -114,9 +114,6 @@ enum cn_code patient_read(const struct store *store,
     return rc;
 }
 
-#define PATIENT_TABLES                                                         \
-    " FROM referrals.patient p LEFT JOIN referrals.branch b"                   \
-    " ON b.tenant_id = p.tenant_id AND b.id = p.branch_id"
 /* Within the reach by its own branch or by a referral. */
 #define PATIENT_IN_REACH(n)                                                    \
     "(" n "::uuid[] IS NULL OR p.branch_id = ANY (" n ")"                      \
@@ -125,7 +122,7 @@ enum cn_code patient_read(const struct store *store,
     " AND r.branch_id = ANY (" n ")))"
 
 CN_SQL_READ(SQL_PATIENT_GET,
-            "SELECT " PATIENT_COLUMNS PATIENT_TABLES
+            "SELECT " PATIENT_COLUMNS " FROM referrals.patient p"
             " WHERE p.tenant_id = $1 AND p.id = $2"
             " AND " PATIENT_IN_REACH("$3"));
 
@@ -156,9 +153,7 @@ CN_SQL_READ(SQL_INTAKE,
             " JOIN referrals.patient_identifier i ON i.tenant_id = $1"
             " AND i.system = k.system AND i.value = k.value"
             " JOIN referrals.patient p"
-            " ON p.tenant_id = i.tenant_id AND p.id = i.patient_id"
-            " LEFT JOIN referrals.branch b"
-            " ON b.tenant_id = p.tenant_id AND b.id = p.branch_id) ON true"
+            " ON p.tenant_id = i.tenant_id AND p.id = i.patient_id) ON true"
             " ORDER BY k.place");
 
 enum cn_code intake_load(const struct store *store,
@@ -208,7 +203,8 @@ CN_SQL_READ(SQL_PATIENTS_PAGE,
             "WITH place AS (SELECT coalesce((SELECT c.family_norm"
             " FROM referrals.patient c"
             " WHERE c.tenant_id = $1 AND c.id = $4), $2) AS family)"
-            " SELECT " PATIENT_COLUMNS PATIENT_TABLES " WHERE p.tenant_id = $1"
+            " SELECT " PATIENT_COLUMNS " FROM referrals.patient p"
+            " WHERE p.tenant_id = $1"
             " AND p.family_norm ~>=~ (SELECT family FROM place)"
             " AND p.family_norm ~<~ $3"
             " AND (p.family_norm ~>~ (SELECT family FROM place) OR p.id > $4)"

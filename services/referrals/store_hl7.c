@@ -18,13 +18,14 @@ static enum cn_code s_open(const struct store *store,
                      ret_plain, err);
 }
 
-/* First the same message if it was accepted, else any with this control id. */
 CN_SQL_READ(SQL_RAW_FIND,
-            "SELECT m.body_hash = $3 AND m.ack_code = 'AA' AS same,"
-            " m.body_hash = $3, m.referral_id, m.ack"
-            " FROM referrals.raw_message m"
-            " WHERE m.tenant_id = $1 AND m.control_hash = $2"
-            " ORDER BY same DESC, m.body_hash = $3 LIMIT 1");
+            "SELECT m.ack IS NOT NULL, m.referral_id, m.ack,"
+            " EXISTS (SELECT 1 FROM referrals.raw_message o"
+            " WHERE o.tenant_id = $1 AND o.control_hash = $2"
+            " AND o.body_hash <> $3)"
+            " FROM (VALUES (1)) AS s (one) LEFT JOIN referrals.raw_message m"
+            " ON m.tenant_id = $1 AND m.control_hash = $2"
+            " AND m.body_hash = $3 AND m.ack_code = 'AA'");
 
 enum cn_code raw_find(const struct store *store,
                       const uint8_t control_hash[32],
@@ -34,18 +35,17 @@ enum cn_code raw_find(const struct store *store,
                       struct cn_err *err)
 {
     const struct cn_rows *rows = NULL;
-    struct raw_row row = { 0 };
     enum cn_code rc =
         STORE_READ(store, &SQL_RAW_FIND, &rows, err, cn_uuid(store->tenant),
                    cn_bytes(control_hash, 32), cn_bytes(body_hash, 32));
-    bool found = false;
-    if (rc == CN_OK && cn_rows_count(rows) == 1) {
-        found = cn_row_bool(rows, 0, 0);
-        row.control_id_reused = !cn_row_bool(rows, 0, 1);
-        row.referral_id = cn_row_uuid(rows, 0, 2);
+    if (rc != CN_OK) {
+        return rc;
     }
+    bool found = cn_row_bool(rows, 0, 0);
+    struct raw_row row = { .referral_id = cn_row_uuid(rows, 0, 1),
+                           .control_id_reused = cn_row_bool(rows, 0, 3) };
     if (found) {
-        rc = s_open(store, RAW_ACK, cn_row_bytes(rows, 0, 3), &row.ack, err);
+        rc = s_open(store, RAW_ACK, cn_row_bytes(rows, 0, 2), &row.ack, err);
     }
     if (rc == CN_OK) {
         *ret_found = found;

@@ -18,10 +18,16 @@ CN_CHECKED enum cn_code store_read(const struct store *store,
                    sizeof(struct cn_param),                                    \
                (ret_rows), (err))
 
-/* Columns of a patient p and its branch b, read by patient_read from column
- * `first` on. */
+/* Columns of a patient p, read by patient_read from column `first` on. What is
+ * looked up beside a row is written so that it is looked up by its key for each
+ * row: joined plainly, the planner reads whole tables for a page whose size it
+ * does not know. */
+#define BRANCH_ZONE_OF(row)                                                    \
+    "(SELECT b.time_zone FROM referrals.branch b"                              \
+    " WHERE b.tenant_id = " row ".tenant_id AND b.id = " row ".branch_id)"
 #define PATIENT_COLUMNS                                                        \
-    "p.id, p.branch_id, p.version, p.event_seq, b.time_zone, p.body"
+    "p.id, p.branch_id, p.version, p.event_seq, " BRANCH_ZONE_OF("p") ", "     \
+                                                                      "p.body"
 enum { PATIENT_COLUMN_COUNT = 6 };
 CN_CHECKED enum cn_code patient_read(const struct store *store,
                                      const struct cn_rows *rows,

@@ -11,7 +11,7 @@
 
 #define REFERRAL_COLUMNS                                                       \
     "r.id, r.branch_id, r.patient_id, r.version, r.event_seq, r.sort_at,"      \
-    " r.content_hash, r.body, rb.time_zone"
+    " r.content_hash, r.body, " BRANCH_ZONE_OF("r")
 enum { REFERRAL_COLUMN_COUNT = 9 };
 
 /* ---- read ---- */
@@ -72,14 +72,11 @@ static enum cn_code s_read_one(const struct store *store,
     return s_read_whole(store, rows, 0, ret_row, err);
 }
 
-/* A referral with its patient and the branches of both. */
+/* A referral with its patient. OFFSET keeps the lookup a lookup. */
 #define REFERRAL_PATIENT                                                       \
-    " JOIN referrals.patient p"                                                \
-    " ON p.tenant_id = r.tenant_id AND p.id = r.patient_id"                    \
-    " LEFT JOIN referrals.branch b"                                            \
-    " ON b.tenant_id = p.tenant_id AND b.id = p.branch_id"                     \
-    " LEFT JOIN referrals.branch rb"                                           \
-    " ON rb.tenant_id = r.tenant_id AND rb.id = r.branch_id"
+    " CROSS JOIN LATERAL (SELECT q.tenant_id, q.id, q.branch_id, q.version,"   \
+    " q.event_seq, q.body FROM referrals.patient q"                            \
+    " WHERE q.tenant_id = r.tenant_id AND q.id = r.patient_id OFFSET 0) p"
 #define REFERRAL_SELECT                                                        \
     "SELECT " REFERRAL_COLUMNS ", " PATIENT_COLUMNS                            \
     " FROM referrals.referral r" REFERRAL_PATIENT
@@ -204,8 +201,6 @@ enum cn_code referrals_page(const struct store *store,
 
 CN_SQL_READ(SQL_REFERRALS_OPEN,
             "SELECT " REFERRAL_COLUMNS " FROM referrals.referral r"
-            " LEFT JOIN referrals.branch rb"
-            " ON rb.tenant_id = r.tenant_id AND rb.id = r.branch_id"
             " WHERE r.tenant_id = $1 AND r.patient_id = $2"
             " AND r.status = ANY ($3::text[])"
             " ORDER BY r.sort_at, r.id LIMIT $4");

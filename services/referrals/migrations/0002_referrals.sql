@@ -98,6 +98,7 @@ CREATE TABLE referrals.raw_message (
 -- The same message again has no second effect; after AE or AR it is tried again.
 CREATE UNIQUE INDEX hl7_duplicate ON referrals.raw_message (tenant_id, control_hash, body_hash)
     WHERE ack_code = 'AA';
+CREATE INDEX hl7_control ON referrals.raw_message (tenant_id, control_hash, body_hash);
 CREATE INDEX raw_message_referral ON referrals.raw_message (tenant_id, referral_id, received_at, id);
 
 CREATE TABLE referrals.episode (
