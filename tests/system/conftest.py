@@ -7,6 +7,8 @@ import pytest
 
 from harness.agency import Agency
 from harness.client import Client
+from harness.contract import Contract
+from harness.database import Database
 from harness.system import REPO, System, temporary_home
 from harness.wait import wait_for as wait
 
@@ -20,13 +22,16 @@ def system():
         return
     running = System(temporary_home())
     try:
-        yield running.start()
+        try:
+            running.start()
+        except AssertionError as error:
+            pytest.fail(str(error)[:4000], pytrace=False)
+        yield running
         running.stop()
         problems = running.problems()
         assert not problems, "\n\n".join(problems)
     finally:
-        if running.process is not None:
-            running.stop()
+        running.end()
         if os.environ.get("CAIRN_KEEP_HOME"):
             print(f"kept: {running.home}")
         else:
@@ -43,6 +48,18 @@ def wait_for():
 def client(system):
     """client(key) makes a client; client(None) has no credential."""
     return system.client
+
+
+@pytest.fixture(scope="session")
+def database(system):
+    """What stands in PostgreSQL; see harness/database.py."""
+    return Database(system)
+
+
+@pytest.fixture(scope="session")
+def contract(client):
+    """The served openapi.json; see harness/contract.py."""
+    return Contract(client(None).get("/openapi.json").ok(200))
 
 
 @pytest.fixture(scope="session")
