@@ -2,6 +2,7 @@
 /* From a request on the bus to the handler of its method and back. */
 #include "common/dispatch.h"
 
+#include "common/audit.h"
 #include "common/clock.h"
 #include "common/fiber.h"
 #include "common/log.h"
@@ -217,6 +218,18 @@ static enum cn_code s_run_once(const struct cn_request *request,
     return rc;
 }
 
+/* A reply that is given again shows its patient again. */
+static enum cn_code s_audit_replay(const struct cn_request *request,
+                                   const struct cn_reply *reply,
+                                   struct cn_err *err)
+{
+    if (!reply->replayed || cn_uuid_is_nil(reply->patient_id)) {
+        return CN_OK;
+    }
+    return cn_audit_read(request, "reply.replay", reply->resource,
+                         &reply->patient_id, 1, err);
+}
+
 static enum cn_code s_answer(const struct work *work,
                              struct cn_request *request,
                              struct cn_reply *reply,
@@ -242,6 +255,9 @@ static enum cn_code s_answer(const struct work *work,
         s_fingerprint(request, in->body);
     }
     rc = s_run_once(request, reply, err);
+    if (rc == CN_OK) {
+        rc = s_audit_replay(request, reply, err);
+    }
     if (rc == CN_OK && !reply->replayed && reply->body != NULL) {
         rc = cn_message_pack(request->arena, reply->body, &reply->packed, err);
     }

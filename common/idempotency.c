@@ -54,12 +54,18 @@ static enum cn_code s_seal_reply(const struct cn_request *request,
         const uint8_t *borrowed;
         uint8_t *data;
     } bytes = { .borrowed = body.data };
+    struct cn_uuid patient = reply->patient_id;
     Env__StoredReply stored = ENV__STORED_REPLY__INIT;
     CN_SET(&stored, body, ((ProtobufCBinaryData){ body.size, bytes.data }));
     CN_SET(&stored, status, reply->status);
     CN_SET(&stored, version, reply->version);
     CN_SET(&stored, updated_at, reply->updated_at);
     stored.location = reply->location;
+    if (!cn_uuid_is_nil(reply->patient_id)) {
+        CN_SET(&stored, patient_id,
+               ((ProtobufCBinaryData){ sizeof(patient.bytes), patient.bytes }));
+        stored.resource = reply->resource;
+    }
     char context[CONTEXT_MAX];
     s_context(request, context);
     return cn_seal_message(request->env, request->arena,
@@ -117,7 +123,13 @@ static enum cn_code s_open_record(const struct cn_request *request,
                                 .version = stored->version,
                                 .updated_at = stored->updated_at,
                                 .location = stored->location,
+                                .resource = stored->resource,
                                 .replayed = true };
+    if (stored->has_patient_id &&
+        stored->patient_id.len == sizeof(reply->patient_id.bytes)) {
+        memcpy(reply->patient_id.bytes, stored->patient_id.data,
+               sizeof(reply->patient_id.bytes));
+    }
     reply->packed = (struct cn_bytes){ .data = stored->body.data,
                                        .size = stored->body.len };
     return CN_OK;

@@ -54,6 +54,9 @@ struct cn_reply {
     /* Set by cn_write_commit when a key is replayed; packed wins over body. */
     bool replayed;
     struct cn_bytes packed;
+    /* Set by cn_write_audit, kept with the key: of whom the reply tells. */
+    struct cn_uuid patient_id; /* nil: of nobody */
+    const char *resource;
 };
 
 typedef enum cn_code cn_handler_fn(void *self,

@@ -330,6 +330,10 @@ void cn_write_audit(struct cn_write *self,
                                 .action = action,
                                 .resource = resource,
                                 .request_id = self->request_id };
+    if (self->reply != NULL) {
+        self->reply->patient_id = patient_id;
+        self->reply->resource = resource;
+    }
     if (!cn_uuid_is_nil(patient_id)) {
         /* The parameter keeps only the address of the list. */
         row.patients =
