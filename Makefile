@@ -121,10 +121,11 @@ $(TOOLS): $(B)/cairn-%: $(B)/deploy/local/%.o $(B)/libcairn.a
 	@echo LD $@
 	$(Q)$(CC) $(LOPT) $(filter %.o,$^) $(B)/libcairn.a $(PKG_LIBS) -o $@
 # A unit or store test links the library, tests/lib and, by its name, one service without its main:
-# referrals_rules_test.c takes services/referrals.
+# referrals_rules_test.c takes services/referrals. A store test takes the service's method table too.
 test_service = $(firstword $(foreach s,$(SERVICES),$(if $(filter $(s) $(s)_%,$(1:_test=)),$(s))))
 $(UNIT) $(STORE): $(B)/tests/%: $(B)/tests/%.o $$(call objects_of,$$(wildcard tests/lib/*.c)) $(B)/libcairn.a \
-  $$(foreach s,$$(call test_service,$$(notdir $$*)),$$(call objects_of,$$(call without_main,$$(wildcard services/$$(s)/*.c))))
+  $$(foreach s,$$(call test_service,$$(notdir $$*)),$$(call objects_of,$$(call without_main,$$(wildcard services/$$(s)/*.c))) \
+    $$(if $$(findstring store/,$$*),$$(if $$(findstring gateway,$$(s)),,$(B)/gen/cairn/$$(s).handlers.o)))
 	@echo LD $@
 	$(Q)$(CC) $(LOPT) $(filter %.o,$^) $(B)/libcairn.a $(PKG_LIBS) $(shell pkg-config --libs cmocka) -o $@
 

@@ -1,6 +1,74 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/page.h"
 
+#include "common/json.h"
+
+#include <string.h>
+
+void cn_filter_begin(struct cn_filter *self,
+                     const struct cn_request *request,
+                     const char *list)
+{
+    *self = (struct cn_filter){ .request = request, .text = list };
+}
+
+static void s_filter_add(struct cn_filter *self, const char *word)
+{
+    const char *text = cn_arena_printf(self->request->arena, "%s|%s",
+                                       self->text, word != NULL ? word : "");
+    if (text == NULL) {
+        self->failed = true;
+        return;
+    }
+    self->text = text;
+}
+
+struct cn_uuid
+cn_filter_id(struct cn_filter *self, const char *prefix, const char *id)
+{
+    struct cn_uuid uuid = { { 0 } };
+    s_filter_add(self, id);
+    if (id != NULL && !cn_id_parse(prefix, id, &uuid)) {
+        self->nothing = true;
+    }
+    return uuid;
+}
+
+struct cn_param cn_filter_words(struct cn_filter *self,
+                                const ProtobufCEnumDescriptor *descriptor,
+                                const void *values,
+                                size_t count)
+{
+    const char **words =
+        cn_arena_array(self->request->arena, count + 1, sizeof(*words));
+    size_t known = 0;
+    if (words == NULL) {
+        self->failed = true;
+        return cn_texts(NULL, 0);
+    }
+    for (size_t i = 0; i < count; i++) {
+        int value;
+        memcpy(&value, (const char *)values + i * sizeof(value), sizeof(value));
+        const char *word = cn_enum_word(descriptor, value);
+        s_filter_add(self, word);
+        if (word != NULL) {
+            words[known++] = word;
+        }
+    }
+    /* The end of this list, so that two lists do not flow into each other. */
+    s_filter_add(self, ";");
+    self->nothing = self->nothing || (count > 0 && known == 0);
+    return cn_texts(known > 0 ? words : NULL, known);
+}
+
+enum cn_code cn_filter_end(const struct cn_filter *self, struct cn_err *err)
+{
+    if (self->failed) {
+        return cn_fail(err, CN_NOMEM, "filter a list");
+    }
+    return self->nothing ? cn_fail(err, CN_NOT_FOUND, "no such id") : CN_OK;
+}
+
 enum cn_code cn_page_open(const struct cn_request *request,
                           const char *filters,
                           bool has_limit,

@@ -6,6 +6,31 @@
 #include "common/cursor.h"
 #include "common/db.h"
 
+/* The filters of a list, gathered into the text that its cursors are bound to:
+ * begin, then one call for each filter, then end. Memory and ids are looked at
+ * once, by end. */
+struct cn_filter {
+    const struct cn_request *request;
+    const char *text;
+    bool failed;  /* memory was short */
+    bool nothing; /* an id of another form: no row can match */
+};
+void cn_filter_begin(struct cn_filter *self,
+                     const struct cn_request *request,
+                     const char *list);
+/* An optional id; absent is nil. */
+struct cn_uuid
+cn_filter_id(struct cn_filter *self, const char *prefix, const char *id);
+/* The words of enum values (an array of the message's enum type) as text[] for
+ * `($n::text[] IS NULL OR state = ANY ($n))`: NULL when there are none. */
+struct cn_param cn_filter_words(struct cn_filter *self,
+                                const ProtobufCEnumDescriptor *descriptor,
+                                const void *values,
+                                size_t count);
+/* CN_NOMEM, or CN_NOT_FOUND when no row can match: an empty page. */
+CN_CHECKED enum cn_code cn_filter_end(const struct cn_filter *self,
+                                      struct cn_err *err);
+
 /* A page being read. The statement is asked for limit + 1 rows after `after`.
  */
 struct cn_page {

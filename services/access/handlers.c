@@ -175,9 +175,12 @@ enum cn_code user_create(void *self,
 {
     (void)self;
     const Acc__CreateUserRequest *body = request->body;
-    if (user_check(body->user, err) != CN_OK) {
+    if (user_check(body->user, err) != CN_OK ||
+        branches_known(request, "/branch_ids", body->user->branch_ids,
+                       body->user->n_branch_ids, err) != CN_OK) {
         return cn_wrap(err, "create user");
     }
+
     struct cn_uuid id = cn_uuid_new(request->env);
     Acc__User *user = cn_message_copy(request->arena, &body->user->base);
     Acc__UserEvent *event =
@@ -298,9 +301,12 @@ enum cn_code user_update(void *self,
         return rc;
     }
     Acc__User *user = (Acc__User *)message;
-    if (user_check(user, err) != CN_OK) {
+    if (user_check(user, err) != CN_OK ||
+        branches_known(request, "/branch_ids", user->branch_ids,
+                       user->n_branch_ids, err) != CN_OK) {
         return cn_wrap(err, "update user");
     }
+
     Acc__UserEvent *event =
         CN_NEW(request->arena, acc__user_event, Acc__UserEvent);
     struct cn_write *write = cn_write_begin(request, reply);
@@ -385,30 +391,29 @@ static enum cn_code resource_page(const struct cn_request *request,
                                   struct page *ret_page,
                                   struct cn_err *err)
 {
-    int limit = 0;
-    struct cn_cursor after = { .key = 0 };
-    enum cn_code rc = cn_page_limit(has_limit, wanted, &limit, err);
-    if (rc == CN_OK && cursor != NULL) {
-        rc = cn_cursor_read(request, table->collection, cursor, &after, err);
-    }
+    struct cn_page at;
+    enum cn_code rc = cn_page_open(request, table->collection, has_limit,
+                                   wanted, cursor, &at, err);
     if (rc != CN_OK) {
         return rc;
     }
     struct page page = { .count = 0 };
     struct cn_cursor *cursors = NULL;
+    size_t rows_read = 0;
     bool across = strcmp(request->principal.role, "platform") == 0;
-    rc = resource_list(request, table, across, after, limit, &page.data,
-                       &cursors, &page.count, err);
+    rc = resource_list(request, table, across, &at, &page.data, &cursors,
+                       &rows_read, err);
     if (rc != CN_OK) {
         return rc;
     }
-    if (page.count > (size_t)limit) {
-        page.count = (size_t)limit;
-        page.next_cursor =
-            cn_cursor_write(request, table->collection, cursors[limit - 1]);
-        if (page.next_cursor == NULL) {
-            return cn_fail(err, CN_NOMEM, "list %s", table->aggregate);
-        }
+    page.count = cn_page_count(&at, rows_read);
+    struct cn_cursor last = { .key = 0 };
+    if (page.count > 0) {
+        last = cursors[page.count - 1];
+    }
+    rc = cn_page_next(request, &at, rows_read, last, &page.next_cursor, err);
+    if (rc != CN_OK) {
+        return rc;
     }
     *ret_page = page;
     return CN_OK;

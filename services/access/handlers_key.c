@@ -9,27 +9,6 @@
 
 #include <string.h>
 
-/* Every branch that the key names must be one of this agency. */
-static enum cn_code branches_check(const struct cn_request *request,
-                                   const Acc__ApiKey *key,
-                                   struct cn_err *err)
-{
-    struct resource branch;
-    enum cn_code rc = CN_OK;
-    if (key->branch_id != NULL) {
-        rc = resource_get(request, &BRANCHES, key->branch_id, &branch, err);
-    }
-    for (size_t i = 0; rc == CN_OK && i < key->n_branch_ids; i++) {
-        rc = resource_get(request, &BRANCHES, key->branch_ids[i], &branch, err);
-    }
-    if (rc == CN_NOT_FOUND) {
-        cn_err_clear(err);
-        return cn_fail_field(err, "/branch_id", "unknown_branch",
-                             "is no branch of the agency");
-    }
-    return rc;
-}
-
 static enum cn_code user_of_key(const struct cn_request *request,
                                 const Acc__ApiKey *key,
                                 struct cn_uuid *ret_user_id,
@@ -103,7 +82,13 @@ enum cn_code api_key_create(void *self,
     struct cn_uuid id = cn_uuid_new(request->env);
     Acc__ApiKey *shown = NULL;
     Acc__KeyEvent *event = NULL;
-    enum cn_code rc = branches_check(request, body->api_key, err);
+    const Acc__ApiKey *wanted = body->api_key;
+    enum cn_code rc =
+        branches_known(request, "/branch_id", &wanted->branch_id, 1, err);
+    if (rc == CN_OK) {
+        rc = branches_known(request, "/branch_ids", wanted->branch_ids,
+                            wanted->n_branch_ids, err);
+    }
     if (rc == CN_OK) {
         rc = user_of_key(request, body->api_key, &user_id, err);
     }

@@ -4,6 +4,7 @@
 #include "cairn/access.pb-c.h"
 #include "common/db.h"
 #include "common/seal.h"
+#include "common/store.h"
 
 /* The four statements of one table. Rows are told apart by row-level security
  * alone: no statement names the tenant but an insert. */
@@ -131,8 +132,7 @@ enum cn_code resource_get(const struct cn_request *request,
 enum cn_code resource_list(const struct cn_request *request,
                            const struct resource_table *table,
                            bool across_tenants,
-                           struct cn_cursor after,
-                           int limit,
+                           const struct cn_page *page,
                            ProtobufCMessage ***ret_messages,
                            struct cn_cursor **ret_cursors,
                            size_t *ret_count,
@@ -142,8 +142,9 @@ enum cn_code resource_list(const struct cn_request *request,
     enum cn_code rc = cn_db_read(
         request->env->db, across_tenants ? CN_LANE_RELAY : CN_LANE_READ,
         request->arena, request->principal.tenant_id, table->list,
-        (const struct cn_param[]){ cn_at(after.key), cn_uuid(after.id),
-                                   cn_int(limit + 1) },
+        (const struct cn_param[]){ cn_at(page->after.key),
+                                   cn_uuid(page->after.id),
+                                   cn_int(page->limit + 1) },
         3, &rows, err);
     if (rc != CN_OK) {
         return rc;
@@ -170,6 +171,51 @@ enum cn_code resource_list(const struct cn_request *request,
     *ret_cursors = cursors;
     *ret_count = count;
     return CN_OK;
+}
+
+CN_SQL_READ(SQL_BRANCHES_KNOWN,
+            "SELECT b.id FROM access.branch b WHERE b.id = ANY ($1)");
+
+static bool rows_have(const struct cn_rows *rows, const char *text)
+{
+    struct cn_uuid id;
+    if (!cn_id_parse("brn", text, &id)) {
+        return false;
+    }
+    for (size_t row = 0; row < cn_rows_count(rows); row++) {
+        if (cn_uuid_equal(cn_row_uuid(rows, row, 0), id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum cn_code branches_known(const struct cn_request *request,
+                            const char *pointer,
+                            const char *const *ids,
+                            size_t count,
+                            struct cn_err *err)
+{
+    struct cn_store store = cn_store_of_request(request);
+    const struct cn_rows *rows = NULL;
+    struct cn_uuid *wanted =
+        cn_arena_array(request->arena, count + 1, sizeof(*wanted));
+    size_t wanted_count = 0;
+    if (wanted == NULL) {
+        return cn_fail(err, CN_NOMEM, "look for branches");
+    }
+    for (size_t i = 0; i < count; i++) {
+        wanted_count += cn_id_parse("brn", ids[i], &wanted[wanted_count]);
+    }
+    enum cn_code rc = CN_STORE_READ(&store, &SQL_BRANCHES_KNOWN, &rows, err,
+                                    cn_uuids(wanted, wanted_count));
+    for (size_t i = 0; rc == CN_OK && i < count; i++) {
+        if (ids[i] != NULL && !rows_have(rows, ids[i])) {
+            return cn_fail_field(err, pointer, "unknown_branch",
+                                 "is no branch of the agency");
+        }
+    }
+    return rc;
 }
 
 enum cn_code resource_insert(const struct cn_request *request,

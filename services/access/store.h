@@ -4,7 +4,8 @@
 #ifndef ACCESS_STORE_H
 #define ACCESS_STORE_H
 
-#include "common/cursor.h"
+#include "common/page.h"
+
 #include "common/write.h"
 
 /* One of the tables and what it holds. */
@@ -40,17 +41,23 @@ CN_CHECKED enum cn_code resource_get(const struct cn_request *request,
                                      const char *id,
                                      struct resource *ret_resource,
                                      struct cn_err *err);
-/* Up to limit + 1 rows after the cursor, in the order they were made.
- * across_tenants is for the platform's operator. */
+/* A page and one row more, in the order they were made. across_tenants is for
+ * the platform's operator. */
 CN_CHECKED enum cn_code resource_list(const struct cn_request *request,
                                       const struct resource_table *table,
                                       bool across_tenants,
-                                      struct cn_cursor after,
-                                      int limit,
+                                      const struct cn_page *page,
                                       ProtobufCMessage ***ret_messages,
                                       struct cn_cursor **ret_cursors,
                                       size_t *ret_count,
                                       struct cn_err *err);
+/* Every id must be of a branch of the agency; NULL ids are skipped. CN_INVALID
+ * at that pointer. */
+CN_CHECKED enum cn_code branches_known(const struct cn_request *request,
+                                       const char *pointer,
+                                       const char *const *ids,
+                                       size_t count,
+                                       struct cn_err *err);
 /* Adds the row to the write, at version 1. */
 CN_CHECKED enum cn_code resource_insert(const struct cn_request *request,
                                         struct cn_write *write,

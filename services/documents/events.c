@@ -67,17 +67,22 @@ static enum cn_code on_referral_accepted(void *self,
 {
     (void)self;
     const Ref__ReferralEvent *payload = event->payload;
+    struct cn_store store = cn_store_of_event(event);
     size_t count = 0;
     const struct checklist_item *items = checklist_items(&count);
     struct checklist_row row;
-    bool open = false;
+    struct checklist_row open;
     enum cn_code rc = checklist_of_event(event, &row, err);
-    if (rc == CN_OK) {
-        rc = checklist_is_open(event, row.referral_id, &open, err);
+    if (rc != CN_OK) {
+        return rc;
     }
-    if (rc != CN_OK || open) {
+    rc = checklist_store_get(&store, row.referral_id, &open, err);
+    if (rc != CN_NOT_FOUND) {
         return rc; /* accepted again after a reopening: the list stands */
     }
+    cn_err_clear(err);
+    rc = CN_OK;
+
     Doc__ChecklistEvent *told =
         CN_NEW(event->arena, doc__checklist_event, Doc__ChecklistEvent);
     Doc__Checklist *checklist =
@@ -98,9 +103,9 @@ static enum cn_code on_referral_accepted(void *self,
         list[i] = documents[i].document;
     }
     cn_write_lock(write, "checklist", row.referral_id);
-    checklist_insert(event, write, &row);
+    checklist_insert(&store, write, &row);
     for (size_t i = 0; rc == CN_OK && i < count; i++) {
-        rc = document_insert(event, write, &documents[i], err);
+        rc = document_insert(&store, write, &documents[i], err);
     }
     checklist->referral_id = payload->referral->id;
     checklist->patient_id = payload->patient->id;

@@ -21,12 +21,13 @@ enum cn_code document_get(void *self,
 {
     (void)self;
     const Doc__GetDocumentRequest *body = request->body;
+    struct cn_store store = cn_store_of_request(request);
     struct document_row row;
     struct cn_uuid id;
     if (!cn_id_parse("doc", body->id, &id)) {
         return cn_fail(err, CN_NOT_FOUND, "no such document");
     }
-    enum cn_code rc = document_store_get(request, id, &row, err);
+    enum cn_code rc = document_store_get(&store, id, &row, err);
     if (rc != CN_OK) {
         return rc;
     }
@@ -41,49 +42,24 @@ enum cn_code document_get(void *self,
                          &row.patient_id, 1, err);
 }
 
-/* Words of the enum values, and the name of the list with its filters. */
 static enum cn_code filter_read(const struct cn_request *request,
                                 const Doc__ListDocumentsRequest *body,
                                 struct document_filter *ret_filter,
                                 const char **ret_text,
                                 struct cn_err *err)
 {
-    struct document_filter filter = { .status_count = body->n_status,
-                                      .kind_count = body->n_kind };
-    const char **words = cn_arena_array(
-        request->arena, body->n_status + body->n_kind + 1, sizeof(*words));
-    const char *text =
-        cn_arena_printf(request->arena, "documents|%s|%s",
-                        body->referral_id != NULL ? body->referral_id : "",
-                        body->patient_id != NULL ? body->patient_id : "");
-    if (words == NULL) {
-        return cn_fail(err, CN_NOMEM, "list documents");
-    }
-    for (size_t i = 0; i < body->n_status; i++) {
-        words[i] = cn_enum_word(&doc__document__status__descriptor,
-                                (int)body->status[i]);
-    }
-    for (size_t i = 0; i < body->n_kind; i++) {
-        words[body->n_status + i] =
-            cn_enum_word(&doc__document__kind__descriptor, (int)body->kind[i]);
-    }
-    for (size_t i = 0; text != NULL && i < body->n_status + body->n_kind; i++) {
-        text = cn_arena_printf(request->arena, "%s|%s", text, words[i]);
-    }
-    if (text == NULL) {
-        return cn_fail(err, CN_NOMEM, "list documents");
-    }
-    filter.statuses = words;
-    filter.kinds = words + body->n_status;
-    if ((body->referral_id != NULL &&
-         !cn_id_parse("ref", body->referral_id, &filter.referral_id)) ||
-        (body->patient_id != NULL &&
-         !cn_id_parse("pat", body->patient_id, &filter.patient_id))) {
-        return cn_fail(err, CN_NOT_FOUND, "no such id");
-    }
-    *ret_filter = filter;
-    *ret_text = text;
-    return CN_OK;
+    struct cn_filter filter;
+    cn_filter_begin(&filter, request, "documents");
+    *ret_filter = (struct document_filter){
+        .statuses = cn_filter_words(&filter, &doc__document__status__descriptor,
+                                    body->status, body->n_status),
+        .kinds = cn_filter_words(&filter, &doc__document__kind__descriptor,
+                                 body->kind, body->n_kind),
+        .referral_id = cn_filter_id(&filter, "ref", body->referral_id),
+        .patient_id = cn_filter_id(&filter, "pat", body->patient_id),
+    };
+    *ret_text = filter.text;
+    return cn_filter_end(&filter, err);
 }
 
 static enum cn_code documents_answer(const struct cn_request *request,
@@ -161,7 +137,11 @@ static enum cn_code checklist_documents(const struct cn_request *request,
                                         Doc__Checklist *checklist,
                                         struct cn_err *err)
 {
-    const struct document_filter filter = { .referral_id = referral_id };
+    const struct document_filter filter = {
+        .statuses = cn_null(),
+        .kinds = cn_null(),
+        .referral_id = referral_id,
+    };
     const struct cn_page page = { .limit = CN_PAGE_MAX };
     struct document_row *rows = NULL;
     size_t count = 0;
@@ -193,12 +173,13 @@ enum cn_code checklist_get(void *self,
 {
     (void)self;
     const Doc__GetChecklistRequest *body = request->body;
+    struct cn_store store = cn_store_of_request(request);
     struct checklist_row row;
     struct cn_uuid referral_id;
     if (!cn_id_parse("ref", body->referral_id, &referral_id)) {
         return cn_fail(err, CN_NOT_FOUND, "no such checklist");
     }
-    enum cn_code rc = checklist_store_get(request, referral_id, &row, err);
+    enum cn_code rc = checklist_store_get(&store, referral_id, &row, err);
     if (rc != CN_OK) {
         return rc;
     }

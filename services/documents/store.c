@@ -2,7 +2,6 @@
 #include "services/documents/store.h"
 
 #include "common/json.h"
-#include "common/seal.h"
 
 static const char DOCUMENT_CONTEXT[] = "documents.document.body";
 
@@ -10,7 +9,7 @@ static const char DOCUMENT_CONTEXT[] = "documents.document.body";
     "d.id, d.branch_id, d.referral_id, d.patient_id, d.created_at,"            \
     " d.version, d.event_seq, d.body"
 
-static enum cn_code documents_read(const struct cn_request *request,
+static enum cn_code documents_read(const struct cn_store *store,
                                    const struct cn_rows *rows,
                                    struct document_row **ret_rows,
                                    size_t *ret_count,
@@ -18,7 +17,7 @@ static enum cn_code documents_read(const struct cn_request *request,
 {
     size_t count = cn_rows_count(rows);
     struct document_row *found =
-        cn_arena_array(request->arena, count + 1, sizeof(*found));
+        cn_arena_array(store->arena, count + 1, sizeof(*found));
     if (found == NULL) {
         return cn_fail(err, CN_NOMEM, "read documents");
     }
@@ -31,10 +30,10 @@ static enum cn_code documents_read(const struct cn_request *request,
         found[row].created_at = cn_row_at(rows, row, 4);
         found[row].version = cn_row_int(rows, row, 5);
         found[row].event_seq = cn_row_int(rows, row, 6);
-        enum cn_code rc = cn_unseal_message(
-            request->env, request->arena, request->principal.tenant_id,
-            DOCUMENT_CONTEXT, cn_row_bytes(rows, row, 7),
-            &doc__document__descriptor, &message, err);
+        enum cn_code rc =
+            cn_store_unseal(store, DOCUMENT_CONTEXT, rows, row, 7,
+                            &doc__document__descriptor, &message, err);
+
         if (rc != CN_OK) {
             return rc;
         }
@@ -45,35 +44,22 @@ static enum cn_code documents_read(const struct cn_request *request,
     return CN_OK;
 }
 
-static enum cn_code read_rows(const struct cn_request *request,
-                              const struct cn_statement *statement,
-                              const struct cn_param *params,
-                              size_t count,
-                              const struct cn_rows **ret_rows,
-                              struct cn_err *err)
-{
-    return cn_db_read(request->env->db, CN_LANE_READ, request->arena,
-                      request->principal.tenant_id, statement, params, count,
-                      ret_rows, err);
-}
-
 CN_SQL_READ(SQL_DOCUMENT_GET,
             "SELECT " DOCUMENT_COLUMNS
             " FROM documents.document d WHERE d.id = $1");
 
-enum cn_code document_store_get(const struct cn_request *request,
+enum cn_code document_store_get(const struct cn_store *store,
                                 struct cn_uuid id,
                                 struct document_row *ret_row,
                                 struct cn_err *err)
 {
-    const struct cn_param params[] = { cn_uuid(id) };
     const struct cn_rows *rows = NULL;
     struct document_row *found = NULL;
     size_t count = 0;
     enum cn_code rc =
-        read_rows(request, &SQL_DOCUMENT_GET, params, 1, &rows, err);
+        CN_STORE_READ(store, &SQL_DOCUMENT_GET, &rows, err, cn_uuid(id));
     if (rc == CN_OK) {
-        rc = documents_read(request, rows, &found, &count, err);
+        rc = documents_read(store, rows, &found, &count, err);
     }
     if (rc != CN_OK) {
         return rc;
@@ -85,19 +71,44 @@ enum cn_code document_store_get(const struct cn_request *request,
     return CN_OK;
 }
 
-/* One statement per leading filter, so that each has its index. */
+/* One statement for each way in, so that each has its index; what else is asked
+ * for narrows it. */
+#define DOCUMENTS_NARROWED                                                     \
+    " AND ($4::text[] IS NULL OR d.kind = ANY ($4))"                           \
+    " AND ($5::uuid[] IS NULL OR d.branch_id = ANY ($5))"                      \
+    " AND ($7::uuid IS NULL OR d.referral_id = $7)"                            \
+    " AND ($8::uuid IS NULL OR d.patient_id = $8)"                             \
+    " ORDER BY d.created_at, d.id LIMIT $6"
 #define DOCUMENTS_PAGE(statement, leading)                                     \
     CN_SQL_READ(statement,                                                     \
-                "SELECT " DOCUMENT_COLUMNS                                     \
-                " FROM documents.document d WHERE " leading                    \
-                " (d.created_at, d.id) > ($1, $2)"                             \
-                " AND ($3::text[] IS NULL OR d.status = ANY ($3))"             \
-                " AND ($4::text[] IS NULL OR d.kind = ANY ($4))"               \
-                " AND ($5::uuid[] IS NULL OR d.branch_id = ANY ($5))"          \
-                " ORDER BY d.created_at, d.id LIMIT $6")
-DOCUMENTS_PAGE(SQL_DOCUMENTS_PAGE, "$7::uuid IS NULL AND");
-DOCUMENTS_PAGE(SQL_DOCUMENTS_OF_REFERRAL, "d.referral_id = $7 AND");
-DOCUMENTS_PAGE(SQL_DOCUMENTS_OF_PATIENT, "d.patient_id = $7 AND");
+                "SELECT " DOCUMENT_COLUMNS " FROM documents.document d"        \
+                " WHERE (d.created_at, d.id) > ($1, $2)"                       \
+                " AND ($3::text[] IS NULL OR d.status = ANY ($3))" leading     \
+                    DOCUMENTS_NARROWED)
+DOCUMENTS_PAGE(SQL_DOCUMENTS_PAGE, "");
+DOCUMENTS_PAGE(SQL_DOCUMENTS_OF_REFERRAL, " AND d.referral_id = $7");
+DOCUMENTS_PAGE(SQL_DOCUMENTS_OF_PATIENT, " AND d.patient_id = $8");
+/* One ordered scan for each status, merged: what is open is not looked for
+ * among all that was ever filed. */
+CN_SQL_READ(SQL_DOCUMENTS_BY_STATUS,
+            "SELECT " DOCUMENT_COLUMNS
+            " FROM unnest($3::text[]) AS s (status) CROSS JOIN LATERAL"
+            " (SELECT d.* FROM documents.document d WHERE d.status = s.status"
+            " AND (d.created_at, d.id) > ($1, $2)" DOCUMENTS_NARROWED ") d"
+            " ORDER BY d.created_at, d.id LIMIT $6");
+
+static const struct cn_statement *
+page_statement(const struct document_filter *by)
+{
+    if (!cn_uuid_is_nil(by->referral_id)) {
+        return &SQL_DOCUMENTS_OF_REFERRAL;
+    }
+    if (!cn_uuid_is_nil(by->patient_id)) {
+        return &SQL_DOCUMENTS_OF_PATIENT;
+    }
+    return by->statuses.kind != CN_PARAM_NULL ? &SQL_DOCUMENTS_BY_STATUS
+                                              : &SQL_DOCUMENTS_PAGE;
+}
 
 enum cn_code documents_page(const struct cn_request *request,
                             const struct document_filter *filter,
@@ -106,30 +117,15 @@ enum cn_code documents_page(const struct cn_request *request,
                             size_t *ret_count,
                             struct cn_err *err)
 {
-    const struct cn_statement *statement = &SQL_DOCUMENTS_PAGE;
-    struct cn_uuid leading = { { 0 } };
-    if (!cn_uuid_is_nil(filter->referral_id)) {
-        statement = &SQL_DOCUMENTS_OF_REFERRAL;
-        leading = filter->referral_id;
-    } else if (!cn_uuid_is_nil(filter->patient_id)) {
-        statement = &SQL_DOCUMENTS_OF_PATIENT;
-        leading = filter->patient_id;
-    }
-    const struct cn_param params[] = {
-        cn_at(page->after.key),
-        cn_uuid(page->after.id),
-        cn_texts(filter->status_count > 0 ? filter->statuses : NULL,
-                 filter->status_count),
-        cn_texts(filter->kind_count > 0 ? filter->kinds : NULL,
-                 filter->kind_count),
-        cn_reach_branches(request),
-        cn_int(page->limit + 1),
-        cn_uuid_or_null(leading),
-    };
+    struct cn_store store = cn_store_of_request(request);
     const struct cn_rows *rows = NULL;
-    enum cn_code rc = read_rows(request, statement, params,
-                                sizeof(params) / sizeof(params[0]), &rows, err);
-    return rc == CN_OK ? documents_read(request, rows, ret_rows, ret_count, err)
+    enum cn_code rc = CN_STORE_READ(
+        &store, page_statement(filter), &rows, err, cn_at(page->after.key),
+        cn_uuid(page->after.id), filter->statuses, filter->kinds,
+        cn_reach_branches(request), cn_int(page->limit + 1),
+        cn_uuid_or_null(filter->referral_id),
+        cn_uuid_or_null(filter->patient_id));
+    return rc == CN_OK ? documents_read(&store, rows, ret_rows, ret_count, err)
                        : rc;
 }
 
@@ -137,15 +133,14 @@ CN_SQL_READ(SQL_CHECKLIST_GET,
             "SELECT id, patient_id, branch_id, opened_at"
             " FROM documents.checklist WHERE id = $1");
 
-enum cn_code checklist_store_get(const struct cn_request *request,
+enum cn_code checklist_store_get(const struct cn_store *store,
                                  struct cn_uuid referral_id,
                                  struct checklist_row *ret_row,
                                  struct cn_err *err)
 {
-    const struct cn_param params[] = { cn_uuid(referral_id) };
     const struct cn_rows *rows = NULL;
-    enum cn_code rc =
-        read_rows(request, &SQL_CHECKLIST_GET, params, 1, &rows, err);
+    enum cn_code rc = CN_STORE_READ(store, &SQL_CHECKLIST_GET, &rows, err,
+                                    cn_uuid(referral_id));
     if (rc != CN_OK) {
         return rc;
     }
@@ -161,32 +156,16 @@ enum cn_code checklist_store_get(const struct cn_request *request,
     return CN_OK;
 }
 
-enum cn_code checklist_is_open(const struct cn_event *event,
-                               struct cn_uuid referral_id,
-                               bool *ret_open,
-                               struct cn_err *err)
-{
-    const struct cn_param params[] = { cn_uuid(referral_id) };
-    const struct cn_rows *rows = NULL;
-    enum cn_code rc =
-        cn_db_read(event->env->db, CN_LANE_READ, event->arena, event->tenant_id,
-                   &SQL_CHECKLIST_GET, params, 1, &rows, err);
-    if (rc == CN_OK) {
-        *ret_open = cn_rows_count(rows) > 0;
-    }
-    return rc;
-}
-
 CN_SQL_WRITE(SQL_CHECKLIST_INSERT,
              "INSERT INTO documents.checklist (tenant_id, id, patient_id,"
              " branch_id, event_seq, opened_at)"
              " VALUES ($1, $2, $3, $4, 1, $5)");
 
-void checklist_insert(const struct cn_event *event,
+void checklist_insert(const struct cn_store *store,
                       struct cn_write *write,
                       const struct checklist_row *row)
 {
-    CN_CHANGE(write, &SQL_CHECKLIST_INSERT, cn_uuid(event->tenant_id),
+    CN_CHANGE(write, &SQL_CHECKLIST_INSERT, cn_uuid(store->tenant_id),
               cn_uuid(row->referral_id), cn_uuid(row->patient_id),
               cn_uuid_or_null(row->branch_id), cn_at(row->opened_at));
 }
@@ -197,24 +176,24 @@ CN_SQL_WRITE(SQL_DOCUMENT_INSERT,
              " created_at, updated_at, body)"
              " VALUES ($1, $2, $3, $4, $5, $6, $7, 1, 0, $8, $8, $9)");
 
-enum cn_code document_insert(const struct cn_event *event,
+enum cn_code document_insert(const struct cn_store *store,
                              struct cn_write *write,
                              const struct document_row *row,
                              struct cn_err *err)
 {
-    struct cn_bytes body;
-    enum cn_code rc =
-        cn_seal_message(event->env, event->arena, event->tenant_id,
-                        DOCUMENT_CONTEXT, &row->document->base, &body, err);
+    struct cn_param body;
+    enum cn_code rc = cn_store_seal(store, DOCUMENT_CONTEXT,
+                                    &row->document->base, &body, err);
+
     if (rc == CN_OK) {
-        CN_CHANGE(write, &SQL_DOCUMENT_INSERT, cn_uuid(event->tenant_id),
+        CN_CHANGE(write, &SQL_DOCUMENT_INSERT, cn_uuid(store->tenant_id),
                   cn_uuid(row->id), cn_uuid_or_null(row->branch_id),
                   cn_uuid(row->referral_id), cn_uuid(row->patient_id),
                   cn_text(cn_enum_word(&doc__document__kind__descriptor,
                                        (int)row->document->kind)),
                   cn_text(cn_enum_word(&doc__document__status__descriptor,
                                        (int)row->document->status)),
-                  cn_at(row->created_at), cn_bytes(body.data, body.size));
+                  cn_at(row->created_at), body);
     }
     return rc;
 }

@@ -6,6 +6,8 @@
 #include "cairn/documents.pb-c.h"
 #include "common/consumer.h"
 #include "common/page.h"
+#include "common/store.h"
+
 #include "common/write.h"
 
 struct document_row {
@@ -26,18 +28,17 @@ struct checklist_row {
     int64_t opened_at;
 };
 
-/* Filters of a list; nil and 0: none. At most one of the ids narrows. */
+/* Filters of a list; nil and NULL: none. */
 struct document_filter {
-    const char *const *statuses;
-    size_t status_count;
-    const char *const *kinds;
-    size_t kind_count;
+    struct cn_param statuses; /* text[] */
+    struct cn_param kinds;    /* text[] */
+
     struct cn_uuid referral_id;
     struct cn_uuid patient_id;
 };
 
 /* CN_NOT_FOUND for an unknown id. */
-CN_CHECKED enum cn_code document_store_get(const struct cn_request *request,
+CN_CHECKED enum cn_code document_store_get(const struct cn_store *store,
                                            struct cn_uuid id,
                                            struct document_row *ret_row,
                                            struct cn_err *err);
@@ -48,19 +49,14 @@ CN_CHECKED enum cn_code documents_page(const struct cn_request *request,
                                        size_t *ret_count,
                                        struct cn_err *err);
 /* CN_NOT_FOUND when none was opened for the referral. */
-CN_CHECKED enum cn_code checklist_store_get(const struct cn_request *request,
+CN_CHECKED enum cn_code checklist_store_get(const struct cn_store *store,
                                             struct cn_uuid referral_id,
                                             struct checklist_row *ret_row,
                                             struct cn_err *err);
-/* Is the checklist of an event's referral open already? */
-CN_CHECKED enum cn_code checklist_is_open(const struct cn_event *event,
-                                          struct cn_uuid referral_id,
-                                          bool *ret_open,
-                                          struct cn_err *err);
-void checklist_insert(const struct cn_event *event,
+void checklist_insert(const struct cn_store *store,
                       struct cn_write *write,
                       const struct checklist_row *row);
-CN_CHECKED enum cn_code document_insert(const struct cn_event *event,
+CN_CHECKED enum cn_code document_insert(const struct cn_store *store,
                                         struct cn_write *write,
                                         const struct document_row *row,
                                         struct cn_err *err);

@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* The message that a telling asks for. */
-static enum cn_code message_make(const struct store_context *store,
+static enum cn_code message_make(const struct cn_store *store,
                                  const struct care_row *care,
                                  const struct telling *telling,
                                  struct message_row *ret_row,
@@ -48,10 +48,12 @@ static enum cn_code message_make(const struct store_context *store,
                             ? template_language(care->care)
                             : "en";
     CN_SET(message, status, NTF__MESSAGE__STATUS__QUEUED);
-    if (telling->address == NULL) {
+    if (telling->address == NULL || !address_usable(telling->address)) {
         CN_SET(message, status, NTF__MESSAGE__STATUS__NOT_SENT);
-        message->reason_code = "no_address";
+        message->reason_code =
+            telling->address == NULL ? "no_address" : "bad_address";
     }
+
     outgoing->message = message;
     outgoing->address = telling->address;
     *ret_row = row;
@@ -59,7 +61,7 @@ static enum cn_code message_make(const struct store_context *store,
 }
 
 /* Adds the row, its event and, if it can be sent, the work of sending it. */
-static enum cn_code message_queue(const struct store_context *store,
+static enum cn_code message_queue(const struct cn_store *store,
                                   struct cn_write *write,
                                   const struct message_row *row,
                                   struct cn_err *err)
@@ -72,7 +74,7 @@ static enum cn_code message_queue(const struct store_context *store,
     return rc;
 }
 
-static enum cn_code message_tell(const struct store_context *store,
+static enum cn_code message_tell(const struct cn_store *store,
                                  struct cn_write *write,
                                  const struct message_row *row,
                                  struct cn_err *err)
@@ -91,7 +93,7 @@ static enum cn_code message_tell(const struct store_context *store,
 }
 
 /* Keeps what is known now and queues what it asks to be told. */
-static enum cn_code care_changed(const struct store_context *store,
+static enum cn_code care_changed(const struct cn_store *store,
                                  struct cn_write *write,
                                  const struct care_row *care,
                                  struct cn_err *err)
@@ -127,16 +129,6 @@ static enum cn_code care_changed(const struct store_context *store,
     return rc;
 }
 
-static struct store_context store_of(const struct cn_event *event)
-{
-    return (struct store_context){
-        .env = event->env,
-        .arena = event->arena,
-        .tenant_id = event->tenant_id,
-        .now_at = event->now_at,
-    };
-}
-
 /* What a referral's event tells of source and patient. */
 static void care_of_referral(const Ref__ReferralEvent *payload, Ntf__Care *care)
 {
@@ -168,7 +160,7 @@ static enum cn_code on_referral_accepted(void *self,
 {
     (void)self;
     const Ref__ReferralEvent *payload = event->payload;
-    struct store_context store = store_of(event);
+    struct cn_store store = cn_store_of_event(event);
     struct care_row care;
     if (payload->referral == NULL || payload->patient == NULL) {
         return cn_fail(err, CN_INTERNAL, "the event names no referral");
@@ -177,9 +169,27 @@ static enum cn_code on_referral_accepted(void *self,
     if (rc != CN_OK) {
         return rc;
     }
+    if (care.care->referral_seq >= event->aggregate_seq) {
+        return CN_OK; /* it comes late: a newer one was told already */
+    }
     care_of_referral(payload, care.care);
+    CN_SET(care.care, referral_seq, event->aggregate_seq);
     CN_SET(care.care, accepted, 1);
     return care_changed(&store, write, &care, err);
+}
+
+/* Is what is known of the visit as new as this event, or newer? One visit's
+ * events are in the order of its counter; of two visits the later told one is
+ * the newer. */
+static bool visit_is_known(const Ntf__Care *care, const struct cn_event *event)
+{
+    const Sch__VisitEvent *payload = event->payload;
+    if (care->visit_id == NULL) {
+        return false;
+    }
+    return strcmp(care->visit_id, payload->visit->id) == 0
+               ? care->visit_seq >= event->aggregate_seq
+               : care->visit_told_at > event->occurred_at;
 }
 
 /* The event of scheduling may come before that of referrals: what it tells is
@@ -192,10 +202,10 @@ static enum cn_code on_visit_booked(void *self,
     (void)self;
     const Sch__VisitEvent *payload = event->payload;
     const Sch__Visit *visit = payload->visit;
-    struct store_context store = store_of(event);
+    struct cn_store store = cn_store_of_event(event);
     struct cn_uuid referral_id;
     struct care_row care;
-    if (visit == NULL ||
+    if (visit == NULL || visit->id == NULL || !visit->has_starts_at ||
         !cn_id_parse("ref", visit->referral_id, &referral_id)) {
         return cn_fail(err, CN_INTERNAL, "the event names no visit");
     }
@@ -206,8 +216,14 @@ static enum cn_code on_visit_booked(void *self,
     if (rc != CN_OK) {
         return rc;
     }
+    if (visit_is_known(care.care, event)) {
+        return CN_OK;
+    }
     care.care->referral_id = visit->referral_id;
     care.care->patient_id = visit->patient_id;
+    care.care->visit_id = visit->id;
+    CN_SET(care.care, visit_seq, event->aggregate_seq);
+    CN_SET(care.care, visit_told_at, event->occurred_at);
     CN_SET(care.care, soc_starts_at, visit->starts_at);
     care.care->clinician_name = payload->clinician_name;
     return care_changed(&store, write, &care, err);

@@ -12,12 +12,7 @@ enum cn_code message_get(void *self,
 {
     (void)self;
     const Ntf__GetMessageRequest *body = request->body;
-    const struct store_context store = {
-        .env = request->env,
-        .arena = request->arena,
-        .tenant_id = request->principal.tenant_id,
-        .now_at = request->now_at,
-    };
+    struct cn_store store = cn_store_of_request(request);
     struct message_row row;
     struct cn_uuid id;
     if (!cn_id_parse("msg", body->id, &id)) {
@@ -37,39 +32,22 @@ enum cn_code message_get(void *self,
                          &row.patient_id, 1, err);
 }
 
-/* Words of the enum values, and the name of the list with its filters. */
 static enum cn_code filter_read(const struct cn_request *request,
                                 const Ntf__ListMessagesRequest *body,
                                 struct message_filter *ret_filter,
                                 const char **ret_text,
                                 struct cn_err *err)
 {
-    struct message_filter filter = { .status_count = body->n_status };
-    const char **words =
-        cn_arena_array(request->arena, body->n_status + 1, sizeof(*words));
-    const char *text =
-        cn_arena_printf(request->arena, "messages|%s|%s",
-                        body->referral_id != NULL ? body->referral_id : "",
-                        body->patient_id != NULL ? body->patient_id : "");
-    for (size_t i = 0; words != NULL && text != NULL && i < body->n_status;
-         i++) {
-        words[i] = cn_enum_word(&ntf__message__status__descriptor,
-                                (int)body->status[i]);
-        text = cn_arena_printf(request->arena, "%s|%s", text, words[i]);
-    }
-    if (words == NULL || text == NULL) {
-        return cn_fail(err, CN_NOMEM, "list messages");
-    }
-    filter.statuses = words;
-    if ((body->referral_id != NULL &&
-         !cn_id_parse("ref", body->referral_id, &filter.referral_id)) ||
-        (body->patient_id != NULL &&
-         !cn_id_parse("pat", body->patient_id, &filter.patient_id))) {
-        return cn_fail(err, CN_NOT_FOUND, "no such id");
-    }
-    *ret_filter = filter;
-    *ret_text = text;
-    return CN_OK;
+    struct cn_filter filter;
+    cn_filter_begin(&filter, request, "messages");
+    *ret_filter = (struct message_filter){
+        .statuses = cn_filter_words(&filter, &ntf__message__status__descriptor,
+                                    body->status, body->n_status),
+        .referral_id = cn_filter_id(&filter, "ref", body->referral_id),
+        .patient_id = cn_filter_id(&filter, "pat", body->patient_id),
+    };
+    *ret_text = filter.text;
+    return cn_filter_end(&filter, err);
 }
 
 static enum cn_code messages_answer(const struct cn_request *request,

@@ -22,6 +22,32 @@ size_t care_tellings(const Ntf__Care *care, struct telling ret_tellings[2])
     return count;
 }
 
+bool address_usable(const char *address)
+{
+    enum { SIZE_MAX_RFC5321 = 254 };
+    size_t size = strlen(address);
+    const char *at = strchr(address, '@');
+    if (size > SIZE_MAX_RFC5321 || at == NULL || at == address ||
+        at[1] == '\0' || strchr(at + 1, '@') != NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < size; i++) {
+        if (address[i] <= ' ' || address[i] >= 0x7f ||
+            strchr("<>()[],;:\\\"", address[i]) != NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The zone to write times in: what came from elsewhere may be unknown here. */
+static const char *care_zone(const Ntf__Care *care)
+{
+    return care->time_zone != NULL && cn_zone_valid(care->time_zone)
+               ? care->time_zone
+               : "UTC";
+}
+
 const char *template_language(const Ntf__Care *care)
 {
     return care->language != NULL && strncmp(care->language, "es", 2) == 0
@@ -35,8 +61,8 @@ static bool accepted_write(struct cn_arena *arena,
                            const char **ret_text)
 {
     char due[CN_TIME_TEXT_MAX * 2] = "as ordered";
-    const char *zone = care->time_zone != NULL ? care->time_zone : "UTC";
-    if (care->has_soc_due_at && !cn_zone_format(zone, care->soc_due_at, due)) {
+    if (care->has_soc_due_at &&
+        !cn_zone_format(care_zone(care), care->soc_due_at, due)) {
         return false;
     }
     *ret_subject = "Your referral was accepted";
@@ -56,26 +82,31 @@ static bool booked_write(struct cn_arena *arena,
                          const char **ret_subject,
                          const char **ret_text)
 {
+    enum { WEEKDAY_SIZE = 4 }; /* "Mon " */
     char at[CN_TIME_TEXT_MAX * 2];
-    const char *zone = care->time_zone != NULL ? care->time_zone : "UTC";
     const char *given = care->patient_given != NULL ? care->patient_given : "";
-    if (!cn_zone_format(zone, care->soc_starts_at, at)) {
+    const char *space = given[0] != '\0' ? " " : "";
+    const char *who = care->clinician_name;
+    if (!cn_zone_format(care_zone(care), care->soc_starts_at, at)) {
         return false;
     }
-    bool spanish = strcmp(template_language(care), "es") == 0;
-    *ret_subject =
-        spanish ? "Su primera visita en casa" : "Your first home visit";
-    *ret_text = cn_arena_printf(
-        arena,
-        spanish ? "Hola %s:\r\n\r\n%s%s visitará su casa el %s.\r\n"
-                  "Si esta hora no le conviene, llámenos, por favor.\r\n"
-                : "Hello %s,\r\n\r\n%s%s will visit you at home on %s.\r\n"
-                  "If this time does not suit you, please call us.\r\n",
-        given,
-        care->clinician_name != NULL
-            ? ""
-            : (spanish ? "Una enfermera" : "A clinician"),
-        care->clinician_name != NULL ? care->clinician_name : "", at);
+    if (strcmp(template_language(care), "es") == 0) {
+        *ret_subject = "Su primera visita en casa";
+        /* Without the English word for the day. */
+        *ret_text = cn_arena_printf(
+            arena,
+            "Hola%s%s:\r\n\r\n%s visitará su casa el %s.\r\n"
+            "Si esta hora no le conviene, llámenos, por favor.\r\n",
+            space, given, who != NULL ? who : "Nuestro personal",
+            at + WEEKDAY_SIZE);
+    } else {
+        *ret_subject = "Your first home visit";
+        *ret_text = cn_arena_printf(
+            arena,
+            "Hello%s%s,\r\n\r\n%s will visit you at home on %s.\r\n"
+            "If this time does not suit you, please call us.\r\n",
+            space, given, who != NULL ? who : "A clinician", at);
+    }
     return *ret_text != NULL;
 }
 

@@ -23,6 +23,10 @@ struct telling {
  * was told already is left out by the constraint message_once. */
 size_t care_tellings(const Ntf__Care *care, struct telling ret_tellings[2]);
 
+/* Can mail be sent there? One address of plain ASCII, with nothing that a
+ * header or an SMTP command could take for its own. */
+bool address_usable(const char *address);
+
 /* Subject (ASCII) and text of a template in the patient's language where there
  * is one, else in English. Minimum necessary: no diagnosis, no full name. False
  * without memory or for an unknown template. */
@@ -40,6 +44,7 @@ struct send_step {
     const char *reason_code;     /* NULL: none */
     int64_t retry_us;
 };
+/* attempts: how many were made. */
 struct send_step send_next(enum channel_outcome outcome, size_t attempts);
 
 #endif

@@ -44,7 +44,7 @@ static Ntf__Message__Attempt *attempt_add(const struct cn_due *due,
 
 /* One unit on the message: its new version, and with an event type its event;
  * then the work is done, or due again. */
-static enum cn_code message_record(const struct store_context *store,
+static enum cn_code message_record(const struct cn_store *store,
                                    struct message_row *row,
                                    const char *event_type,
                                    bool done,
@@ -86,7 +86,7 @@ static enum cn_code message_record(const struct store_context *store,
     return rc;
 }
 
-static enum cn_code message_finish(const struct store_context *store,
+static enum cn_code message_finish(const struct cn_store *store,
                                    struct message_row *row,
                                    Ntf__Message__Attempt *attempt,
                                    const struct channel_result *result,
@@ -112,10 +112,21 @@ static enum cn_code message_finish(const struct store_context *store,
     }
 }
 
+/* The last attempt never came back: its process died, and so did those of all
+ * before it. */
+static enum cn_code message_give_up(const struct cn_store *store,
+                                    struct message_row *row,
+                                    struct cn_err *err)
+{
+    Ntf__Message *message = row->outgoing->message;
+    CN_SET(message, status, NTF__MESSAGE__STATUS__FAILED);
+    message->reason_code = "attempts_exhausted";
+    return message_record(store, row, "message.failed", true, 0, err);
+}
+
 /* Nothing is left to be done for the row: the message was sent or stopped. */
-static enum cn_code due_drop(const struct store_context *store,
-                             struct cn_uuid id,
-                             struct cn_err *err)
+static enum cn_code
+due_drop(const struct cn_store *store, struct cn_uuid id, struct cn_err *err)
 {
     struct cn_write *write =
         cn_write_begin_system(store->env, store->arena, store->tenant_id, NULL);
@@ -131,12 +142,7 @@ enum cn_code
 message_send(void *self, const struct cn_due *due, struct cn_err *err)
 {
     struct notifications_service *service = self;
-    struct store_context store = {
-        .env = due->env,
-        .arena = due->arena,
-        .tenant_id = due->tenant_id,
-        .now_at = due->now_at,
-    };
+    struct cn_store store = cn_store_of_due(due);
     struct message_row row;
     enum cn_code rc = message_store_get(&store, due->id, &row, err);
     if (rc != CN_OK) {
@@ -145,6 +151,9 @@ message_send(void *self, const struct cn_due *due, struct cn_err *err)
     Ntf__Message *message = row.outgoing->message;
     if (message->status != NTF__MESSAGE__STATUS__QUEUED) {
         return due_drop(&store, row.id, err);
+    }
+    if (message->n_attempts >= SEND_ATTEMPTS_MAX) {
+        return message_give_up(&store, &row, err);
     }
     Ntf__Message__Attempt *attempt = attempt_add(due, message);
     if (attempt == NULL) {

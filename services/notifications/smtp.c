@@ -311,3 +311,19 @@ struct channel *smtp_new(struct cn_loop *loop,
     (void)curl_multi_setopt(self->multi, CURLMOPT_TIMERDATA, self);
     return &self->channel;
 }
+
+void smtp_free(struct channel *channel)
+{
+    struct smtp *self = (struct smtp *)channel;
+    if (self == NULL) {
+        return;
+    }
+    /* Closes what connections curl keeps, which unwatches their sockets. */
+    curl_multi_cleanup(self->multi);
+    if (self->timer != NULL) {
+        cn_loop_cancel(self->timer);
+    }
+    free(self->url);
+    free(self->from);
+    free(self);
+}

@@ -9,10 +9,12 @@
 struct cn_loop;
 
 /* url: "smtp://host:port" or "smtps://..."; from: the sender's address. NULL
- * with err when libcurl refuses. Lives as long as the process. */
+ * with err when libcurl refuses. */
 struct channel *smtp_new(struct cn_loop *loop,
                          const char *url,
                          const char *from,
                          struct cn_err *err);
+/* When nothing is being sent. NULL is accepted. */
+void smtp_free(struct channel *channel);
 
 #endif

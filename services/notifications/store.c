@@ -2,7 +2,6 @@
 #include "services/notifications/store.h"
 
 #include "common/json.h"
-#include "common/seal.h"
 #include "common/service.h"
 
 #include <string.h>
@@ -14,7 +13,7 @@ static const char CARE_CONTEXT[] = "notifications.care.body";
     "m.id, m.branch_id, m.referral_id, m.patient_id, m.created_at,"            \
     " m.version, m.event_seq, m.body"
 
-static enum cn_code messages_read(const struct store_context *store,
+static enum cn_code messages_read(const struct cn_store *store,
                                   const struct cn_rows *rows,
                                   struct message_row **ret_rows,
                                   size_t *ret_count,
@@ -36,9 +35,9 @@ static enum cn_code messages_read(const struct store_context *store,
         found[row].version = cn_row_int(rows, row, 5);
         found[row].event_seq = cn_row_int(rows, row, 6);
         enum cn_code rc =
-            cn_unseal_message(store->env, store->arena, store->tenant_id,
-                              MESSAGE_CONTEXT, cn_row_bytes(rows, row, 7),
-                              &ntf__outgoing__descriptor, &message, err);
+            cn_store_unseal(store, MESSAGE_CONTEXT, rows, row, 7,
+                            &ntf__outgoing__descriptor, &message, err);
+
         if (rc != CN_OK) {
             return rc;
         }
@@ -49,32 +48,20 @@ static enum cn_code messages_read(const struct store_context *store,
     return CN_OK;
 }
 
-static enum cn_code read_rows(const struct store_context *store,
-                              const struct cn_statement *statement,
-                              const struct cn_param *params,
-                              size_t count,
-                              const struct cn_rows **ret_rows,
-                              struct cn_err *err)
-{
-    return cn_db_read(store->env->db, CN_LANE_READ, store->arena,
-                      store->tenant_id, statement, params, count, ret_rows,
-                      err);
-}
-
 CN_SQL_READ(SQL_MESSAGE_GET,
             "SELECT " MESSAGE_COLUMNS
             " FROM notifications.message m WHERE m.id = $1");
 
-enum cn_code message_store_get(const struct store_context *store,
+enum cn_code message_store_get(const struct cn_store *store,
                                struct cn_uuid id,
                                struct message_row *ret_row,
                                struct cn_err *err)
 {
-    const struct cn_param params[] = { cn_uuid(id) };
     const struct cn_rows *rows = NULL;
     struct message_row *found = NULL;
     size_t count = 0;
-    enum cn_code rc = read_rows(store, &SQL_MESSAGE_GET, params, 1, &rows, err);
+    enum cn_code rc =
+        CN_STORE_READ(store, &SQL_MESSAGE_GET, &rows, err, cn_uuid(id));
     if (rc == CN_OK) {
         rc = messages_read(store, rows, &found, &count, err);
     }
@@ -88,18 +75,44 @@ enum cn_code message_store_get(const struct store_context *store,
     return CN_OK;
 }
 
-/* One statement per leading filter, so that each has its index. */
+/* One statement for each way in, so that each has its index; what else is asked
+ * for narrows it. */
+#define MESSAGES_NARROWED                                                      \
+    " AND ($4::uuid[] IS NULL OR m.branch_id = ANY ($4))"                      \
+    " AND ($6::uuid IS NULL OR m.referral_id = $6)"                            \
+    " AND ($7::uuid IS NULL OR m.patient_id = $7)"                             \
+    " ORDER BY m.created_at DESC, m.id DESC LIMIT $5"
 #define MESSAGES_PAGE(statement, leading)                                      \
     CN_SQL_READ(statement,                                                     \
-                "SELECT " MESSAGE_COLUMNS                                      \
-                " FROM notifications.message m WHERE " leading                 \
-                " (m.created_at, m.id) < ($1, $2)"                             \
-                " AND ($3::text[] IS NULL OR m.status = ANY ($3))"             \
-                " AND ($4::uuid[] IS NULL OR m.branch_id = ANY ($4))"          \
-                " ORDER BY m.created_at DESC, m.id DESC LIMIT $5")
-MESSAGES_PAGE(SQL_MESSAGES_PAGE, "$6::uuid IS NULL AND");
-MESSAGES_PAGE(SQL_MESSAGES_OF_REFERRAL, "m.referral_id = $6 AND");
-MESSAGES_PAGE(SQL_MESSAGES_OF_PATIENT, "m.patient_id = $6 AND");
+                "SELECT " MESSAGE_COLUMNS " FROM notifications.message m"      \
+                " WHERE (m.created_at, m.id) < ($1, $2)"                       \
+                " AND ($3::text[] IS NULL OR m.status = ANY ($3))" leading     \
+                    MESSAGES_NARROWED)
+MESSAGES_PAGE(SQL_MESSAGES_PAGE, "");
+MESSAGES_PAGE(SQL_MESSAGES_OF_REFERRAL, " AND m.referral_id = $6");
+MESSAGES_PAGE(SQL_MESSAGES_OF_PATIENT, " AND m.patient_id = $7");
+/* One ordered scan for each status, merged: what failed is not looked for among
+ * all that was ever sent. */
+CN_SQL_READ(SQL_MESSAGES_BY_STATUS,
+            "SELECT " MESSAGE_COLUMNS
+            " FROM unnest($3::text[]) AS s (status) CROSS JOIN LATERAL"
+            " (SELECT m.* FROM notifications.message m"
+            " WHERE m.status = s.status"
+            " AND (m.created_at, m.id) < ($1, $2)" MESSAGES_NARROWED ") m"
+            " ORDER BY m.created_at DESC, m.id DESC LIMIT $5");
+
+static const struct cn_statement *
+page_statement(const struct message_filter *by)
+{
+    if (!cn_uuid_is_nil(by->referral_id)) {
+        return &SQL_MESSAGES_OF_REFERRAL;
+    }
+    if (!cn_uuid_is_nil(by->patient_id)) {
+        return &SQL_MESSAGES_OF_PATIENT;
+    }
+    return by->statuses.kind != CN_PARAM_NULL ? &SQL_MESSAGES_BY_STATUS
+                                              : &SQL_MESSAGES_PAGE;
+}
 
 enum cn_code messages_page(const struct cn_request *request,
                            const struct message_filter *filter,
@@ -108,39 +121,19 @@ enum cn_code messages_page(const struct cn_request *request,
                            size_t *ret_count,
                            struct cn_err *err)
 {
-    const struct store_context store = {
-        .env = request->env,
-        .arena = request->arena,
-        .tenant_id = request->principal.tenant_id,
-        .now_at = request->now_at,
-    };
-    const struct cn_statement *statement = &SQL_MESSAGES_PAGE;
-    struct cn_uuid leading = { { 0 } };
-    if (!cn_uuid_is_nil(filter->referral_id)) {
-        statement = &SQL_MESSAGES_OF_REFERRAL;
-        leading = filter->referral_id;
-    } else if (!cn_uuid_is_nil(filter->patient_id)) {
-        statement = &SQL_MESSAGES_OF_PATIENT;
-        leading = filter->patient_id;
-    }
+    struct cn_store store = cn_store_of_request(request);
     /* Newest first: the first page begins after everything. */
     struct cn_cursor after = page->after;
     if (after.key == 0) {
         after.key = request->now_at + CN_DAY;
         memset(after.id.bytes, 0xff, sizeof(after.id.bytes));
     }
-    const struct cn_param params[] = {
-        cn_at(after.key),
-        cn_uuid(after.id),
-        cn_texts(filter->status_count > 0 ? filter->statuses : NULL,
-                 filter->status_count),
-        cn_reach_branches(request),
-        cn_int(page->limit + 1),
-        cn_uuid_or_null(leading),
-    };
     const struct cn_rows *rows = NULL;
-    enum cn_code rc = read_rows(&store, statement, params,
-                                sizeof(params) / sizeof(params[0]), &rows, err);
+    enum cn_code rc = CN_STORE_READ(
+        &store, page_statement(filter), &rows, err, cn_at(after.key),
+        cn_uuid(after.id), filter->statuses, cn_reach_branches(request),
+        cn_int(page->limit + 1), cn_uuid_or_null(filter->referral_id),
+        cn_uuid_or_null(filter->patient_id));
     return rc == CN_OK ? messages_read(&store, rows, ret_rows, ret_count, err)
                        : rc;
 }
@@ -160,31 +153,21 @@ CN_SQL_READ(SQL_MESSAGE_EXISTS,
             "SELECT 1 FROM notifications.message m WHERE m.referral_id = $1"
             " AND m.template = $2 AND m.audience = $3");
 
-enum cn_code message_exists(const struct store_context *store,
+enum cn_code message_exists(const struct cn_store *store,
                             struct cn_uuid referral_id,
                             const char *template,
                             Ntf__Message__Audience audience,
                             bool *ret_exists,
                             struct cn_err *err)
 {
-    const struct cn_param params[] = { cn_uuid(referral_id), cn_text(template),
-                                       cn_text(audience_word(audience)) };
     const struct cn_rows *rows = NULL;
-    enum cn_code rc =
-        read_rows(store, &SQL_MESSAGE_EXISTS, params, 3, &rows, err);
+    enum cn_code rc = CN_STORE_READ(store, &SQL_MESSAGE_EXISTS, &rows, err,
+                                    cn_uuid(referral_id), cn_text(template),
+                                    cn_text(audience_word(audience)));
     if (rc == CN_OK) {
         *ret_exists = cn_rows_count(rows) > 0;
     }
     return rc;
-}
-
-static enum cn_code message_seal(const struct store_context *store,
-                                 const Ntf__Outgoing *outgoing,
-                                 struct cn_bytes *ret_body,
-                                 struct cn_err *err)
-{
-    return cn_seal_message(store->env, store->arena, store->tenant_id,
-                           MESSAGE_CONTEXT, &outgoing->base, ret_body, err);
 }
 
 CN_SQL_WRITE(SQL_MESSAGE_INSERT,
@@ -193,21 +176,23 @@ CN_SQL_WRITE(SQL_MESSAGE_INSERT,
              " event_seq, created_at, updated_at, body)"
              " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, 1, $9, $9, $10)");
 
-enum cn_code message_insert(const struct store_context *store,
+enum cn_code message_insert(const struct cn_store *store,
                             struct cn_write *write,
                             const struct message_row *row,
                             struct cn_err *err)
 {
     const Ntf__Message *message = row->outgoing->message;
-    struct cn_bytes body;
-    enum cn_code rc = message_seal(store, row->outgoing, &body, err);
+    struct cn_param body;
+    enum cn_code rc =
+        cn_store_seal(store, MESSAGE_CONTEXT, &row->outgoing->base, &body, err);
+
     if (rc == CN_OK) {
         CN_CHANGE(write, &SQL_MESSAGE_INSERT, cn_uuid(store->tenant_id),
                   cn_uuid(row->id), cn_uuid_or_null(row->branch_id),
                   cn_uuid(row->referral_id), cn_uuid(row->patient_id),
                   cn_text(audience_word(message->audience)),
                   cn_text(message->template_), cn_text(status_word(message)),
-                  cn_at(store->now_at), cn_bytes(body.data, body.size));
+                  cn_at(store->now_at), body);
     }
     return rc;
 }
@@ -220,19 +205,21 @@ CN_SQL_WRITE(SQL_MESSAGE_UPDATE,
              " SELECT notifications.require(EXISTS (SELECT 1 FROM u),"
              " 'message_version')");
 
-enum cn_code message_update(const struct store_context *store,
+enum cn_code message_update(const struct cn_store *store,
                             struct cn_write *write,
                             const struct message_row *row,
                             int events,
                             struct cn_err *err)
 {
-    struct cn_bytes body;
-    enum cn_code rc = message_seal(store, row->outgoing, &body, err);
+    struct cn_param body;
+    enum cn_code rc =
+        cn_store_seal(store, MESSAGE_CONTEXT, &row->outgoing->base, &body, err);
+
     if (rc == CN_OK) {
         CN_CHANGE(write, &SQL_MESSAGE_UPDATE, cn_uuid(row->id),
                   cn_int(row->version),
                   cn_text(status_word(row->outgoing->message)), cn_int(events),
-                  cn_at(store->now_at), cn_bytes(body.data, body.size));
+                  cn_at(store->now_at), body);
     }
     return rc;
 }
@@ -240,14 +227,15 @@ enum cn_code message_update(const struct store_context *store,
 CN_SQL_READ(SQL_CARE_GET,
             "SELECT version, body FROM notifications.care WHERE id = $1");
 
-enum cn_code care_get(const struct store_context *store,
+enum cn_code care_get(const struct cn_store *store,
                       struct cn_uuid referral_id,
                       struct care_row *ret_row,
                       struct cn_err *err)
 {
-    const struct cn_param params[] = { cn_uuid(referral_id) };
     const struct cn_rows *rows = NULL;
-    enum cn_code rc = read_rows(store, &SQL_CARE_GET, params, 1, &rows, err);
+    enum cn_code rc =
+        CN_STORE_READ(store, &SQL_CARE_GET, &rows, err, cn_uuid(referral_id));
+
     if (rc != CN_OK) {
         return rc;
     }
@@ -255,9 +243,9 @@ enum cn_code care_get(const struct store_context *store,
     ProtobufCMessage *message = NULL;
     if (cn_rows_count(rows) > 0) {
         row.version = cn_row_int(rows, 0, 0);
-        rc = cn_unseal_message(store->env, store->arena, store->tenant_id,
-                               CARE_CONTEXT, cn_row_bytes(rows, 0, 1),
-                               &ntf__care__descriptor, &message, err);
+        rc = cn_store_unseal(store, CARE_CONTEXT, rows, 0, 1,
+                             &ntf__care__descriptor, &message, err);
+
         if (rc != CN_OK) {
             return rc;
         }
@@ -282,19 +270,18 @@ CN_SQL_WRITE(SQL_CARE_KEEP,
              " SELECT notifications.require("
              "(SELECT version FROM k) = $3 + 1, 'care_version')");
 
-enum cn_code care_keep(const struct store_context *store,
+enum cn_code care_keep(const struct cn_store *store,
                        struct cn_write *write,
                        const struct care_row *row,
                        struct cn_err *err)
 {
-    struct cn_bytes body;
+    struct cn_param body;
     enum cn_code rc =
-        cn_seal_message(store->env, store->arena, store->tenant_id,
-                        CARE_CONTEXT, &row->care->base, &body, err);
+        cn_store_seal(store, CARE_CONTEXT, &row->care->base, &body, err);
+
     if (rc == CN_OK) {
         CN_CHANGE(write, &SQL_CARE_KEEP, cn_uuid(store->tenant_id),
-                  cn_uuid(row->referral_id), cn_int(row->version),
-                  cn_bytes(body.data, body.size));
+                  cn_uuid(row->referral_id), cn_int(row->version), body);
     }
     return rc;
 }

@@ -6,15 +6,9 @@
 #include "cairn/notifications.pb-c.h"
 #include "common/consumer.h"
 #include "common/page.h"
-#include "common/write.h"
+#include "common/store.h"
 
-/* Whose rows are read: a request's, an event's or a due row's tenant. */
-struct store_context {
-    struct cn_env *env;
-    struct cn_arena *arena;
-    struct cn_uuid tenant_id;
-    int64_t now_at;
-};
+#include "common/write.h"
 
 struct message_row {
     struct cn_uuid id;
@@ -34,16 +28,16 @@ struct care_row {
     Ntf__Care *care;
 };
 
-/* Filters of a list; nil and 0: none. At most one of the ids narrows. */
+/* Filters of a list; nil and NULL: none. */
 struct message_filter {
-    const char *const *statuses;
-    size_t status_count;
+    struct cn_param statuses; /* text[] */
+
     struct cn_uuid referral_id;
     struct cn_uuid patient_id;
 };
 
 /* CN_NOT_FOUND for an unknown id. */
-CN_CHECKED enum cn_code message_store_get(const struct store_context *store,
+CN_CHECKED enum cn_code message_store_get(const struct cn_store *store,
                                           struct cn_uuid id,
                                           struct message_row *ret_row,
                                           struct cn_err *err);
@@ -55,30 +49,30 @@ CN_CHECKED enum cn_code messages_page(const struct cn_request *request,
                                       size_t *ret_count,
                                       struct cn_err *err);
 /* Was this told to this audience of this referral already? */
-CN_CHECKED enum cn_code message_exists(const struct store_context *store,
+CN_CHECKED enum cn_code message_exists(const struct cn_store *store,
                                        struct cn_uuid referral_id,
                                        const char *template,
                                        Ntf__Message__Audience audience,
                                        bool *ret_exists,
                                        struct cn_err *err);
-CN_CHECKED enum cn_code message_insert(const struct store_context *store,
+CN_CHECKED enum cn_code message_insert(const struct cn_store *store,
                                        struct cn_write *write,
                                        const struct message_row *row,
                                        struct cn_err *err);
 /* Guarded by row->version, which it counts up (message_version). events: how
  * many events the unit adds, 0 or 1. */
-CN_CHECKED enum cn_code message_update(const struct store_context *store,
+CN_CHECKED enum cn_code message_update(const struct cn_store *store,
                                        struct cn_write *write,
                                        const struct message_row *row,
                                        int events,
                                        struct cn_err *err);
-CN_CHECKED enum cn_code care_get(const struct store_context *store,
+CN_CHECKED enum cn_code care_get(const struct cn_store *store,
                                  struct cn_uuid referral_id,
                                  struct care_row *ret_row,
                                  struct cn_err *err);
 /* Guarded by row->version (care_version): two services' events may come at
  * once, and the second then decides again. */
-CN_CHECKED enum cn_code care_keep(const struct store_context *store,
+CN_CHECKED enum cn_code care_keep(const struct cn_store *store,
                                   struct cn_write *write,
                                   const struct care_row *row,
                                   struct cn_err *err);

@@ -6,83 +6,114 @@
 
 #include <string.h>
 
-/* Bookings of one clinician out of all that touch the span. */
-static enum cn_code candidate_fill(const struct store_context *store,
-                                   const struct clinician_row *row,
-                                   const struct booked_row *booked,
-                                   size_t booked_count,
-                                   struct match_candidate *ret_candidate,
-                                   struct cn_err *err)
+/* Gives each candidate its bookings, which are in the candidates' order. Where
+ * not all could be read, those who may lack some count as booked throughout. */
+static enum cn_code candidates_book(const struct cn_store *store,
+                                    const struct match_wish *wish,
+                                    const struct booking_search *search,
+                                    struct match_candidate *candidates,
+                                    const struct cn_uuid *fit,
+                                    size_t fit_count,
+                                    struct cn_err *err)
 {
-    struct match_candidate candidate = {
-        .clinician = row->clinician,
-        .time_zone = row->clinician->time_zone,
-    };
+    struct booked_row *booked = NULL;
+    size_t count = 0;
+    bool whole = true;
+    enum cn_code rc = booked_between(
+        store, fit, fit_count, (struct span){ wish->from_at, wish->until_at },
+        &booked, &count, &whole, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
     struct span *spans =
-        cn_arena_array(store->arena, booked_count + 1, sizeof(*spans));
+        cn_arena_array(store->arena, count + 1, sizeof(*spans));
     if (spans == NULL) {
         return cn_fail(err, CN_NOMEM, "match clinicians");
     }
-    for (size_t i = 0; i < booked_count; i++) {
-        if (cn_uuid_equal(booked[i].clinician_id, row->id)) {
-            spans[candidate.booked_count++] = booked[i].span;
+    for (size_t i = 0; i < count; i++) {
+        spans[i] = booked[i].span;
+    }
+    spans[count] =
+        (struct span){ wish->from_at - CN_DAY, wish->until_at + CN_DAY };
+    size_t from = 0;
+    for (size_t i = 0; i < search->count; i++) {
+        size_t to = from;
+        while (to < count && cn_uuid_equal(booked[to].clinician_id,
+                                           search->clinicians[i].id)) {
+            to++;
         }
-    }
-    candidate.booked = spans;
-    if (candidate.time_zone == NULL) {
-        enum cn_code rc =
-            zone_of(store, row->branch_id, &candidate.time_zone, err);
-        if (rc != CN_OK) {
-            return rc;
+        candidates[i].booked = &spans[from];
+        candidates[i].booked_count = to - from;
+        if (!whole && to == count) {
+            candidates[i].booked = &spans[count];
+            candidates[i].booked_count = 1;
         }
+        from = to;
     }
-    if (candidate.time_zone == NULL) {
-        candidate.time_zone = "UTC";
-    }
-    *ret_candidate = candidate;
     return CN_OK;
 }
 
-enum cn_code booking_search(const struct store_context *store,
+/* All who could be sent; of another discipline when nobody has this one. */
+static enum cn_code search_clinicians(const struct cn_store *store,
+                                      const struct match_wish *wish,
+                                      const struct clinician_scope *scope,
+                                      struct booking_search *search,
+                                      struct cn_err *err)
+{
+    const char *discipline = cn_enum_word(
+        &sch__clinician__discipline__descriptor, (int)wish->discipline);
+    enum cn_code rc = clinicians_of(store, discipline, scope,
+                                    &search->clinicians, &search->count, err);
+    if (rc == CN_OK && search->count == 0) {
+        rc = clinicians_of(store, NULL, scope, &search->clinicians,
+                           &search->count, err);
+    }
+    return rc;
+}
+
+enum cn_code booking_search(const struct cn_store *store,
                             const struct match_wish *wish,
+                            const struct clinician_scope *scope,
                             struct booking_search *ret_search,
                             struct cn_err *err)
 {
     struct booking_search search = { .best = -1 };
-    struct booked_row *booked = NULL;
-    size_t booked_count = 0;
-    const char *discipline = cn_enum_word(
-        &sch__clinician__discipline__descriptor, (int)wish->discipline);
-    enum cn_code rc = clinicians_of(store, discipline, &search.clinicians,
-                                    &search.count, err);
-    if (rc == CN_OK) {
-        rc = booked_between(store,
-                            (struct span){ wish->from_at, wish->until_at },
-                            &booked, &booked_count, err);
-    }
+    enum cn_code rc = search_clinicians(store, wish, scope, &search, err);
     if (rc != CN_OK) {
         return rc;
     }
     struct match_candidate *candidates =
         cn_arena_array(store->arena, search.count + 1, sizeof(*candidates));
+    struct cn_uuid *fit =
+        cn_arena_array(store->arena, search.count + 1, sizeof(*fit));
     search.results =
         cn_arena_array(store->arena, search.count + 1, sizeof(*search.results));
-    if (candidates == NULL || search.results == NULL) {
+    if (candidates == NULL || fit == NULL || search.results == NULL) {
         return cn_fail(err, CN_NOMEM, "match clinicians");
     }
+    size_t fit_count = 0;
     for (size_t i = 0; i < search.count; i++) {
-        rc = candidate_fill(store, &search.clinicians[i], booked, booked_count,
-                            &candidates[i], err);
-        if (rc != CN_OK) {
-            return rc;
+        candidates[i] = (struct match_candidate){
+            .clinician = search.clinicians[i].clinician,
+            .time_zone = search.clinicians[i].time_zone,
+        };
+        if (match_misfit(&candidates[i], wish) == NULL) {
+            fit[fit_count++] = search.clinicians[i].id;
         }
+    }
+    if (fit_count > 0) {
+        rc = candidates_book(store, wish, &search, candidates, fit, fit_count,
+                             err);
+    }
+    if (rc != CN_OK) {
+        return rc;
     }
     search.best = match_best(candidates, search.count, wish, search.results);
     *ret_search = search;
     return CN_OK;
 }
 
-Sch__Visit__LeftOut **booking_left_out(const struct store_context *store,
+Sch__Visit__LeftOut **booking_left_out(const struct cn_store *store,
                                        const struct booking_search *search,
                                        size_t *ret_count)
 {
@@ -107,7 +138,7 @@ Sch__Visit__LeftOut **booking_left_out(const struct store_context *store,
 }
 
 /* What every start-of-care visit says, booked or not. */
-static Sch__Visit *soc_visit_new(const struct store_context *store,
+static Sch__Visit *soc_visit_new(const struct cn_store *store,
                                  const struct need_row *need,
                                  const struct match_wish *wish,
                                  struct cn_uuid id)
@@ -133,7 +164,7 @@ static Sch__Visit *soc_visit_new(const struct store_context *store,
     return visit->id != NULL ? visit : NULL;
 }
 
-enum cn_code booking_soc(const struct store_context *store,
+enum cn_code booking_soc(const struct cn_store *store,
                          const struct need_row *need,
                          struct visit_row *ret_row,
                          const char **ret_clinician_name,
@@ -149,7 +180,15 @@ enum cn_code booking_soc(const struct store_context *store,
         .minutes = VISIT_SOC_MINUTES,
     };
     struct booking_search search;
-    enum cn_code rc = booking_search(store, &wish, &search, err);
+    struct cn_uuid branch_id = { { 0 } };
+    const struct clinician_scope scope = {
+        .branches = cn_uuids(
+            cn_id_parse("brn", need->need->branch_id, &branch_id) ? &branch_id
+                                                                  : NULL,
+            1),
+        .unassigned = true,
+    };
+    enum cn_code rc = booking_search(store, &wish, &scope, &search, err);
     if (rc != CN_OK) {
         return rc;
     }
@@ -157,6 +196,7 @@ enum cn_code booking_soc(const struct store_context *store,
         .id = cn_uuid_new(store->env),
         .referral_id = need->referral_id,
         .patient_id = need->patient_id,
+        .branch_id = branch_id,
         .version = 1,
         .event_seq = 1,
         .sort_at = wish.until_at,
@@ -165,7 +205,6 @@ enum cn_code booking_soc(const struct store_context *store,
     if (row.visit == NULL) {
         return cn_fail(err, CN_NOMEM, "book a start of care");
     }
-    (void)!cn_id_parse("brn", need->need->branch_id, &row.branch_id);
     *ret_clinician_name = NULL;
     row.visit->left_out =
         booking_left_out(store, &search, &row.visit->n_left_out);
@@ -179,6 +218,10 @@ enum cn_code booking_soc(const struct store_context *store,
         return CN_OK;
     }
     const Sch__Clinician *chosen = search.clinicians[search.best].clinician;
+    if (row.visit->time_zone == NULL) {
+        row.visit->time_zone = search.clinicians[search.best].time_zone;
+    }
+
     struct span slot = search.results[search.best].slot;
     CN_SET(row.visit, status, SCH__VISIT__STATUS__BOOKED);
     CN_SET(row.visit, starts_at, slot.from_at);

@@ -8,24 +8,21 @@
 
 #include <string.h>
 
-static int minutes_of(const char *clock)
-{
-    return ((clock[0] - '0') * 10 + (clock[1] - '0')) * 60 +
-           (clock[3] - '0') * 10 + (clock[4] - '0');
-}
-
 /* One span of the week; NULL when it is not whole or memory is short. */
 static Sch__Need__Span *
 span_new(struct cn_arena *arena, int weekday, const char *from, const char *to)
 {
-    if (from == NULL || to == NULL) {
+    int from_minutes;
+    int to_minutes;
+    if (!clock_minutes(from, &from_minutes) ||
+        !clock_minutes(to, &to_minutes)) {
         return NULL;
     }
     Sch__Need__Span *span = CN_NEW(arena, sch__need__span, Sch__Need__Span);
     if (span != NULL) {
         CN_SET(span, weekday, weekday);
-        CN_SET(span, from, minutes_of(from));
-        CN_SET(span, to, minutes_of(to));
+        CN_SET(span, from, from_minutes);
+        CN_SET(span, to, to_minutes);
     }
     return span;
 }
@@ -83,9 +80,11 @@ static void need_of_patient(struct cn_arena *arena,
     need->has_gender = 0;
     need->n_windows = 0;
     need->n_commitments = 0;
+    CN_SET(need, patient_version, patient->version);
     if (patient->time_zone != NULL) {
         need->time_zone = patient->time_zone;
     }
+
     if (patient->preferences != NULL) {
         const Ref__Patient__Preferences *preferences = patient->preferences;
         /* The two enums share their words; only the known sexes bind. */
@@ -98,6 +97,23 @@ static void need_of_patient(struct cn_arena *arena,
         need_windows(arena, preferences, need);
     }
     need_commitments(arena, patient, need);
+}
+
+/* The patient's part of one need into another. */
+static void need_patient_copy(const Sch__Need *from, Sch__Need *to)
+{
+    to->postal_code = from->postal_code;
+    to->language = from->language;
+    to->has_interpreter_needed = from->has_interpreter_needed;
+    to->interpreter_needed = from->interpreter_needed;
+    to->has_gender = from->has_gender;
+    to->gender = from->gender;
+    to->windows = from->windows;
+    to->n_windows = from->n_windows;
+    to->commitments = from->commitments;
+    to->n_commitments = from->n_commitments;
+    to->time_zone = from->time_zone;
+    CN_SET(to, patient_version, from->patient_version);
 }
 
 /* The need that a referral's event tells. */
@@ -138,15 +154,40 @@ static enum cn_code need_of_event(const struct cn_event *event,
     return CN_OK;
 }
 
+/* What the event tells and what is known already: the referral's part is the
+ * event's, the patient's part that of the newer patient, for a referral may
+ * have been written beside a change of its patient. */
+static enum cn_code need_now(const struct cn_event *event,
+                             struct need_row *ret_row,
+                             struct cn_err *err)
+{
+    struct cn_store store = cn_store_of_event(event);
+    struct need_row row;
+    struct need_row known;
+    enum cn_code rc = need_of_event(event, &row, err);
+    if (rc == CN_OK) {
+        rc = need_get(&store, row.referral_id, &known, err);
+    }
+    if (rc != CN_OK) {
+        return rc;
+    }
+    if (known.found && cn_uuid_equal(known.patient_id, row.patient_id) &&
+        known.need->patient_version > row.need->patient_version) {
+        need_patient_copy(known.need, row.need);
+    }
+    *ret_row = row;
+    return CN_OK;
+}
+
 static enum cn_code on_referral(void *self,
                                 const struct cn_event *event,
                                 struct cn_write *write,
                                 struct cn_err *err)
 {
     (void)self;
-    struct store_context store = store_of_event(event);
+    struct cn_store store = cn_store_of_event(event);
     struct need_row need;
-    enum cn_code rc = need_of_event(event, &need, err);
+    enum cn_code rc = need_now(event, &need, err);
     if (rc != CN_OK) {
         return rc;
     }
@@ -154,22 +195,54 @@ static enum cn_code on_referral(void *self,
     return need_keep(&store, write, &need, err);
 }
 
-/* Books the start of care, or says of whom nobody could come. */
+/* Adds the visit, its event and the audit row. */
+static enum cn_code soc_write(const struct cn_store *store,
+                              struct cn_write *write,
+                              const struct visit_row *visit,
+                              const char *clinician_name,
+                              struct cn_err *err)
+{
+    Sch__VisitEvent *told =
+        CN_NEW(store->arena, sch__visit_event, Sch__VisitEvent);
+    if (told == NULL) {
+        return cn_fail(err, CN_NOMEM, "book a start of care");
+    }
+    enum cn_code rc =
+        visit_store_insert(store, write, visit, &VISIT_LOOK_AGAIN, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    told->visit = visit->visit;
+    told->clinician_name = clinician_name;
+    bool booked = visit->visit->status == SCH__VISIT__STATUS__BOOKED;
+    cn_write_event(write, booked ? "visit.booked" : "visit.needs_staff",
+                   "visit", visit->id, 1, &told->base);
+    cn_write_audit(write, "visit.book", visit->visit->id, visit->patient_id);
+    return CN_OK;
+}
+
+/* Books the start of care, or says of whom nobody could come. A referral that
+ * is accepted again, after a reopening, keeps the visit that it has. */
 static enum cn_code on_referral_accepted(void *self,
                                          const struct cn_event *event,
                                          struct cn_write *write,
                                          struct cn_err *err)
 {
     (void)self;
-    struct store_context store = store_of_event(event);
+    struct cn_store store = cn_store_of_event(event);
     struct need_row need;
-    bool book = true;
-    enum cn_code rc = need_of_event(event, &need, err);
+    struct visit_row visit = { .version = 0 };
+    const char *clinician_name = NULL;
+    bool book = false;
+    bool has_visit = false;
+    enum cn_code rc = need_now(event, &need, err);
     if (rc == CN_OK) {
         rc = auto_book_soc(&store, &book, err);
     }
-    struct visit_row visit = { .version = 0 };
-    const char *clinician_name = NULL;
+    if (rc == CN_OK) {
+        rc = visit_soc_live(&store, need.referral_id, &has_visit, err);
+    }
+    book = book && !has_visit;
     if (rc == CN_OK && book) {
         rc = booking_soc(&store, &need, &visit, &clinician_name, err);
     }
@@ -181,28 +254,12 @@ static enum cn_code on_referral_accepted(void *self,
         cn_write_lock(write, "visit", visit.id);
     }
     rc = need_keep(&store, write, &need, err);
-    if (rc != CN_OK || !book) {
-        return rc;
-    }
-    rc = visit_store_insert(&store, write, &visit, err);
-    Sch__VisitEvent *told =
-        CN_NEW(event->arena, sch__visit_event, Sch__VisitEvent);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    if (told == NULL) {
-        return cn_fail(err, CN_NOMEM, "book a start of care");
-    }
-    told->visit = visit.visit;
-    told->clinician_name = clinician_name;
-    bool booked = visit.visit->status == SCH__VISIT__STATUS__BOOKED;
-    cn_write_event(write, booked ? "visit.booked" : "visit.needs_staff",
-                   "visit", visit.id, 1, &told->base);
-    cn_write_audit(write, "visit.book", visit.visit->id, visit.patient_id);
-    return CN_OK;
+    return rc == CN_OK && book
+               ? soc_write(&store, write, &visit, clinician_name, err)
+               : rc;
 }
 
-/* A patient's wishes changed: the needs of all referrals follow. */
+/* A patient's wishes changed: the needs of their referrals follow. */
 static enum cn_code on_patient_updated(void *self,
                                        const struct cn_event *event,
                                        struct cn_write *write,
@@ -210,15 +267,22 @@ static enum cn_code on_patient_updated(void *self,
 {
     (void)self;
     const Ref__PatientEvent *payload = event->payload;
-    struct store_context store = store_of_event(event);
+    struct cn_store store = cn_store_of_event(event);
     struct need_row *needs = NULL;
     size_t count = 0;
+    size_t kept = 0;
+    if (payload->patient == NULL) {
+        return cn_fail(err, CN_INTERNAL, "the event names no patient");
+    }
     enum cn_code rc =
         needs_of_patient(&store, event->aggregate_id, &needs, &count, err);
     for (size_t i = 0; rc == CN_OK && i < count; i++) {
-        cn_write_lock(write, "need", needs[i].referral_id);
+        if (needs[i].need->patient_version < payload->patient->version) {
+            needs[kept++] = needs[i];
+            cn_write_lock(write, "need", needs[i].referral_id);
+        }
     }
-    for (size_t i = 0; rc == CN_OK && i < count; i++) {
+    for (size_t i = 0; rc == CN_OK && i < kept; i++) {
         need_of_patient(event->arena, payload->patient, needs[i].need);
         rc = need_keep(&store, write, &needs[i], err);
     }
@@ -231,10 +295,14 @@ static enum cn_code on_agency(void *self,
                               struct cn_err *err)
 {
     (void)self;
-    (void)err;
     const Acc__AgencyEvent *payload = event->payload;
     const Acc__Agency *agency = payload->agency;
-    struct store_context store = store_of_event(event);
+    if (agency == NULL || agency->time_zone == NULL ||
+        !cn_zone_valid(agency->time_zone)) {
+        return cn_fail(err, CN_INTERNAL, "the event names no agency");
+    }
+
+    struct cn_store store = cn_store_of_event(event);
     cn_write_lock(write, "agency", event->tenant_id);
     agency_keep(&store, write, event->aggregate_seq, agency->time_zone,
                 !agency->has_auto_book_soc || agency->auto_book_soc);
@@ -247,9 +315,13 @@ static enum cn_code on_branch(void *self,
                               struct cn_err *err)
 {
     (void)self;
-    (void)err;
     const Acc__BranchEvent *payload = event->payload;
-    struct store_context store = store_of_event(event);
+    if (payload->branch == NULL || payload->branch->time_zone == NULL ||
+        !cn_zone_valid(payload->branch->time_zone)) {
+        return cn_fail(err, CN_INTERNAL, "the event names no branch");
+    }
+
+    struct cn_store store = cn_store_of_event(event);
     cn_write_lock(write, "branch", event->aggregate_id);
     branch_keep(&store, write, event->aggregate_id, event->aggregate_seq,
                 payload->branch->time_zone);

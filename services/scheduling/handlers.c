@@ -14,7 +14,7 @@ static enum cn_code visit_in_reach(const struct cn_request *request,
                                    struct visit_row *ret_row,
                                    struct cn_err *err)
 {
-    struct store_context store = store_of_request(request);
+    struct cn_store store = cn_store_of_request(request);
     struct cn_uuid id;
     struct visit_row row;
     if (!cn_id_parse("vis", text_id, &id)) {
@@ -55,45 +55,23 @@ enum cn_code visit_get(void *self,
                          1, err);
 }
 
-/* An optional id of a filter: absent is nil; one of another form matches no
- * row, which the caller answers as an empty page. */
-static bool filter_id(const char *prefix, const char *text, struct cn_uuid *id)
-{
-    return text == NULL || cn_id_parse(prefix, text, id);
-}
-
 static enum cn_code visit_filter_read(const struct cn_request *request,
                                       const Sch__ListVisitsRequest *body,
                                       struct visit_filter *ret_filter,
                                       const char **ret_text,
                                       struct cn_err *err)
 {
-    struct visit_filter filter = { .status_count = body->n_status };
-    const char **words =
-        cn_arena_array(request->arena, body->n_status + 1, sizeof(*words));
-    const char *text =
-        cn_arena_printf(request->arena, "visits|%s|%s|%s",
-                        body->referral_id != NULL ? body->referral_id : "",
-                        body->patient_id != NULL ? body->patient_id : "",
-                        body->clinician_id != NULL ? body->clinician_id : "");
-    for (size_t i = 0; words != NULL && i < body->n_status; i++) {
-        words[i] =
-            cn_enum_word(&sch__visit__status__descriptor, (int)body->status[i]);
-        text = cn_arena_printf(request->arena, "%s|%s",
-                               text != NULL ? text : "", words[i]);
-    }
-    if (words == NULL || text == NULL) {
-        return cn_fail(err, CN_NOMEM, "list visits");
-    }
-    filter.statuses = words;
-    if (!filter_id("ref", body->referral_id, &filter.referral_id) ||
-        !filter_id("pat", body->patient_id, &filter.patient_id) ||
-        !filter_id("cln", body->clinician_id, &filter.clinician_id)) {
-        return cn_fail(err, CN_NOT_FOUND, "no such id");
-    }
-    *ret_filter = filter;
-    *ret_text = text;
-    return CN_OK;
+    struct cn_filter filter;
+    cn_filter_begin(&filter, request, "visits");
+    *ret_filter = (struct visit_filter){
+        .statuses = cn_filter_words(&filter, &sch__visit__status__descriptor,
+                                    body->status, body->n_status),
+        .referral_id = cn_filter_id(&filter, "ref", body->referral_id),
+        .patient_id = cn_filter_id(&filter, "pat", body->patient_id),
+        .clinician_id = cn_filter_id(&filter, "cln", body->clinician_id),
+    };
+    *ret_text = filter.text;
+    return cn_filter_end(&filter, err);
 }
 
 /* Rows of a page into the reply, with their patients for the audit. */
@@ -168,6 +146,7 @@ enum cn_code visits_list(void *self,
 static enum cn_code visit_fill(const struct cn_request *request,
                                const Sch__Visit *wanted,
                                const struct need_row *need,
+                               const char *clinician_zone,
                                struct visit_row *row,
                                struct cn_err *err)
 {
@@ -187,7 +166,8 @@ static enum cn_code visit_fill(const struct cn_request *request,
     CN_SET(visit, status, SCH__VISIT__STATUS__BOOKED);
     visit->patient_id = need->need->patient_id;
     visit->branch_id = need->need->branch_id;
-    visit->time_zone = need->need->time_zone;
+    visit->time_zone =
+        need->need->time_zone != NULL ? need->need->time_zone : clinician_zone;
     if (!visit->has_mode) {
         CN_SET(visit, mode, SCH__VISIT__MODE__IN_PERSON);
     }
@@ -205,7 +185,7 @@ static enum cn_code visit_parties(const struct cn_request *request,
                                   struct need_row *ret_need,
                                   struct cn_err *err)
 {
-    struct store_context store = store_of_request(request);
+    struct cn_store store = cn_store_of_request(request);
     struct cn_uuid referral_id = { { 0 } };
     struct cn_uuid clinician_id = { { 0 } };
     struct need_row need = { .found = false };
@@ -227,6 +207,9 @@ static enum cn_code visit_parties(const struct cn_request *request,
     if (cn_id_parse("cln", wanted->clinician_id, &clinician_id)) {
         rc = clinician_store_get(&store, clinician_id, ret_clinician, err);
     }
+    if (rc == CN_OK && !cn_reach_includes(request, ret_clinician->branch_id)) {
+        rc = CN_NOT_FOUND;
+    }
     if (rc == CN_NOT_FOUND) {
         cn_err_clear(err);
         return cn_fail_field(err, "/clinician_id", "unknown_clinician",
@@ -244,7 +227,7 @@ enum cn_code visit_create(void *self,
     (void)self;
     const Sch__CreateVisitRequest *body = request->body;
     const Sch__Visit *wanted = body->visit;
-    struct store_context store = store_of_request(request);
+    struct cn_store store = cn_store_of_request(request);
     struct clinician_row clinician;
     struct need_row need = { .found = false };
     struct visit_row row = { .version = 1, .event_seq = 1 };
@@ -253,7 +236,7 @@ enum cn_code visit_create(void *self,
         rc = visit_parties(request, wanted, &clinician, &need, err);
     }
     if (rc == CN_OK) {
-        rc = visit_fill(request, wanted, &need, &row, err);
+        rc = visit_fill(request, wanted, &need, clinician.time_zone, &row, err);
     }
     if (rc != CN_OK) {
         return rc;
@@ -277,7 +260,7 @@ enum cn_code visit_create(void *self,
     reply->location =
         cn_arena_printf(request->arena, "/v1/visits/%s", row.visit->id);
     cn_write_lock(write, "visit", row.id);
-    rc = visit_store_insert(&store, write, &row, err);
+    rc = visit_store_insert(&store, write, &row, &VISIT_REFUSED, err);
     if (rc != CN_OK) {
         return rc;
     }
@@ -293,7 +276,7 @@ enum cn_code visit_complete(void *self,
 {
     (void)self;
     const Sch__CompleteVisitRequest *body = request->body;
-    struct store_context store = store_of_request(request);
+    struct cn_store store = cn_store_of_request(request);
     struct visit_row row;
     enum cn_code rc = visit_in_reach(request, body->id, &row, err);
     if (rc != CN_OK) {
@@ -302,6 +285,10 @@ enum cn_code visit_complete(void *self,
     if (request->has_expected_version &&
         request->expected_version != row.version) {
         return cn_fail_stale(err, "visit", row.version);
+    }
+    if (body->has_completed_at && body->completed_at > request->now_at) {
+        return cn_fail_field(err, "/completed_at", "invalid_value",
+                             "must not be in the future");
     }
     Sch__Visit__Status to;
     if (!visit_move(row.visit->status, "complete", &to)) {
@@ -335,13 +322,45 @@ enum cn_code visit_complete(void *self,
     return cn_write_commit(write, err);
 }
 
-/* What is asked of availability, as a wish. */
+/* What the patient needs, from the newest of their referrals that the caller
+ * may see; a patient beyond reach is told from an unknown one by nothing. */
+static enum cn_code patient_need(const struct cn_request *request,
+                                 const char *patient,
+                                 struct need_row *ret_need,
+                                 struct cn_err *err)
+{
+    struct cn_store store = cn_store_of_request(request);
+    struct cn_uuid patient_id;
+    struct need_row *needs = NULL;
+    size_t count = 0;
+    if (cn_id_parse("pat", patient, &patient_id)) {
+        enum cn_code rc =
+            needs_of_patient(&store, patient_id, &needs, &count, err);
+        if (rc != CN_OK) {
+            return rc;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct cn_uuid branch_id = { { 0 } };
+        (void)!cn_id_parse("brn", needs[i].need->branch_id, &branch_id);
+        if (cn_reach_includes(request, branch_id)) {
+            *ret_need = needs[i];
+            return CN_OK;
+        }
+    }
+    return cn_fail_field(err, "/patient_id", "unknown_patient",
+                         "is no known patient");
+}
+
+/* What is asked of availability, as a wish; ret_need is not found when no
+ * patient is named. */
 static enum cn_code availability_wish(const struct cn_request *request,
                                       const Sch__GetAvailabilityRequest *body,
                                       struct match_wish *ret_wish,
+                                      struct need_row *ret_need,
                                       struct cn_err *err)
 {
-    struct store_context store = store_of_request(request);
+    const int64_t span_max = MATCH_DAYS_MAX * CN_DAY;
     struct match_wish wish = {
         .discipline = body->has_discipline ? body->discipline
                                            : SCH__CLINICIAN__DISCIPLINE__RN,
@@ -349,38 +368,31 @@ static enum cn_code availability_wish(const struct cn_request *request,
         .minutes = VISIT_SOC_MINUTES,
     };
     wish.until_at = body->has_to ? body->to : wish.from_at + 7 * CN_DAY;
-    if (wish.until_at <= wish.from_at ||
-        wish.until_at - wish.from_at > MATCH_DAYS_MAX * CN_DAY) {
+    if (wish.from_at < 0 || wish.until_at <= wish.from_at ||
+        wish.until_at - wish.from_at > span_max) {
         return cn_fail_field(err, "/to", "invalid_value",
                              "must be after from, by %d days at most",
                              MATCH_DAYS_MAX);
     }
-    Sch__Need *need = CN_NEW(request->arena, sch__need, Sch__Need);
-    if (need == NULL) {
+    struct need_row row = {
+        .found = false,
+        .need = CN_NEW(request->arena, sch__need, Sch__Need),
+    };
+    if (row.need == NULL) {
         return cn_fail(err, CN_NOMEM, "find slots");
     }
     if (body->patient_id != NULL) {
-        struct cn_uuid patient_id;
-        struct need_row *needs = NULL;
-        size_t count = 0;
-        if (cn_id_parse("pat", body->patient_id, &patient_id)) {
-            enum cn_code rc =
-                needs_of_patient(&store, patient_id, &needs, &count, err);
-            if (rc != CN_OK) {
-                return rc;
-            }
+        enum cn_code rc = patient_need(request, body->patient_id, &row, err);
+        if (rc != CN_OK) {
+            return rc;
         }
-        if (count == 0) {
-            return cn_fail_field(err, "/patient_id", "unknown_patient",
-                                 "is no known patient");
-        }
-        need = needs[count - 1].need;
     }
     if (body->postal_code != NULL) {
-        need->postal_code = body->postal_code;
+        row.need->postal_code = body->postal_code;
     }
-    wish.need = need;
+    wish.need = row.need;
     *ret_wish = wish;
+    *ret_need = row;
     return CN_OK;
 }
 
@@ -427,12 +439,16 @@ enum cn_code availability_get(void *self,
 {
     (void)self;
     const Sch__GetAvailabilityRequest *body = request->body;
-    struct store_context store = store_of_request(request);
+    struct cn_store store = cn_store_of_request(request);
+    const struct clinician_scope scope = {
+        .branches = cn_reach_branches(request),
+    };
     struct match_wish wish;
+    struct need_row need;
     struct booking_search search;
-    enum cn_code rc = availability_wish(request, body, &wish, err);
+    enum cn_code rc = availability_wish(request, body, &wish, &need, err);
     if (rc == CN_OK) {
-        rc = booking_search(&store, &wish, &search, err);
+        rc = booking_search(&store, &wish, &scope, &search, err);
     }
     if (rc != CN_OK) {
         return rc;
@@ -456,5 +472,9 @@ enum cn_code availability_get(void *self,
                            &answer->slots[answer->n_slots++], err);
         }
     }
-    return rc;
+    /* The answer tells what a patient needs. */
+    return rc == CN_OK && need.found
+               ? cn_audit_read(request, "availability.read",
+                               need.need->referral_id, &need.patient_id, 1, err)
+               : rc;
 }

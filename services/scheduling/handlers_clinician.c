@@ -16,7 +16,7 @@ static enum cn_code clinician_in_reach(const struct cn_request *request,
                                        struct clinician_row *ret_row,
                                        struct cn_err *err)
 {
-    struct store_context store = store_of_request(request);
+    struct cn_store store = cn_store_of_request(request);
     struct cn_uuid id;
     struct clinician_row row;
     if (!cn_id_parse("cln", text_id, &id)) {
@@ -41,7 +41,8 @@ static void clinician_answer(const Sch__Clinician *clinician,
     reply->updated_at = clinician->updated_at;
 }
 
-/* The branch that the clinician names, else the caller's own. */
+/* The branch that the clinician names, else the caller's own. A caller who sees
+ * some branches alone makes nothing that they could not see. */
 static enum cn_code clinician_branch(const struct cn_request *request,
                                      Sch__Clinician *clinician,
                                      struct cn_uuid *ret_branch_id,
@@ -55,6 +56,10 @@ static enum cn_code clinician_branch(const struct cn_request *request,
         !cn_id_parse("brn", clinician->branch_id, &branch_id)) {
         return cn_fail_field(err, "/branch_id", "invalid_value",
                              "is not the id of a branch");
+    }
+    if (!cn_reach_includes(request, branch_id)) {
+        return cn_fail_field(err, "/branch_id", "unknown_branch",
+                             "is no branch of yours");
     }
     *ret_branch_id = branch_id;
     return CN_OK;
@@ -89,7 +94,7 @@ enum cn_code clinician_create(void *self,
 {
     (void)self;
     const Sch__CreateClinicianRequest *body = request->body;
-    struct store_context store = store_of_request(request);
+    struct cn_store store = cn_store_of_request(request);
     enum cn_code rc = clinician_check(body->clinician, err);
     if (rc != CN_OK) {
         return rc;
@@ -141,7 +146,7 @@ enum cn_code clinician_update(void *self,
 {
     (void)self;
     const Sch__UpdateClinicianRequest *body = request->body;
-    struct store_context store = store_of_request(request);
+    struct cn_store store = cn_store_of_request(request);
     struct clinician_row row;
     enum cn_code rc = clinician_in_reach(request, body->id, &row, err);
     if (rc != CN_OK) {
@@ -189,28 +194,24 @@ enum cn_code clinicians_list(void *self,
     Sch__ListCliniciansResponse *response =
         CN_NEW(request->arena, sch__list_clinicians_response,
                Sch__ListCliniciansResponse);
-    const char **words =
-        cn_arena_array(request->arena, body->n_discipline + 1, sizeof(*words));
-    const char *filters = "clinicians";
-    if (response == NULL || words == NULL) {
+    if (response == NULL) {
         return cn_fail(err, CN_NOMEM, "list clinicians");
     }
-    for (size_t i = 0; i < body->n_discipline; i++) {
-        words[i] = cn_enum_word(&sch__clinician__discipline__descriptor,
-                                (int)body->discipline[i]);
-        filters = cn_arena_printf(request->arena, "%s|%s", filters, words[i]);
-        if (filters == NULL) {
-            return cn_fail(err, CN_NOMEM, "list clinicians");
-        }
-    }
+    struct cn_filter filter;
+    cn_filter_begin(&filter, request, "clinicians");
+    struct cn_param disciplines =
+        cn_filter_words(&filter, &sch__clinician__discipline__descriptor,
+                        body->discipline, body->n_discipline);
     struct cn_page page;
     struct clinician_row *rows = NULL;
     size_t count = 0;
-    enum cn_code rc = cn_page_open(request, filters, body->has_limit,
-                                   body->limit, body->cursor, &page, err);
+    enum cn_code rc = cn_filter_end(&filter, err);
     if (rc == CN_OK) {
-        rc = clinicians_page(request, words, body->n_discipline, &page, &rows,
-                             &count, err);
+        rc = cn_page_open(request, filter.text, body->has_limit, body->limit,
+                          body->cursor, &page, err);
+    }
+    if (rc == CN_OK) {
+        rc = clinicians_page(request, disciplines, &page, &rows, &count, err);
     }
     if (rc != CN_OK) {
         return rc;

@@ -65,9 +65,8 @@ static bool licence_holds(const struct match_candidate *candidate, int64_t at)
     return cn_date_compare(civil.date, expires) <= 0;
 }
 
-/* What no time of day can mend; NULL when the clinician fits. */
-static const char *misfit(const struct match_candidate *candidate,
-                          const struct match_wish *wish)
+const char *match_misfit(const struct match_candidate *candidate,
+                         const struct match_wish *wish)
 {
     const Sch__Clinician *clinician = candidate->clinician;
     const Sch__Need *need = wish->need;
@@ -161,11 +160,23 @@ static const char *slot_obstacle(const struct match_candidate *candidate,
     return NULL;
 }
 
-/* "HH:MM" as minutes of the day; the gateway has checked its form. */
-static int clock_minutes(const char *text)
+bool clock_minutes(const char *text, int *ret_minutes)
 {
-    return ((text[0] - '0') * 10 + (text[1] - '0')) * 60 +
-           (text[3] - '0') * 10 + (text[4] - '0');
+    if (text == NULL || strlen(text) != 5 || text[2] != ':') {
+        return false;
+    }
+    for (size_t i = 0; i < 5; i++) {
+        if (i != 2 && (text[i] < '0' || text[i] > '9')) {
+            return false;
+        }
+    }
+    int hours = (text[0] - '0') * 10 + (text[1] - '0');
+    int minutes = (text[3] - '0') * 10 + (text[4] - '0');
+    if (hours > 23 || minutes > 59) {
+        return false;
+    }
+    *ret_minutes = hours * 60 + minutes;
+    return true;
 }
 
 /* Working hours of one entry on one local day, as instants. */
@@ -174,12 +185,13 @@ static bool hours_span(const struct match_candidate *candidate,
                        struct cn_date date,
                        struct span *ret_span)
 {
+    struct cn_civil from = { .date = date };
+    struct cn_civil to = { .date = date };
     if ((int)hours->weekday != cn_date_weekday(date) + 1 ||
-        hours->from == NULL || hours->to == NULL) {
+        !clock_minutes(hours->from, &from.minute_of_day) ||
+        !clock_minutes(hours->to, &to.minute_of_day)) {
         return false;
     }
-    struct cn_civil from = { date, clock_minutes(hours->from), 0 };
-    struct cn_civil to = { date, clock_minutes(hours->to), 0 };
     return cn_zone_instant(candidate->time_zone, from, &ret_span->from_at) &&
            cn_zone_instant(candidate->time_zone, to, &ret_span->to_at);
 }
@@ -216,7 +228,7 @@ static bool span_slot(const struct match_candidate *candidate,
 struct match_result match_clinician(const struct match_candidate *candidate,
                                     const struct match_wish *wish)
 {
-    struct match_result result = { .reason = misfit(candidate, wish) };
+    struct match_result result = { .reason = match_misfit(candidate, wish) };
     struct cn_civil civil;
     if (result.reason != NULL) {
         return result;

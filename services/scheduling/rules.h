@@ -19,6 +19,9 @@ enum {
     MATCH_LEFT_OUT_MAX = 500
 };
 
+/* "HH:MM" as minutes of the day; false for anything else. */
+CN_CHECKED bool clock_minutes(const char *text, int *ret_minutes);
+
 /* Half-open span of time, microseconds UTC. */
 struct span {
     int64_t from_at;
@@ -52,6 +55,9 @@ struct match_result {
 /* The discipline that starts care: a nurse, or a therapist when the orders are
  * for therapy alone (C01, 42 CFR 484.55(a)). RN when nothing is ordered. */
 Sch__Clinician__Discipline soc_discipline(const Sch__Need *need);
+/* What no time of day can mend; NULL when the clinician fits. */
+const char *match_misfit(const struct match_candidate *candidate,
+                         const struct match_wish *wish);
 /* First free slot of one clinician, or the one reason. */
 struct match_result match_clinician(const struct match_candidate *candidate,
                                     const struct match_wish *wish);

@@ -4,41 +4,19 @@
 #include "services/scheduling/store.h"
 
 #include "common/json.h"
-#include "common/seal.h"
 
 static const char CLINICIAN_CONTEXT[] = "scheduling.clinician.body";
 static const char NEED_CONTEXT[] = "scheduling.need.body";
 
-struct store_context store_of_request(const struct cn_request *request)
-{
-    return (struct store_context){
-        .env = request->env,
-        .arena = request->arena,
-        .tenant_id = request->principal.tenant_id,
-        .now_at = request->now_at,
-    };
-}
+/* Columns of a clinician c. A clinician's hours are in their own zone, else in
+ * that of their branch, else in the agency's: the copies may lag behind. */
+#define CLINICIAN_COLUMNS                                                      \
+    "c.id, c.branch_id, c.version, c.event_seq, c.body,"                       \
+    " coalesce((SELECT b.time_zone FROM scheduling.branch b"                   \
+    " WHERE b.id = c.branch_id), (SELECT a.time_zone FROM scheduling.agency "  \
+    "a))"
 
-struct store_context store_of_event(const struct cn_event *event)
-{
-    return (struct store_context){
-        .env = event->env,
-        .arena = event->arena,
-        .tenant_id = event->tenant_id,
-        .now_at = event->now_at,
-    };
-}
-
-#define READ(store, statement, ret_rows, err, ...)                             \
-    cn_db_read((store)->env->db, CN_LANE_READ, (store)->arena,                 \
-               (store)->tenant_id, (statement),                                \
-               (const struct cn_param[]){ __VA_ARGS__ },                       \
-               sizeof((const struct cn_param[]){ __VA_ARGS__ }) /              \
-                   sizeof(struct cn_param),                                    \
-               (ret_rows), (err))
-
-/* Columns: id, branch_id, version, event_seq, body, created_at. */
-static enum cn_code clinicians_read(const struct store_context *store,
+static enum cn_code clinicians_read(const struct cn_store *store,
                                     const struct cn_rows *rows,
                                     struct clinician_row **ret_rows,
                                     size_t *ret_count,
@@ -57,13 +35,17 @@ static enum cn_code clinicians_read(const struct store_context *store,
         found[row].version = cn_row_int(rows, row, 2);
         found[row].event_seq = cn_row_int(rows, row, 3);
         enum cn_code rc =
-            cn_unseal_message(store->env, store->arena, store->tenant_id,
-                              CLINICIAN_CONTEXT, cn_row_bytes(rows, row, 4),
-                              &sch__clinician__descriptor, &message, err);
+            cn_store_unseal(store, CLINICIAN_CONTEXT, rows, row, 4,
+                            &sch__clinician__descriptor, &message, err);
         if (rc != CN_OK) {
             return rc;
         }
         found[row].clinician = (Sch__Clinician *)message;
+        found[row].time_zone = found[row].clinician->time_zone;
+        if (found[row].time_zone == NULL) {
+            found[row].time_zone =
+                cn_row_null(rows, row, 5) ? "UTC" : cn_row_text(rows, row, 5);
+        }
     }
     *ret_rows = found;
     *ret_count = count;
@@ -71,10 +53,10 @@ static enum cn_code clinicians_read(const struct store_context *store,
 }
 
 CN_SQL_READ(SQL_CLINICIAN_GET,
-            "SELECT id, branch_id, version, event_seq, body, created_at"
-            " FROM scheduling.clinician WHERE id = $1");
+            "SELECT " CLINICIAN_COLUMNS
+            " FROM scheduling.clinician c WHERE c.id = $1");
 
-enum cn_code clinician_store_get(const struct store_context *store,
+enum cn_code clinician_store_get(const struct cn_store *store,
                                  struct cn_uuid id,
                                  struct clinician_row *ret_row,
                                  struct cn_err *err)
@@ -82,7 +64,8 @@ enum cn_code clinician_store_get(const struct store_context *store,
     const struct cn_rows *rows = NULL;
     struct clinician_row *found = NULL;
     size_t count = 0;
-    enum cn_code rc = READ(store, &SQL_CLINICIAN_GET, &rows, err, cn_uuid(id));
+    enum cn_code rc =
+        CN_STORE_READ(store, &SQL_CLINICIAN_GET, &rows, err, cn_uuid(id));
     if (rc == CN_OK) {
         rc = clinicians_read(store, rows, &found, &count, err);
     }
@@ -96,47 +79,54 @@ enum cn_code clinician_store_get(const struct store_context *store,
     return CN_OK;
 }
 
-CN_SQL_READ(SQL_CLINICIANS_OF,
-            "SELECT id, branch_id, version, event_seq, body, created_at"
-            " FROM scheduling.clinician c WHERE c.discipline = $1"
-            " ORDER BY c.created_at, c.id LIMIT $2");
+/* One statement for one discipline and one for all, so that each has its index.
+ */
+#define CLINICIANS_OF(statement, condition)                                    \
+    CN_SQL_READ(statement,                                                     \
+                "SELECT " CLINICIAN_COLUMNS                                    \
+                " FROM scheduling.clinician c WHERE " condition                \
+                " AND ($2::uuid[] IS NULL OR c.branch_id = ANY ($2)"           \
+                " OR ($3 AND c.branch_id IS NULL))"                            \
+                " ORDER BY c.created_at, c.id LIMIT $4")
+CLINICIANS_OF(SQL_CLINICIANS_OF, "c.discipline = $1");
+CLINICIANS_OF(SQL_CLINICIANS_ANY, "$1::text IS NULL");
 
-enum cn_code clinicians_of(const struct store_context *store,
+enum cn_code clinicians_of(const struct cn_store *store,
                            const char *discipline,
+                           const struct clinician_scope *scope,
                            struct clinician_row **ret_rows,
                            size_t *ret_count,
                            struct cn_err *err)
 {
     const struct cn_rows *rows = NULL;
-    enum cn_code rc = READ(store, &SQL_CLINICIANS_OF, &rows, err,
-                           cn_text(discipline), cn_int(MATCH_LEFT_OUT_MAX));
+    enum cn_code rc = CN_STORE_READ(
+        store, discipline != NULL ? &SQL_CLINICIANS_OF : &SQL_CLINICIANS_ANY,
+        &rows, err, cn_text(discipline), scope->branches,
+        cn_bool(scope->unassigned), cn_int(MATCH_LEFT_OUT_MAX));
     return rc == CN_OK ? clinicians_read(store, rows, ret_rows, ret_count, err)
                        : rc;
 }
 
 CN_SQL_READ(SQL_CLINICIANS_PAGE,
-            "SELECT id, branch_id, version, event_seq, body, created_at"
-            " FROM scheduling.clinician c"
+            "SELECT " CLINICIAN_COLUMNS " FROM scheduling.clinician c"
             " WHERE (c.created_at, c.id) > ($1, $2)"
             " AND ($3::text[] IS NULL OR c.discipline = ANY ($3))"
             " AND ($4::uuid[] IS NULL OR c.branch_id = ANY ($4))"
             " ORDER BY c.created_at, c.id LIMIT $5");
 
 enum cn_code clinicians_page(const struct cn_request *request,
-                             const char *const *disciplines,
-                             size_t discipline_count,
+                             struct cn_param disciplines,
                              const struct cn_page *page,
                              struct clinician_row **ret_rows,
                              size_t *ret_count,
                              struct cn_err *err)
 {
-    struct store_context store = store_of_request(request);
+    struct cn_store store = cn_store_of_request(request);
     const struct cn_rows *rows = NULL;
-    enum cn_code rc = READ(
+    enum cn_code rc = CN_STORE_READ(
         &store, &SQL_CLINICIANS_PAGE, &rows, err, cn_at(page->after.key),
-        cn_uuid(page->after.id),
-        cn_texts(discipline_count > 0 ? disciplines : NULL, discipline_count),
-        cn_reach_branches(request), cn_int(page->limit + 1));
+        cn_uuid(page->after.id), disciplines, cn_reach_branches(request),
+        cn_int(page->limit + 1));
     return rc == CN_OK ? clinicians_read(&store, rows, ret_rows, ret_count, err)
                        : rc;
 }
@@ -147,32 +137,24 @@ static const char *discipline_word(const Sch__Clinician *clinician)
                         (int)clinician->discipline);
 }
 
-static enum cn_code clinician_seal(const struct store_context *store,
-                                   const Sch__Clinician *clinician,
-                                   struct cn_bytes *ret_body,
-                                   struct cn_err *err)
-{
-    return cn_seal_message(store->env, store->arena, store->tenant_id,
-                           CLINICIAN_CONTEXT, &clinician->base, ret_body, err);
-}
-
 CN_SQL_WRITE(SQL_CLINICIAN_INSERT,
              "INSERT INTO scheduling.clinician (tenant_id, id, branch_id,"
              " discipline, version, event_seq, created_at, updated_at, body)"
              " VALUES ($1, $2, $3, $4, 1, 1, $5, $5, $6)");
 
-enum cn_code clinician_store_insert(const struct store_context *store,
+enum cn_code clinician_store_insert(const struct cn_store *store,
                                     struct cn_write *write,
                                     const struct clinician_row *row,
                                     struct cn_err *err)
 {
-    struct cn_bytes body;
-    enum cn_code rc = clinician_seal(store, row->clinician, &body, err);
+    struct cn_param body;
+    enum cn_code rc = cn_store_seal(store, CLINICIAN_CONTEXT,
+                                    &row->clinician->base, &body, err);
     if (rc == CN_OK) {
         CN_CHANGE(write, &SQL_CLINICIAN_INSERT, cn_uuid(store->tenant_id),
                   cn_uuid(row->id), cn_uuid_or_null(row->branch_id),
                   cn_text(discipline_word(row->clinician)),
-                  cn_at(store->now_at), cn_bytes(body.data, body.size));
+                  cn_at(store->now_at), body);
     }
     return rc;
 }
@@ -185,24 +167,25 @@ CN_SQL_WRITE(SQL_CLINICIAN_UPDATE,
              " SELECT scheduling.require(EXISTS (SELECT 1 FROM u),"
              " 'clinician_version')");
 
-enum cn_code clinician_store_update(const struct store_context *store,
+enum cn_code clinician_store_update(const struct cn_store *store,
                                     struct cn_write *write,
                                     const struct clinician_row *row,
                                     struct cn_err *err)
 {
-    struct cn_bytes body;
-    enum cn_code rc = clinician_seal(store, row->clinician, &body, err);
+    struct cn_param body;
+    enum cn_code rc = cn_store_seal(store, CLINICIAN_CONTEXT,
+                                    &row->clinician->base, &body, err);
     if (rc == CN_OK) {
         CN_CHANGE(write, &SQL_CLINICIAN_UPDATE, cn_uuid(row->id),
                   cn_int(row->version), cn_uuid_or_null(row->branch_id),
                   cn_text(discipline_word(row->clinician)),
-                  cn_at(store->now_at), cn_bytes(body.data, body.size));
+                  cn_at(store->now_at), body);
     }
     return rc;
 }
 
 /* Columns: id, patient_id, event_seq, body. */
-static enum cn_code needs_read(const struct store_context *store,
+static enum cn_code needs_read(const struct cn_store *store,
                                const struct cn_rows *rows,
                                struct need_row **ret_rows,
                                size_t *ret_count,
@@ -220,9 +203,9 @@ static enum cn_code needs_read(const struct store_context *store,
         found[row].referral_id = cn_row_uuid(rows, row, 0);
         found[row].patient_id = cn_row_uuid(rows, row, 1);
         found[row].event_seq = cn_row_int(rows, row, 2);
-        enum cn_code rc = cn_unseal_message(
-            store->env, store->arena, store->tenant_id, NEED_CONTEXT,
-            cn_row_bytes(rows, row, 3), &sch__need__descriptor, &message, err);
+        enum cn_code rc =
+            cn_store_unseal(store, NEED_CONTEXT, rows, row, 3,
+                            &sch__need__descriptor, &message, err);
         if (rc != CN_OK) {
             return rc;
         }
@@ -237,7 +220,7 @@ CN_SQL_READ(SQL_NEED_GET,
             "SELECT id, patient_id, event_seq, body FROM scheduling.need"
             " WHERE id = $1");
 
-enum cn_code need_get(const struct store_context *store,
+enum cn_code need_get(const struct cn_store *store,
                       struct cn_uuid referral_id,
                       struct need_row *ret_row,
                       struct cn_err *err)
@@ -246,7 +229,7 @@ enum cn_code need_get(const struct store_context *store,
     struct need_row *found = NULL;
     size_t count = 0;
     enum cn_code rc =
-        READ(store, &SQL_NEED_GET, &rows, err, cn_uuid(referral_id));
+        CN_STORE_READ(store, &SQL_NEED_GET, &rows, err, cn_uuid(referral_id));
     if (rc == CN_OK) {
         rc = needs_read(store, rows, &found, &count, err);
     }
@@ -258,9 +241,9 @@ enum cn_code need_get(const struct store_context *store,
 
 CN_SQL_READ(SQL_NEEDS_OF_PATIENT,
             "SELECT id, patient_id, event_seq, body FROM scheduling.need n"
-            " WHERE n.patient_id = $1 ORDER BY n.id LIMIT 100");
+            " WHERE n.patient_id = $1 ORDER BY n.id DESC LIMIT $2");
 
-enum cn_code needs_of_patient(const struct store_context *store,
+enum cn_code needs_of_patient(const struct cn_store *store,
                               struct cn_uuid patient_id,
                               struct need_row **ret_rows,
                               size_t *ret_count,
@@ -268,7 +251,8 @@ enum cn_code needs_of_patient(const struct store_context *store,
 {
     const struct cn_rows *rows = NULL;
     enum cn_code rc =
-        READ(store, &SQL_NEEDS_OF_PATIENT, &rows, err, cn_uuid(patient_id));
+        CN_STORE_READ(store, &SQL_NEEDS_OF_PATIENT, &rows, err,
+                      cn_uuid(patient_id), cn_int(NEEDS_OF_PATIENT_MAX));
     return rc == CN_OK ? needs_read(store, rows, ret_rows, ret_count, err) : rc;
 }
 
@@ -279,37 +263,18 @@ CN_SQL_WRITE(SQL_NEED_KEEP,
              " event_seq = excluded.event_seq, body = excluded.body"
              " WHERE scheduling.need.event_seq <= excluded.event_seq");
 
-enum cn_code need_keep(const struct store_context *store,
+enum cn_code need_keep(const struct cn_store *store,
                        struct cn_write *write,
                        const struct need_row *row,
                        struct cn_err *err)
 {
-    struct cn_bytes body;
+    struct cn_param body;
     enum cn_code rc =
-        cn_seal_message(store->env, store->arena, store->tenant_id,
-                        NEED_CONTEXT, &row->need->base, &body, err);
+        cn_store_seal(store, NEED_CONTEXT, &row->need->base, &body, err);
     if (rc == CN_OK) {
         CN_CHANGE(write, &SQL_NEED_KEEP, cn_uuid(store->tenant_id),
                   cn_uuid(row->referral_id), cn_uuid(row->patient_id),
-                  cn_int(row->event_seq), cn_bytes(body.data, body.size));
-    }
-    return rc;
-}
-
-CN_SQL_READ(
-    SQL_ZONE_OF,
-    "SELECT coalesce((SELECT b.time_zone FROM scheduling.branch b"
-    " WHERE b.id = $1), (SELECT a.time_zone FROM scheduling.agency a))");
-
-enum cn_code zone_of(const struct store_context *store,
-                     struct cn_uuid branch_id,
-                     const char **ret_zone,
-                     struct cn_err *err)
-{
-    const struct cn_rows *rows = NULL;
-    enum cn_code rc = READ(store, &SQL_ZONE_OF, &rows, err, cn_uuid(branch_id));
-    if (rc == CN_OK) {
-        *ret_zone = cn_row_text(rows, 0, 0);
+                  cn_int(row->event_seq), body);
     }
     return rc;
 }
@@ -318,13 +283,12 @@ CN_SQL_READ(SQL_AUTO_BOOK_SOC,
             "SELECT coalesce((SELECT a.auto_book_soc FROM scheduling.agency a"
             " WHERE a.tenant_id = $1), true)");
 
-enum cn_code auto_book_soc(const struct store_context *store,
-                           bool *ret_auto,
-                           struct cn_err *err)
+enum cn_code
+auto_book_soc(const struct cn_store *store, bool *ret_auto, struct cn_err *err)
 {
     const struct cn_rows *rows = NULL;
-    enum cn_code rc =
-        READ(store, &SQL_AUTO_BOOK_SOC, &rows, err, cn_uuid(store->tenant_id));
+    enum cn_code rc = CN_STORE_READ(store, &SQL_AUTO_BOOK_SOC, &rows, err,
+                                    cn_uuid(store->tenant_id));
     if (rc == CN_OK) {
         *ret_auto = cn_row_bool(rows, 0, 0);
     }
@@ -339,7 +303,7 @@ CN_SQL_WRITE(SQL_AGENCY_KEEP,
              " auto_book_soc = excluded.auto_book_soc"
              " WHERE scheduling.agency.event_seq < excluded.event_seq");
 
-void agency_keep(const struct store_context *store,
+void agency_keep(const struct cn_store *store,
                  struct cn_write *write,
                  int64_t event_seq,
                  const char *time_zone,
@@ -356,7 +320,7 @@ CN_SQL_WRITE(SQL_BRANCH_KEEP,
              " event_seq = excluded.event_seq, time_zone = excluded.time_zone"
              " WHERE scheduling.branch.event_seq < excluded.event_seq");
 
-void branch_keep(const struct store_context *store,
+void branch_keep(const struct cn_store *store,
                  struct cn_write *write,
                  struct cn_uuid id,
                  int64_t event_seq,

@@ -6,24 +6,16 @@
 #include "cairn/scheduling.pb-c.h"
 #include "common/consumer.h"
 #include "common/page.h"
+#include "common/store.h"
 #include "common/write.h"
 #include "services/scheduling/rules.h"
-
-/* Whose rows are read: a request's or an event's tenant. */
-struct store_context {
-    struct cn_env *env;
-    struct cn_arena *arena;
-    struct cn_uuid tenant_id;
-    int64_t now_at;
-};
-struct store_context store_of_request(const struct cn_request *request);
-struct store_context store_of_event(const struct cn_event *event);
 
 struct clinician_row {
     struct cn_uuid id;
     struct cn_uuid branch_id;
     int64_t version;
     int64_t event_seq;
+    const char *time_zone; /* own, else the branch's, else the agency's */
     Sch__Clinician *clinician;
 };
 
@@ -48,56 +40,64 @@ struct need_row {
 };
 
 /* CN_NOT_FOUND for an unknown id. */
-CN_CHECKED enum cn_code clinician_store_get(const struct store_context *store,
+CN_CHECKED enum cn_code clinician_store_get(const struct cn_store *store,
                                             struct cn_uuid id,
                                             struct clinician_row *ret_row,
                                             struct cn_err *err);
-/* All clinicians of a discipline, in the order they were made, at most
+/* Who may be sent: clinicians of these branches (a uuid[], NULL for all), and
+ * those of no branch where unassigned says so. */
+struct clinician_scope {
+    struct cn_param branches;
+    bool unassigned;
+};
+/* All of a discipline (NULL: of any), in the order they were made, at most
  * MATCH_LEFT_OUT_MAX. */
-CN_CHECKED enum cn_code clinicians_of(const struct store_context *store,
+CN_CHECKED enum cn_code clinicians_of(const struct cn_store *store,
                                       const char *discipline,
+                                      const struct clinician_scope *scope,
                                       struct clinician_row **ret_rows,
                                       size_t *ret_count,
                                       struct cn_err *err);
-/* One page; discipline NULL for all. */
+/* One page; disciplines is a text[], NULL for all. */
 CN_CHECKED enum cn_code clinicians_page(const struct cn_request *request,
-                                        const char *const *disciplines,
-                                        size_t discipline_count,
+                                        struct cn_param disciplines,
                                         const struct cn_page *page,
                                         struct clinician_row **ret_rows,
                                         size_t *ret_count,
                                         struct cn_err *err);
-CN_CHECKED enum cn_code
-clinician_store_insert(const struct store_context *store,
-                       struct cn_write *write,
-                       const struct clinician_row *row,
-                       struct cn_err *err);
+CN_CHECKED enum cn_code clinician_store_insert(const struct cn_store *store,
+                                               struct cn_write *write,
+                                               const struct clinician_row *row,
+                                               struct cn_err *err);
 /* Guarded by row->version, which it counts up (clinician_version). */
-CN_CHECKED enum cn_code
-clinician_store_update(const struct store_context *store,
-                       struct cn_write *write,
-                       const struct clinician_row *row,
-                       struct cn_err *err);
+CN_CHECKED enum cn_code clinician_store_update(const struct cn_store *store,
+                                               struct cn_write *write,
+                                               const struct clinician_row *row,
+                                               struct cn_err *err);
 
-/* Live visits of clinicians that touch a span, for the matcher. */
+/* Live visits of clinicians that touch a span, for the matcher, in the order of
+ * the list. ret_whole: there were no more than can be read. */
+enum { BOOKED_MAX = 20000 };
 struct booked_row {
     struct cn_uuid clinician_id;
     struct span span;
 };
-CN_CHECKED enum cn_code booked_between(const struct store_context *store,
+CN_CHECKED enum cn_code booked_between(const struct cn_store *store,
+                                       const struct cn_uuid *clinicians,
+                                       size_t clinician_count,
                                        struct span span,
                                        struct booked_row **ret_rows,
                                        size_t *ret_count,
+                                       bool *ret_whole,
                                        struct cn_err *err);
 
-CN_CHECKED enum cn_code visit_store_get(const struct store_context *store,
+CN_CHECKED enum cn_code visit_store_get(const struct cn_store *store,
                                         struct cn_uuid id,
                                         struct visit_row *ret_row,
                                         struct cn_err *err);
-/* Filters of a list; nil and 0: none. At most one of the ids narrows. */
+/* Filters of a list; nil and NULL: none. */
 struct visit_filter {
-    const char *const *statuses;
-    size_t status_count;
+    struct cn_param statuses; /* text[] */
     struct cn_uuid referral_id;
     struct cn_uuid patient_id;
     struct cn_uuid clinician_id;
@@ -108,50 +108,60 @@ CN_CHECKED enum cn_code visits_page(const struct cn_request *request,
                                     struct visit_row **ret_rows,
                                     size_t *ret_count,
                                     struct cn_err *err);
-/* Both constraints that may stand against it (visit_overlap, visit_one_soc)
- * fail the write by name. */
-CN_CHECKED enum cn_code visit_store_insert(const struct store_context *store,
+/* The live start-of-care visit of a referral; *ret_found false: none. */
+CN_CHECKED enum cn_code visit_soc_live(const struct cn_store *store,
+                                       struct cn_uuid referral_id,
+                                       bool *ret_found,
+                                       struct cn_err *err);
+/* The names under which the two constraints that may stand against a new visit
+ * fail its write. */
+struct visit_names {
+    const char *overlap;
+    const char *one_soc;
+};
+/* A client is told which: visit_overlap, visit_one_soc. */
+extern const struct visit_names VISIT_REFUSED;
+/* The system itself looks again for another time: both are CN_STALE. */
+extern const struct visit_names VISIT_LOOK_AGAIN;
+CN_CHECKED enum cn_code visit_store_insert(const struct cn_store *store,
                                            struct cn_write *write,
                                            const struct visit_row *row,
+                                           const struct visit_names *names,
                                            struct cn_err *err);
 /* Guarded by row->version, which it counts up (visit_version). */
-CN_CHECKED enum cn_code visit_store_update(const struct store_context *store,
+CN_CHECKED enum cn_code visit_store_update(const struct cn_store *store,
                                            struct cn_write *write,
                                            const struct visit_row *row,
                                            struct cn_err *err);
 
-CN_CHECKED enum cn_code need_get(const struct store_context *store,
+CN_CHECKED enum cn_code need_get(const struct cn_store *store,
                                  struct cn_uuid referral_id,
                                  struct need_row *ret_row,
                                  struct cn_err *err);
-/* The needs of a patient's referrals, the newest last. */
-CN_CHECKED enum cn_code needs_of_patient(const struct store_context *store,
+/* The needs of a patient's referrals, the newest first, at most
+ * NEEDS_OF_PATIENT_MAX. */
+enum { NEEDS_OF_PATIENT_MAX = 100 };
+CN_CHECKED enum cn_code needs_of_patient(const struct cn_store *store,
                                          struct cn_uuid patient_id,
                                          struct need_row **ret_rows,
                                          size_t *ret_count,
                                          struct cn_err *err);
 /* Keeps it unless a later event of the referral was applied. */
-CN_CHECKED enum cn_code need_keep(const struct store_context *store,
+CN_CHECKED enum cn_code need_keep(const struct cn_store *store,
                                   struct cn_write *write,
                                   const struct need_row *row,
                                   struct cn_err *err);
 
-/* Copies of access. Zone of a branch, else of the agency; NULL when neither is
- * known here yet. */
-CN_CHECKED enum cn_code zone_of(const struct store_context *store,
-                                struct cn_uuid branch_id,
-                                const char **ret_zone,
-                                struct cn_err *err);
+/* Copies of access. */
 /* Agency setting auto_book_soc; true until told otherwise. */
-CN_CHECKED enum cn_code auto_book_soc(const struct store_context *store,
-                                      bool *ret_auto,
-                                      struct cn_err *err);
-void agency_keep(const struct store_context *store,
+CN_CHECKED enum cn_code
+auto_book_soc(const struct cn_store *store, bool *ret_auto, struct cn_err *err);
+void agency_keep(const struct cn_store *store,
                  struct cn_write *write,
                  int64_t event_seq,
                  const char *time_zone,
                  bool auto_book);
-void branch_keep(const struct store_context *store,
+void branch_keep(const struct cn_store *store,
                  struct cn_write *write,
                  struct cn_uuid id,
                  int64_t event_seq,

@@ -2,7 +2,6 @@
 /* Visits: the constraint visit_overlap settles every race for a clinician's
  * time, visit_one_soc every race for a start of care. */
 #include "common/json.h"
-#include "common/seal.h"
 #include "services/scheduling/store.h"
 
 static const char VISIT_CONTEXT[] = "scheduling.visit.body";
@@ -11,7 +10,7 @@ static const char VISIT_CONTEXT[] = "scheduling.visit.body";
     "v.id, v.branch_id, v.referral_id, v.patient_id, v.sort_at, v.version,"    \
     " v.event_seq, v.body"
 
-static enum cn_code visits_read(const struct store_context *store,
+static enum cn_code visits_read(const struct cn_store *store,
                                 const struct cn_rows *rows,
                                 struct visit_row **ret_rows,
                                 size_t *ret_count,
@@ -32,9 +31,9 @@ static enum cn_code visits_read(const struct store_context *store,
         found[row].sort_at = cn_row_at(rows, row, 4);
         found[row].version = cn_row_int(rows, row, 5);
         found[row].event_seq = cn_row_int(rows, row, 6);
-        enum cn_code rc = cn_unseal_message(
-            store->env, store->arena, store->tenant_id, VISIT_CONTEXT,
-            cn_row_bytes(rows, row, 7), &sch__visit__descriptor, &message, err);
+        enum cn_code rc =
+            cn_store_unseal(store, VISIT_CONTEXT, rows, row, 7,
+                            &sch__visit__descriptor, &message, err);
         if (rc != CN_OK) {
             return rc;
         }
@@ -48,7 +47,7 @@ static enum cn_code visits_read(const struct store_context *store,
 CN_SQL_READ(SQL_VISIT_GET,
             "SELECT " VISIT_COLUMNS " FROM scheduling.visit v WHERE v.id = $1");
 
-enum cn_code visit_store_get(const struct store_context *store,
+enum cn_code visit_store_get(const struct cn_store *store,
                              struct cn_uuid id,
                              struct visit_row *ret_row,
                              struct cn_err *err)
@@ -57,9 +56,7 @@ enum cn_code visit_store_get(const struct store_context *store,
     struct visit_row *found = NULL;
     size_t count = 0;
     enum cn_code rc =
-        cn_db_read(store->env->db, CN_LANE_READ, store->arena, store->tenant_id,
-                   &SQL_VISIT_GET, (const struct cn_param[]){ cn_uuid(id) }, 1,
-                   &rows, err);
+        CN_STORE_READ(store, &SQL_VISIT_GET, &rows, err, cn_uuid(id));
     if (rc == CN_OK) {
         rc = visits_read(store, rows, &found, &count, err);
     }
@@ -73,19 +70,47 @@ enum cn_code visit_store_get(const struct store_context *store,
     return CN_OK;
 }
 
-/* One statement per leading filter, so that each has its index. */
+/* One statement for each way in, so that each has its index; what else is asked
+ * for narrows it. */
+#define VISITS_NARROWED                                                        \
+    " AND ($4::uuid[] IS NULL OR v.branch_id = ANY ($4))"                      \
+    " AND ($6::uuid IS NULL OR v.referral_id = $6)"                            \
+    " AND ($7::uuid IS NULL OR v.patient_id = $7)"                             \
+    " AND ($8::uuid IS NULL OR v.clinician_id = $8)"                           \
+    " ORDER BY v.sort_at, v.id LIMIT $5"
 #define VISITS_PAGE(statement, leading)                                        \
     CN_SQL_READ(statement,                                                     \
                 "SELECT " VISIT_COLUMNS                                        \
-                " FROM scheduling.visit v WHERE " leading                      \
-                " (v.sort_at, v.id) > ($1, $2)"                                \
-                " AND ($3::text[] IS NULL OR v.status = ANY ($3))"             \
-                " AND ($4::uuid[] IS NULL OR v.branch_id = ANY ($4))"          \
-                " ORDER BY v.sort_at, v.id LIMIT $5")
-VISITS_PAGE(SQL_VISITS_PAGE, "$6::uuid IS NULL AND");
-VISITS_PAGE(SQL_VISITS_OF_REFERRAL, "v.referral_id = $6 AND");
-VISITS_PAGE(SQL_VISITS_OF_PATIENT, "v.patient_id = $6 AND");
-VISITS_PAGE(SQL_VISITS_OF_CLINICIAN, "v.clinician_id = $6 AND");
+                " FROM scheduling.visit v WHERE (v.sort_at, v.id) > ($1, $2)"  \
+                " AND ($3::text[] IS NULL OR v.status = ANY ($3))" leading     \
+                    VISITS_NARROWED)
+VISITS_PAGE(SQL_VISITS_PAGE, "");
+VISITS_PAGE(SQL_VISITS_OF_REFERRAL, " AND v.referral_id = $6");
+VISITS_PAGE(SQL_VISITS_OF_PATIENT, " AND v.patient_id = $7");
+VISITS_PAGE(SQL_VISITS_OF_CLINICIAN, " AND v.clinician_id = $8");
+/* One ordered scan for each status, merged: the few that are wanted are not
+ * looked for among all that were ever made. */
+CN_SQL_READ(SQL_VISITS_BY_STATUS,
+            "SELECT " VISIT_COLUMNS
+            " FROM unnest($3::text[]) AS s (status) CROSS JOIN LATERAL"
+            " (SELECT v.* FROM scheduling.visit v WHERE v.status = s.status"
+            " AND (v.sort_at, v.id) > ($1, $2)" VISITS_NARROWED ") v"
+            " ORDER BY v.sort_at, v.id LIMIT $5");
+
+static const struct cn_statement *page_statement(const struct visit_filter *by)
+{
+    if (!cn_uuid_is_nil(by->referral_id)) {
+        return &SQL_VISITS_OF_REFERRAL;
+    }
+    if (!cn_uuid_is_nil(by->patient_id)) {
+        return &SQL_VISITS_OF_PATIENT;
+    }
+    if (!cn_uuid_is_nil(by->clinician_id)) {
+        return &SQL_VISITS_OF_CLINICIAN;
+    }
+    return by->statuses.kind != CN_PARAM_NULL ? &SQL_VISITS_BY_STATUS
+                                              : &SQL_VISITS_PAGE;
+}
 
 enum cn_code visits_page(const struct cn_request *request,
                          const struct visit_filter *filter,
@@ -94,57 +119,45 @@ enum cn_code visits_page(const struct cn_request *request,
                          size_t *ret_count,
                          struct cn_err *err)
 {
-    struct store_context store = store_of_request(request);
-    const struct cn_statement *statement = &SQL_VISITS_PAGE;
-    struct cn_uuid leading = { { 0 } };
-    if (!cn_uuid_is_nil(filter->referral_id)) {
-        statement = &SQL_VISITS_OF_REFERRAL;
-        leading = filter->referral_id;
-    } else if (!cn_uuid_is_nil(filter->patient_id)) {
-        statement = &SQL_VISITS_OF_PATIENT;
-        leading = filter->patient_id;
-    } else if (!cn_uuid_is_nil(filter->clinician_id)) {
-        statement = &SQL_VISITS_OF_CLINICIAN;
-        leading = filter->clinician_id;
-    }
-    const struct cn_param params[] = {
-        cn_at(page->after.key),
-        cn_uuid(page->after.id),
-        cn_texts(filter->status_count > 0 ? filter->statuses : NULL,
-                 filter->status_count),
-        cn_reach_branches(request),
-        cn_int(page->limit + 1),
-        cn_uuid_or_null(leading),
-    };
+    struct cn_store store = cn_store_of_request(request);
     const struct cn_rows *rows = NULL;
-    enum cn_code rc = cn_db_read(
-        store.env->db, CN_LANE_READ, store.arena, store.tenant_id, statement,
-        params, sizeof(params) / sizeof(params[0]), &rows, err);
+    enum cn_code rc = CN_STORE_READ(
+        &store, page_statement(filter), &rows, err, cn_at(page->after.key),
+        cn_uuid(page->after.id), filter->statuses, cn_reach_branches(request),
+        cn_int(page->limit + 1), cn_uuid_or_null(filter->referral_id),
+        cn_uuid_or_null(filter->patient_id),
+        cn_uuid_or_null(filter->clinician_id));
     return rc == CN_OK ? visits_read(&store, rows, ret_rows, ret_count, err)
                        : rc;
 }
 
+/* A visit lasts a day at most, so one that touches the span begins at most a
+ * day before it; what follows it within the way to the next home counts too. */
 CN_SQL_READ(SQL_BOOKED_BETWEEN,
             "SELECT v.clinician_id, v.starts_at, v.ends_at"
-            " FROM scheduling.visit v"
-            " WHERE v.sort_at >= $1 AND v.sort_at < $2"
-            " AND v.status IN ('booked', 'confirmed', 'in_progress',"
-            " 'completed') ORDER BY v.sort_at, v.id LIMIT 20000");
+            " FROM unnest($3::uuid[]) WITH ORDINALITY AS c (id, place)"
+            " CROSS JOIN LATERAL"
+            " (SELECT x.clinician_id, x.starts_at, x.ends_at"
+            " FROM scheduling.visit x WHERE x.clinician_id = c.id"
+            " AND x.sort_at >= $1 AND x.sort_at < $2"
+            " AND x.status IN ('booked', 'confirmed', 'in_progress',"
+            " 'completed') ORDER BY x.sort_at, x.id LIMIT $4) v"
+            " ORDER BY c.place LIMIT $4");
 
-enum cn_code booked_between(const struct store_context *store,
+enum cn_code booked_between(const struct cn_store *store,
+                            const struct cn_uuid *clinicians,
+                            size_t clinician_count,
                             struct span span,
                             struct booked_row **ret_rows,
                             size_t *ret_count,
+                            bool *ret_whole,
                             struct cn_err *err)
 {
-    /* A visit lasts a day at most, so one that touches the span begins at most
-     * a day before it. */
-    const struct cn_param params[] = { cn_at(span.from_at - CN_DAY),
-                                       cn_at(span.to_at + CN_HOUR) };
     const struct cn_rows *rows = NULL;
-    enum cn_code rc =
-        cn_db_read(store->env->db, CN_LANE_READ, store->arena, store->tenant_id,
-                   &SQL_BOOKED_BETWEEN, params, 2, &rows, err);
+    enum cn_code rc = CN_STORE_READ(
+        store, &SQL_BOOKED_BETWEEN, &rows, err, cn_at(span.from_at - CN_DAY),
+        cn_at(span.to_at + CN_HOUR), cn_uuids(clinicians, clinician_count),
+        cn_int(BOOKED_MAX));
     if (rc != CN_OK) {
         return rc;
     }
@@ -161,16 +174,29 @@ enum cn_code booked_between(const struct store_context *store,
     }
     *ret_rows = booked;
     *ret_count = count;
+    *ret_whole = count < BOOKED_MAX;
     return CN_OK;
 }
 
-static enum cn_code visit_seal(const struct store_context *store,
-                               const Sch__Visit *visit,
-                               struct cn_bytes *ret_body,
-                               struct cn_err *err)
+#define SOC_LIVE                                                               \
+    " v.kind = 'soc' AND v.status IN ('required', 'offered', 'waitlisted',"    \
+    " 'booked', 'confirmed', 'in_progress', 'completed')"
+CN_SQL_READ(SQL_VISIT_SOC_LIVE,
+            "SELECT 1 FROM scheduling.visit v WHERE v.referral_id = $1"
+            " AND" SOC_LIVE " LIMIT 1");
+
+enum cn_code visit_soc_live(const struct cn_store *store,
+                            struct cn_uuid referral_id,
+                            bool *ret_found,
+                            struct cn_err *err)
 {
-    return cn_seal_message(store->env, store->arena, store->tenant_id,
-                           VISIT_CONTEXT, &visit->base, ret_body, err);
+    const struct cn_rows *rows = NULL;
+    enum cn_code rc = CN_STORE_READ(store, &SQL_VISIT_SOC_LIVE, &rows, err,
+                                    cn_uuid(referral_id));
+    if (rc == CN_OK) {
+        *ret_found = cn_rows_count(rows) > 0;
+    }
+    return rc;
 }
 
 static struct cn_uuid clinician_of(const Sch__Visit *visit)
@@ -187,31 +213,37 @@ static struct cn_param busy_until(const Sch__Visit *visit)
                          visit->ends_at + VISIT_TRAVEL_MINUTES * CN_MINUTE);
 }
 
+const struct visit_names VISIT_REFUSED = { "visit_overlap", "visit_one_soc" };
+const struct visit_names VISIT_LOOK_AGAIN = { "visit_overlap_version",
+                                              "visit_one_soc_version" };
+
 /* DO NOTHING and a look at the count: plain inserts against an exclusion
- * constraint deadlock (design.md 2). Which of the two stood against it is told
- * by looking again. */
+ * constraint deadlock (design.md 2). */
 CN_SQL_WRITE(
     SQL_VISIT_INSERT,
-    "WITH i AS (INSERT INTO scheduling.visit (tenant_id, id, branch_id,"
+    "INSERT INTO scheduling.visit (tenant_id, id, branch_id,"
     " referral_id, patient_id, clinician_id, kind, status, starts_at, ends_at,"
     " busy_until, sort_at, version, event_seq, created_at, updated_at, body)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $14, $11, 1, 1, $12,"
-    " $12, $13) ON CONFLICT DO NOTHING RETURNING 1)"
-    " SELECT scheduling.require(EXISTS (SELECT 1 FROM i),"
-    " CASE WHEN $7 = 'soc' AND EXISTS (SELECT 1 FROM scheduling.visit v"
-    " WHERE v.referral_id = $4 AND v.kind = 'soc' AND v.status IN"
-    " ('required', 'offered', 'waitlisted', 'booked', 'confirmed',"
-    " 'in_progress', 'completed')) THEN 'visit_one_soc'"
-    " ELSE 'visit_overlap' END)");
+    " $12, $13) ON CONFLICT DO NOTHING");
+/* A statement of its own: the visit that stood against it may have been
+ * committed while the insert waited, and only a new snapshot shows it. */
+CN_SQL_WRITE(SQL_VISIT_INSERTED,
+             "SELECT scheduling.require(EXISTS (SELECT 1 FROM scheduling.visit"
+             " v WHERE v.id = $1), CASE WHEN $2 = 'soc' AND EXISTS (SELECT 1"
+             " FROM scheduling.visit v WHERE v.referral_id = $3 AND" SOC_LIVE
+             ") THEN $4 ELSE $5 END)");
 
-enum cn_code visit_store_insert(const struct store_context *store,
+enum cn_code visit_store_insert(const struct cn_store *store,
                                 struct cn_write *write,
                                 const struct visit_row *row,
+                                const struct visit_names *names,
                                 struct cn_err *err)
 {
     const Sch__Visit *visit = row->visit;
-    struct cn_bytes body;
-    enum cn_code rc = visit_seal(store, visit, &body, err);
+    struct cn_param body;
+    enum cn_code rc =
+        cn_store_seal(store, VISIT_CONTEXT, &visit->base, &body, err);
     if (rc == CN_OK) {
         CN_CHANGE(write, &SQL_VISIT_INSERT, cn_uuid(store->tenant_id),
                   cn_uuid(row->id), cn_uuid_or_null(row->branch_id),
@@ -223,8 +255,13 @@ enum cn_code visit_store_insert(const struct store_context *store,
                                        (int)visit->status)),
                   cn_at_or_null(visit->has_starts_at, visit->starts_at),
                   cn_at_or_null(visit->has_ends_at, visit->ends_at),
-                  cn_at(row->sort_at), cn_at(store->now_at),
-                  cn_bytes(body.data, body.size), busy_until(visit));
+                  cn_at(row->sort_at), cn_at(store->now_at), body,
+                  busy_until(visit));
+        CN_CHANGE(write, &SQL_VISIT_INSERTED, cn_uuid(row->id),
+                  cn_text(cn_enum_word(&sch__visit__kind__descriptor,
+                                       (int)visit->kind)),
+                  cn_uuid(row->referral_id), cn_text(names->one_soc),
+                  cn_text(names->overlap));
     }
     return rc;
 }
@@ -239,14 +276,15 @@ CN_SQL_WRITE(SQL_VISIT_UPDATE,
              " SELECT scheduling.require(EXISTS (SELECT 1 FROM u),"
              " 'visit_version')");
 
-enum cn_code visit_store_update(const struct store_context *store,
+enum cn_code visit_store_update(const struct cn_store *store,
                                 struct cn_write *write,
                                 const struct visit_row *row,
                                 struct cn_err *err)
 {
     const Sch__Visit *visit = row->visit;
-    struct cn_bytes body;
-    enum cn_code rc = visit_seal(store, visit, &body, err);
+    struct cn_param body;
+    enum cn_code rc =
+        cn_store_seal(store, VISIT_CONTEXT, &visit->base, &body, err);
     if (rc == CN_OK) {
         CN_CHANGE(write, &SQL_VISIT_UPDATE, cn_uuid(row->id),
                   cn_int(row->version), cn_uuid_or_null(clinician_of(visit)),
@@ -254,8 +292,8 @@ enum cn_code visit_store_update(const struct store_context *store,
                                        (int)visit->status)),
                   cn_at_or_null(visit->has_starts_at, visit->starts_at),
                   cn_at_or_null(visit->has_ends_at, visit->ends_at),
-                  cn_at(row->sort_at), cn_at(store->now_at),
-                  cn_bytes(body.data, body.size), busy_until(visit));
+                  cn_at(row->sort_at), cn_at(store->now_at), body,
+                  busy_until(visit));
     }
     return rc;
 }

@@ -16,7 +16,7 @@ static const int64_t UNTIL_US = 10 * CN_SECOND;
 static const int64_t LOOK_US = 1000;
 static const int64_t GRACE_US = 5 * CN_SECOND;
 
-enum { COMMAND_MAX = 4096 };
+enum { COMMAND_MAX = 16384 };
 
 struct test_hold {
     FILE *psql;

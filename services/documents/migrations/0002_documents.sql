@@ -35,6 +35,7 @@ CREATE TABLE documents.document (
 CREATE UNIQUE INDEX document_one_open ON documents.document (tenant_id, referral_id, kind)
     WHERE kind IN ('plan_of_care', 'face_to_face', 'consent') AND status NOT IN ('rejected', 'voided');
 CREATE INDEX document_order ON documents.document (tenant_id, created_at, id);
+CREATE INDEX document_by_status ON documents.document (tenant_id, status, created_at, id);
 CREATE INDEX document_by_referral ON documents.document (tenant_id, referral_id, created_at, id);
 CREATE INDEX document_by_patient ON documents.document (tenant_id, patient_id, created_at, id);
 

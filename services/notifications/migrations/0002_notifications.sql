@@ -30,6 +30,7 @@ CREATE TABLE notifications.message (
     CONSTRAINT message_once UNIQUE (tenant_id, referral_id, template, audience)
 );
 CREATE INDEX message_order ON notifications.message (tenant_id, created_at, id);
+CREATE INDEX message_by_status ON notifications.message (tenant_id, status, created_at, id);
 CREATE INDEX message_by_referral ON notifications.message (tenant_id, referral_id, created_at, id);
 CREATE INDEX message_by_patient ON notifications.message (tenant_id, patient_id, created_at, id);
 

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Are the statements of a service served by indexes? Each is EXPLAINed under
+ * the role that runs it, with row-level security on, and its plan is read. Fill
+ * the tables and ANALYZE first. */
+#ifndef TEST_EXPLAIN_H
+#define TEST_EXPLAIN_H
+
+#include "common/id.h"
+#include "tests/lib/pg.h"
+
+/* Rows to fill a big table with: 20,000, or 300,000 with CAIRN_LONG=1. */
+long test_explain_rows(void);
+
+/* A statement of the service, parameters as SQL ("now(), NULL, 51"), and the
+ * index that its plan must name; NULL: it only inserts. */
+struct test_plan {
+    const char *statement;
+    const char *args;
+    const char *index;
+};
+
+/* Fails the test, with the plan, for each statement whose plan, both for these
+ * parameters and for unknown ones, does not name its index, scans a table of
+ * more than 1,000 rows from end to end or sorts more than 5,000 rows; and for
+ * each statement of the program on the service's own tables (not the
+ * platform's) that is not listed. */
+void test_explain(const struct test_pg *pg,
+                  struct cn_uuid tenant,
+                  const struct test_plan *plans,
+                  size_t count);
+/* Runs a statement that reads a page of so many rows and fails the test when a
+ * step of it touched more of them, or dropped any it had read. */
+void test_explain_page(const struct test_pg *pg,
+                       struct cn_uuid tenant,
+                       const char *statement,
+                       const char *args,
+                       long rows);
+
+#endif
