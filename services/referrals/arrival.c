@@ -153,8 +153,8 @@ enum cn_code arrival_make(const struct cn_request *request,
                  : s_patient_matched(request, &store, facts, &arrival, &zone,
                                      err);
     }
-    if (rc == CN_OK && zone == NULL) {
-        rc = branch_unknown(request, facts->branch_id, err);
+    if (rc == CN_OK) {
+        rc = branch_await(request, facts->branch_id, &zone, err);
     }
     if (rc != CN_OK) {
         return rc;

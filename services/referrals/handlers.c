@@ -375,8 +375,8 @@ static enum cn_code s_patch_branch(const struct cn_request *request,
         return rc;
     }
     rc = branch_zone(&store, id, &row->zone, err);
-    if (rc == CN_OK && row->zone == NULL) {
-        rc = branch_unknown(request, id, err);
+    if (rc == CN_OK) {
+        rc = branch_await(request, id, &row->zone, err);
     }
     if (rc == CN_OK) {
         row->branch_id = id;

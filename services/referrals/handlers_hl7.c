@@ -118,6 +118,17 @@ s_keep(struct receipt *self, struct cn_uuid patient_id, struct cn_err *err)
     return rc == CN_OK ? s_commit(self, write, patient_id, err) : rc;
 }
 
+/* The same message again: the same answer, which names its referral again. */
+static enum cn_code s_repeat(struct receipt *self, struct cn_err *err)
+{
+    char id[CN_ID_TEXT_MAX];
+    cn_id_format(REFERRAL_PREFIX, self->raw.referral_id, id);
+    enum cn_code rc = s_fill(self, err);
+    return rc == CN_OK
+               ? cn_audit_read(self->request, "hl7.repeat", id, NULL, 0, err)
+               : rc;
+}
+
 static enum cn_code s_refuse(struct receipt *self,
                              const struct hl7_fault *fault,
                              struct cn_err *err)
@@ -272,8 +283,8 @@ static enum cn_code s_referral(struct receipt *self, struct cn_err *err)
     if (rc == CN_OK) {
         rc = branch_zone(&self->store, facts.branch_id, &zone, err);
     }
-    if (rc == CN_OK && zone == NULL) {
-        rc = branch_unknown(request, facts.branch_id, err);
+    if (rc == CN_OK) {
+        rc = branch_await(request, facts.branch_id, &zone, err);
     }
     if (rc != CN_OK) {
         return rc;
@@ -351,7 +362,7 @@ enum cn_code hl7_receive(void *service,
     }
     if (found) {
         self.raw = known;
-        return s_fill(&self, err);
+        return s_repeat(&self, err);
     }
     self.raw.control_id_reused = known.control_id_reused;
     return s_referral(&self, err);

@@ -59,8 +59,8 @@ enum cn_code patient_create(void *self,
     if (rc == CN_OK) {
         rc = branch_zone(&store, row.branch_id, &row.zone, err);
     }
-    if (rc == CN_OK && row.zone == NULL) {
-        rc = branch_unknown(request, row.branch_id, err);
+    if (rc == CN_OK) {
+        rc = branch_await(request, row.branch_id, &row.zone, err);
     }
     if (rc == CN_OK) {
         rc = s_make(request, body->patient, &row, err);
@@ -336,8 +336,8 @@ static enum cn_code s_patch_branch(const struct cn_request *request,
         return rc;
     }
     rc = branch_zone(&store, id, &row->zone, err);
-    if (rc == CN_OK && row->zone == NULL) {
-        rc = branch_unknown(request, id, err);
+    if (rc == CN_OK) {
+        rc = branch_await(request, id, &row->zone, err);
     }
     if (rc == CN_OK) {
         row->branch_id = id;

@@ -2,6 +2,7 @@
 #include "services/referrals/unit.h"
 
 #include "common/audit.h"
+#include "common/fiber.h"
 #include "common/message.h"
 #include "common/page.h"
 #include "services/referrals/rules.h"
@@ -30,19 +31,36 @@ enum cn_code branch_of(const struct cn_request *request,
     return CN_OK;
 }
 
-enum cn_code branch_unknown(const struct cn_request *request,
-                            struct cn_uuid id,
-                            struct cn_err *err)
+static bool s_own_branch(const struct cn_request *request, struct cn_uuid id)
 {
     bool own = cn_uuid_equal(request->principal.branch_id, id);
     for (size_t i = 0; i < request->principal.branch_count; i++) {
         own = own || cn_uuid_equal(request->principal.branches[i], id);
     }
-    if (own) {
-        return cn_fail(err, CN_UNAVAILABLE, "branch not yet known");
+    return own;
+}
+
+enum cn_code branch_await(const struct cn_request *request,
+                          struct cn_uuid id,
+                          const char **zone,
+                          struct cn_err *err)
+{
+    const struct store store = store_of(request);
+    if (*zone == NULL && !s_own_branch(request, id)) {
+        return cn_fail_field(err, "/branch_id", "unknown_branch",
+                             "is no branch of the agency");
     }
-    return cn_fail_field(err, "/branch_id", "unknown_branch",
-                         "is no branch of the agency");
+    for (int64_t waited = 0; *zone == NULL; waited += BRANCH_LOOK_US) {
+        if (waited >= BRANCH_WAIT_US ||
+            cn_fiber_sleep(BRANCH_LOOK_US) != CN_OK) {
+            return cn_fail(err, CN_UNAVAILABLE, "branch not yet known");
+        }
+        enum cn_code rc = branch_zone(&store, id, zone, err);
+        if (rc != CN_OK) {
+            return rc;
+        }
+    }
+    return CN_OK;
 }
 
 enum cn_code version_check(const struct cn_request *request,

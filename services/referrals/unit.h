@@ -18,11 +18,15 @@ CN_CHECKED enum cn_code branch_of(const struct cn_request *request,
                                   const char *named,
                                   struct cn_uuid *ret_id,
                                   struct cn_err *err);
-/* A branch without a zone: not known here yet (503, its event is on the way),
- * or no branch of the agency. */
-enum cn_code branch_unknown(const struct cn_request *request,
-                            struct cn_uuid id,
-                            struct cn_err *err);
+/* Makes sure that *zone, the branch's, is known. One of the principal's own
+ * branches whose event is still on the way is waited for a little
+ * (BRANCH_WAIT_US), then CN_UNAVAILABLE; another is no branch of the agency
+ * (CN_INVALID /branch_id). */
+enum { BRANCH_WAIT_US = 1000000, BRANCH_LOOK_US = 20000 };
+CN_CHECKED enum cn_code branch_await(const struct cn_request *request,
+                                     struct cn_uuid id,
+                                     const char **zone,
+                                     struct cn_err *err);
 /* CN_STALE with the present version when If-Match names another. */
 CN_CHECKED enum cn_code version_check(const struct cn_request *request,
                                       int64_t version,
