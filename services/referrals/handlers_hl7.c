@@ -3,6 +3,7 @@
  * acknowledgement are one unit: AA means committed. What is refused (AE, AR) is
  * kept too and is evaluated again when it comes again. */
 #include "cairn/referrals.handlers.h"
+#include "common/audit.h"
 #include "common/seal.h"
 #include "services/referrals/arrival.h"
 #include "services/referrals/hl7.h"
