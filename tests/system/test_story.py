@@ -247,8 +247,9 @@ def misfits(agency):
         "time_off": agency.clinician(languages=["es"], gender="female",
                                      time_off=[week]),
         "hours": agency.clinician(languages=["es"], gender="female", hours=[]),
-        "discipline": agency.clinician("pt", languages=["es"]),
     }
+    # Of no other discipline is it said: there are nurses.
+    agency.clinician("pt", languages=["es"])
     return {row["id"]: reason for reason, row in made.items()}
 
 
@@ -319,6 +320,27 @@ def test_where_nobody_fits_the_visit_waits_with_every_reason(choosy, system):
     assert len(system.mails(to=other.source_email)) == 1
     assert system.mails(to=other.patient_email) == []
     assert other.referral()["status"] == "accepted"
+
+
+def test_where_nobody_is_of_the_discipline_that_is_the_reason(agency_factory):
+    agency = agency_factory(disciplines=["pt", "ot"])
+    story = Story(agency)
+    story.send()
+    story.complete_referral()
+    story.accept().ok(200)
+    visit = story.wait_for_visit("required")
+    assert left_out(visit) == {row["id"]: "discipline"
+                               for row in agency.clinicians}
+
+
+def test_nobody_of_another_branch_is_sent(agency_factory):
+    agency = agency_factory(disciplines=[])
+    agency.clinician(branch_id=agency.branch("Elsewhere")["id"])
+    story = Story(agency)
+    story.send()
+    story.complete_referral()
+    story.accept().ok(200)
+    assert story.wait_for_visit("required").get("left_out", []) == []
 
 
 def test_therapy_alone_is_begun_by_a_therapist(agency):
