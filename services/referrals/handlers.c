@@ -182,75 +182,49 @@ enum cn_code referral_raw_get(void *self,
 
 /* ---- list ---- */
 
-enum { STATUS_COUNT = 13 };
-
-/* The words of the states asked for, each once; all when none is named. */
-static enum cn_code s_statuses(const Ref__ListReferralsRequest *body,
-                               const char *words[STATUS_COUNT],
-                               size_t *ret_count,
-                               struct cn_err *err)
+/* Every state: what is listed when none is named. */
+static struct cn_param s_all_statuses(struct cn_arena *arena)
 {
     const ProtobufCEnumDescriptor *states = &ref__referral__status__descriptor;
-    size_t count = 0;
-    for (unsigned i = 0; i < states->n_values && i < STATUS_COUNT; i++) {
-        bool wanted = body->n_status == 0;
-        for (size_t j = 0; j < body->n_status; j++) {
-            wanted = wanted || (int)body->status[j] == states->values[i].value;
-        }
-        if (wanted) {
-            words[count++] = cn_enum_word(states, states->values[i].value);
-        }
+    const char **words =
+        cn_arena_array(arena, states->n_values, sizeof(*words));
+    for (unsigned i = 0; words != NULL && i < states->n_values; i++) {
+        words[i] = cn_enum_word(states, states->values[i].value);
     }
-    if (count == 0) {
-        return cn_fail_field(err, "/status", "invalid_value", "is no state");
-    }
-    *ret_count = count;
-    return CN_OK;
+    return cn_texts(words, states->n_values);
 }
 
+/* CN_NOT_FOUND: nothing can be in such a list. */
 static enum cn_code s_filter(const struct cn_request *request,
                              const Ref__ListReferralsRequest *body,
-                             struct referral_filter *filter,
+                             struct referral_filter *ret_filter,
+                             const char **ret_text,
                              struct cn_err *err)
 {
-    filter->reach = cn_reach_branches(request);
-    if (body->patient_id != NULL &&
-        !cn_id_parse(PATIENT_PREFIX, body->patient_id, &filter->patient_id)) {
-        return cn_fail_field(err, "/patient_id", "invalid_value",
-                             "is no patient's id");
-    }
-    if (body->branch_id == NULL) {
-        return CN_OK;
-    }
+    struct cn_filter filter;
     struct cn_uuid *branch = cn_arena_alloc(request->arena, sizeof(*branch));
     if (branch == NULL) {
         return cn_fail(err, CN_NOMEM, "list referrals");
     }
-    if (!cn_id_parse(BRANCH_PREFIX, body->branch_id, branch)) {
-        return cn_fail_field(err, "/branch_id", "invalid_value",
-                             "is no branch's id");
+    cn_filter_begin(&filter, request, "referrals");
+    struct referral_filter found = {
+        .reach = cn_reach_branches(request),
+        .statuses = cn_filter_words(&filter, &ref__referral__status__descriptor,
+                                    body->status, body->n_status),
+        .patient_id = cn_filter_id(&filter, PATIENT_PREFIX, body->patient_id),
+    };
+    *branch = cn_filter_id(&filter, BRANCH_PREFIX, body->branch_id);
+    if (body->branch_id != NULL) {
+        /* A branch out of reach has no rows for this reader. */
+        found.reach =
+            cn_uuids(branch, cn_reach_includes(request, *branch) ? 1 : 0);
     }
-    /* A branch out of reach has no rows for this reader. */
-    filter->reach =
-        cn_uuids(branch, cn_reach_includes(request, *branch) ? 1 : 0);
-    return CN_OK;
-}
-
-/* The list and its filters as one text, which the cursor is bound to. */
-static const char *s_filters_text(struct cn_arena *arena,
-                                  const Ref__ListReferralsRequest *body,
-                                  const char *const *words,
-                                  size_t count)
-{
-    const char *text = "referrals";
-    for (size_t i = 0; i < count && text != NULL; i++) {
-        text = cn_arena_printf(arena, "%s %s", text, words[i]);
+    if (body->n_status == 0) {
+        found.statuses = s_all_statuses(request->arena);
     }
-    return text == NULL ? NULL
-                        : cn_arena_printf(
-                              arena, "%s patient=%s branch=%s", text,
-                              body->patient_id != NULL ? body->patient_id : "",
-                              body->branch_id != NULL ? body->branch_id : "");
+    *ret_filter = found;
+    *ret_text = filter.text;
+    return cn_filter_end(&filter, err);
 }
 
 static enum cn_code s_list_reply(const struct cn_request *request,
@@ -306,30 +280,22 @@ enum cn_code referrals_list(void *self,
     (void)self;
     const Ref__ListReferralsRequest *body = request->body;
     const struct store store = store_of(request);
-    const char *words[STATUS_COUNT];
-    struct referral_filter filter = { .statuses = words };
-    struct cn_page page;
-    enum cn_code rc = s_statuses(body, words, &filter.status_count, err);
-    if (rc == CN_OK) {
-        rc = s_filter(request, body, &filter, err);
-    }
-    if (rc != CN_OK) {
-        return rc;
-    }
-    const char *filters =
-        s_filters_text(request->arena, body, words, filter.status_count);
-    if (filters == NULL) {
-        return cn_fail(err, CN_NOMEM, "list referrals");
-    }
-    rc = cn_page_open(request, filters, body->has_limit, body->limit,
-                      body->cursor, &page, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
+    struct referral_filter filter;
     struct referral_row *rows = NULL;
+    struct cn_page page;
     size_t count = 0;
-    rc = referrals_page(&store, &filter, page.after, page.limit + 1, &rows,
-                        &count, err);
+    const char *text = NULL;
+    enum cn_code rc = s_filter(request, body, &filter, &text, err);
+    bool nothing = rc == CN_NOT_FOUND;
+    if (rc == CN_OK || nothing) {
+        cn_err_clear(err);
+        rc = cn_page_open(request, text, body->has_limit, body->limit,
+                          body->cursor, &page, err);
+    }
+    if (rc == CN_OK && !nothing) {
+        rc = referrals_page(&store, &filter, page.after, page.limit + 1, &rows,
+                            &count, err);
+    }
     return rc == CN_OK ? s_list_reply(request, reply, &page, rows, count, err)
                        : rc;
 }

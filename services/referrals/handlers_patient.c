@@ -439,24 +439,21 @@ enum cn_code episodes_list(void *self,
     (void)self;
     const Ref__ListEpisodesRequest *body = request->body;
     const struct store store = store_of(request);
-    struct cn_uuid patient_id = { { 0 } };
-    struct cn_page page;
-    if (body->patient_id != NULL &&
-        !cn_id_parse(PATIENT_PREFIX, body->patient_id, &patient_id)) {
-        return cn_fail_field(err, "/patient_id", "invalid_value",
-                             "is no patient's id");
-    }
-    const char *filters =
-        cn_arena_printf(request->arena, "episodes patient=%s",
-                        body->patient_id != NULL ? body->patient_id : "");
-    if (filters == NULL) {
-        return cn_fail(err, CN_NOMEM, "list episodes");
-    }
     struct episode_row *rows = NULL;
+    struct cn_filter filter;
+    struct cn_page page;
     size_t count = 0;
-    enum cn_code rc = cn_page_open(request, filters, body->has_limit,
-                                   body->limit, body->cursor, &page, err);
-    if (rc == CN_OK) {
+    cn_filter_begin(&filter, request, "episodes");
+    struct cn_uuid patient_id =
+        cn_filter_id(&filter, PATIENT_PREFIX, body->patient_id);
+    enum cn_code rc = cn_filter_end(&filter, err);
+    bool nothing = rc == CN_NOT_FOUND;
+    if (rc == CN_OK || nothing) {
+        cn_err_clear(err);
+        rc = cn_page_open(request, filter.text, body->has_limit, body->limit,
+                          body->cursor, &page, err);
+    }
+    if (rc == CN_OK && !nothing) {
         rc = episodes_page(&store, cn_reach_branches(request), patient_id,
                            page.after, page.limit + 1, &rows, &count, err);
     }

@@ -136,8 +136,7 @@ CN_CHECKED enum cn_code referral_load_by_source(const struct store *store,
 /* Which referrals a page holds. */
 struct referral_filter {
     struct cn_param reach;
-    const char *const *statuses; /* words; none: all */
-    size_t status_count;
+    struct cn_param statuses;  /* text[] of words */
     struct cn_uuid patient_id; /* nil: any */
 };
 /* A page in the order of the worklist, after a place in it. */

@@ -131,11 +131,14 @@ enum cn_code referral_load_by_source(const struct store *store,
     " ORDER BY y.sort_at, y.id LIMIT $4) r" REFERRAL_PATIENT                   \
     " ORDER BY r.sort_at, r.id"
 
+#define EACH_STATUS                                                            \
+    "(SELECT DISTINCT u.status FROM unnest($5::text[]) AS u (status)) s"
+
 CN_SQL_READ(SQL_REFERRALS_BY_STATUS,
-            PAGE_OF("unnest($5::text[]) AS s (status)", "x.status = s.status"));
+            PAGE_OF(EACH_STATUS, "x.status = s.status"));
 CN_SQL_READ(SQL_REFERRALS_BY_BRANCH,
-            PAGE_OF("unnest($5::text[]) AS s (status)"
-                    " CROSS JOIN unnest($6::uuid[]) AS w (branch_id)",
+            PAGE_OF(EACH_STATUS " CROSS JOIN (SELECT DISTINCT v.branch_id"
+                                " FROM unnest($6::uuid[]) AS v (branch_id)) w",
                     "x.branch_id = w.branch_id AND x.status = s.status"));
 CN_SQL_READ(SQL_REFERRALS_OF_PATIENT,
             PAGE_OF("(VALUES (1)) AS s (one)",
@@ -154,7 +157,7 @@ static enum cn_code s_page(const struct store *store,
         cn_at(after.key),
         cn_uuid(after.id),
         cn_int(limit),
-        cn_texts(filter->statuses, filter->status_count),
+        filter->statuses,
         filter->reach,
         cn_uuid(filter->patient_id),
     };
