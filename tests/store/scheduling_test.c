@@ -1,0 +1,1020 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Clinicians, visits and the copies of other services' facts against a real
+ * PostgreSQL. Plans are in scheduling_plan_test.c. */
+#include "cairn/access.cairn.h"
+#include "cairn/referrals.cairn.h"
+#include "cairn/scheduling.cairn.h"
+#include "cairn/scheduling.handlers.h"
+#include "common/clock.h"
+#include "services/scheduling/events.h"
+#include "services/scheduling/store.h"
+#include "tests/lib/call.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+/* cmocka needs the four above it. */
+#include <cmocka.h>
+
+enum { CONNECTIONS = 4, CLIENTS = 32, PAGE = 4, DAYS_OF_WEEK = 7 };
+#define COUNT(array) (sizeof(array) / sizeof(*(array)))
+
+static struct test_pg *s_pg;
+static struct cn_service s_service;
+static const struct test_caller SUPERVISOR = { .role = "supervisor" };
+
+/* ---- what the tests ask for ---- */
+
+static const char *
+s_id(struct test_world *world, const char *prefix, struct cn_uuid id)
+{
+    return cn_id_text(world->arena, prefix, id);
+}
+
+/* A nurse who works all week around the clock in 42010. */
+struct nurse {
+    const char *name;
+    const char *branch_id;
+    const char *language;
+    const char *postal_code;
+    Sch__Clinician__Discipline discipline;
+};
+
+static struct test_answer s_nurse_make(struct test_world *world,
+                                       const struct test_caller *caller,
+                                       const struct nurse *nurse)
+{
+    Sch__CreateClinicianRequest request = SCH__CREATE_CLINICIAN_REQUEST__INIT;
+    Sch__Clinician clinician = SCH__CLINICIAN__INIT;
+    Sch__Clinician__Coverage coverage = SCH__CLINICIAN__COVERAGE__INIT;
+    Sch__Clinician__Hours hours[DAYS_OF_WEEK];
+    Sch__Clinician__Hours *week[DAYS_OF_WEEK];
+    const char *language = nurse->language != NULL ? nurse->language : "en";
+    const char *code =
+        nurse->postal_code != NULL ? nurse->postal_code : "42010";
+    for (int i = 0; i < DAYS_OF_WEEK; i++) {
+        sch__clinician__hours__init(&hours[i]);
+        CN_SET(&hours[i], weekday, (Sch__Clinician__Weekday)(i + 1));
+        hours[i].from = "00:00";
+        hours[i].to = "23:45";
+        week[i] = &hours[i];
+    }
+    coverage.postal_codes = &code;
+    coverage.n_postal_codes = 1;
+    clinician.name = nurse->name != NULL ? nurse->name : "Example Nurse";
+    CN_SET(&clinician, discipline,
+           nurse->discipline != 0 ? nurse->discipline
+                                  : SCH__CLINICIAN__DISCIPLINE__RN);
+    clinician.languages = &language;
+    clinician.n_languages = 1;
+    clinician.coverage = &coverage;
+    clinician.hours = week;
+    clinician.n_hours = DAYS_OF_WEEK;
+    clinician.time_zone = "America/Chicago";
+    clinician.branch_id = nurse->branch_id;
+    request.clinician = &clinician;
+    return test_call(world, &s_service, caller, "CreateClinician",
+                     &request.base);
+}
+
+static const Sch__Clinician *s_nurse(struct test_world *world)
+{
+    const struct nurse nurse = { .name = NULL };
+    struct test_answer answer = s_nurse_make(world, &SUPERVISOR, &nurse);
+    assert_int_equal(answer.rc, CN_OK);
+    return answer.body;
+}
+
+/* A referral's event, as referrals tells it. */
+struct told {
+    struct cn_uuid referral_id;
+    struct cn_uuid patient_id;
+    struct cn_uuid branch_id;
+    const char *language;
+    const char *postal_code;
+    const char *window_from; /* of a wish for Mondays, or NULL */
+    int64_t seq;
+    int64_t patient_version;
+    int64_t soc_due_at;
+};
+
+static struct told s_told(struct test_world *world)
+{
+    return (struct told){
+        .referral_id = cn_uuid_new(&world->env),
+        .patient_id = cn_uuid_new(&world->env),
+        .branch_id = cn_uuid_new(&world->env),
+        .language = "en",
+        .postal_code = "42010",
+        .seq = 1,
+        .patient_version = 1,
+        .soc_due_at = world->env.now(&world->env) + 2 * CN_DAY,
+    };
+}
+
+/* The patient of an event; its parts live as long as it. */
+struct patient_parts {
+    Ref__Patient patient;
+    Ref__Patient__Address address;
+    Ref__Patient__Preferences preferences;
+    Ref__Patient__Window window;
+    Ref__Patient__Window *windows[1];
+};
+
+static void s_patient_fill(struct test_world *world,
+                           const struct told *told,
+                           struct patient_parts *parts)
+{
+    ref__patient__init(&parts->patient);
+    ref__patient__address__init(&parts->address);
+    ref__patient__preferences__init(&parts->preferences);
+    ref__patient__window__init(&parts->window);
+    parts->patient.id = s_id(world, "pat", told->patient_id);
+    CN_SET(&parts->patient, version, told->patient_version);
+    parts->patient.language = told->language;
+    parts->address.postal_code = told->postal_code;
+    parts->patient.address = &parts->address;
+    if (told->window_from != NULL) {
+        CN_SET(&parts->window, weekday, REF__PATIENT__WEEKDAY__MONDAY);
+        parts->window.from = told->window_from;
+        parts->window.to = "12:00";
+        parts->windows[0] = &parts->window;
+        parts->preferences.windows = parts->windows;
+        parts->preferences.n_windows = 1;
+        parts->patient.preferences = &parts->preferences;
+    }
+}
+
+static enum cn_code s_tell(struct test_world *world,
+                           const char *type,
+                           const struct told *told,
+                           struct cn_err *err)
+{
+    Ref__ReferralEvent payload = REF__REFERRAL_EVENT__INIT;
+    Ref__Referral referral = REF__REFERRAL__INIT;
+    Ref__Referral__Discipline disciplines[] = { REF__REFERRAL__DISCIPLINE__RN };
+    struct patient_parts parts;
+    s_patient_fill(world, told, &parts);
+    referral.id = s_id(world, "ref", told->referral_id);
+    referral.branch_id = s_id(world, "brn", told->branch_id);
+    referral.time_zone = "America/Chicago";
+    referral.disciplines = disciplines;
+    referral.n_disciplines = 1;
+    CN_SET(&referral, soc_due_at, told->soc_due_at);
+    payload.referral = &referral;
+    payload.patient = &parts.patient;
+    const struct test_event event = {
+        .producer = "referrals",
+        .type = type,
+        .aggregate_type = "referral",
+        .aggregate_id = told->referral_id,
+        .aggregate_seq = told->seq,
+        .payload = &payload.base,
+    };
+    return test_apply(world, &s_service, &event, err);
+}
+
+static void
+s_told_ok(struct test_world *world, const char *type, const struct told *told)
+{
+    struct cn_err err = { 0 };
+    enum cn_code rc = s_tell(world, type, told, &err);
+    if (rc != CN_OK) {
+        fail_msg("%s: %s", type, err.msg);
+    }
+}
+
+static struct cn_store s_store(struct test_world *world)
+{
+    return (struct cn_store){ .env = &world->env,
+                              .arena = world->arena,
+                              .tenant_id = world->tenant,
+                              .now_at = world->env.now(&world->env) };
+}
+
+static const Sch__Need *s_need(struct test_world *world, struct cn_uuid id)
+{
+    struct cn_store store = s_store(world);
+    struct need_row row;
+    struct cn_err err = { 0 };
+    assert_int_equal(need_get(&store, id, &row, &err), CN_OK);
+    assert_true(row.found);
+    return row.need;
+}
+
+/* The visits of a referral. */
+static const Sch__ListVisitsResponse *s_visits_of(struct test_world *world,
+                                                  struct cn_uuid referral_id)
+{
+    Sch__ListVisitsRequest request = SCH__LIST_VISITS_REQUEST__INIT;
+    request.referral_id = s_id(world, "ref", referral_id);
+    struct test_answer answer =
+        test_call(world, &s_service, &SUPERVISOR, "ListVisits", &request.base);
+    assert_int_equal(answer.rc, CN_OK);
+    return answer.body;
+}
+
+static struct test_answer s_book(struct test_world *world,
+                                 const struct test_caller *caller,
+                                 Sch__Visit__Kind kind,
+                                 struct cn_uuid referral_id,
+                                 const char *clinician_id,
+                                 int64_t starts_at)
+{
+    Sch__CreateVisitRequest request = SCH__CREATE_VISIT_REQUEST__INIT;
+    Sch__Visit visit = SCH__VISIT__INIT;
+    visit.referral_id = s_id(world, "ref", referral_id);
+    CN_SET(&visit, kind, kind);
+    visit.clinician_id = clinician_id;
+    CN_SET(&visit, starts_at, starts_at);
+    CN_SET(&visit, ends_at, starts_at + CN_HOUR);
+    request.visit = &visit;
+    return test_call(world, &s_service, caller, "CreateVisit", &request.base);
+}
+
+static struct test_answer s_routine(struct test_world *world,
+                                    const struct told *told,
+                                    const Sch__Clinician *clinician,
+                                    int64_t starts_at)
+{
+    return s_book(world, &SUPERVISOR, SCH__VISIT__KIND__ROUTINE,
+                  told->referral_id, clinician->id, starts_at);
+}
+
+static int64_t s_next_week(struct test_world *world)
+{
+    int64_t at = world->env.now(&world->env) + 7 * CN_DAY;
+    return at - at % CN_HOUR;
+}
+
+/* ---- clinicians ---- */
+
+static struct test_answer s_nurse_rename(struct test_world *world,
+                                         const struct test_caller *caller,
+                                         const char *id,
+                                         const char *name)
+{
+    Sch__UpdateClinicianRequest request = SCH__UPDATE_CLINICIAN_REQUEST__INIT;
+    Sch__Clinician patch = SCH__CLINICIAN__INIT;
+    const char *mask[] = { "name" };
+    patch.name = name;
+    request.id = id;
+    request.clinician = &patch;
+    request.update_mask = mask;
+    request.n_update_mask = 1;
+    return test_call(world, &s_service, caller, "UpdateClinician",
+                     &request.base);
+}
+
+static void s_clinician_is_kept(struct test_world *world)
+{
+    const Sch__Clinician *made = s_nurse(world);
+    struct test_caller caller = SUPERVISOR;
+    caller.has_version = true;
+    caller.version = 1;
+    struct test_answer first = s_nurse_rename(world, &caller, made->id, "One");
+    assert_int_equal(first.rc, CN_OK);
+    struct test_answer second = s_nurse_rename(world, &caller, made->id, "Two");
+    assert_int_equal(second.rc, CN_STALE);
+    assert_int_equal(second.err.version, 2);
+    Sch__GetClinicianRequest request = SCH__GET_CLINICIAN_REQUEST__INIT;
+    request.id = made->id;
+    struct test_answer got = test_call(world, &s_service, &SUPERVISOR,
+                                       "GetClinician", &request.base);
+    assert_int_equal(got.rc, CN_OK);
+    assert_string_equal(((const Sch__Clinician *)got.body)->name, "One");
+    assert_int_equal(((const Sch__Clinician *)got.body)->n_hours, DAYS_OF_WEEK);
+    assert_int_equal(test_rows(world, "outbox",
+                               "type = 'clinician.updated'"
+                               " AND aggregate_seq = 2"),
+                     1);
+}
+
+static void s_clinicians_are_of_a_branch(struct test_world *world)
+{
+    const struct cn_uuid own = cn_uuid_new(&world->env);
+    const struct cn_uuid other = cn_uuid_new(&world->env);
+    const struct test_caller scheduler = { .role = "scheduler",
+                                           .branches = &own,
+                                           .branch_count = 1 };
+    struct nurse nurse = { .name = "Own" };
+    struct test_answer made = s_nurse_make(world, &scheduler, &nurse);
+    assert_int_equal(made.rc, CN_OK);
+    assert_string_equal(((const Sch__Clinician *)made.body)->branch_id,
+                        s_id(world, "brn", own));
+    /* Nobody makes what they could not see. */
+    nurse.branch_id = s_id(world, "brn", other);
+    struct test_answer refused = s_nurse_make(world, &scheduler, &nurse);
+    assert_int_equal(refused.rc, CN_INVALID);
+    assert_string_equal(refused.err.fields[0].pointer, "/branch_id");
+    nurse.name = "Other";
+    const Sch__Clinician *beyond =
+        s_nurse_make(world, &SUPERVISOR, &nurse).body;
+    assert_int_equal(s_nurse_rename(world, &scheduler, beyond->id, "X").rc,
+                     CN_NOT_FOUND);
+    Sch__ListCliniciansRequest request = SCH__LIST_CLINICIANS_REQUEST__INIT;
+    struct test_answer listed = test_call(world, &s_service, &scheduler,
+                                          "ListClinicians", &request.base);
+    const Sch__ListCliniciansResponse *page = listed.body;
+    assert_int_equal(page->n_data, 1);
+    assert_string_equal(page->data[0]->name, "Own");
+}
+
+/* ---- the start of care ---- */
+
+static void s_soc_is_booked(struct test_world *world)
+{
+    const Sch__Clinician *nurse = s_nurse(world);
+    struct told told = s_told(world);
+    s_told_ok(world, "referral.received", &told);
+    told.seq = 2;
+    s_told_ok(world, "referral.accepted", &told);
+    const Sch__ListVisitsResponse *visits =
+        s_visits_of(world, told.referral_id);
+    assert_int_equal(visits->n_data, 1);
+    const Sch__Visit *visit = visits->data[0];
+    assert_int_equal(visit->status, SCH__VISIT__STATUS__BOOKED);
+    assert_int_equal(visit->kind, SCH__VISIT__KIND__SOC);
+    assert_string_equal(visit->clinician_id, nurse->id);
+    assert_true(visit->starts_at <= told.soc_due_at);
+    assert_int_equal(visit->due_at, told.soc_due_at);
+    assert_string_equal(visit->time_zone, "America/Chicago");
+    assert_int_equal(test_rows(world, "outbox", "type = 'visit.booked'"), 1);
+    assert_int_equal(test_rows(world, "audit", "action = 'visit.book'"), 1);
+    assert_int_equal(test_rows(world, "audit", "action = 'visit.list'"), 1);
+    /* Told again, and accepted again after a reopening: it stands. */
+    s_told_ok(world, "referral.accepted", &told);
+    told.seq = 5;
+    s_told_ok(world, "referral.accepted", &told);
+    assert_int_equal(test_rows(world, "visit", NULL), 1);
+    assert_int_equal(test_rows(world, "outbox", "type LIKE 'visit.%'"), 1);
+}
+
+static void s_nobody_can_come(struct test_world *world)
+{
+    const struct nurse nurses[] = {
+        { .name = "A", .language = "fr" },
+        { .name = "B", .postal_code = "10001" },
+        { .name = "C", .discipline = SCH__CLINICIAN__DISCIPLINE__PT },
+    };
+    struct told told = s_told(world);
+    for (size_t i = 0; i < COUNT(nurses); i++) {
+        assert_int_equal(s_nurse_make(world, &SUPERVISOR, &nurses[i]).rc,
+                         CN_OK);
+    }
+    s_told_ok(world, "referral.accepted", &told);
+    const Sch__Visit *visit = s_visits_of(world, told.referral_id)->data[0];
+    assert_int_equal(visit->status, SCH__VISIT__STATUS__REQUIRED);
+    assert_string_equal(visit->reason_code, "no_capacity");
+    assert_int_equal(visit->n_left_out, 2);
+    assert_string_equal(visit->left_out[0]->reason, "language");
+    assert_string_equal(visit->left_out[1]->reason, "postal_code");
+    assert_int_equal(test_rows(world, "outbox", "type = 'visit.needs_staff'"),
+                     1);
+}
+
+static void s_nobody_has_the_discipline(struct test_world *world)
+{
+    const struct nurse therapist = { .discipline =
+                                         SCH__CLINICIAN__DISCIPLINE__PT };
+    struct told told = s_told(world);
+    assert_int_equal(s_nurse_make(world, &SUPERVISOR, &therapist).rc, CN_OK);
+    s_told_ok(world, "referral.accepted", &told);
+    const Sch__Visit *visit = s_visits_of(world, told.referral_id)->data[0];
+    assert_int_equal(visit->n_left_out, 1);
+    assert_string_equal(visit->left_out[0]->reason, "discipline");
+}
+
+static void s_branch_books_its_own(struct test_world *world)
+{
+    struct told told = s_told(world);
+    const struct nurse beyond = {
+        .branch_id = s_id(world, "brn", cn_uuid_new(&world->env)),
+    };
+    const struct nurse own = {
+        .branch_id = s_id(world, "brn", told.branch_id),
+    };
+    assert_int_equal(s_nurse_make(world, &SUPERVISOR, &beyond).rc, CN_OK);
+    const Sch__Clinician *nurse = s_nurse_make(world, &SUPERVISOR, &own).body;
+    s_told_ok(world, "referral.accepted", &told);
+    const Sch__Visit *visit = s_visits_of(world, told.referral_id)->data[0];
+    assert_string_equal(visit->clinician_id, nurse->id);
+    assert_int_equal(visit->n_left_out, 0);
+}
+
+static enum cn_code
+s_agency_told(struct test_world *world, Acc__Agency *agency, int64_t seq)
+{
+    Acc__AgencyEvent payload = ACC__AGENCY_EVENT__INIT;
+    struct cn_err err = { 0 };
+    payload.agency = agency;
+    const struct test_event event = {
+        .producer = "access",
+        .type = "agency.updated",
+        .aggregate_type = "agency",
+        .aggregate_id = world->tenant,
+        .aggregate_seq = seq,
+        .payload = &payload.base,
+    };
+    return test_apply(world, &s_service, &event, &err);
+}
+
+static void s_agency_books_by_hand(struct test_world *world)
+{
+    Acc__Agency agency = ACC__AGENCY__INIT;
+    struct told told = s_told(world);
+    agency.time_zone = "America/Chicago";
+    CN_SET(&agency, auto_book_soc, 0);
+    assert_int_equal(s_agency_told(world, &agency, 2), CN_OK);
+    /* An older setting that comes late changes nothing. */
+    CN_SET(&agency, auto_book_soc, 1);
+    assert_int_equal(s_agency_told(world, &agency, 1), CN_OK);
+    const Sch__Clinician *nurse = s_nurse(world);
+    s_told_ok(world, "referral.accepted", &told);
+    assert_int_equal(test_rows(world, "visit", NULL), 0);
+    struct test_answer booked =
+        s_book(world, &SUPERVISOR, SCH__VISIT__KIND__SOC, told.referral_id,
+               nurse->id, s_next_week(world));
+    assert_int_equal(booked.rc, CN_OK);
+    assert_int_equal(((const Sch__Visit *)booked.body)->due_at,
+                     told.soc_due_at);
+}
+
+/* ---- races ---- */
+
+/* One fiber of a race, and what it got. */
+struct racer {
+    struct test_world *world;
+    const Sch__Clinician *clinician;
+    struct told told;
+    Sch__Visit__Kind kind;
+    int64_t starts_at;
+    enum cn_code rc;
+    struct cn_err err;
+};
+
+static void s_racer_books(void *arg)
+{
+    struct racer *self = arg;
+    struct test_answer answer =
+        s_book(self->world, &SUPERVISOR, self->kind, self->told.referral_id,
+               self->clinician->id, self->starts_at);
+    self->rc = answer.rc;
+    self->err = answer.err;
+    test_world_ended(self->world);
+}
+
+static void s_racer_accepts(void *arg)
+{
+    struct racer *self = arg;
+    self->rc =
+        s_tell(self->world, "referral.accepted", &self->told, &self->err);
+    test_world_ended(self->world);
+}
+
+static long s_deadlocks(void)
+{
+    return test_pg_number(s_pg, "SELECT deadlocks FROM pg_stat_database"
+                                " WHERE datname = current_database()");
+}
+
+/* How many won; all others got the conflict of that name. */
+static size_t s_race(struct racer *racers,
+                     size_t count,
+                     void (*run)(void *),
+                     const char *word)
+{
+    size_t won = 0;
+    for (size_t i = 0; i < count; i++) {
+        test_world_spawn(racers[i].world, run, &racers[i], 30 * CN_SECOND);
+    }
+    test_world_join(racers[0].world);
+    for (size_t i = 0; i < count; i++) {
+        if (racers[i].rc == CN_OK) {
+            won++;
+            continue;
+        }
+        assert_int_equal(racers[i].rc, CN_CONFLICT);
+        assert_string_equal(racers[i].err.word, word);
+    }
+    return won;
+}
+
+static void s_one_slot_has_one_winner(struct test_world *world)
+{
+    struct racer racers[CLIENTS];
+    const Sch__Clinician *nurse = s_nurse(world);
+    struct told told = s_told(world);
+    int64_t starts_at = s_next_week(world);
+    long deadlocks = s_deadlocks();
+    s_told_ok(world, "referral.received", &told);
+    for (size_t i = 0; i < CLIENTS; i++) {
+        /* None at the same minute as another, all over each other. */
+        racers[i] = (struct racer){
+            .world = world,
+            .clinician = nurse,
+            .told = told,
+            .kind = SCH__VISIT__KIND__ROUTINE,
+            .starts_at = starts_at + (int64_t)i * CN_MINUTE,
+        };
+    }
+    assert_int_equal(s_race(racers, CLIENTS, s_racer_books, "visit_overlap"),
+                     1);
+    assert_int_equal(test_rows(world, "visit", NULL), 1);
+    assert_int_equal(test_rows(world, "outbox", "type = 'visit.booked'"), 1);
+    assert_int_equal(s_deadlocks(), deadlocks);
+}
+
+static void s_one_referral_has_one_soc(struct test_world *world)
+{
+    enum { NURSES = 8 };
+    struct racer racers[NURSES];
+    struct told told = s_told(world);
+    s_told_ok(world, "referral.received", &told);
+    for (size_t i = 0; i < NURSES; i++) {
+        racers[i] = (struct racer){
+            .world = world,
+            .clinician = s_nurse(world),
+            .told = told,
+            .kind = SCH__VISIT__KIND__SOC,
+            .starts_at = s_next_week(world),
+        };
+    }
+    assert_int_equal(s_race(racers, NURSES, s_racer_books, "visit_one_soc"), 1);
+    racers[0].starts_at += CN_DAY;
+    assert_int_equal(s_race(racers, 1, s_racer_books, "visit_one_soc"), 0);
+    assert_int_equal(test_rows(world, "visit", NULL), 1);
+}
+
+/* Acceptances at once look at the same free hour; each ends with its own. */
+static void s_acceptances_share_a_nurse(struct test_world *world)
+{
+    enum { REFERRALS = 8 };
+    struct racer racers[REFERRALS];
+    (void)s_nurse(world);
+    for (size_t i = 0; i < REFERRALS; i++) {
+        racers[i] = (struct racer){ .world = world, .told = s_told(world) };
+    }
+    assert_int_equal(s_race(racers, REFERRALS, s_racer_accepts, ""), REFERRALS);
+    assert_int_equal(test_rows(world, "visit", "status = 'booked'"), REFERRALS);
+}
+
+/* ---- visits ---- */
+
+static struct test_answer s_complete(struct test_world *world,
+                                     const struct test_caller *caller,
+                                     const char *id,
+                                     int64_t completed_at)
+{
+    Sch__CompleteVisitRequest request = SCH__COMPLETE_VISIT_REQUEST__INIT;
+    request.id = id;
+    if (completed_at != 0) {
+        CN_SET(&request, completed_at, completed_at);
+    }
+    return test_call(world, &s_service, caller, "CompleteVisit", &request.base);
+}
+
+static void s_visit_is_completed_once(struct test_world *world)
+{
+    struct told told = s_told(world);
+    s_told_ok(world, "referral.received", &told);
+    struct test_answer booked =
+        s_routine(world, &told, s_nurse(world), s_next_week(world));
+    assert_int_equal(booked.rc, CN_OK);
+    const Sch__Visit *visit = booked.body;
+    struct test_caller caller = SUPERVISOR;
+    caller.has_version = true;
+    caller.version = 7;
+    assert_int_equal(s_complete(world, &caller, visit->id, 0).rc, CN_STALE);
+    int64_t later = world->env.now(&world->env) + CN_DAY;
+    struct test_answer future =
+        s_complete(world, &SUPERVISOR, visit->id, later);
+    assert_int_equal(future.rc, CN_INVALID);
+    assert_string_equal(future.err.fields[0].pointer, "/completed_at");
+    caller = SUPERVISOR;
+    caller.key = "key-complete";
+    struct test_answer done = s_complete(world, &caller, visit->id, 0);
+    assert_int_equal(done.rc, CN_OK);
+    assert_int_equal(((const Sch__Visit *)done.body)->status,
+                     SCH__VISIT__STATUS__COMPLETED);
+    assert_int_equal(test_rows(world, "outbox",
+                               "type = 'visit.completed'"
+                               " AND aggregate_seq = 2"),
+                     1);
+    struct test_answer again = s_complete(world, &caller, visit->id, 0);
+    assert_int_equal(again.rc, CN_OK);
+    assert_true(again.reply.replayed);
+    struct test_answer other = s_complete(world, &SUPERVISOR, visit->id, 0);
+    assert_int_equal(other.rc, CN_CONFLICT);
+    assert_string_equal(other.err.word, "illegal_state");
+}
+
+static struct test_answer s_list(struct test_world *world,
+                                 const Sch__ListVisitsRequest *request)
+{
+    return test_call(world, &s_service, &SUPERVISOR, "ListVisits",
+                     &request->base);
+}
+
+static size_t s_listed(struct test_world *world,
+                       const Sch__ListVisitsRequest *request)
+{
+    struct test_answer answer = s_list(world, request);
+    assert_int_equal(answer.rc, CN_OK);
+    return ((const Sch__ListVisitsResponse *)answer.body)->n_data;
+}
+
+/* Eleven visits of one referral, in the order of time from page to page. */
+static void s_visit_pages_have_no_gaps(struct test_world *world)
+{
+    enum { VISITS = 11 };
+    struct told told = s_told(world);
+    const Sch__Clinician *nurse = s_nurse(world);
+    int64_t first = s_next_week(world);
+    s_told_ok(world, "referral.received", &told);
+    for (int i = 0; i < VISITS; i++) {
+        int64_t at = first + (int64_t)(i * 5 % VISITS) * 2 * CN_HOUR;
+        assert_int_equal(s_routine(world, &told, nurse, at).rc, CN_OK);
+    }
+    Sch__ListVisitsRequest request = SCH__LIST_VISITS_REQUEST__INIT;
+    CN_SET(&request, limit, PAGE);
+    int64_t expected = first;
+    int pages = 0;
+    for (bool more = true; more; pages++) {
+        struct test_answer answer = s_list(world, &request);
+        assert_int_equal(answer.rc, CN_OK);
+        const Sch__ListVisitsResponse *page = answer.body;
+        for (size_t i = 0; i < page->n_data; i++) {
+            assert_int_equal(page->data[i]->starts_at, expected);
+            expected += 2 * CN_HOUR;
+        }
+        more = page->has_more;
+        request.cursor = page->next_cursor;
+        if (pages == 0) {
+            /* Another list's cursor is none. */
+            Sch__ListVisitsRequest other = request;
+            other.clinician_id = nurse->id;
+            struct test_answer refused = s_list(world, &other);
+            assert_int_equal(refused.rc, CN_MALFORMED);
+            assert_string_equal(refused.err.word, "invalid_cursor");
+        }
+    }
+    assert_int_equal(pages, 3);
+    assert_int_equal(expected, first + VISITS * 2 * CN_HOUR);
+}
+
+static void s_filters_all_narrow(struct test_world *world)
+{
+    struct told first = s_told(world);
+    struct told second = s_told(world);
+    const Sch__Clinician *one = s_nurse(world);
+    const Sch__Clinician *two = s_nurse(world);
+    int64_t at = s_next_week(world);
+    s_told_ok(world, "referral.received", &first);
+    s_told_ok(world, "referral.received", &second);
+    assert_int_equal(s_routine(world, &first, one, at).rc, CN_OK);
+    assert_int_equal(s_routine(world, &first, two, at).rc, CN_OK);
+    assert_int_equal(s_routine(world, &second, one, at + CN_DAY).rc, CN_OK);
+    Sch__ListVisitsRequest request = SCH__LIST_VISITS_REQUEST__INIT;
+    Sch__Visit__Status statuses[] = { SCH__VISIT__STATUS__BOOKED,
+                                      SCH__VISIT__STATUS__REQUIRED };
+    assert_int_equal(s_listed(world, &request), 3);
+    request.status = statuses;
+    request.n_status = 2;
+    assert_int_equal(s_listed(world, &request), 3);
+    request.referral_id = s_id(world, "ref", first.referral_id);
+    assert_int_equal(s_listed(world, &request), 2);
+    request.clinician_id = one->id;
+    assert_int_equal(s_listed(world, &request), 1);
+    request.patient_id = s_id(world, "pat", second.patient_id);
+    assert_int_equal(s_listed(world, &request), 0);
+    request.referral_id = NULL;
+    assert_int_equal(s_listed(world, &request), 1);
+    statuses[0] = SCH__VISIT__STATUS__MISSED;
+    assert_int_equal(s_listed(world, &request), 0);
+    request.patient_id = "pat_none";
+    assert_int_equal(s_listed(world, &request), 0);
+}
+
+static void s_visits_are_of_a_branch(struct test_world *world)
+{
+    struct told told = s_told(world);
+    const struct cn_uuid other = cn_uuid_new(&world->env);
+    const struct test_caller theirs = { .role = "coordinator",
+                                        .branches = &told.branch_id,
+                                        .branch_count = 1 };
+    const struct test_caller beyond = { .role = "coordinator",
+                                        .branches = &other,
+                                        .branch_count = 1 };
+    const struct nurse nurse = { .branch_id =
+                                     s_id(world, "brn", told.branch_id) };
+    const Sch__Clinician *clinician =
+        s_nurse_make(world, &SUPERVISOR, &nurse).body;
+    const Sch__Clinician *foreign = s_nurse(world);
+    s_told_ok(world, "referral.received", &told);
+    int64_t at = s_next_week(world);
+    struct test_answer made = s_book(world, &theirs, SCH__VISIT__KIND__ROUTINE,
+                                     told.referral_id, clinician->id, at);
+    assert_int_equal(made.rc, CN_OK);
+    const Sch__Visit *visit = made.body;
+    /* Neither a referral nor a clinician beyond the reach is known. */
+    struct test_answer refused =
+        s_book(world, &beyond, SCH__VISIT__KIND__ROUTINE, told.referral_id,
+               clinician->id, at + CN_DAY);
+    assert_int_equal(refused.rc, CN_INVALID);
+    assert_string_equal(refused.err.fields[0].pointer, "/referral_id");
+    refused = s_book(world, &theirs, SCH__VISIT__KIND__ROUTINE,
+                     told.referral_id, foreign->id, at + CN_DAY);
+    assert_int_equal(refused.rc, CN_INVALID);
+    assert_string_equal(refused.err.fields[0].pointer, "/clinician_id");
+    Sch__GetVisitRequest get = SCH__GET_VISIT_REQUEST__INIT;
+    get.id = visit->id;
+    assert_int_equal(
+        test_call(world, &s_service, &theirs, "GetVisit", &get.base).rc, CN_OK);
+    assert_int_equal(test_rows(world, "audit", "action = 'visit.read'"), 1);
+    assert_int_equal(
+        test_call(world, &s_service, &beyond, "GetVisit", &get.base).rc,
+        CN_NOT_FOUND);
+    assert_int_equal(s_complete(world, &beyond, visit->id, 0).rc, CN_NOT_FOUND);
+    Sch__ListVisitsRequest list = SCH__LIST_VISITS_REQUEST__INIT;
+    struct test_answer listed =
+        test_call(world, &s_service, &beyond, "ListVisits", &list.base);
+    assert_int_equal(((const Sch__ListVisitsResponse *)listed.body)->n_data, 0);
+}
+
+static void s_tenants_are_apart(struct test_world *world)
+{
+    struct told told = s_told(world);
+    const Sch__Clinician *nurse = s_nurse(world);
+    s_told_ok(world, "referral.received", &told);
+    const Sch__Visit *visit =
+        s_routine(world, &told, nurse, s_next_week(world)).body;
+    const struct test_caller other = { .role = "supervisor",
+                                       .tenant = cn_uuid_new(&world->env) };
+    Sch__GetVisitRequest get = SCH__GET_VISIT_REQUEST__INIT;
+    get.id = visit->id;
+    struct test_answer theirs =
+        test_call(world, &s_service, &other, "GetVisit", &get.base);
+    get.id = s_id(world, "vis", cn_uuid_new(&world->env));
+    struct test_answer unknown =
+        test_call(world, &s_service, &other, "GetVisit", &get.base);
+    assert_int_equal(theirs.rc, CN_NOT_FOUND);
+    assert_memory_equal(&theirs.err, &unknown.err, sizeof(theirs.err));
+    assert_int_equal(s_nurse_rename(world, &other, nurse->id, "Theirs").rc,
+                     CN_NOT_FOUND);
+    assert_int_equal(s_complete(world, &other, visit->id, 0).rc, CN_NOT_FOUND);
+    struct test_answer refused =
+        s_book(world, &other, SCH__VISIT__KIND__ROUTINE, told.referral_id,
+               nurse->id, s_next_week(world) + CN_DAY);
+    assert_int_equal(refused.rc, CN_INVALID);
+    Sch__ListVisitsRequest list = SCH__LIST_VISITS_REQUEST__INIT;
+    struct test_answer listed =
+        test_call(world, &s_service, &other, "ListVisits", &list.base);
+    assert_int_equal(((const Sch__ListVisitsResponse *)listed.body)->n_data, 0);
+}
+
+/* ---- availability ---- */
+
+static struct test_answer s_available(struct test_world *world,
+                                      const struct test_caller *caller,
+                                      const char *patient_id)
+{
+    Sch__GetAvailabilityRequest request = SCH__GET_AVAILABILITY_REQUEST__INIT;
+    request.patient_id = patient_id;
+    return test_call(world, &s_service, caller, "GetAvailability",
+                     &request.base);
+}
+
+static void s_availability_stays_in_reach(struct test_world *world)
+{
+    struct told told = s_told(world);
+    const struct cn_uuid other = cn_uuid_new(&world->env);
+    const struct test_caller own = { .role = "coordinator",
+                                     .branches = &told.branch_id,
+                                     .branch_count = 1 };
+    const struct test_caller beyond = { .role = "coordinator",
+                                        .branches = &other,
+                                        .branch_count = 1 };
+    struct nurse nurse = { .branch_id = s_id(world, "brn", told.branch_id) };
+    const Sch__Clinician *free = s_nurse_make(world, &SUPERVISOR, &nurse).body;
+    nurse.language = "fr";
+    const Sch__Clinician *french =
+        s_nurse_make(world, &SUPERVISOR, &nurse).body;
+    nurse.branch_id = s_id(world, "brn", other);
+    (void)s_nurse_make(world, &SUPERVISOR, &nurse);
+    s_told_ok(world, "referral.received", &told);
+    const char *patient = s_id(world, "pat", told.patient_id);
+    struct test_answer answer = s_available(world, &own, patient);
+    assert_int_equal(answer.rc, CN_OK);
+    const Sch__Availability *available = answer.body;
+    assert_int_equal(available->n_slots, 1);
+    assert_string_equal(available->slots[0]->clinician_id, free->id);
+    assert_int_equal(available->n_left_out, 1);
+    assert_string_equal(available->left_out[0]->clinician_id, french->id);
+    assert_string_equal(available->left_out[0]->reason, "language");
+    assert_int_equal(test_rows(world, "audit", "action = 'availability.read'"),
+                     1);
+    /* A patient beyond reach is as unknown as any. */
+    struct test_answer theirs = s_available(world, &beyond, patient);
+    struct test_answer unknown = s_available(
+        world, &beyond, s_id(world, "pat", cn_uuid_new(&world->env)));
+    assert_int_equal(theirs.rc, CN_INVALID);
+    assert_memory_equal(&theirs.err, &unknown.err, sizeof(theirs.err));
+    /* Without a patient: their own clinician, for anybody. */
+    answer = s_available(world, &beyond, NULL);
+    assert_int_equal(answer.rc, CN_OK);
+    available = answer.body;
+    assert_int_equal(available->n_slots, 1);
+    assert_int_equal(available->n_left_out, 0);
+}
+
+static void s_booked_hours_are_not_offered(struct test_world *world)
+{
+    struct told told = s_told(world);
+    const Sch__Clinician *one = s_nurse(world);
+    const Sch__Clinician *two = s_nurse(world);
+    s_told_ok(world, "referral.received", &told);
+    struct test_answer before = s_available(world, &SUPERVISOR, NULL);
+    const Sch__Availability *available = before.body;
+    assert_int_equal(available->n_slots, 2);
+    int64_t at = available->slots[0]->starts_at;
+    assert_int_equal(available->slots[1]->starts_at, at);
+    assert_int_equal(s_routine(world, &told, two, at).rc, CN_OK);
+    available = s_available(world, &SUPERVISOR, NULL).body;
+    assert_int_equal(available->n_slots, 2);
+    assert_string_equal(available->slots[0]->clinician_id, one->id);
+    assert_true(available->slots[0]->starts_at < at + CN_HOUR);
+    assert_true(available->slots[1]->starts_at >=
+                at + CN_HOUR + VISIT_TRAVEL_MINUTES * CN_MINUTE);
+}
+
+/* ---- copies ---- */
+
+static enum cn_code
+s_patient_told(struct test_world *world, const struct told *told, bool whole)
+{
+    Ref__PatientEvent payload = REF__PATIENT_EVENT__INIT;
+    struct patient_parts parts;
+    struct cn_err err = { 0 };
+    s_patient_fill(world, told, &parts);
+    payload.patient = whole ? &parts.patient : NULL;
+    const struct test_event event = {
+        .producer = "referrals",
+        .type = "patient.updated",
+        .aggregate_type = "patient",
+        .aggregate_id = told->patient_id,
+        .aggregate_seq = told->patient_version,
+        .payload = &payload.base,
+    };
+    return test_apply(world, &s_service, &event, &err);
+}
+
+static void s_older_facts_do_not_replace_newer(struct test_world *world)
+{
+    struct told told = s_told(world);
+    told.seq = 3;
+    s_told_ok(world, "referral.validated", &told);
+    told.patient_version = 2;
+    told.language = "es";
+    told.window_from = "08:00";
+    assert_int_equal(s_patient_told(world, &told, true), CN_OK);
+    const Sch__Need *need = s_need(world, told.referral_id);
+    assert_string_equal(need->language, "es");
+    assert_int_equal(need->n_windows, 1);
+    assert_int_equal(need->windows[0]->from, 8 * 60);
+    /* The referral's next event was written beside that change: it brings its
+     * own facts, and the patient's older ones. */
+    struct told beside = told;
+    beside.seq = 4;
+    beside.patient_version = 1;
+    beside.language = "en";
+    beside.window_from = NULL;
+    beside.soc_due_at += CN_DAY;
+    s_told_ok(world, "referral.updated", &beside);
+    need = s_need(world, told.referral_id);
+    assert_int_equal(need->soc_due_at, beside.soc_due_at);
+    assert_string_equal(need->language, "es");
+    assert_int_equal(need->n_windows, 1);
+    /* An event of the referral that comes late, and an old patient. */
+    s_told_ok(world, "referral.received", &told);
+    need = s_need(world, told.referral_id);
+    assert_int_equal(need->soc_due_at, beside.soc_due_at);
+    assert_int_equal(s_patient_told(world, &beside, true), CN_OK);
+    assert_string_equal(s_need(world, told.referral_id)->language, "es");
+    assert_int_equal(test_rows(world, "need", NULL), 1);
+}
+
+static void s_odd_events_are_refused(struct test_world *world)
+{
+    struct told told = s_told(world);
+    Acc__Agency agency = ACC__AGENCY__INIT;
+    agency.time_zone = "Nowhere/Land";
+    assert_int_equal(s_agency_told(world, &agency, 1), CN_INTERNAL);
+    assert_int_equal(s_agency_told(world, NULL, 1), CN_INTERNAL);
+    assert_int_equal(s_patient_told(world, &told, false), CN_INTERNAL);
+    /* A time that is none is no wish. */
+    told.window_from = "8";
+    s_told_ok(world, "referral.received", &told);
+    assert_int_equal(s_need(world, told.referral_id)->n_windows, 0);
+}
+
+/* Their numbers are copied as they are. */
+static void the_enums_of_two_services_agree(void **state)
+{
+    (void)state;
+    const struct {
+        const ProtobufCEnumDescriptor *theirs;
+        const ProtobufCEnumDescriptor *ours;
+    } PAIRS[] = {
+        { &ref__referral__discipline__descriptor,
+          &sch__clinician__discipline__descriptor },
+        { &ref__patient__weekday__descriptor,
+          &sch__clinician__weekday__descriptor },
+        { &ref__patient__sex__descriptor, &sch__clinician__gender__descriptor },
+    };
+    for (size_t i = 0; i < COUNT(PAIRS); i++) {
+        for (unsigned j = 0; j < PAIRS[i].ours->n_values; j++) {
+            const ProtobufCEnumValue *value = &PAIRS[i].ours->values[j];
+            const ProtobufCEnumValue *other =
+                protobuf_c_enum_descriptor_get_value(PAIRS[i].theirs,
+                                                     value->value);
+            assert_non_null(other);
+            assert_string_equal(other->name, value->name);
+        }
+    }
+}
+
+#define TEST(name, body)                                                       \
+    static void name(void **state)                                             \
+    {                                                                          \
+        (void)state;                                                           \
+        test_world_run(s_pg, CONNECTIONS, body, NULL);                         \
+    }
+TEST(a_clinician_is_kept_and_a_stale_patch_refused, s_clinician_is_kept)
+TEST(a_clinician_is_known_in_their_branch, s_clinicians_are_of_a_branch)
+TEST(an_accepted_referral_has_one_start_of_care, s_soc_is_booked)
+TEST(whom_nobody_can_visit_says_why_of_each, s_nobody_can_come)
+TEST(nobody_of_the_discipline_is_a_reason_too, s_nobody_has_the_discipline)
+TEST(a_branch_sends_its_own_clinicians, s_branch_books_its_own)
+TEST(an_agency_may_book_by_hand, s_agency_books_by_hand)
+TEST(of_32_bookings_of_one_slot_one_wins, s_one_slot_has_one_winner)
+TEST(a_second_start_of_care_is_refused, s_one_referral_has_one_soc)
+TEST(acceptances_at_once_share_a_nurse, s_acceptances_share_a_nurse)
+TEST(a_visit_is_completed_once, s_visit_is_completed_once)
+TEST(pages_of_visits_have_no_gaps, s_visit_pages_have_no_gaps)
+TEST(filters_all_narrow, s_filters_all_narrow)
+TEST(a_visit_is_known_in_its_branch, s_visits_are_of_a_branch)
+TEST(one_tenant_never_sees_anothers_rows, s_tenants_are_apart)
+TEST(availability_stays_within_reach, s_availability_stays_in_reach)
+TEST(booked_hours_are_not_offered, s_booked_hours_are_not_offered)
+TEST(older_facts_do_not_replace_newer, s_older_facts_do_not_replace_newer)
+TEST(odd_events_are_refused_without_harm, s_odd_events_are_refused)
+
+static int s_setup(void **state)
+{
+    (void)state;
+    s_pg = test_pg_new("scheduling", NULL);
+    s_service = (struct cn_service){
+        .name = "scheduling",
+        .methods = scheduling_methods,
+        .method_count = scheduling_method_count,
+        .subscriptions = SCHEDULING_SUBSCRIPTIONS,
+        .subscription_count = SCHEDULING_SUBSCRIPTION_COUNT,
+    };
+    return 0;
+}
+
+static int s_teardown(void **state)
+{
+    (void)state;
+    test_pg_free(s_pg);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_clinician_is_kept_and_a_stale_patch_refused),
+        cmocka_unit_test(a_clinician_is_known_in_their_branch),
+        cmocka_unit_test(an_accepted_referral_has_one_start_of_care),
+        cmocka_unit_test(whom_nobody_can_visit_says_why_of_each),
+        cmocka_unit_test(nobody_of_the_discipline_is_a_reason_too),
+        cmocka_unit_test(a_branch_sends_its_own_clinicians),
+        cmocka_unit_test(an_agency_may_book_by_hand),
+        cmocka_unit_test(of_32_bookings_of_one_slot_one_wins),
+        cmocka_unit_test(a_second_start_of_care_is_refused),
+        cmocka_unit_test(acceptances_at_once_share_a_nurse),
+        cmocka_unit_test(a_visit_is_completed_once),
+        cmocka_unit_test(pages_of_visits_have_no_gaps),
+        cmocka_unit_test(filters_all_narrow),
+        cmocka_unit_test(a_visit_is_known_in_its_branch),
+        cmocka_unit_test(one_tenant_never_sees_anothers_rows),
+        cmocka_unit_test(availability_stays_within_reach),
+        cmocka_unit_test(booked_hours_are_not_offered),
+        cmocka_unit_test(older_facts_do_not_replace_newer),
+        cmocka_unit_test(odd_events_are_refused_without_harm),
+        cmocka_unit_test(the_enums_of_two_services_agree),
+    };
+    return cmocka_run_group_tests(tests, s_setup, s_teardown);
+}
