@@ -66,6 +66,19 @@ def test_one_key_and_one_body_make_one_referral_and_equal_answers(agency):
     assert len(agency.integrator.get("/v1/patients").ok()["data"]) == 1
 
 
+def test_one_key_of_many_acceptances_is_one_and_the_answers_are_equal(agency):
+    story = Story(agency)
+    story.send()
+    story.complete_referral()
+    clients = speakers(agency.coordinator)
+    replies = at_once(lambda n: clients[n].post(story.path + "/accept",
+                                                key="the-one"))
+    assert statuses(replies) == {200: CLIENTS}
+    assert len({reply.body for reply in replies}) == 1
+    story.wait_for_visit()
+    assert len(story.rows("visits")) == 1
+
+
 def test_one_key_of_two_credentials_is_two_keys(agency):
     key = str(uuid.uuid4())
     first = agency.integrator.post("/v1/referrals", json_referral(), key=key)

@@ -16,7 +16,7 @@ STEPS = ["send", "complete_referral", "complete_patient", "accept", "booking",
          "complete_visit", "admission"]
 KILLED = SERVICES + ["gateway"]
 END_SECONDS = 40  # what a killed sender had claimed is free again by then
-DELAY_MAX = 0.03  # about as long as a request takes under the sanitizers
+DELAY_MAX = 0.012  # about as long as a request takes under the sanitizers
 ONCE = ["referral.received", "referral.validated", "referral.accepted",
         "referral.scheduled", "referral.admitted", "visit.booked",
         "visit.completed", "checklist.opened", "episode.opened"]

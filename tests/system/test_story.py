@@ -369,6 +369,39 @@ def test_a_patient_without_an_address_is_not_written_to(agency, system):
     assert len(system.mails(to=story.source_email)) == 1
 
 
+def test_a_mail_is_tried_again_until_it_is_taken_or_refused(agency, system):
+    stories = {}
+    for kind in ("once", "drop", "fail", "reject"):
+        story = stories[kind] = Story(agency)
+        story.source_email = f"{kind}+{story.name}@hospital.example"
+        story.send()
+        story.complete_referral()
+        story.accept().ok(200)
+
+    def told(kind, status):
+        found = [row for row in stories[kind].rows("messages")
+                 if row["audience"] == "referral_source"
+                 and row["status"] == status]
+        return found[0] if found else None
+
+    def outcomes(message):
+        return [row["outcome"] for row in message["attempts"]]
+    for kind in ("fail", "reject"):
+        refused = wait_for(lambda kind=kind: told(kind, "failed"))
+        assert refused["reason_code"] == "refused"
+        assert outcomes(refused) == ["refused"]
+        assert system.mails(to=stories[kind].source_email) == []
+    once = wait_for(lambda: told("once", "sent"), 15)
+    assert outcomes(once) == ["deferred", "accepted"]
+    assert once["attempts"][0]["detail"] == "smtp 451"
+    # Kept, but its answer was lost: sent again under the same Message-ID.
+    drop = wait_for(lambda: told("drop", "sent"), 15)
+    assert outcomes(drop)[-1] == "accepted" and len(outcomes(drop)) == 2
+    mails = system.mails(to=stories["drop"].source_email)
+    assert len(mails) == 2
+    assert len({mail["Message-ID"] for mail in mails}) == 1
+
+
 def test_an_agency_may_book_by_hand(agency_factory):
     agency = agency_factory(auto_book_soc=False)
     story = Story(agency)
