@@ -387,11 +387,11 @@ static enum cn_code s_lookup(struct auth *self,
     lookup->next = self->lookups;
     self->lookups = lookup;
     enum cn_code rc = s_ask(self, arena, hash, &grant, err);
-    if (rc == CN_OK && changes == self->changes) {
+    if (grant != NULL && changes == self->changes) {
         s_cache_put(self, hash, grant);
     }
     s_lookup_end(self, lookup, rc);
-    if (rc == CN_OK) {
+    if (grant != NULL) {
         *ret_grant = grant;
     }
     return rc;
@@ -446,6 +446,7 @@ enum cn_code auth_resolve(struct auth *self,
     if (rc != CN_OK) {
         return rc;
     }
+    assert(grant != NULL);
     if (!cn_arena_defer(arena, s_grant_release, grant)) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }

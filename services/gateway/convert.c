@@ -73,11 +73,10 @@ static enum cn_code s_raw_body(const struct http_request *request,
         return cn_fail(err, CN_INTERNAL, "the route has no content");
     }
     *(protobuf_c_boolean *)s_member(message, field->quantifier_offset) = 1;
-    *(ProtobufCBinaryData *)s_member(message, field->offset) =
-        (ProtobufCBinaryData){
-            .len = request->body.size,
-            .data = (uint8_t *)(uintptr_t)request->body.data,
-        };
+    ProtobufCBinaryData *content = s_member(message, field->offset);
+    content->len = request->body.size;
+    /* It is only read from there; protobuf-c knows no const. */
+    memcpy(&content->data, &request->body.data, sizeof(content->data));
     if (type != NULL) {
         *(const char **)s_member(message, type->offset) =
             request->headers[FRAMING_CONTENT_TYPE];

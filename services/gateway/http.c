@@ -116,6 +116,7 @@ void http_field_add(struct http_response *response,
 static struct MHD_Response *
 s_response(struct http *self, struct http_response *from, bool close)
 {
+    static char nothing[1];
     struct cn_buffer *body = &from->body;
     struct MHD_Response *response = NULL;
 
@@ -124,8 +125,8 @@ s_response(struct http *self, struct http_response *from, bool close)
     }
     if (body->failed || body->size == 0) {
         cn_buffer_done(body);
-        response = MHD_create_response_from_buffer(0, (void *)(uintptr_t) "",
-                                                   MHD_RESPMEM_PERSISTENT);
+        response =
+            MHD_create_response_from_buffer(0, nothing, MHD_RESPMEM_PERSISTENT);
     } else {
         response = MHD_create_response_from_buffer(body->size, body->data,
                                                    MHD_RESPMEM_MUST_FREE);

@@ -68,7 +68,7 @@ enum cn_code listen_open(const char *address,
     const struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
                                     .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
     struct addrinfo *found = NULL;
-    struct sockaddr_storage bound;
+    struct sockaddr_storage bound = { 0 };
     socklen_t bound_size = sizeof(bound);
     char host[ADDRESS_MAX];
     const char *port = NULL;

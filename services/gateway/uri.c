@@ -15,32 +15,41 @@ static int s_digit(char c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* Bytes of the UTF-8 character at text, 0 when it is none or a control
- * character (RFC 3629: neither surrogates nor overlong forms). */
+/* First bytes of UTF-8 characters (RFC 3629): how many bytes it has, and what
+ * the second may be, so that neither surrogates nor overlong forms pass. */
+static const struct {
+    unsigned char from;
+    unsigned char to;
+    size_t count;
+    unsigned char second_from;
+    unsigned char second_to;
+} CHARACTERS[] = {
+    { 0x20, 0x7e, 1, 0, 0 },       { 0xc2, 0xdf, 2, 0x80, 0xbf },
+    { 0xe0, 0xe0, 3, 0xa0, 0xbf }, { 0xe1, 0xec, 3, 0x80, 0xbf },
+    { 0xed, 0xed, 3, 0x80, 0x9f }, { 0xee, 0xef, 3, 0x80, 0xbf },
+    { 0xf0, 0xf0, 4, 0x90, 0xbf }, { 0xf1, 0xf3, 4, 0x80, 0xbf },
+    { 0xf4, 0xf4, 4, 0x80, 0x8f },
+};
+
+/* Bytes of the character at text, 0 when it is none or a control character. */
 static size_t s_character(const unsigned char *text, size_t size)
 {
-    unsigned char first = text[0];
-    size_t count = first < 0x80                     ? 1
-                   : first >= 0xc2 && first <= 0xdf ? 2
-                   : first >= 0xe0 && first <= 0xef ? 3
-                   : first >= 0xf0 && first <= 0xf4 ? 4
-                                                    : 0;
-    if (count == 1) {
-        return first < 0x20 || first == 0x7f ? 0 : 1;
-    }
-    if (count > size) {
-        return 0;
-    }
-    for (size_t i = 1; i < count; i++) {
-        if ((text[i] & 0xc0) != 0x80) {
+    size_t row = 0;
+
+    while (text[0] < CHARACTERS[row].from || text[0] > CHARACTERS[row].to) {
+        if (++row == sizeof(CHARACTERS) / sizeof(CHARACTERS[0])) {
             return 0;
         }
     }
-    if ((first == 0xe0 && text[1] < 0xa0) ||
-        (first == 0xed && text[1] > 0x9f) ||
-        (first == 0xf0 && text[1] < 0x90) ||
-        (first == 0xf4 && text[1] > 0x8f)) {
+    size_t count = CHARACTERS[row].count;
+    if (count > size || (count > 1 && (text[1] < CHARACTERS[row].second_from ||
+                                       text[1] > CHARACTERS[row].second_to))) {
         return 0;
+    }
+    for (size_t i = 2; i < count; i++) {
+        if ((text[i] & 0xc0) != 0x80) {
+            return 0;
+        }
     }
     return count;
 }

@@ -165,6 +165,32 @@ static void head_is_served_by_get(void **state)
     assert_ptr_equal(s_route(*state, "HEAD", "/v1/things", &match), &TABLE[0]);
 }
 
+static void only_characters_are_decoded(void **state)
+{
+    static const char *const RIGHT[] = { "a~",           "%C2%80",
+                                         "%DF%BF",       "%E0%A0%80",
+                                         "%ED%9F%BF",    "%EE%80%80",
+                                         "%F0%90%80%80", "%F4%8F%BF%BF" };
+    static const char *const WRONG[] = {
+        "%1f",          "%7f",          "%80",
+        "%C1%81",       "%C2",          "%C2%41",
+        "%E0%9F%BF",    "%ED%A0%80",    "%E1%80",
+        "%E1%80%C0",    "%F0%8F%BF%BF", "%F4%90%80%80",
+        "%F5%80%80%80", "%F1%80%80%7F", "%",
+        "%4",
+    };
+    const struct fixture *fixture = *state;
+
+    for (size_t i = 0; i < sizeof(RIGHT) / sizeof(RIGHT[0]); i++) {
+        assert_non_null(uri_decode(fixture->arena, RIGHT[i], strlen(RIGHT[i])));
+    }
+    for (size_t i = 0; i < sizeof(WRONG) / sizeof(WRONG[0]); i++) {
+        if (uri_decode(fixture->arena, WRONG[i], strlen(WRONG[i])) != NULL) {
+            fail_msg("%s is decoded", WRONG[i]);
+        }
+    }
+}
+
 static void encoding_leaves_only_the_unreserved(void **state)
 {
     struct cn_buffer buffer;
@@ -188,6 +214,7 @@ int main(void)
         cmocka_unit_test(paths_of_nobody_are_not_found),
         cmocka_unit_test(allow_names_what_the_path_serves),
         cmocka_unit_test(head_is_served_by_get),
+        cmocka_unit_test(only_characters_are_decoded),
         cmocka_unit_test(encoding_leaves_only_the_unreserved),
     };
 
