@@ -34,6 +34,16 @@ cn_filter_id(struct cn_filter *self, const char *prefix, const char *id)
     return uuid;
 }
 
+static bool s_listed(const char *const *words, size_t count, const char *word)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(words[i], word) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 struct cn_param cn_filter_words(struct cn_filter *self,
                                 const ProtobufCEnumDescriptor *descriptor,
                                 const void *values,
@@ -51,7 +61,7 @@ struct cn_param cn_filter_words(struct cn_filter *self,
         memcpy(&value, (const char *)values + i * sizeof(value), sizeof(value));
         const char *word = cn_enum_word(descriptor, value);
         s_filter_add(self, word);
-        if (word != NULL) {
+        if (word != NULL && !s_listed(words, known, word)) {
             words[known++] = word;
         }
     }

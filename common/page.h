@@ -21,7 +21,8 @@ void cn_filter_begin(struct cn_filter *self,
 /* An optional id; absent is nil. */
 struct cn_uuid
 cn_filter_id(struct cn_filter *self, const char *prefix, const char *id);
-/* The words of enum values (an array of the message's enum type) as text[] for
+/* The words of enum values (an array of the message's enum type), each once, as
+ * text[] for
  * `($n::text[] IS NULL OR state = ANY ($n))`: NULL when there are none. */
 struct cn_param cn_filter_words(struct cn_filter *self,
                                 const ProtobufCEnumDescriptor *descriptor,

@@ -71,43 +71,51 @@ enum cn_code document_store_get(const struct cn_store *store,
     return CN_OK;
 }
 
-/* One statement for each way in, so that each has its index; what else is asked
- * for narrows it. */
-#define DOCUMENTS_NARROWED                                                     \
-    " AND ($4::text[] IS NULL OR d.kind = ANY ($4))"                           \
-    " AND ($5::uuid[] IS NULL OR d.branch_id = ANY ($5))"                      \
-    " AND ($7::uuid IS NULL OR d.referral_id = $7)"                            \
-    " AND ($8::uuid IS NULL OR d.patient_id = $8)"                             \
-    " ORDER BY d.created_at, d.id LIMIT $6"
-#define DOCUMENTS_PAGE(statement, leading)                                     \
-    CN_SQL_READ(statement,                                                     \
-                "SELECT " DOCUMENT_COLUMNS " FROM documents.document d"        \
-                " WHERE (d.created_at, d.id) > ($1, $2)"                       \
-                " AND ($3::text[] IS NULL OR d.status = ANY ($3))" leading     \
-                    DOCUMENTS_NARROWED)
-DOCUMENTS_PAGE(SQL_DOCUMENTS_PAGE, "");
-DOCUMENTS_PAGE(SQL_DOCUMENTS_OF_REFERRAL, " AND d.referral_id = $7");
-DOCUMENTS_PAGE(SQL_DOCUMENTS_OF_PATIENT, " AND d.patient_id = $8");
-/* One ordered scan for each status, merged: what is open is not looked for
- * among all that was ever filed. */
+/* A filter that may be absent hides from the planner how many rows a page
+ * reads, so there is one statement for each way in: by age; by status, one
+ * ordered scan for each, merged, so that what is open is not looked for among
+ * all that was ever filed; by one id, where the rows are few. */
+#define DOCUMENTS_AFTER                                                        \
+    " (d.created_at, d.id) > ($1, $2)"                                         \
+    " AND ($4::uuid[] IS NULL OR d.branch_id = ANY ($4))"                      \
+    " AND ($5::text[] IS NULL OR d.kind = ANY ($5))"
+#define DOCUMENTS_ORDER " ORDER BY d.created_at, d.id LIMIT $3"
+CN_SQL_READ(SQL_DOCUMENTS_PAGE,
+            "SELECT " DOCUMENT_COLUMNS " FROM documents.document d"
+            " WHERE" DOCUMENTS_AFTER DOCUMENTS_ORDER);
 CN_SQL_READ(SQL_DOCUMENTS_BY_STATUS,
             "SELECT " DOCUMENT_COLUMNS
-            " FROM unnest($3::text[]) AS s (status) CROSS JOIN LATERAL"
+            " FROM unnest($6::text[]) AS s (status) CROSS JOIN LATERAL"
             " (SELECT d.* FROM documents.document d WHERE d.status = s.status"
-            " AND (d.created_at, d.id) > ($1, $2)" DOCUMENTS_NARROWED ") d"
-            " ORDER BY d.created_at, d.id LIMIT $6");
+            " AND" DOCUMENTS_AFTER DOCUMENTS_ORDER ") d" DOCUMENTS_ORDER);
+#define DOCUMENTS_OF(statement, leading)                                       \
+    CN_SQL_READ(                                                               \
+        statement,                                                             \
+        "SELECT " DOCUMENT_COLUMNS " FROM documents.document d"                \
+        " WHERE " leading " AND" DOCUMENTS_AFTER                               \
+        " AND ($6::text[] IS NULL OR d.status = ANY ($6))"                     \
+        " AND ($7::uuid IS NULL OR d.referral_id = $7)"                        \
+        " AND ($8::uuid IS NULL OR d.patient_id = $8)" DOCUMENTS_ORDER)
+DOCUMENTS_OF(SQL_DOCUMENTS_OF_REFERRAL, "d.referral_id = $7");
+DOCUMENTS_OF(SQL_DOCUMENTS_OF_PATIENT, "d.patient_id = $8");
 
+/* The statement, and how many of the parameters it has. */
 static const struct cn_statement *
-page_statement(const struct document_filter *by)
+page_statement(const struct document_filter *by, size_t *ret_count)
 {
+    *ret_count = 8;
     if (!cn_uuid_is_nil(by->referral_id)) {
         return &SQL_DOCUMENTS_OF_REFERRAL;
     }
     if (!cn_uuid_is_nil(by->patient_id)) {
         return &SQL_DOCUMENTS_OF_PATIENT;
     }
-    return by->statuses.kind != CN_PARAM_NULL ? &SQL_DOCUMENTS_BY_STATUS
-                                              : &SQL_DOCUMENTS_PAGE;
+    if (by->statuses.kind != CN_PARAM_NULL) {
+        *ret_count = 6;
+        return &SQL_DOCUMENTS_BY_STATUS;
+    }
+    *ret_count = 5;
+    return &SQL_DOCUMENTS_PAGE;
 }
 
 enum cn_code documents_page(const struct cn_request *request,
@@ -118,13 +126,21 @@ enum cn_code documents_page(const struct cn_request *request,
                             struct cn_err *err)
 {
     struct cn_store store = cn_store_of_request(request);
-    const struct cn_rows *rows = NULL;
-    enum cn_code rc = CN_STORE_READ(
-        &store, page_statement(filter), &rows, err, cn_at(page->after.key),
-        cn_uuid(page->after.id), filter->statuses, filter->kinds,
-        cn_reach_branches(request), cn_int(page->limit + 1),
+    const struct cn_param params[] = {
+        cn_at(page->after.key),
+        cn_uuid(page->after.id),
+        cn_int(page->limit + 1),
+        cn_reach_branches(request),
+        filter->kinds,
+        filter->statuses,
         cn_uuid_or_null(filter->referral_id),
-        cn_uuid_or_null(filter->patient_id));
+        cn_uuid_or_null(filter->patient_id),
+    };
+    const struct cn_rows *rows = NULL;
+    size_t count = 0;
+    const struct cn_statement *statement = page_statement(filter, &count);
+    enum cn_code rc =
+        cn_store_read(&store, statement, params, count, &rows, err);
     return rc == CN_OK ? documents_read(&store, rows, ret_rows, ret_count, err)
                        : rc;
 }

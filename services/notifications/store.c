@@ -75,43 +75,50 @@ enum cn_code message_store_get(const struct cn_store *store,
     return CN_OK;
 }
 
-/* One statement for each way in, so that each has its index; what else is asked
- * for narrows it. */
-#define MESSAGES_NARROWED                                                      \
-    " AND ($4::uuid[] IS NULL OR m.branch_id = ANY ($4))"                      \
-    " AND ($6::uuid IS NULL OR m.referral_id = $6)"                            \
-    " AND ($7::uuid IS NULL OR m.patient_id = $7)"                             \
-    " ORDER BY m.created_at DESC, m.id DESC LIMIT $5"
-#define MESSAGES_PAGE(statement, leading)                                      \
-    CN_SQL_READ(statement,                                                     \
-                "SELECT " MESSAGE_COLUMNS " FROM notifications.message m"      \
-                " WHERE (m.created_at, m.id) < ($1, $2)"                       \
-                " AND ($3::text[] IS NULL OR m.status = ANY ($3))" leading     \
-                    MESSAGES_NARROWED)
-MESSAGES_PAGE(SQL_MESSAGES_PAGE, "");
-MESSAGES_PAGE(SQL_MESSAGES_OF_REFERRAL, " AND m.referral_id = $6");
-MESSAGES_PAGE(SQL_MESSAGES_OF_PATIENT, " AND m.patient_id = $7");
-/* One ordered scan for each status, merged: what failed is not looked for among
- * all that was ever sent. */
+/* A filter that may be absent hides from the planner how many rows a page
+ * reads, so there is one statement for each way in: by time; by status, one
+ * ordered scan for each, merged, so that what failed is not looked for among
+ * all that was ever sent; by one id, where the rows are few. */
+#define MESSAGES_BEFORE                                                        \
+    " (m.created_at, m.id) < ($1, $2)"                                         \
+    " AND ($4::uuid[] IS NULL OR m.branch_id = ANY ($4))"
+#define MESSAGES_ORDER " ORDER BY m.created_at DESC, m.id DESC LIMIT $3"
+CN_SQL_READ(SQL_MESSAGES_PAGE,
+            "SELECT " MESSAGE_COLUMNS " FROM notifications.message m"
+            " WHERE" MESSAGES_BEFORE MESSAGES_ORDER);
 CN_SQL_READ(SQL_MESSAGES_BY_STATUS,
             "SELECT " MESSAGE_COLUMNS
-            " FROM unnest($3::text[]) AS s (status) CROSS JOIN LATERAL"
+            " FROM unnest($5::text[]) AS s (status) CROSS JOIN LATERAL"
             " (SELECT m.* FROM notifications.message m"
             " WHERE m.status = s.status"
-            " AND (m.created_at, m.id) < ($1, $2)" MESSAGES_NARROWED ") m"
-            " ORDER BY m.created_at DESC, m.id DESC LIMIT $5");
+            " AND" MESSAGES_BEFORE MESSAGES_ORDER ") m" MESSAGES_ORDER);
+#define MESSAGES_OF(statement, leading)                                        \
+    CN_SQL_READ(statement,                                                     \
+                "SELECT " MESSAGE_COLUMNS " FROM notifications.message m"      \
+                " WHERE " leading " AND" MESSAGES_BEFORE                       \
+                " AND ($5::text[] IS NULL OR m.status = ANY ($5))"             \
+                " AND ($6::uuid IS NULL OR m.referral_id = $6)"                \
+                " AND ($7::uuid IS NULL OR m.patient_id = $7)" MESSAGES_ORDER)
+MESSAGES_OF(SQL_MESSAGES_OF_REFERRAL, "m.referral_id = $6");
+MESSAGES_OF(SQL_MESSAGES_OF_PATIENT, "m.patient_id = $7");
 
+/* The statement, and how many of the parameters it has. */
 static const struct cn_statement *
-page_statement(const struct message_filter *by)
+page_statement(const struct message_filter *by, size_t *ret_count)
 {
+    *ret_count = 7;
     if (!cn_uuid_is_nil(by->referral_id)) {
         return &SQL_MESSAGES_OF_REFERRAL;
     }
     if (!cn_uuid_is_nil(by->patient_id)) {
         return &SQL_MESSAGES_OF_PATIENT;
     }
-    return by->statuses.kind != CN_PARAM_NULL ? &SQL_MESSAGES_BY_STATUS
-                                              : &SQL_MESSAGES_PAGE;
+    if (by->statuses.kind != CN_PARAM_NULL) {
+        *ret_count = 5;
+        return &SQL_MESSAGES_BY_STATUS;
+    }
+    *ret_count = 4;
+    return &SQL_MESSAGES_PAGE;
 }
 
 enum cn_code messages_page(const struct cn_request *request,
@@ -128,12 +135,20 @@ enum cn_code messages_page(const struct cn_request *request,
         after.key = request->now_at + CN_DAY;
         memset(after.id.bytes, 0xff, sizeof(after.id.bytes));
     }
+    const struct cn_param params[] = {
+        cn_at(after.key),
+        cn_uuid(after.id),
+        cn_int(page->limit + 1),
+        cn_reach_branches(request),
+        filter->statuses,
+        cn_uuid_or_null(filter->referral_id),
+        cn_uuid_or_null(filter->patient_id),
+    };
     const struct cn_rows *rows = NULL;
-    enum cn_code rc = CN_STORE_READ(
-        &store, page_statement(filter), &rows, err, cn_at(after.key),
-        cn_uuid(after.id), filter->statuses, cn_reach_branches(request),
-        cn_int(page->limit + 1), cn_uuid_or_null(filter->referral_id),
-        cn_uuid_or_null(filter->patient_id));
+    size_t count = 0;
+    const struct cn_statement *statement = page_statement(filter, &count);
+    enum cn_code rc =
+        cn_store_read(&store, statement, params, count, &rows, err);
     return rc == CN_OK ? messages_read(&store, rows, ret_rows, ret_count, err)
                        : rc;
 }

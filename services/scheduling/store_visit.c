@@ -70,35 +70,40 @@ enum cn_code visit_store_get(const struct cn_store *store,
     return CN_OK;
 }
 
-/* One statement for each way in, so that each has its index; what else is asked
- * for narrows it. */
-#define VISITS_NARROWED                                                        \
-    " AND ($4::uuid[] IS NULL OR v.branch_id = ANY ($4))"                      \
-    " AND ($6::uuid IS NULL OR v.referral_id = $6)"                            \
-    " AND ($7::uuid IS NULL OR v.patient_id = $7)"                             \
-    " AND ($8::uuid IS NULL OR v.clinician_id = $8)"                           \
-    " ORDER BY v.sort_at, v.id LIMIT $5"
-#define VISITS_PAGE(statement, leading)                                        \
-    CN_SQL_READ(statement,                                                     \
-                "SELECT " VISIT_COLUMNS                                        \
-                " FROM scheduling.visit v WHERE (v.sort_at, v.id) > ($1, $2)"  \
-                " AND ($3::text[] IS NULL OR v.status = ANY ($3))" leading     \
-                    VISITS_NARROWED)
-VISITS_PAGE(SQL_VISITS_PAGE, "");
-VISITS_PAGE(SQL_VISITS_OF_REFERRAL, " AND v.referral_id = $6");
-VISITS_PAGE(SQL_VISITS_OF_PATIENT, " AND v.patient_id = $7");
-VISITS_PAGE(SQL_VISITS_OF_CLINICIAN, " AND v.clinician_id = $8");
-/* One ordered scan for each status, merged: the few that are wanted are not
- * looked for among all that were ever made. */
+/* A filter that may be absent hides from the planner how many rows a page
+ * reads, so there is one statement for each way in: by time; by status, one
+ * ordered scan for each, merged, so that the few that are wanted are not looked
+ * for among all that were ever made; by one id, where the rows are few and what
+ * else is asked for may narrow them. */
+#define VISITS_AFTER                                                           \
+    " (v.sort_at, v.id) > ($1, $2)"                                            \
+    " AND ($4::uuid[] IS NULL OR v.branch_id = ANY ($4))"
+#define VISITS_ORDER " ORDER BY v.sort_at, v.id LIMIT $3"
+CN_SQL_READ(SQL_VISITS_PAGE,
+            "SELECT " VISIT_COLUMNS
+            " FROM scheduling.visit v WHERE" VISITS_AFTER VISITS_ORDER);
 CN_SQL_READ(SQL_VISITS_BY_STATUS,
             "SELECT " VISIT_COLUMNS
-            " FROM unnest($3::text[]) AS s (status) CROSS JOIN LATERAL"
+            " FROM unnest($5::text[]) AS s (status) CROSS JOIN LATERAL"
             " (SELECT v.* FROM scheduling.visit v WHERE v.status = s.status"
-            " AND (v.sort_at, v.id) > ($1, $2)" VISITS_NARROWED ") v"
-            " ORDER BY v.sort_at, v.id LIMIT $5");
+            " AND" VISITS_AFTER VISITS_ORDER ") v" VISITS_ORDER);
+#define VISITS_OF(statement, leading)                                          \
+    CN_SQL_READ(statement,                                                     \
+                "SELECT " VISIT_COLUMNS                                        \
+                " FROM scheduling.visit v WHERE " leading " AND" VISITS_AFTER  \
+                " AND ($5::text[] IS NULL OR v.status = ANY ($5))"             \
+                " AND ($6::uuid IS NULL OR v.referral_id = $6)"                \
+                " AND ($7::uuid IS NULL OR v.patient_id = $7)"                 \
+                " AND ($8::uuid IS NULL OR v.clinician_id = $8)" VISITS_ORDER)
+VISITS_OF(SQL_VISITS_OF_REFERRAL, "v.referral_id = $6");
+VISITS_OF(SQL_VISITS_OF_PATIENT, "v.patient_id = $7");
+VISITS_OF(SQL_VISITS_OF_CLINICIAN, "v.clinician_id = $8");
 
-static const struct cn_statement *page_statement(const struct visit_filter *by)
+/* The statement, and how many of the parameters it has. */
+static const struct cn_statement *page_statement(const struct visit_filter *by,
+                                                 size_t *ret_count)
 {
+    *ret_count = 8;
     if (!cn_uuid_is_nil(by->referral_id)) {
         return &SQL_VISITS_OF_REFERRAL;
     }
@@ -108,8 +113,12 @@ static const struct cn_statement *page_statement(const struct visit_filter *by)
     if (!cn_uuid_is_nil(by->clinician_id)) {
         return &SQL_VISITS_OF_CLINICIAN;
     }
-    return by->statuses.kind != CN_PARAM_NULL ? &SQL_VISITS_BY_STATUS
-                                              : &SQL_VISITS_PAGE;
+    if (by->statuses.kind != CN_PARAM_NULL) {
+        *ret_count = 5;
+        return &SQL_VISITS_BY_STATUS;
+    }
+    *ret_count = 4;
+    return &SQL_VISITS_PAGE;
 }
 
 enum cn_code visits_page(const struct cn_request *request,
@@ -120,13 +129,21 @@ enum cn_code visits_page(const struct cn_request *request,
                          struct cn_err *err)
 {
     struct cn_store store = cn_store_of_request(request);
-    const struct cn_rows *rows = NULL;
-    enum cn_code rc = CN_STORE_READ(
-        &store, page_statement(filter), &rows, err, cn_at(page->after.key),
-        cn_uuid(page->after.id), filter->statuses, cn_reach_branches(request),
-        cn_int(page->limit + 1), cn_uuid_or_null(filter->referral_id),
+    const struct cn_param params[] = {
+        cn_at(page->after.key),
+        cn_uuid(page->after.id),
+        cn_int(page->limit + 1),
+        cn_reach_branches(request),
+        filter->statuses,
+        cn_uuid_or_null(filter->referral_id),
         cn_uuid_or_null(filter->patient_id),
-        cn_uuid_or_null(filter->clinician_id));
+        cn_uuid_or_null(filter->clinician_id),
+    };
+    const struct cn_rows *rows = NULL;
+    size_t count = 0;
+    const struct cn_statement *statement = page_statement(filter, &count);
+    enum cn_code rc =
+        cn_store_read(&store, statement, params, count, &rows, err);
     return rc == CN_OK ? visits_read(&store, rows, ret_rows, ret_count, err)
                        : rc;
 }

@@ -683,6 +683,9 @@ static void s_filters_all_narrow(struct test_world *world)
     request.status = statuses;
     request.n_status = 2;
     assert_int_equal(s_listed(world, &request), 3);
+        statuses[1] = statuses[0]; /* named twice, listed once */
+    assert_int_equal(s_listed(world, &request), 3);
+    statuses[1] = SCH__VISIT__STATUS__REQUIRED;
     request.referral_id = s_id(world, "ref", first.referral_id);
     assert_int_equal(s_listed(world, &request), 2);
     request.clinician_id = one->id;

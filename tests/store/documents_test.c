@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Checklists and documents against a real PostgreSQL, and their plans. */
+#include "cairn/documents.cairn.h"
+#include "cairn/documents.handlers.h"
+#include "cairn/referrals.cairn.h"
+#include "common/clock.h"
+#include "services/documents/events.h"
+#include "services/documents/rules.h"
+#include "services/documents/store.h"
+#include "tests/lib/call.h"
+#include "tests/lib/explain.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+/* cmocka needs the four above it. */
+#include <cmocka.h>
+
+enum { CONNECTIONS = 4, ITEMS = 3, REFERRALS = 7, PAGE = 4 };
+#define COUNT(array) (sizeof(array) / sizeof(*(array)))
+
+static struct test_pg *s_pg;
+static struct cn_service s_service;
+static const struct test_caller SUPERVISOR = { .role = "supervisor" };
+
+/* ---- what the tests ask for ---- */
+
+/* An accepted referral, as referrals tells it. */
+struct told {
+    struct cn_uuid referral_id;
+    struct cn_uuid patient_id;
+    struct cn_uuid branch_id;
+    int64_t seq;
+};
+
+static struct told s_told(struct test_world *world)
+{
+    return (struct told){ .referral_id = cn_uuid_new(&world->env),
+                          .patient_id = cn_uuid_new(&world->env),
+                          .branch_id = cn_uuid_new(&world->env),
+                          .seq = 3 };
+}
+
+static const char *
+s_id(struct test_world *world, const char *prefix, struct cn_uuid id)
+{
+    return cn_id_text(world->arena, prefix, id);
+}
+
+static enum cn_code
+s_accept(struct test_world *world, const struct told *told, struct cn_err *err)
+{
+    Ref__ReferralEvent payload = REF__REFERRAL_EVENT__INIT;
+    Ref__Referral referral = REF__REFERRAL__INIT;
+    Ref__Patient patient = REF__PATIENT__INIT;
+    referral.id = s_id(world, "ref", told->referral_id);
+    referral.branch_id = s_id(world, "brn", told->branch_id);
+    patient.id = s_id(world, "pat", told->patient_id);
+    payload.referral = &referral;
+    payload.patient = &patient;
+    const struct test_event event = {
+        .producer = "referrals",
+        .type = "referral.accepted",
+        .aggregate_type = "referral",
+        .aggregate_id = told->referral_id,
+        .aggregate_seq = told->seq,
+        .payload = &payload.base,
+    };
+    return test_apply(world, &s_service, &event, err);
+}
+
+static void s_accept_ok(struct test_world *world, const struct told *told)
+{
+    struct cn_err err = { 0 };
+    assert_int_equal(s_accept(world, told, &err), CN_OK);
+}
+
+static struct test_answer s_checklist(struct test_world *world,
+                                      const struct test_caller *caller,
+                                      struct cn_uuid referral_id)
+{
+    Doc__GetChecklistRequest request = DOC__GET_CHECKLIST_REQUEST__INIT;
+    request.referral_id = s_id(world, "ref", referral_id);
+    return test_call(world, &s_service, caller, "GetChecklist", &request.base);
+}
+
+static struct test_answer s_document(struct test_world *world,
+                                     const struct test_caller *caller,
+                                     const char *id)
+{
+    Doc__GetDocumentRequest request = DOC__GET_DOCUMENT_REQUEST__INIT;
+    request.id = id;
+    return test_call(world, &s_service, caller, "GetDocument", &request.base);
+}
+
+static const Doc__ListDocumentsResponse *
+s_list(struct test_world *world,
+       const struct test_caller *caller,
+       const Doc__ListDocumentsRequest *request)
+{
+    struct test_answer answer =
+        test_call(world, &s_service, caller, "ListDocuments", &request->base);
+    assert_int_equal(answer.rc, CN_OK);
+    return answer.body;
+}
+
+/* ---- the checklist ---- */
+
+static void s_checklist_opens(struct test_world *world)
+{
+    struct told told = s_told(world);
+    s_accept_ok(world, &told);
+    struct test_answer answer =
+        s_checklist(world, &SUPERVISOR, told.referral_id);
+    assert_int_equal(answer.rc, CN_OK);
+    const Doc__Checklist *list = answer.body;
+    assert_int_equal(list->n_documents, ITEMS);
+    assert_int_equal(list->open_count, ITEMS);
+    bool kinds[6] = { false };
+    for (size_t i = 0; i < ITEMS; i++) {
+        const Doc__Document *document = list->documents[i];
+        assert_int_equal(document->status, DOC__DOCUMENT__STATUS__REQUIRED);
+        assert_non_null(document->rule);
+        kinds[document->kind] = true;
+        struct test_answer got = s_document(world, &SUPERVISOR, document->id);
+        assert_int_equal(got.rc, CN_OK);
+        assert_int_equal(got.reply.version, 1);
+    }
+    assert_true(kinds[DOC__DOCUMENT__KIND__PLAN_OF_CARE]);
+    assert_true(kinds[DOC__DOCUMENT__KIND__FACE_TO_FACE]);
+    assert_true(kinds[DOC__DOCUMENT__KIND__CONSENT]);
+    assert_int_equal(test_rows(world, "outbox", "type = 'checklist.opened'"),
+                     1);
+    assert_int_equal(test_rows(world, "audit", "action = 'checklist.read'"), 1);
+    assert_int_equal(test_rows(world, "audit", "action = 'document.read'"),
+                     ITEMS);
+}
+
+static void s_checklist_opens_once(struct test_world *world)
+{
+    struct told told = s_told(world);
+    s_accept_ok(world, &told);
+    s_accept_ok(world, &told);
+    told.seq = 9; /* accepted again after a reopening */
+    s_accept_ok(world, &told);
+    assert_int_equal(test_rows(world, "document", NULL), ITEMS);
+    assert_int_equal(test_rows(world, "outbox", NULL), 1);
+}
+
+static void s_odd_event_is_refused(struct test_world *world)
+{
+    struct cn_err err = { 0 };
+    Ref__ReferralEvent payload = REF__REFERRAL_EVENT__INIT;
+    const struct test_event event = {
+        .producer = "referrals",
+        .type = "referral.accepted",
+        .aggregate_type = "referral",
+        .aggregate_id = cn_uuid_new(&world->env),
+        .aggregate_seq = 1,
+        .payload = &payload.base,
+    };
+    assert_int_equal(test_apply(world, &s_service, &event, &err), CN_INTERNAL);
+}
+
+/* ---- reading ---- */
+
+static void s_documents_are_of_a_branch(struct test_world *world)
+{
+    struct told told = s_told(world);
+    const struct cn_uuid other = cn_uuid_new(&world->env);
+    const struct test_caller own = { .branches = &told.branch_id,
+                                     .branch_count = 1 };
+    const struct test_caller beyond = { .branches = &other, .branch_count = 1 };
+    s_accept_ok(world, &told);
+    struct test_answer answer = s_checklist(world, &own, told.referral_id);
+    assert_int_equal(answer.rc, CN_OK);
+    const Doc__Checklist *list = answer.body;
+    const char *id = list->documents[0]->id;
+    assert_int_equal(s_document(world, &own, id).rc, CN_OK);
+    struct test_answer theirs = s_document(world, &beyond, id);
+    struct test_answer unknown = s_document(
+        world, &beyond, s_id(world, "doc", cn_uuid_new(&world->env)));
+    assert_int_equal(theirs.rc, CN_NOT_FOUND);
+    assert_memory_equal(&theirs.err, &unknown.err, sizeof(theirs.err));
+    assert_int_equal(s_checklist(world, &beyond, told.referral_id).rc,
+                     CN_NOT_FOUND);
+    const Doc__ListDocumentsRequest all = DOC__LIST_DOCUMENTS_REQUEST__INIT;
+    assert_int_equal(s_list(world, &own, &all)->n_data, ITEMS);
+    assert_int_equal(s_list(world, &beyond, &all)->n_data, 0);
+}
+
+static void s_tenants_are_apart(struct test_world *world)
+{
+    struct told told = s_told(world);
+    const struct test_caller other = { .role = "supervisor",
+                                       .tenant = cn_uuid_new(&world->env) };
+    s_accept_ok(world, &told);
+    const Doc__Checklist *list =
+        s_checklist(world, &SUPERVISOR, told.referral_id).body;
+    assert_int_equal(s_document(world, &other, list->documents[0]->id).rc,
+                     CN_NOT_FOUND);
+    assert_int_equal(s_checklist(world, &other, told.referral_id).rc,
+                     CN_NOT_FOUND);
+    const Doc__ListDocumentsRequest all = DOC__LIST_DOCUMENTS_REQUEST__INIT;
+    assert_int_equal(s_list(world, &other, &all)->n_data, 0);
+}
+
+static void s_pages_have_no_gaps(struct test_world *world)
+{
+    Doc__ListDocumentsRequest request = DOC__LIST_DOCUMENTS_REQUEST__INIT;
+    const char *seen[REFERRALS * ITEMS];
+    size_t count = 0;
+    int64_t last = 0;
+    for (int i = 0; i < REFERRALS; i++) {
+        struct told told = s_told(world);
+        s_accept_ok(world, &told);
+    }
+    CN_SET(&request, limit, PAGE);
+    for (bool more = true; more;) {
+        const Doc__ListDocumentsResponse *page =
+            s_list(world, &SUPERVISOR, &request);
+        for (size_t i = 0; i < page->n_data; i++) {
+            assert_true(page->data[i]->created_at >= last);
+            last = page->data[i]->created_at;
+            for (size_t j = 0; j < count; j++) {
+                assert_string_not_equal(seen[j], page->data[i]->id);
+            }
+            assert_true(count < COUNT(seen));
+            seen[count++] = page->data[i]->id;
+        }
+        more = page->has_more;
+        request.cursor = page->next_cursor;
+    }
+    assert_int_equal(count, COUNT(seen));
+    assert_int_equal(test_rows(world, "audit", "action = 'document.list'"),
+                     (REFERRALS * ITEMS + PAGE - 1) / PAGE);
+}
+
+static void s_filters_all_narrow(struct test_world *world)
+{
+    Doc__ListDocumentsRequest request = DOC__LIST_DOCUMENTS_REQUEST__INIT;
+    struct told first = s_told(world);
+    struct told second = s_told(world);
+    Doc__Document__Status statuses[] = { DOC__DOCUMENT__STATUS__REQUIRED,
+                                         DOC__DOCUMENT__STATUS__SENT };
+    Doc__Document__Kind kinds[] = { DOC__DOCUMENT__KIND__CONSENT };
+    s_accept_ok(world, &first);
+    s_accept_ok(world, &second);
+    request.status = statuses;
+    request.n_status = 2;
+    assert_int_equal(s_list(world, &SUPERVISOR, &request)->n_data, 2 * ITEMS);
+    request.kind = kinds;
+    request.n_kind = 1;
+    assert_int_equal(s_list(world, &SUPERVISOR, &request)->n_data, 2);
+    request.referral_id = s_id(world, "ref", first.referral_id);
+    assert_int_equal(s_list(world, &SUPERVISOR, &request)->n_data, 1);
+    request.patient_id = s_id(world, "pat", second.patient_id);
+    assert_int_equal(s_list(world, &SUPERVISOR, &request)->n_data, 0);
+    request.referral_id = NULL;
+    assert_int_equal(s_list(world, &SUPERVISOR, &request)->n_data, 1);
+    statuses[0] = DOC__DOCUMENT__STATUS__FILED;
+    assert_int_equal(s_list(world, &SUPERVISOR, &request)->n_data, 0);
+    request.patient_id = "pat_none";
+    assert_int_equal(s_list(world, &SUPERVISOR, &request)->n_data, 0);
+}
+
+/* ---- plans ---- */
+
+#define TENANT "00000000-0000-7000-8000-000000000001"
+#define ID     "'00000000-0000-7000-8000-0000000000aa'"
+#define BEGIN  "'2000-01-01Z', '00000000-0000-0000-0000-000000000000'"
+#define AT     "'2026-06-01Z'"
+#define BODY   "'\\x00'"
+#define PAGED  BEGIN ", 51, NULL, NULL"
+
+static const struct test_plan PLANS[] = {
+    { "SQL_DOCUMENT_GET", ID, "document_key" },
+    { "SQL_DOCUMENTS_PAGE", PAGED, "document_order" },
+    { "SQL_DOCUMENTS_BY_STATUS", PAGED ", '{required,sent}'",
+      "document_by_status" },
+    { "SQL_DOCUMENTS_OF_REFERRAL", PAGED ", NULL, " ID ", NULL", "document_" },
+    { "SQL_DOCUMENTS_OF_PATIENT", PAGED ", NULL, NULL, " ID,
+      "document_by_patient" },
+    { "SQL_CHECKLIST_GET", ID, "checklist_key" },
+    { "SQL_CHECKLIST_INSERT", ID ", " ID ", " ID ", " ID ", " AT, NULL },
+    { "SQL_DOCUMENT_INSERT",
+      ID ", " ID ", " ID ", " ID ", " ID ", 'consent', 'required', " AT
+         ", " BODY,
+      NULL },
+};
+
+static void every_statement_uses_its_index(void **state)
+{
+    char sql[2000];
+    struct cn_uuid tenant;
+    (void)state;
+    assert_true(cn_uuid_parse(TENANT, &tenant));
+    int size = snprintf(
+        sql, sizeof(sql),
+        "INSERT INTO documents.checklist SELECT ('00000000-0000-7000-8000-"
+        "00000000000' || 1 + (i %% 10) / 9)::uuid, md5('r' || i)::uuid,"
+        " md5('p' || i)::uuid, md5('b' || i %% 4)::uuid, 1,"
+        " '2026-01-01'::timestamptz + i * interval '1 s'"
+        " FROM generate_series(1, %ld) i;"
+        "INSERT INTO documents.document SELECT c.tenant_id, md5(c.id || k.kind)"
+        "::uuid, c.branch_id, c.id, c.patient_id, k.kind, CASE WHEN random()"
+        " < 0.02 THEN 'required' WHEN random() < 0.05 THEN 'sent' ELSE 'filed'"
+        " END, 1, 1, c.opened_at, c.opened_at, '\\x00'"
+        " FROM documents.checklist c CROSS JOIN (VALUES ('plan_of_care'),"
+        " ('face_to_face'), ('consent')) k (kind) WHERE NOT EXISTS (SELECT 1"
+        " FROM documents.document d WHERE d.referral_id = c.id); ANALYZE;",
+        test_explain_rows() / ITEMS);
+    assert_in_range(size, 1, sizeof(sql) - 1);
+    free(test_pg_sql(s_pg, sql));
+    test_explain(s_pg, tenant, PLANS, COUNT(PLANS));
+    test_explain_page(s_pg, tenant, "SQL_DOCUMENTS_PAGE", PAGED, 51);
+    test_explain_page(s_pg, tenant, "SQL_DOCUMENTS_BY_STATUS",
+                      PAGED ", '{required}'", 51);
+}
+
+#define TEST(name, body)                                                       \
+    static void name(void **state)                                             \
+    {                                                                          \
+        (void)state;                                                           \
+        test_world_run(s_pg, CONNECTIONS, body, NULL);                         \
+    }
+TEST(an_accepted_referral_opens_its_checklist, s_checklist_opens)
+TEST(a_checklist_opens_once, s_checklist_opens_once)
+TEST(an_odd_event_is_refused_without_harm, s_odd_event_is_refused)
+TEST(a_document_is_known_in_its_branch, s_documents_are_of_a_branch)
+TEST(one_tenant_never_sees_anothers_rows, s_tenants_are_apart)
+TEST(pages_have_no_gaps_and_no_repeats, s_pages_have_no_gaps)
+TEST(filters_all_narrow, s_filters_all_narrow)
+
+static int s_setup(void **state)
+{
+    (void)state;
+    s_pg = test_pg_new("documents", NULL);
+    s_service = (struct cn_service){
+        .name = "documents",
+        .methods = documents_methods,
+        .method_count = documents_method_count,
+        .subscriptions = DOCUMENTS_SUBSCRIPTIONS,
+        .subscription_count = DOCUMENTS_SUBSCRIPTION_COUNT,
+    };
+    return 0;
+}
+
+static int s_teardown(void **state)
+{
+    (void)state;
+    test_pg_free(s_pg);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_accepted_referral_opens_its_checklist),
+        cmocka_unit_test(a_checklist_opens_once),
+        cmocka_unit_test(an_odd_event_is_refused_without_harm),
+        cmocka_unit_test(a_document_is_known_in_its_branch),
+        cmocka_unit_test(one_tenant_never_sees_anothers_rows),
+        cmocka_unit_test(pages_have_no_gaps_and_no_repeats),
+        cmocka_unit_test(filters_all_narrow),
+        cmocka_unit_test(every_statement_uses_its_index),
+    };
+    return cmocka_run_group_tests(tests, s_setup, s_teardown);
+}
