@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Filling and reading the error record. */
+#define CN_ERR_ITSELF
 #include "common/err.h"
 
 #include <assert.h>

@@ -101,6 +101,17 @@ enum cn_code cn_wrap(struct cn_err *err, const char *what);
 /* Forgets the failure, for a second try. */
 void cn_err_clear(struct cn_err *err);
 
+#if defined(__clang_analyzer__) && !defined(CN_ERR_ITSELF)
+/* The analyser reads one file at a time: this shows it that a failure is never
+ * CN_OK, and with it that what was to be set on success is set. */
+#define cn_fail(err, code, ...)                                                \
+    ((void)cn_fail((err), (code), __VA_ARGS__), (code))
+#define cn_fail_as(err, code, ...)                                             \
+    ((void)cn_fail_as((err), (code), __VA_ARGS__), (code))
+#define cn_fail_field(err, ...)                                                \
+    ((void)cn_fail_field((err), __VA_ARGS__), CN_INVALID)
+#endif
+
 const char *cn_code_word(enum cn_code code);
 const char *cn_code_title(enum cn_code code);
 unsigned cn_code_status(enum cn_code code);
