@@ -21,7 +21,8 @@ ONCE = ["referral.received", "referral.validated", "referral.accepted",
         "referral.scheduled", "referral.admitted", "visit.booked",
         "visit.completed", "checklist.opened", "episode.opened"]
 
-SEED = int(os.environ.get("CAIRN_SEED") or random.SystemRandom().randrange(10**9))
+SEED = int(os.environ.get("CAIRN_SEED")
+           or random.SystemRandom().randrange(10**9))
 
 
 def cases():
