@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every statement of the store is planned as the app role, under row-level
- * security and without knowing its parameters: by an index, never by reading a
- * table. */
-#include "common/db.h"
-#include "tests/lib/pg.h"
+ * security: by an index, never by reading a table. */
+#include "tests/lib/explain.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 /* cmocka needs the four above it. */
 #include <cmocka.h>
 
@@ -52,13 +49,7 @@ static const char ROWS[] =
     " WHERE r.status = 'admitted';\n"
     "ANALYZE;\n";
 
-/* Each statement of the service with example parameters and the index that it
- * must use; NULL: it only inserts. */
-static const struct {
-    const char *name;
-    const char *params;
-    const char *index;
-} PLANS[] = {
+static const struct test_plan PLANS[] = {
     { "SQL_BRANCH_ZONE", TENANT ", " ID, "branch_key" },
     { "SQL_BRANCH_PUT", TENANT ", " ID ", 'n', 'z', 1", NULL },
     { "SQL_PATIENT_GET", TENANT ", " ID ", " IDS, "patient_key" },
@@ -114,110 +105,24 @@ static const struct {
 };
 
 static struct test_pg *s_pg;
-static char s_path[64];
-
-/* Runs SQL of any length. */
-static char *s_sql(const char *head, const char *body, const char *tail)
-{
-    char command[100];
-    FILE *file = fopen(s_path, "w");
-    assert_non_null(file);
-    (void)fprintf(file, "%s%s%s", head, body, tail);
-    assert_int_equal(fclose(file), 0);
-    (void)snprintf(command, sizeof(command), "\\i %s", s_path);
-    return test_pg_sql(s_pg, command);
-}
-
-/* How the app role would run it, whatever the parameters. */
-static char *s_plan(const char *sql, const char *params)
-{
-    char tail[500];
-    (void)snprintf(tail, sizeof(tail),
-                   ";\nEXPLAIN (COSTS off) EXECUTE s (%s);\n", params);
-    return s_sql("\\connect - referrals_app\n"
-                 "SET cairn.tenant = " TENANT ";\n"
-                 "SET plan_cache_mode = force_generic_plan;\n"
-                 "PREPARE s AS ",
-                 sql, tail);
-}
-
-static const struct cn_statement *s_statement(const char *name)
-{
-    for (size_t i = 0; i < cn_statement_count(); i++) {
-        if (strcmp(cn_statement_at(i)->name, name) == 0) {
-            return cn_statement_at(i);
-        }
-    }
-    return NULL;
-}
-
-static void every_statement_has_its_plan_here(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < cn_statement_count(); i++) {
-        const struct cn_statement *statement = cn_statement_at(i);
-        bool listed = false;
-        for (size_t j = 0; j < COUNT(PLANS); j++) {
-            listed = listed || strcmp(PLANS[j].name, statement->name) == 0;
-        }
-        /* What common/ brings has its own tests. */
-        if (!listed && strstr(statement->sql, "referrals.") != NULL) {
-            fail_msg("%s has no plan", statement->name);
-        }
-    }
-}
+static struct cn_uuid s_tenant;
 
 static void every_statement_uses_its_index(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < COUNT(PLANS); i++) {
-        const struct cn_statement *statement = s_statement(PLANS[i].name);
-        assert_non_null(statement);
-        char *plan = s_plan(statement->sql, PLANS[i].params);
-        bool scan = strstr(plan, "Seq Scan") != NULL;
-        bool used =
-            PLANS[i].index == NULL || strstr(plan, PLANS[i].index) != NULL;
-        if (scan || !used) {
-            print_error("%s: %s\n", PLANS[i].name, plan);
-        }
-        assert_false(scan);
-        assert_true(used);
-        free(plan);
-    }
+    test_explain(s_pg, s_tenant, PLANS, COUNT(PLANS));
 }
 
 /* A page of one state comes out of the index in its order, and no further. */
 static void a_worklist_page_reads_no_more_than_itself(void **state)
 {
     (void)state;
-    static const struct {
-        const char *name;
-        const char *params;
-    } LISTS[] = {
-        { "SQL_REFERRALS_BY_STATUS",
-          TENANT ", '2000-01-01Z', " ID ", 51, '{admitted}'" },
-        { "SQL_REFERRALS_BY_BRANCH",
-          TENANT ", '2000-01-01Z', " ID ", 51, '{admitted}',"
-                 " '{00000000-0000-7000-8000-0000000000a1}'" },
-    };
-    for (size_t i = 0; i < COUNT(LISTS); i++) {
-        char tail[500];
-        (void)snprintf(tail, sizeof(tail),
-                       ";\nEXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY "
-                       "off) EXECUTE s (%s);\n",
-                       LISTS[i].params);
-        char *plan = s_sql("\\connect - referrals_app\n"
-                           "SET cairn.tenant = " TENANT ";\n"
-                           "SET plan_cache_mode = force_generic_plan;\n"
-                           "PREPARE s AS ",
-                           s_statement(LISTS[i].name)->sql, tail);
-        if (strstr(plan, "rows=51 ") == NULL ||
-            strstr(plan, "rows=52 ") != NULL ||
-            strstr(plan, "Rows Removed") != NULL) {
-            fail_msg("%s: %s", LISTS[i].name, plan);
-        }
-        free(plan);
-    }
+    test_explain_page(s_pg, s_tenant, "SQL_REFERRALS_BY_STATUS",
+                      TENANT ", '2000-01-01Z', " ID ", 51, '{admitted}'", 51);
+    test_explain_page(s_pg, s_tenant, "SQL_REFERRALS_BY_BRANCH",
+                      TENANT ", '2000-01-01Z', " ID ", 51, '{admitted}',"
+                             " '{00000000-0000-7000-8000-0000000000a1}'",
+                      51);
 }
 
 static void a_tenant_reads_its_own_rows_only(void **state)
@@ -227,14 +132,14 @@ static void a_tenant_reads_its_own_rows_only(void **state)
                                           "referral", "patient_identifier",
                                           "episode",  "raw_message" };
     for (size_t i = 0; i < COUNT(TABLES); i++) {
-        char body[200];
-        (void)snprintf(body, sizeof(body),
+        char sql[400];
+        (void)snprintf(sql, sizeof(sql),
+                       "\\connect - referrals_app\n"
+                       "SET cairn.tenant = " TENANT ";\n"
                        "SELECT count(*) FILTER (WHERE tenant_id <> " TENANT
                        "), count(*) > 0 FROM referrals.%s;\n",
                        TABLES[i]);
-        char *rows = s_sql("\\connect - referrals_app\n"
-                           "SET cairn.tenant = " TENANT ";\n",
-                           body, "");
+        char *rows = test_pg_sql(s_pg, sql);
         assert_string_equal(rows, "0|t");
         free(rows);
     }
@@ -243,19 +148,18 @@ static void a_tenant_reads_its_own_rows_only(void **state)
 static int s_setup(void **state)
 {
     (void)state;
+    const char *tenant = TENANT;
+    char text[CN_UUID_TEXT_SIZE] = "";
+    memcpy(text, tenant + 1, sizeof(text) - 1); /* without its quotes */
+    assert_true(cn_uuid_parse(text, &s_tenant));
     s_pg = test_pg_new("referrals", NULL);
-    (void)snprintf(s_path, sizeof(s_path), "/tmp/cairn-plan.XXXXXX");
-    int fd = mkstemp(s_path);
-    assert_true(fd >= 0);
-    (void)close(fd);
-    free(s_sql(ROWS, "", ""));
+    free(test_pg_sql(s_pg, ROWS));
     return 0;
 }
 
 static int s_teardown(void **state)
 {
     (void)state;
-    (void)unlink(s_path);
     test_pg_free(s_pg);
     return 0;
 }
@@ -263,7 +167,6 @@ static int s_teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_statement_has_its_plan_here),
         cmocka_unit_test(every_statement_uses_its_index),
         cmocka_unit_test(a_worklist_page_reads_no_more_than_itself),
         cmocka_unit_test(a_tenant_reads_its_own_rows_only),
