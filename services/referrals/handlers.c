@@ -101,9 +101,10 @@ enum cn_code referral_create(void *self,
     if (rc == CN_OK) {
         rc = arrival_make(request, &facts, &arrival, err);
     }
-    if (rc == CN_OK) {
-        rc = s_create(request, reply, &arrival, err);
+    if (rc != CN_OK) {
+        return rc;
     }
+    rc = s_create(request, reply, &arrival, err);
     if (rc != CN_CONFLICT) {
         return rc;
     }
@@ -243,7 +244,7 @@ static enum cn_code s_list_reply(const struct cn_request *request,
     if (list == NULL || patients == NULL) {
         return cn_fail(err, CN_NOMEM, "list referrals");
     }
-    list->data = cn_arena_array(arena, count + 1, sizeof(*list->data));
+    list->data = cn_arena_array(arena, count + 1, sizeof(void *));
     for (size_t i = 0; list->data != NULL && i < count; i++) {
         patients[i] = rows[i].patient_id;
         list->data[i] = referral_shown(arena, &rows[i]);

@@ -153,15 +153,15 @@ static const char *s_header(const struct hl7 *message, int field)
 /* MSH-3, MSH-4, MSH-9, MSH-10: what a control id is unique under. */
 static void s_hashes(struct receipt *self, struct cn_bytes normalised)
 {
-    static const int FIELDS[] = { 3, 4, 9, 10 };
-    enum { COUNT = sizeof(FIELDS) / sizeof(*FIELDS) };
-    struct cn_bytes parts[2 * COUNT];
-    for (size_t i = 0; i < COUNT; i++) {
+    enum { FIELD_COUNT = 4, PART_COUNT = 2 * FIELD_COUNT };
+    static const int FIELDS[FIELD_COUNT] = { 3, 4, 9, 10 };
+    struct cn_bytes parts[PART_COUNT];
+    for (size_t i = 0; i < FIELD_COUNT; i++) {
         parts[2 * i] =
             hl7_raw(&self->message, self->message.segments, FIELDS[i]);
         parts[2 * i + 1] = (struct cn_bytes){ (const uint8_t *)"\r", 1 };
     }
-    cn_sha256_parts(parts, 2 * COUNT, self->raw.control_hash);
+    cn_sha256_parts(parts, PART_COUNT, self->raw.control_hash);
     cn_sha256(normalised, self->raw.body_hash);
 }
 

@@ -140,7 +140,7 @@ static enum cn_code s_list_reply(const struct cn_request *request,
         CN_NEW(arena, ref__list_patients_response, Ref__ListPatientsResponse);
     struct cn_uuid *patients =
         cn_arena_array(arena, count + 1, sizeof(*patients));
-    Ref__Patient **data = cn_arena_array(arena, count + 1, sizeof(*data));
+    Ref__Patient **data = cn_arena_array(arena, count + 1, sizeof(void *));
     if (list == NULL || patients == NULL || data == NULL) {
         return cn_fail(err, CN_NOMEM, "list patients");
     }
@@ -404,7 +404,7 @@ static enum cn_code s_episodes_reply(const struct cn_request *request,
         CN_NEW(arena, ref__list_episodes_response, Ref__ListEpisodesResponse);
     struct cn_uuid *patients =
         cn_arena_array(arena, count + 1, sizeof(*patients));
-    Ref__Episode **data = cn_arena_array(arena, count + 1, sizeof(*data));
+    Ref__Episode **data = cn_arena_array(arena, count + 1, sizeof(void *));
     if (list == NULL || patients == NULL || data == NULL) {
         return cn_fail(err, CN_NOMEM, "list episodes");
     }

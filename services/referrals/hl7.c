@@ -161,7 +161,8 @@ int hl7_repetitions(const struct hl7 *self,
     }
     int count = 1;
     for (size_t i = 0; i < raw.size; i++) {
-        count += self->repetition != '\0' && raw.data[i] == self->repetition;
+        count += self->repetition != '\0' &&
+                 raw.data[i] == (uint8_t)self->repetition;
     }
     return count;
 }

@@ -226,7 +226,7 @@ enum cn_code referral_missing(struct cn_arena *arena,
                               struct cn_err *err)
 {
     Ref__Referral__Missing **missing =
-        cn_arena_array(arena, NEED_COUNT, sizeof(*missing));
+        cn_arena_array(arena, NEED_COUNT, sizeof(void *));
     size_t count = 0;
     for (size_t i = 0; missing != NULL && i < NEED_COUNT; i++) {
         if (NEEDS[i].known(referral, patient)) {
@@ -559,7 +559,7 @@ char *name_norm(struct cn_arena *arena, const char *name)
                    (point >= '0' && point <= '9')) {
             out[used++] = (char)point;
         } else if (point >= 0xC0 && point <= 0x17F) {
-            const char *base = LATIN + 2 * (point - 0xC0);
+            const char *base = LATIN + 2 * (size_t)(point - 0xC0);
             for (int k = 0; k < 2 && base[k] >= 'a'; k++) {
                 out[used++] = base[k];
             }

@@ -102,7 +102,7 @@ const char *patient_path(struct cn_arena *arena, struct cn_uuid id)
 static bool s_drop_ssn(struct cn_arena *arena, Ref__Patient *patient)
 {
     Ref__Patient__Identifier **kept =
-        cn_arena_array(arena, patient->n_identifiers + 1, sizeof(*kept));
+        cn_arena_array(arena, patient->n_identifiers + 1, sizeof(void *));
     size_t count = 0;
     for (size_t i = 0; kept != NULL && i < patient->n_identifiers; i++) {
         if (!identifier_is_ssn(patient->identifiers[i])) {
