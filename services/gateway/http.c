@@ -36,6 +36,9 @@ enum {
      * sees the 413 and not a reset. */
     DROP_MAX = 8 << 20,
     BODY_FIRST = 4096,
+    /* Of all requests together: bodies come before the credential is looked
+     * at. */
+    BODIES_MAX = 64 << 20,
     USED_PERCENT = 80 /* of the connections may have a request in flight */
 };
 
@@ -72,6 +75,7 @@ struct slot {
     struct http_request *request;
     uint8_t *body;
     size_t body_capacity;
+    size_t body_memory; /* allocated for it so far */
     uint64_t body_size; /* that came, dropped bytes included */
     uint64_t announced;
 };
@@ -95,7 +99,8 @@ struct http {
     unsigned used;    /* slots */
     unsigned working; /* fibers */
     unsigned working_max;
-    bool dirty; /* libmicrohttpd has something to do */
+    size_t body_memory; /* of all slots */
+    bool dirty;         /* libmicrohttpd has something to do */
     bool draining;
     struct cn_token drained;
     bool judges_memory; /* the library is the one framing_whole knows */
@@ -224,6 +229,7 @@ static void s_slot_free(struct slot *slot)
     slot->peer->listens = true;
     slot->peer->deadline_at =
         self->draining ? 0 : cn_clock_monotonic() + IDLE_US;
+    self->body_memory -= slot->body_memory;
     slot->arena = NULL;
     slot->response = NULL;
     slot->request = NULL;
@@ -401,10 +407,15 @@ static bool s_body_room(struct slot *slot, size_t size)
     if (slot->announced > 0 && capacity > slot->announced) {
         capacity = (size_t)slot->announced;
     }
+    if (capacity > BODIES_MAX - slot->http->body_memory) {
+        return false;
+    }
     uint8_t *body = cn_arena_alloc(slot->arena, capacity);
     if (body == NULL) {
         return false;
     }
+    slot->body_memory += capacity;
+    slot->http->body_memory += capacity;
     if (slot->request->body.size > 0) {
         memcpy(body, slot->body, slot->request->body.size);
     }
@@ -426,7 +437,7 @@ static enum MHD_Result s_body(struct slot *slot, const char *data, size_t size)
         (void)cn_fail(&err, CN_TOO_LARGE, "the body is over %d bytes",
                       HTTP_BODY_MAX);
     } else if (!s_body_room(slot, (size_t)slot->body_size)) {
-        (void)cn_fail(&err, CN_NOMEM, "no memory");
+        (void)cn_fail(&err, CN_BUSY, "too many bodies at once");
     }
     if (err.code != CN_OK) {
         s_refuse(slot, &err, false);

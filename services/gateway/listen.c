@@ -60,6 +60,18 @@ static int s_bind(const struct addrinfo *address)
     return fd;
 }
 
+/* The port stands at the same place in both families (RFC 3493). */
+static unsigned s_port(int fd)
+{
+    struct sockaddr_in6 bound = { 0 };
+    socklen_t size = sizeof(bound);
+
+    if (getsockname(fd, (struct sockaddr *)&bound, &size) != 0) {
+        return 0;
+    }
+    return ntohs(bound.sin6_port);
+}
+
 enum cn_code listen_open(const char *address,
                          int *ret_fd,
                          unsigned *ret_port,
@@ -68,8 +80,6 @@ enum cn_code listen_open(const char *address,
     const struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
                                     .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
     struct addrinfo *found = NULL;
-    struct sockaddr_storage bound = { 0 };
-    socklen_t bound_size = sizeof(bound);
     char host[ADDRESS_MAX];
     const char *port = NULL;
 
@@ -83,11 +93,7 @@ enum cn_code listen_open(const char *address,
     if (fd < 0) {
         return cn_fail(err, CN_UNAVAILABLE, "CAIRN_LISTEN: errno %d", why);
     }
-    if (getsockname(fd, (struct sockaddr *)&bound, &bound_size) == 0) {
-        *ret_port = ntohs(bound.ss_family == AF_INET6
-                              ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                              : ((struct sockaddr_in *)&bound)->sin_port);
-    }
+    *ret_port = s_port(fd);
     *ret_fd = fd;
     return CN_OK;
 }

@@ -20,7 +20,7 @@ static int s_digit(char c)
 static const struct {
     unsigned char from;
     unsigned char to;
-    size_t count;
+    unsigned char count;
     unsigned char second_from;
     unsigned char second_to;
 } CHARACTERS[] = {
