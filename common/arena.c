@@ -24,7 +24,9 @@
 enum {
     ALIGN = 16,
     FIRST_BLOCK_SIZE = ARENA_EXACT ? 0 : 4096 - 64,
-    BLOCK_SIZE_MAX = ARENA_EXACT ? 0 : 64 << 10
+    SIZES = 5, /* of blocks: the first one, doubled with each */
+    BLOCK_SIZE_MAX = FIRST_BLOCK_SIZE << (SIZES - 1),
+    KEPT_MAX = 32 /* free blocks of each size: at most 4 MiB in all */
 };
 
 struct block {
@@ -40,6 +42,14 @@ struct deferred {
     void *handle;
 };
 
+/* Free blocks, for the arenas to come: a request's blocks are too large for
+ * the quick lists of malloc, which would cut and join them each time. */
+struct kept {
+    struct block *first;
+    unsigned count;
+};
+static _Thread_local struct kept s_kept[SIZES];
+
 struct cn_arena {
     struct block *blocks; /* the one being filled first */
     struct deferred *deferred;
@@ -53,7 +63,7 @@ struct cn_arena {
 
 static void *s_protobuf_alloc(void *self, size_t size)
 {
-    return cn_arena_alloc(self, size);
+    return cn_arena_bytes(self, size);
 }
 
 static void s_protobuf_free(void *self, void *memory)
@@ -76,6 +86,29 @@ struct cn_arena *cn_arena_new(size_t size_max)
     return self;
 }
 
+/* The list of blocks of that size, or NULL. */
+static struct kept *s_kept_of(size_t size)
+{
+    for (unsigned i = 0; !ARENA_EXACT && i < SIZES; i++) {
+        if (size == (size_t)FIRST_BLOCK_SIZE << i) {
+            return &s_kept[i];
+        }
+    }
+    return NULL;
+}
+
+static void s_block_free(struct block *block)
+{
+    struct kept *kept = s_kept_of(block->size);
+    if (kept == NULL || kept->count == KEPT_MAX) {
+        free(block);
+        return;
+    }
+    block->next = kept->first;
+    kept->first = block;
+    kept->count++;
+}
+
 void cn_arena_free(struct cn_arena *self)
 {
     if (self == NULL) {
@@ -89,7 +122,7 @@ void cn_arena_free(struct cn_arena *self)
     struct block *block = self->blocks;
     while (block != NULL) {
         struct block *next = block->next;
-        free(block);
+        s_block_free(block);
         block = next;
     }
     free(self);
@@ -98,6 +131,14 @@ void cn_arena_free(struct cn_arena *self)
 static struct block *s_block_new(size_t size)
 {
     size_t whole = 0;
+    struct kept *kept = s_kept_of(size);
+    if (kept != NULL && kept->first != NULL) {
+        struct block *first = kept->first;
+        kept->first = first->next;
+        kept->count--;
+        first->used = 0;
+        return first;
+    }
     if (__builtin_add_overflow(sizeof(struct block), size, &whole)) {
         return NULL;
     }
@@ -119,6 +160,10 @@ static void *s_take(struct cn_arena *self, size_t size, size_t rounded)
         block->used += rounded;
         return memory;
     }
+    while (rounded > self->block_size / 4 &&
+           self->block_size != BLOCK_SIZE_MAX) {
+        self->block_size *= 2;
+    }
     if (rounded > self->block_size / 4) {
         /* A large piece gets its own block behind the one being filled. */
         block = s_block_new(size);
@@ -139,15 +184,17 @@ static void *s_take(struct cn_arena *self, size_t size, size_t rounded)
     if (block == NULL) {
         return NULL;
     }
-    size_t twice = 2 * self->block_size;
-    self->block_size = twice > BLOCK_SIZE_MAX ? BLOCK_SIZE_MAX : twice;
+    if (self->block_size != BLOCK_SIZE_MAX) {
+        self->block_size *= 2;
+    }
     block->next = self->blocks;
     self->blocks = block;
     block->used = rounded;
     return block->data;
 }
 
-void *cn_arena_alloc(struct cn_arena *self, size_t size)
+/* Memory that its caller fills. */
+static void *s_alloc(struct cn_arena *self, size_t size)
 {
     if (size == 0) {
         size = 1;
@@ -169,7 +216,18 @@ void *cn_arena_alloc(struct cn_arena *self, size_t size)
         return NULL;
     }
     self->size += rounded;
-    return memset(memory, 0, size);
+    return memory;
+}
+
+void *cn_arena_alloc(struct cn_arena *self, size_t size)
+{
+    void *memory = s_alloc(self, size);
+    return memory == NULL ? NULL : memset(memory, 0, size);
+}
+
+void *cn_arena_bytes(struct cn_arena *self, size_t size)
+{
+    return s_alloc(self, size);
 }
 
 void *cn_arena_array(struct cn_arena *self, size_t count, size_t size)
@@ -183,7 +241,7 @@ void *cn_arena_array(struct cn_arena *self, size_t count, size_t size)
 
 void *cn_arena_copy(struct cn_arena *self, const void *data, size_t size)
 {
-    void *copy = cn_arena_alloc(self, size);
+    void *copy = s_alloc(self, size);
     if (copy != NULL && size > 0) {
         memcpy(copy, data, size);
     }
@@ -201,9 +259,10 @@ char *cn_arena_strndup(struct cn_arena *self, const char *text, size_t size)
         return NULL;
     }
     size = strnlen(text, size);
-    char *copy = cn_arena_alloc(self, size + 1);
+    char *copy = s_alloc(self, size + 1);
     if (copy != NULL) {
         memcpy(copy, text, size);
+        copy[size] = '\0';
     }
     return copy;
 }
@@ -218,12 +277,12 @@ char *cn_arena_printf(struct cn_arena *self, const char *format, ...)
     if (size < 0) {
         return NULL;
     }
-    char *text = cn_arena_alloc(self, (size_t)size + 1);
+    char *text = s_alloc(self, (size_t)size + 1);
     if (text == NULL) {
         return NULL;
     }
     if ((size_t)size < sizeof small) {
-        memcpy(text, small, (size_t)size);
+        memcpy(text, small, (size_t)size + 1);
         return text;
     }
     va_start(args, format);

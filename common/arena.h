@@ -25,6 +25,8 @@ struct cn_arena *cn_arena_new(size_t size_max);
 void cn_arena_free(struct cn_arena *self);
 /* 16-byte aligned, zeroed. NULL when the bound or the memory is reached. */
 void *cn_arena_alloc(struct cn_arena *self, size_t size);
+/* The same, not zeroed: for bytes that the caller writes, every one. */
+void *cn_arena_bytes(struct cn_arena *self, size_t size);
 /* count * size with the overflow checked. */
 void *cn_arena_array(struct cn_arena *self, size_t count, size_t size);
 void *cn_arena_copy(struct cn_arena *self, const void *data, size_t size);

@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <malloc.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -50,8 +51,18 @@ static void s_random(struct cn_env *env, void *buffer, size_t size)
     explicit_bzero(s_pool + s_left, size);
 }
 
+/* By default malloc gives the kernel back what a large reply took, page by
+ * page, to fetch it again for the next one. */
+static void s_keep_memory(void)
+{
+    enum { MMAP_FROM = 2 << 20, TRIM_FROM = 4 << 20 };
+    (void)mallopt(M_MMAP_THRESHOLD, MMAP_FROM);
+    (void)mallopt(M_TRIM_THRESHOLD, TRIM_FROM);
+}
+
 struct cn_env cn_env_real(void)
 {
+    s_keep_memory();
     struct cn_env env = { 0 };
     env.now = s_now;
     env.random = s_random;

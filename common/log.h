@@ -20,5 +20,7 @@ void cn_log_request(const char *request_id,
                     const char *method,
                     const struct cn_err *err,
                     int64_t elapsed_us);
+/* Writes what cn_log_request keeps back: the loop does so before it waits. */
+void cn_log_flush(void);
 
 #endif

@@ -3,6 +3,7 @@
 #include "common/loop.h"
 
 #include "common/clock.h"
+#include "common/log.h"
 #include "common/loop_internal.h"
 
 #include <assert.h>
@@ -379,6 +380,7 @@ void cn_loop_run(struct cn_loop *self, int64_t grace_us)
                 cut_at = INT64_MAX;
             }
             if (self->fiber_count == 0 || cut_turns == CUT_TURNS_MAX) {
+                cn_log_flush();
                 return;
             }
             if (!self->cut && cn_clock_monotonic() >= cut_at) {
@@ -394,6 +396,7 @@ void cn_loop_run(struct cn_loop *self, int64_t grace_us)
         if (self->heap_count > 0) {
             at = s_min(at, self->heap[0]->at);
         }
+        cn_log_flush();
         s_poll(self, busy ? 0 : at);
         s_timers_run(self);
     }

@@ -340,7 +340,7 @@ enum cn_code cn_message_pack(struct cn_arena *arena,
         return cn_fail(err, CN_TOO_LARGE, "%s: more than %d bytes",
                        message->descriptor->short_name, CN_MESSAGE_SIZE_MAX);
     }
-    uint8_t *data = cn_arena_alloc(arena, size > 0 ? size : 1);
+    uint8_t *data = cn_arena_bytes(arena, size);
     if (data == NULL) {
         return cn_fail(err, CN_NOMEM, "%s: it does not fit the arena",
                        message->descriptor->short_name);
@@ -366,7 +366,7 @@ void *cn_message_new(struct cn_arena *arena,
 void *cn_message_copy(struct cn_arena *arena, const ProtobufCMessage *message)
 {
     size_t size = protobuf_c_message_get_packed_size(message);
-    uint8_t *data = cn_arena_alloc(arena, size > 0 ? size : 1);
+    uint8_t *data = cn_arena_bytes(arena, size);
     if (data == NULL) {
         return NULL;
     }

@@ -17,7 +17,8 @@ enum {
     NONCE_SIZE = crypto_aead_xchacha20poly1305_ietf_NPUBBYTES,
     TAG_SIZE = crypto_aead_xchacha20poly1305_ietf_ABYTES,
     CONTEXT_SIZE_MAX = 128,
-    AAD_SIZE_MAX = HEAD_SIZE + 16 + CONTEXT_SIZE_MAX
+    AAD_SIZE_MAX = HEAD_SIZE + 16 + CONTEXT_SIZE_MAX,
+    DERIVED_MAX = 64 /* tenants' keys that are remembered */
 };
 _Static_assert(CN_SEAL_OVERHEAD == HEAD_SIZE + NONCE_SIZE + TAG_SIZE,
                "the header tells the overhead");
@@ -32,9 +33,17 @@ struct master {
     uint8_t key[CN_SEAL_KEY_SIZE];
 };
 
+/* A tenant's key: to derive it costs as much as to seal a hundred bytes. */
+struct derived {
+    const struct master *master; /* NULL: none yet */
+    struct cn_uuid tenant;
+    uint8_t key[CN_SEAL_KEY_SIZE];
+};
+
 struct cn_seal {
     struct master masters[CN_SEAL_KEYS_MAX];
     size_t count;
+    struct derived derived[DERIVED_MAX];
     uint8_t mac_key[CN_SEAL_KEY_SIZE];
 };
 
@@ -175,11 +184,19 @@ static size_t s_aad(uint8_t aad[AAD_SIZE_MAX],
     return HEAD_SIZE + 16 + size;
 }
 
-static void s_tenant_key(const struct master *master,
-                         struct cn_uuid tenant,
-                         uint8_t key[CN_SEAL_KEY_SIZE])
+/* Good until the next call. */
+static const uint8_t *s_tenant_key(struct cn_seal *self,
+                                   const struct master *master,
+                                   struct cn_uuid tenant)
 {
-    s_derive(master, "cairn seal v1\0\0", tenant.bytes, key);
+    struct derived *derived =
+        &self->derived[tenant.bytes[sizeof(tenant.bytes) - 1] % DERIVED_MAX];
+    if (derived->master != master || !cn_uuid_equal(derived->tenant, tenant)) {
+        s_derive(master, "cairn seal v1\0\0", tenant.bytes, derived->key);
+        derived->master = master;
+        derived->tenant = tenant;
+    }
+    return derived->key;
 }
 
 enum cn_code cn_seal(struct cn_env *env,
@@ -194,7 +211,7 @@ enum cn_code cn_seal(struct cn_env *env,
     size_t size = 0;
     uint8_t *sealed = NULL;
     if (!__builtin_add_overflow(plain.size, (size_t)CN_SEAL_OVERHEAD, &size)) {
-        sealed = cn_arena_alloc(arena, size);
+        sealed = cn_arena_bytes(arena, size);
     }
     if (sealed == NULL) {
         return cn_fail(err, CN_NOMEM, "seal: no memory for %zu bytes",
@@ -207,12 +224,10 @@ enum cn_code cn_seal(struct cn_env *env,
     env->random(env, sealed + HEAD_SIZE, NONCE_SIZE);
     uint8_t aad[AAD_SIZE_MAX];
     size_t aad_size = s_aad(aad, sealed, tenant, context);
-    uint8_t key[CN_SEAL_KEY_SIZE];
-    s_tenant_key(master, tenant, key);
     int rc = crypto_aead_xchacha20poly1305_ietf_encrypt(
         sealed + HEAD_SIZE + NONCE_SIZE, NULL, plain.data, plain.size, aad,
-        aad_size, NULL, sealed + HEAD_SIZE, key);
-    sodium_memzero(key, sizeof key);
+        aad_size, NULL, sealed + HEAD_SIZE,
+        s_tenant_key(env->seal, master, tenant));
     assert(rc == 0);
     *ret_sealed = (struct cn_bytes){ sealed, size };
     return CN_OK;
@@ -239,18 +254,16 @@ enum cn_code cn_unseal(struct cn_env *env,
         return cn_fail(err, CN_INTERNAL, "unseal %s: no key %u", context, id);
     }
     size_t size = sealed.size - CN_SEAL_OVERHEAD;
-    uint8_t *plain = cn_arena_alloc(arena, size);
+    uint8_t *plain = cn_arena_bytes(arena, size);
     if (plain == NULL) {
         return cn_fail(err, CN_NOMEM, "unseal: no memory for %zu bytes", size);
     }
     uint8_t aad[AAD_SIZE_MAX];
     size_t aad_size = s_aad(aad, sealed.data, tenant, context);
-    uint8_t key[CN_SEAL_KEY_SIZE];
-    s_tenant_key(master, tenant, key);
     int rc = crypto_aead_xchacha20poly1305_ietf_decrypt(
         plain, NULL, NULL, sealed.data + HEAD_SIZE + NONCE_SIZE,
-        size + TAG_SIZE, aad, aad_size, sealed.data + HEAD_SIZE, key);
-    sodium_memzero(key, sizeof key);
+        size + TAG_SIZE, aad, aad_size, sealed.data + HEAD_SIZE,
+        s_tenant_key(env->seal, master, tenant));
     if (rc != 0) {
         return cn_fail(err, CN_INTERNAL, "unseal %s: does not open", context);
     }

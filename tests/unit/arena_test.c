@@ -30,6 +30,14 @@ static void memory_is_zeroed_aligned_and_apart(void **state)
     }
 }
 
+/* A block goes from one arena to the next with what was in it. */
+static void memory_of_an_arena_before_is_zeroed(void **state)
+{
+    for (int round = 0; round < 3; round++) {
+        memory_is_zeroed_aligned_and_apart(state);
+    }
+}
+
 static void the_bound_holds_for_the_sum(void **state)
 {
     (void)state;
@@ -136,6 +144,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_zeroed_aligned_and_apart),
+        cmocka_unit_test(memory_of_an_arena_before_is_zeroed),
         cmocka_unit_test(the_bound_holds_for_the_sum),
         cmocka_unit_test(sizes_that_overflow_are_refused),
         cmocka_unit_test(texts_are_copied),
