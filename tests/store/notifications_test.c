@@ -1,0 +1,673 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who is told what, sending and its failures, against a real PostgreSQL and
+ * channels that the tests rule; one exchange by real SMTP is in
+ * notifications_smtp_test.c. */
+#include "cairn/notifications.cairn.h"
+#include "cairn/notifications.handlers.h"
+#include "cairn/referrals.cairn.h"
+#include "cairn/scheduling.cairn.h"
+#include "common/clock.h"
+#include "services/notifications/rules.h"
+#include "services/notifications/service.h"
+#include "services/notifications/store.h"
+#include "tests/lib/call.h"
+#include "tests/lib/explain.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+/* cmocka needs the four above it. */
+#include <cmocka.h>
+
+enum { CONNECTIONS = 4, SENT_MAX = 16, ID_MAX = 128, PAGE = 4 };
+#define COUNT(array) (sizeof(array) / sizeof(*(array)))
+
+/* ---- a channel that does as it is told ---- */
+
+struct fake {
+    struct channel channel;
+    struct channel_result result;
+    enum cn_code rc; /* CN_OK, or the attempt never comes back */
+    size_t count;
+    char ids[SENT_MAX][ID_MAX];
+    char to[ID_MAX];
+    char text[1024];
+};
+
+static enum cn_code s_fake_send(struct channel *channel,
+                                const struct channel_mail *mail,
+                                struct channel_result *ret_result,
+                                struct cn_err *err)
+{
+    struct fake *self = (struct fake *)channel;
+    assert_true(self->count < SENT_MAX);
+    (void)snprintf(self->ids[self->count++], ID_MAX, "%s", mail->message_id);
+    (void)snprintf(self->to, sizeof(self->to), "%s", mail->to);
+    (void)snprintf(self->text, sizeof(self->text), "%s", mail->text);
+    if (self->rc != CN_OK) {
+        return cn_fail(err, self->rc, "the process died");
+    }
+    *ret_result = self->result;
+    return CN_OK;
+}
+
+static struct test_pg *s_pg;
+static struct fake s_fake;
+static struct notifications_service s_notifications;
+static struct cn_service s_service;
+static const struct test_caller SUPERVISOR = { .role = "supervisor" };
+
+/* ---- what the tests ask for ---- */
+
+/* A referral and its first visit, as the other services tell them. */
+struct told {
+    struct cn_uuid referral_id;
+    struct cn_uuid patient_id;
+    struct cn_uuid branch_id;
+    struct cn_uuid visit_id;
+    const char *source_email;
+    const char *patient_email;
+    const char *language;
+    int64_t seq;
+    int64_t visit_seq;
+    int64_t starts_at;
+};
+
+static struct told s_told(struct test_world *world)
+{
+    return (struct told){
+        .referral_id = cn_uuid_new(&world->env),
+        .patient_id = cn_uuid_new(&world->env),
+        .branch_id = cn_uuid_new(&world->env),
+        .visit_id = cn_uuid_new(&world->env),
+        .source_email = "discharge@hospital.example",
+        .patient_email = "pat@home.example",
+        .language = "en",
+        .seq = 4,
+        .visit_seq = 1,
+        .starts_at = world->env.now(&world->env) + CN_DAY,
+    };
+}
+
+static const char *
+s_id(struct test_world *world, const char *prefix, struct cn_uuid id)
+{
+    return cn_id_text(world->arena, prefix, id);
+}
+
+static enum cn_code s_accept(struct test_world *world, const struct told *told)
+{
+    Ref__ReferralEvent payload = REF__REFERRAL_EVENT__INIT;
+    Ref__Referral referral = REF__REFERRAL__INIT;
+    Ref__Referral__Source source = REF__REFERRAL__SOURCE__INIT;
+    Ref__Patient patient = REF__PATIENT__INIT;
+    Ref__Patient__Name name = REF__PATIENT__NAME__INIT;
+    const char *given[] = { "Pat" };
+    struct cn_err err = { 0 };
+    name.given = given;
+    name.n_given = 1;
+    name.family = "Example";
+    patient.id = s_id(world, "pat", told->patient_id);
+    patient.name = &name;
+    patient.email = told->patient_email;
+    patient.language = told->language;
+    source.organization = "Example Hospital";
+    source.email = told->source_email;
+    source.external_id = "EXT-1";
+    referral.id = s_id(world, "ref", told->referral_id);
+    referral.branch_id = s_id(world, "brn", told->branch_id);
+    referral.time_zone = "America/Chicago";
+    referral.source = &source;
+    payload.referral = &referral;
+    payload.patient = &patient;
+    const struct test_event event = {
+        .producer = "referrals",
+        .type = "referral.accepted",
+        .aggregate_type = "referral",
+        .aggregate_id = told->referral_id,
+        .aggregate_seq = told->seq,
+        .payload = &payload.base,
+    };
+    return test_apply(world, &s_service, &event, &err);
+}
+
+static enum cn_code s_visit_told(struct test_world *world,
+                                 const struct told *told,
+                                 Sch__Visit *visit)
+{
+    Sch__VisitEvent payload = SCH__VISIT_EVENT__INIT;
+    struct cn_err err = { 0 };
+    payload.visit = visit;
+    payload.clinician_name = "Example Nurse";
+    const struct test_event event = {
+        .producer = "scheduling",
+        .type = "visit.booked",
+        .aggregate_type = "visit",
+        .aggregate_id = told->visit_id,
+        .aggregate_seq = told->visit_seq,
+        .payload = &payload.base,
+    };
+    return test_apply(world, &s_service, &event, &err);
+}
+
+static Sch__Visit s_visit(struct test_world *world, const struct told *told)
+{
+    Sch__Visit visit = SCH__VISIT__INIT;
+    visit.id = s_id(world, "vis", told->visit_id);
+    visit.referral_id = s_id(world, "ref", told->referral_id);
+    visit.patient_id = s_id(world, "pat", told->patient_id);
+    CN_SET(&visit, kind, SCH__VISIT__KIND__SOC);
+    CN_SET(&visit, starts_at, told->starts_at);
+    return visit;
+}
+
+static enum cn_code s_book(struct test_world *world, const struct told *told)
+{
+    Sch__Visit visit = s_visit(world, told);
+    return s_visit_told(world, told, &visit);
+}
+
+static const Ntf__ListMessagesResponse *
+s_list(struct test_world *world,
+       const struct test_caller *caller,
+       const Ntf__ListMessagesRequest *request)
+{
+    struct test_answer answer =
+        test_call(world, &s_service, caller, "ListMessages", &request->base);
+    assert_int_equal(answer.rc, CN_OK);
+    return answer.body;
+}
+
+/* The message of a referral for an audience; NULL: there is none. */
+static const Ntf__Message *s_message(struct test_world *world,
+                                     const struct told *told,
+                                     Ntf__Message__Audience audience)
+{
+    Ntf__ListMessagesRequest request = NTF__LIST_MESSAGES_REQUEST__INIT;
+    request.referral_id = s_id(world, "ref", told->referral_id);
+    const Ntf__ListMessagesResponse *page =
+        s_list(world, &SUPERVISOR, &request);
+    for (size_t i = 0; i < page->n_data; i++) {
+        if (page->data[i]->audience == audience) {
+            return page->data[i];
+        }
+    }
+    return NULL;
+}
+
+static const Ntf__Message *s_to_source(struct test_world *world,
+                                       const struct told *told)
+{
+    const Ntf__Message *message =
+        s_message(world, told, NTF__MESSAGE__AUDIENCE__REFERRAL_SOURCE);
+    assert_non_null(message);
+    return message;
+}
+
+/* One run of the work that is due for a message. */
+static enum cn_code s_send(struct test_world *world, const char *message_id)
+{
+    struct cn_err err = { 0 };
+    struct cn_due due = {
+        .env = &world->env,
+        .tenant_id = world->tenant,
+        .kind = "message.send",
+        .now_at = world->env.now(&world->env),
+        .arena = world->arena,
+    };
+    assert_true(cn_id_parse("msg", message_id, &due.id));
+    return message_send(&s_notifications, &due, &err);
+}
+
+static void s_channel_answers(enum channel_outcome outcome, long status)
+{
+    s_fake = (struct fake){ .channel = { s_fake_send },
+                            .result = { outcome, status } };
+}
+
+/* ---- who is told ---- */
+
+static void s_assert_two(struct test_world *world)
+{
+    assert_int_equal(test_rows(world, "message", NULL), 2);
+    assert_int_equal(test_rows(world, "outbox", "type = 'message.queued'"), 2);
+    assert_int_equal(test_rows(world, "due", "kind = 'message.send'"), 2);
+}
+
+static void s_both_are_told(struct test_world *world)
+{
+    struct told told = s_told(world);
+    assert_int_equal(s_accept(world, &told), CN_OK);
+    assert_int_equal(test_rows(world, "message", NULL), 1);
+    assert_int_equal(s_book(world, &told), CN_OK);
+    s_assert_two(world);
+    /* Told again, and accepted again: nobody hears it twice. */
+    assert_int_equal(s_accept(world, &told), CN_OK);
+    assert_int_equal(s_book(world, &told), CN_OK);
+    told.seq = 9;
+    assert_int_equal(s_accept(world, &told), CN_OK);
+    s_assert_two(world);
+    const Ntf__Message *message =
+        s_message(world, &told, NTF__MESSAGE__AUDIENCE__PATIENT);
+    assert_non_null(message);
+    assert_string_equal(message->template_, "soc_booked");
+    assert_int_equal(message->status, NTF__MESSAGE__STATUS__QUEUED);
+}
+
+static void s_visit_comes_first(struct test_world *world)
+{
+    struct told told = s_told(world);
+    assert_int_equal(s_book(world, &told), CN_OK);
+    assert_int_equal(test_rows(world, "message", NULL), 0);
+    assert_int_equal(test_rows(world, "care", NULL), 1);
+    assert_int_equal(s_accept(world, &told), CN_OK);
+    s_assert_two(world);
+    assert_string_equal(s_to_source(world, &told)->branch_id,
+                        s_id(world, "brn", told.branch_id));
+}
+
+struct teller {
+    struct test_world *world;
+    const struct told *told;
+    enum cn_code (*tell)(struct test_world *, const struct told *);
+    enum cn_code rc;
+};
+
+static void s_tells(void *arg)
+{
+    struct teller *self = arg;
+    self->rc = self->tell(self->world, self->told);
+    test_world_ended(self->world);
+}
+
+static void s_both_come_at_once(struct test_world *world)
+{
+    struct told told = s_told(world);
+    struct teller tellers[] = { { world, &told, s_accept, CN_INTERNAL },
+                                { world, &told, s_book, CN_INTERNAL } };
+    for (size_t i = 0; i < COUNT(tellers); i++) {
+        test_world_spawn(world, s_tells, &tellers[i], 10 * CN_SECOND);
+    }
+    test_world_join(world);
+    assert_int_equal(tellers[0].rc, CN_OK);
+    assert_int_equal(tellers[1].rc, CN_OK);
+    s_assert_two(world);
+}
+
+static void s_who_cannot_be_reached(struct test_world *world)
+{
+    struct told told = s_told(world);
+    told.source_email = NULL;
+    told.patient_email = "pat@home.example\r\nBcc: all@everywhere.example";
+    assert_int_equal(s_accept(world, &told), CN_OK);
+    assert_int_equal(s_book(world, &told), CN_OK);
+    const Ntf__Message *source = s_to_source(world, &told);
+    assert_int_equal(source->status, NTF__MESSAGE__STATUS__NOT_SENT);
+    assert_string_equal(source->reason_code, "no_address");
+    const Ntf__Message *patient =
+        s_message(world, &told, NTF__MESSAGE__AUDIENCE__PATIENT);
+    assert_int_equal(patient->status, NTF__MESSAGE__STATUS__NOT_SENT);
+    assert_string_equal(patient->reason_code, "bad_address");
+    assert_int_equal(test_rows(world, "outbox", "type = 'message.not_sent'"),
+                     2);
+    assert_int_equal(test_rows(world, "due", NULL), 0);
+}
+
+static void s_older_facts_do_not_replace_newer(struct test_world *world)
+{
+    struct told told = s_told(world);
+    struct cn_err err = { 0 };
+    struct cn_store store = { .env = &world->env,
+                              .arena = world->arena,
+                              .tenant_id = world->tenant };
+    struct care_row care;
+    assert_int_equal(s_accept(world, &told), CN_OK);
+    told.visit_seq = 2;
+    assert_int_equal(s_book(world, &told), CN_OK);
+    struct told older = told;
+    older.seq--;
+    older.visit_seq--;
+    older.starts_at += CN_DAY;
+    older.patient_email = "old@home.example";
+    assert_int_equal(s_accept(world, &older), CN_OK);
+    assert_int_equal(s_book(world, &older), CN_OK);
+    assert_int_equal(care_get(&store, told.referral_id, &care, &err), CN_OK);
+    assert_int_equal(care.care->soc_starts_at, told.starts_at);
+    assert_string_equal(care.care->patient_email, told.patient_email);
+}
+
+static void s_odd_events_are_refused(struct test_world *world)
+{
+    struct told told = s_told(world);
+    Sch__Visit visit = s_visit(world, &told);
+    visit.has_starts_at = 0;
+    assert_int_equal(s_visit_told(world, &told, &visit), CN_INTERNAL);
+    assert_int_equal(s_visit_told(world, &told, NULL), CN_INTERNAL);
+    visit = s_visit(world, &told);
+    visit.kind = SCH__VISIT__KIND__ROUTINE;
+    assert_int_equal(s_visit_told(world, &told, &visit), CN_OK);
+    assert_int_equal(test_rows(world, "care", NULL), 0);
+}
+
+/* ---- sending ---- */
+
+static const char *s_queued(struct test_world *world, struct told *told)
+{
+    *told = s_told(world);
+    assert_int_equal(s_accept(world, told), CN_OK);
+    return s_to_source(world, told)->id;
+}
+
+static void s_mail_is_sent(struct test_world *world)
+{
+    struct told told;
+    const char *id = s_queued(world, &told);
+    s_channel_answers(CHANNEL_ACCEPTED, 250);
+    assert_int_equal(s_send(world, id), CN_OK);
+    const Ntf__Message *message = s_to_source(world, &told);
+    assert_int_equal(message->status, NTF__MESSAGE__STATUS__SENT);
+    assert_int_equal(message->n_attempts, 1);
+    assert_int_equal(message->attempts[0]->outcome,
+                     NTF__MESSAGE__OUTCOME__ACCEPTED);
+    assert_string_equal(message->attempts[0]->detail, "smtp 250");
+    assert_string_equal(s_fake.to, "discharge@hospital.example");
+    assert_non_null(strstr(s_fake.text, "EXT-1"));
+    assert_int_equal(test_rows(world, "outbox",
+                               "type = 'message.sent' AND aggregate_seq = 2"),
+                     1);
+    assert_int_equal(test_rows(world, "due", NULL), 0);
+    /* What is left of the work, should it fire again, is only taken away. */
+    assert_int_equal(s_send(world, id), CN_OK);
+    assert_int_equal(s_fake.count, 1);
+}
+
+static void s_unreachable_is_tried_again(struct test_world *world)
+{
+    struct told told;
+    const char *id = s_queued(world, &told);
+    s_channel_answers(CHANNEL_UNREACHABLE, 0);
+    assert_int_equal(s_send(world, id), CN_OK);
+    const Ntf__Message *message = s_to_source(world, &told);
+    assert_int_equal(message->status, NTF__MESSAGE__STATUS__QUEUED);
+    assert_int_equal(message->attempts[0]->outcome,
+                     NTF__MESSAGE__OUTCOME__UNREACHABLE);
+    assert_int_equal(test_rows(world, "due",
+                               "fire_at BETWEEN now() + interval '1 s'"
+                               " AND now() + interval '3 s'"),
+                     1);
+    s_fake.result = (struct channel_result){ CHANNEL_DEFERRED, 451 };
+    assert_int_equal(s_send(world, id), CN_OK);
+    assert_int_equal(
+        test_rows(world, "due", "fire_at > now() + interval '8 s'"), 1);
+    s_fake.result = (struct channel_result){ CHANNEL_ACCEPTED, 250 };
+    assert_int_equal(s_send(world, id), CN_OK);
+    message = s_to_source(world, &told);
+    assert_int_equal(message->status, NTF__MESSAGE__STATUS__SENT);
+    assert_int_equal(message->n_attempts, 3);
+    assert_string_equal(s_fake.ids[0], s_fake.ids[1]);
+    assert_string_equal(s_fake.ids[0], s_fake.ids[2]);
+    assert_int_equal(test_rows(world, "due", NULL), 0);
+}
+
+static void s_refused_is_failed(struct test_world *world)
+{
+    struct told told;
+    const char *id = s_queued(world, &told);
+    s_channel_answers(CHANNEL_REFUSED, 550);
+    assert_int_equal(s_send(world, id), CN_OK);
+    const Ntf__Message *message = s_to_source(world, &told);
+    assert_int_equal(message->status, NTF__MESSAGE__STATUS__FAILED);
+    assert_string_equal(message->reason_code, "refused");
+    assert_string_equal(message->attempts[0]->detail, "smtp 550");
+    assert_int_equal(test_rows(world, "outbox", "type = 'message.failed'"), 1);
+    assert_int_equal(test_rows(world, "due", NULL), 0);
+}
+
+/* The process dies after the channel took the mail and before that is kept. */
+static void s_crash_sends_the_same_again(struct test_world *world)
+{
+    struct told told;
+    const char *id = s_queued(world, &told);
+    s_channel_answers(CHANNEL_ACCEPTED, 250);
+    s_fake.rc = CN_UNAVAILABLE;
+    assert_int_equal(s_send(world, id), CN_UNAVAILABLE);
+    const Ntf__Message *message = s_to_source(world, &told);
+    assert_int_equal(message->status, NTF__MESSAGE__STATUS__QUEUED);
+    assert_int_equal(message->attempts[0]->outcome,
+                     NTF__MESSAGE__OUTCOME__SENDING);
+    assert_int_equal(test_rows(world, "due", NULL), 1);
+    s_fake.rc = CN_OK;
+    assert_int_equal(s_send(world, id), CN_OK);
+    assert_int_equal(s_fake.count, 2);
+    assert_string_equal(s_fake.ids[0], s_fake.ids[1]);
+    message = s_to_source(world, &told);
+    assert_int_equal(message->n_attempts, 2);
+    assert_int_equal(test_rows(world, "outbox", "type = 'message.sent'"), 1);
+}
+
+static void s_crashes_end(struct test_world *world)
+{
+    struct told told;
+    const char *id = s_queued(world, &told);
+    s_channel_answers(CHANNEL_ACCEPTED, 250);
+    s_fake.rc = CN_UNAVAILABLE;
+    for (int i = 0; i < SEND_ATTEMPTS_MAX; i++) {
+        assert_int_equal(s_send(world, id), CN_UNAVAILABLE);
+    }
+    assert_int_equal(s_send(world, id), CN_OK);
+    assert_int_equal(s_fake.count, SEND_ATTEMPTS_MAX);
+    const Ntf__Message *message = s_to_source(world, &told);
+    assert_int_equal(message->status, NTF__MESSAGE__STATUS__FAILED);
+    assert_string_equal(message->reason_code, "attempts_exhausted");
+    assert_int_equal(test_rows(world, "due", NULL), 0);
+}
+
+/* ---- reading ---- */
+
+static void s_messages_are_of_a_branch(struct test_world *world)
+{
+    struct told told;
+    const char *id = s_queued(world, &told);
+    const struct cn_uuid other = cn_uuid_new(&world->env);
+    const struct test_caller own = { .branches = &told.branch_id,
+                                     .branch_count = 1 };
+    const struct test_caller beyond = { .branches = &other, .branch_count = 1 };
+    const struct test_caller stranger = { .role = "supervisor",
+                                          .tenant = cn_uuid_new(&world->env) };
+    const Ntf__ListMessagesRequest all = NTF__LIST_MESSAGES_REQUEST__INIT;
+    Ntf__GetMessageRequest get = NTF__GET_MESSAGE_REQUEST__INIT;
+    get.id = id;
+    assert_int_equal(
+        test_call(world, &s_service, &own, "GetMessage", &get.base).rc, CN_OK);
+    assert_int_equal(test_rows(world, "audit", "action = 'message.read'"), 1);
+    struct test_answer theirs =
+        test_call(world, &s_service, &beyond, "GetMessage", &get.base);
+    assert_int_equal(
+        test_call(world, &s_service, &stranger, "GetMessage", &get.base).rc,
+        CN_NOT_FOUND);
+    get.id = s_id(world, "msg", cn_uuid_new(&world->env));
+    struct test_answer unknown =
+        test_call(world, &s_service, &beyond, "GetMessage", &get.base);
+    assert_int_equal(theirs.rc, CN_NOT_FOUND);
+    assert_memory_equal(&theirs.err, &unknown.err, sizeof(theirs.err));
+    assert_int_equal(s_list(world, &own, &all)->n_data, 1);
+    assert_int_equal(s_list(world, &beyond, &all)->n_data, 0);
+    assert_int_equal(s_list(world, &stranger, &all)->n_data, 0);
+}
+
+static void s_pages_have_no_gaps(struct test_world *world)
+{
+    enum { MESSAGES = 10 };
+    Ntf__ListMessagesRequest request = NTF__LIST_MESSAGES_REQUEST__INIT;
+    const char *seen[MESSAGES];
+    size_t count = 0;
+    int64_t last = INT64_MAX;
+    for (int i = 0; i < MESSAGES; i++) {
+        struct told told;
+        (void)s_queued(world, &told);
+    }
+    CN_SET(&request, limit, PAGE);
+    for (bool more = true; more;) {
+        const Ntf__ListMessagesResponse *page =
+            s_list(world, &SUPERVISOR, &request);
+        for (size_t i = 0; i < page->n_data; i++) {
+            assert_true(page->data[i]->created_at <= last);
+            last = page->data[i]->created_at;
+            for (size_t j = 0; j < count; j++) {
+                assert_string_not_equal(seen[j], page->data[i]->id);
+            }
+            assert_true(count < MESSAGES);
+            seen[count++] = page->data[i]->id;
+        }
+        more = page->has_more;
+        request.cursor = page->next_cursor;
+    }
+    assert_int_equal(count, MESSAGES);
+}
+
+static void s_filters_all_narrow(struct test_world *world)
+{
+    struct told first;
+    struct told second;
+    Ntf__ListMessagesRequest request = NTF__LIST_MESSAGES_REQUEST__INIT;
+    Ntf__Message__Status statuses[] = { NTF__MESSAGE__STATUS__QUEUED,
+                                        NTF__MESSAGE__STATUS__SENT };
+    const char *id = s_queued(world, &first);
+    (void)s_queued(world, &second);
+    s_channel_answers(CHANNEL_ACCEPTED, 250);
+    assert_int_equal(s_send(world, id), CN_OK);
+    request.status = statuses;
+    request.n_status = 2;
+    assert_int_equal(s_list(world, &SUPERVISOR, &request)->n_data, 2);
+    request.n_status = 1;
+    assert_int_equal(s_list(world, &SUPERVISOR, &request)->n_data, 1);
+    request.referral_id = s_id(world, "ref", second.referral_id);
+    assert_int_equal(s_list(world, &SUPERVISOR, &request)->n_data, 1);
+    request.patient_id = s_id(world, "pat", first.patient_id);
+    assert_int_equal(s_list(world, &SUPERVISOR, &request)->n_data, 0);
+}
+
+/* ---- plans ---- */
+
+#define TENANT "00000000-0000-7000-8000-000000000001"
+#define ID     "'00000000-0000-7000-8000-0000000000aa'"
+#define END    "'2100-01-01Z', 'ffffffff-ffff-ffff-ffff-ffffffffffff'"
+#define AT     "'2026-06-01Z'"
+#define BODY   "'\\x00'"
+#define PAGED  END ", 51, NULL"
+
+static const struct test_plan PLANS[] = {
+    { "SQL_MESSAGE_GET", ID, "message_key" },
+    { "SQL_MESSAGES_PAGE", PAGED, "message_order" },
+    { "SQL_MESSAGES_BY_STATUS", PAGED ", '{queued,failed}'",
+      "message_by_status" },
+    { "SQL_MESSAGES_OF_REFERRAL", PAGED ", NULL, " ID ", NULL", "message_" },
+    { "SQL_MESSAGES_OF_PATIENT", PAGED ", NULL, NULL, " ID,
+      "message_by_patient" },
+    { "SQL_MESSAGE_EXISTS", ID ", 'soc_booked', 'patient'", "message_once" },
+    { "SQL_MESSAGE_INSERT",
+      ID ", " ID ", " ID ", " ID ", " ID ", 'patient', 't', 'queued', " AT
+         ", " BODY,
+      NULL },
+    { "SQL_MESSAGE_UPDATE", ID ", 1, 'sent', 1, " AT ", " BODY, "message_key" },
+    { "SQL_CARE_GET", ID, "care_key" },
+    { "SQL_CARE_KEEP", ID ", " ID ", 1, " BODY, NULL },
+};
+
+static void every_statement_uses_its_index(void **state)
+{
+    char sql[2000];
+    struct cn_uuid tenant;
+    (void)state;
+    assert_true(cn_uuid_parse(TENANT, &tenant));
+    int size = snprintf(
+        sql, sizeof(sql),
+        "INSERT INTO notifications.care SELECT ('00000000-0000-7000-8000-"
+        "00000000000' || 1 + (i %% 10) / 9)::uuid, md5('r' || i)::uuid, 1,"
+        " '\\x00' FROM generate_series(1, %ld) i;"
+        "INSERT INTO notifications.message SELECT c.tenant_id, md5(c.id ||"
+        " k.audience)::uuid, md5('b' || i %% 4)::uuid, c.id, md5('p' || i)"
+        "::uuid, k.audience, 't', CASE WHEN random() < 0.02 THEN 'failed'"
+        " WHEN random() < 0.05 THEN 'queued' ELSE 'sent' END, 1, 1, t.at, t.at,"
+        " '\\x00' FROM generate_series(1, %ld) i JOIN notifications.care c"
+        " ON c.id = md5('r' || i)::uuid CROSS JOIN (VALUES ('patient'),"
+        " ('referral_source')) k (audience) CROSS JOIN LATERAL (SELECT"
+        " '2026-01-01'::timestamptz + i * interval '1 s' AS at) t; ANALYZE;",
+        test_explain_rows() / 2, test_explain_rows() / 2);
+    assert_in_range(size, 1, sizeof(sql) - 1);
+    free(test_pg_sql(s_pg, sql));
+    test_explain(s_pg, tenant, PLANS, COUNT(PLANS));
+    test_explain_page(s_pg, tenant, "SQL_MESSAGES_PAGE", PAGED, 51);
+    test_explain_page(s_pg, tenant, "SQL_MESSAGES_BY_STATUS",
+                      PAGED ", '{failed}'", 51);
+}
+
+#define TEST(name, body)                                                       \
+    static void name(void **state)                                             \
+    {                                                                          \
+        (void)state;                                                           \
+        test_world_run(s_pg, CONNECTIONS, body, NULL);                         \
+    }
+TEST(source_and_patient_are_each_told_once, s_both_are_told)
+TEST(the_visit_may_come_before_the_acceptance, s_visit_comes_first)
+TEST(both_events_may_come_at_once, s_both_come_at_once)
+TEST(who_cannot_be_reached_is_not_sent_and_says_why, s_who_cannot_be_reached)
+TEST(older_facts_do_not_replace_newer, s_older_facts_do_not_replace_newer)
+TEST(odd_events_are_refused_without_harm, s_odd_events_are_refused)
+TEST(a_mail_is_sent, s_mail_is_sent)
+TEST(an_unreachable_channel_is_tried_again, s_unreachable_is_tried_again)
+TEST(a_refused_mail_has_failed, s_refused_is_failed)
+TEST(a_crash_sends_the_same_again, s_crash_sends_the_same_again)
+TEST(a_mail_that_kills_its_process_ends, s_crashes_end)
+TEST(a_message_is_known_in_its_branch_and_agency, s_messages_are_of_a_branch)
+TEST(pages_have_no_gaps_and_no_repeats, s_pages_have_no_gaps)
+TEST(filters_all_narrow, s_filters_all_narrow)
+
+static int s_setup(void **state)
+{
+    (void)state;
+    s_pg = test_pg_new("notifications", NULL);
+    s_notifications = (struct notifications_service){
+        .email = &s_fake.channel,
+        .message_id_domain = "agency.example",
+    };
+    s_service = (struct cn_service){
+        .name = "notifications",
+        .methods = notifications_methods,
+        .method_count = notifications_method_count,
+        .subscriptions = NOTIFICATIONS_SUBSCRIPTIONS,
+        .subscription_count = NOTIFICATIONS_SUBSCRIPTION_COUNT,
+        .self = &s_notifications,
+    };
+    return 0;
+}
+
+static int s_teardown(void **state)
+{
+    (void)state;
+    test_pg_free(s_pg);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(source_and_patient_are_each_told_once),
+        cmocka_unit_test(the_visit_may_come_before_the_acceptance),
+        cmocka_unit_test(both_events_may_come_at_once),
+        cmocka_unit_test(who_cannot_be_reached_is_not_sent_and_says_why),
+        cmocka_unit_test(older_facts_do_not_replace_newer),
+        cmocka_unit_test(odd_events_are_refused_without_harm),
+        cmocka_unit_test(a_mail_is_sent),
+        cmocka_unit_test(an_unreachable_channel_is_tried_again),
+        cmocka_unit_test(a_refused_mail_has_failed),
+        cmocka_unit_test(a_crash_sends_the_same_again),
+        cmocka_unit_test(a_mail_that_kills_its_process_ends),
+        cmocka_unit_test(a_message_is_known_in_its_branch_and_agency),
+        cmocka_unit_test(pages_have_no_gaps_and_no_repeats),
+        cmocka_unit_test(filters_all_narrow),
+        cmocka_unit_test(every_statement_uses_its_index),
+    };
+    return cmocka_run_group_tests(tests, s_setup, s_teardown);
+}
