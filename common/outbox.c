@@ -71,6 +71,7 @@ struct fetch {
     struct position after;
     int64_t limit;
     int64_t wait_until; /* monotonic */
+    bool only_head;
 };
 
 /* What one look at the log gave it. */
@@ -357,6 +358,12 @@ static enum cn_code s_fetch_check(const Evt__FetchRequest *body,
     if (fetch.wait_until > cn_fiber_deadline() - REPLY_MARGIN_US) {
         fetch.wait_until = cn_fiber_deadline() - REPLY_MARGIN_US;
     }
+    if (body->has_only_head && body->only_head) {
+        /* Behind every position there is, so that no row is read. */
+        fetch.after = (struct position){ INT32_MAX, INT64_MAX, INT64_MAX };
+        fetch.wait_until = 0;
+        fetch.only_head = true;
+    }
     *ret_fetch = fetch;
     return CN_OK;
 }
@@ -537,7 +544,9 @@ static enum cn_code s_fetch_reply(struct cn_outbox *self,
     Evt__FetchResponse *body =
         CN_NEW(arena, evt__fetch_response, Evt__FetchResponse);
     size_t row_count = cn_rows_count(page->rows);
-    struct position head = s_position_max(fetch->after, page->head);
+    struct position head = fetch->only_head
+                               ? page->head
+                               : s_position_max(fetch->after, page->head);
     size_t count = 0;
     size_t size = 0;
 

@@ -7,6 +7,7 @@
 #include "common/fiber.h"
 #include "common/loop.h"
 #include "common/message.h"
+#include "common/outbox.h"
 #include "common/seal.h"
 
 #include "cairn/access.pb-c.h"
@@ -31,6 +32,12 @@ enum {
     WAITERS_FIRST = 8
 };
 
+/* An open transaction of access's database holds back the events that were
+ * committed after it. Once it does so for longer than LAG_US, keys are asked
+ * for again at this interval. */
+#define HELD_US ((int64_t)900000)
+#define LAG_US  (3 * CN_SECOND)
+
 /* What a key stands for; in the cache and with the requests that use it. One
  * block of memory holds its texts too. */
 struct grant {
@@ -44,6 +51,7 @@ struct entry {
     uint8_t hash[HASH_SIZE];
     struct grant *grant; /* NULL: free */
     int64_t used_at;     /* monotonic */
+    int64_t asked_at;    /* monotonic */
     int64_t forget_at;   /* monotonic; INT64_MAX: when an event says so */
 };
 
@@ -62,6 +70,7 @@ struct auth {
     uint64_t changes; /* events that ended or made something */
     int64_t fresh_at; /* monotonic: the log was read to its end as of then */
     bool caught_up;   /* it was, once */
+    bool held;        /* events may be committed that are not shown yet */
     bool has_position;
     Evt__Position position;
     struct entry entries[AUTH_CACHE_MAX];
@@ -212,7 +221,8 @@ s_cache_find(struct auth *self, const uint8_t hash[HASH_SIZE], int64_t at)
         if (entry->grant == NULL || memcmp(entry->hash, hash, HASH_SIZE) != 0) {
             continue;
         }
-        if (entry->forget_at <= at) {
+        if (entry->forget_at <= at ||
+            (self->held && entry->asked_at + HELD_US <= at)) {
             s_entry_drop(entry);
             return NULL;
         }
@@ -240,6 +250,7 @@ static void s_cache_put(struct auth *self,
     memcpy(entry->hash, hash, HASH_SIZE);
     entry->grant = grant;
     entry->used_at = at;
+    entry->asked_at = at;
     entry->forget_at = grant->found ? INT64_MAX : at + AUTH_NEGATIVE_US;
     grant->references++;
 }
@@ -526,6 +537,9 @@ static enum cn_code s_fetch(struct auth *self,
         return cn_fail(err, CN_NOMEM, "no memory");
     }
     request->consumer = "gateway";
+    /* What came before the cache does not concern it. */
+    request->has_only_head = !self->has_position;
+    request->only_head = !self->has_position;
     request->after = self->has_position ? &self->position : NULL;
     request->has_limit = 1;
     request->limit = FETCH_LIMIT;
@@ -574,6 +588,9 @@ static enum cn_code s_follow_once(struct auth *self, struct cn_err *err)
     }
     self->caught_up = true;
     self->fresh_at = asked_at;
+    self->held = !response->has_complete_until ||
+                 response->complete_until + CN_OUTBOX_SLACK_US + LAG_US <
+                     self->env->now(self->env);
     return CN_OK;
 }
 

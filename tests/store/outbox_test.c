@@ -70,6 +70,7 @@ struct fetch {
     int partition;
     uint32_t limit;
     uint32_t wait_ms;
+    bool only_head;
     const char *subject;
     struct cn_arena *arena;
     const Evt__FetchResponse *reply;
@@ -88,6 +89,7 @@ static void s_fetch(struct fetch *fetch)
     body.after = fetch->after;
     CN_SET(&body, limit, fetch->limit);
     CN_SET(&body, wait_ms, fetch->wait_ms);
+    CN_SET(&body, only_head, fetch->only_head);
     if (fetch->partition >= 0) {
         CN_SET(&body, partition, fetch->partition);
     }
@@ -222,6 +224,35 @@ static void a_fetch_goes_on_after_the_position_of_the_last(void **state)
 {
     (void)state;
     s_run(s_fetch_in_pages);
+}
+
+static void s_fetch_head(struct test_world *world)
+{
+    (void)s_open(world);
+    struct cn_uuid id = cn_uuid_new(&world->env);
+    s_emit(world, "thing.changed", id, 1, 1);
+    struct fetch fetch = s_all(world);
+    fetch.only_head = true;
+    fetch.wait_ms = 5000;
+    s_fetch(&fetch);
+    assert_int_equal(fetch.rc, CN_OK);
+    assert_int_equal(fetch.reply->n_events, 0);
+    assert_true(fetch.us < CN_SECOND);
+
+    s_emit(world, "thing.changed", id, 2, 2);
+    fetch.only_head = false;
+    fetch.wait_ms = 0;
+    fetch.after = fetch.reply->head;
+    s_fetch(&fetch);
+    assert_int_equal(fetch.reply->n_events, 1);
+    assert_int_equal(s_number(fetch.reply->events[0]), 2);
+    s_close(world);
+}
+
+static void a_reader_that_starts_now_is_told_where_the_log_ends(void **state)
+{
+    (void)state;
+    s_run(s_fetch_head);
 }
 
 static void s_fetch_refused(struct test_world *world)
@@ -509,6 +540,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fetch_goes_on_after_the_position_of_the_last),
+        cmocka_unit_test(a_reader_that_starts_now_is_told_where_the_log_ends),
         cmocka_unit_test(a_client_may_not_fetch_and_a_partition_must_exist),
         cmocka_unit_test(the_partitions_together_are_the_log),
         cmocka_unit_test(events_of_an_older_epoch_come_first),

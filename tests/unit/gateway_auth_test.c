@@ -7,6 +7,7 @@
 #include "common/fiber.h"
 #include "common/loop.h"
 #include "common/message.h"
+#include "common/outbox.h"
 #include "common/seal.h"
 
 #include "cairn/access.pb-c.h"
@@ -44,6 +45,7 @@ struct world {
     struct cn_bus_request *poll;
     unsigned polls;
     int64_t seq;
+    bool complete; /* nothing is held back by an open transaction */
 };
 
 /* ---- access ---- */
@@ -106,7 +108,8 @@ static void s_poll_answer(struct world *world, Evt__Event *event)
     head.seq = ++world->seq;
     response.head = &head;
     response.has_complete_until = 1;
-    response.complete_until = 1;
+    response.complete_until =
+        world->complete ? cn_clock_real() - CN_OUTBOX_SLACK_US : 1;
     if (event != NULL) {
         event->position = &head;
         response.n_events = 1;
@@ -238,6 +241,7 @@ static void s_run(void (*body)(struct world *world))
     world->loop = world->env.loop = cn_loop_new();
     assert_non_null(world->loop);
     world->found = true;
+    world->complete = true;
     world->body = body;
     world->access = s_bus(world, "access", keys[3], "tcp://127.0.0.1:*", peers);
     world->env.bus = s_bus(world, "gateway", keys[1], NULL, peers);
@@ -482,6 +486,26 @@ static void an_answer_that_an_event_overtook_is_not_kept(void **state)
     s_run(s_overtaken);
 }
 
+static void s_held(struct world *world)
+{
+    const Acc__BranchEvent branch = ACC__BRANCH_EVENT__INIT;
+
+    world->complete = false;
+    s_event(world, "branch.updated", &branch.base);
+    assert_int_equal(s_code(world, KEY), CN_OK);
+    assert_int_equal(s_code(world, KEY), CN_OK);
+    assert_int_equal(world->asked, 1);
+    world->found = false;
+    UNTIL(s_code(world, KEY) == CN_UNAUTHENTICATED);
+    assert_int_equal(world->asked, 2);
+}
+
+static void while_events_are_held_back_keys_are_asked_for_again(void **state)
+{
+    (void)state;
+    s_run(s_held);
+}
+
 static void s_expired(struct world *world)
 {
     world->expires_at = cn_clock_real() + CN_HOUR;
@@ -507,6 +531,7 @@ int main(void)
         cmocka_unit_test(a_revoked_key_is_forgotten_and_no_other),
         cmocka_unit_test(a_change_of_a_user_ends_all_that_was_known),
         cmocka_unit_test(an_answer_that_an_event_overtook_is_not_kept),
+        cmocka_unit_test(while_events_are_held_back_keys_are_asked_for_again),
         cmocka_unit_test(an_expired_key_is_refused),
     };
 
