@@ -1,41 +1,55 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* An attempt runs in a thread of its own, which owns nothing but the attempt
+ * and hands it back over a pipe. In the loop it would hold all other fibers:
+ * libcurl waits for the answer to the end of a mail inside its own code
+ * (smtp_done), with the multi interface too, and a server may take seconds to
+ * look at it. */
 #include "services/notifications/smtp.h"
 
 #include "common/clock.h"
 #include "common/fiber.h"
 #include "common/loop.h"
 
+#include <assert.h>
 #include <curl/curl.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     SMTP_TIMEOUT_MS = 15000, /* of one attempt, connection included */
-    SMTP_HEADER_MAX = 512
+    SMTP_HEADER_MAX = 512,
+    SMTP_STACK_SIZE = 512 << 10
 };
 
 struct smtp {
     struct channel channel;
     struct cn_loop *loop;
-    CURLM *multi;
-    struct cn_timer *timer;
+    struct cn_watch *watch;
+    int done_fd;    /* attempts that have ended come out here */
+    int ended_fd;   /* threads write them here */
+    size_t threads; /* whose attempts have not come back */
     char *url;
     char *from;
 };
 
-/* One attempt. Owned by the fiber that waits for it and, until curl is done
- * with it, by curl: freed by whoever comes last. */
+/* One attempt. Its thread has it until it comes out of the pipe; then it
+ * belongs to the fiber, or to nobody where the fiber has left. */
 struct attempt {
+    int ended_fd;
     struct cn_token token;
     CURL *easy;
     curl_mime *mime;
     struct curl_slist *headers;
     struct curl_slist *recipients;
-    bool done;
-    bool abandoned; /* the fiber left at its deadline */
     CURLcode code;
     long status;
+    bool done;
+    bool abandoned; /* the fiber left at its deadline */
 };
 
 static void attempt_free(struct attempt *self)
@@ -50,111 +64,44 @@ static void attempt_free(struct attempt *self)
     free(self);
 }
 
-/* Tells the fibers whose attempts have ended. */
-static void smtp_finish(struct smtp *self)
+static void *attempt_run(void *arg)
 {
-    CURLMsg *msg = NULL;
-    int left = 0;
-    while ((msg = curl_multi_info_read(self->multi, &left)) != NULL) {
-        if (msg->msg != CURLMSG_DONE) {
-            continue;
-        }
-        CURL *easy = msg->easy_handle;
-        CURLcode code = msg->data.result;
-        struct attempt *attempt = NULL;
-        (void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&attempt);
-        attempt->code = code;
-        (void)curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &attempt->status);
-        attempt->done = true;
-        (void)curl_multi_remove_handle(self->multi, easy);
-        if (attempt->abandoned) {
-            attempt_free(attempt);
-        } else {
-            (void)cn_fiber_wake(attempt->token, CN_OK);
-        }
-    }
+    struct attempt *self = arg;
+    self->code = curl_easy_perform(self->easy);
+    (void)curl_easy_getinfo(self->easy, CURLINFO_RESPONSE_CODE, &self->status);
+    /* A pointer is written whole or not at all. */
+    ssize_t size = 0;
+    do {
+        size = write(self->ended_fd, &self, sizeof(self));
+    } while (size < 0 && errno == EINTR);
+    assert(size == (ssize_t)sizeof(self));
+    return NULL;
 }
 
-/* What curl keeps with one of its sockets. */
-struct smtp_socket {
-    struct smtp *smtp;
-    struct cn_watch *watch;
-    curl_socket_t fd;
-};
-
-static void on_socket_ready(void *arg, unsigned events)
+/* Takes one attempt that has ended out of the pipe. False: there is none. */
+static bool smtp_take(struct smtp *self)
 {
-    struct smtp_socket *socket = arg;
-    struct smtp *self = socket->smtp;
-    int running = 0;
-    int mask = ((events & CN_READABLE) != 0 ? CURL_CSELECT_IN : 0) |
-               ((events & CN_WRITABLE) != 0 ? CURL_CSELECT_OUT : 0);
-    /* socket may be gone after this call. */
-    (void)curl_multi_socket_action(self->multi, socket->fd, mask, &running);
-    smtp_finish(self);
+    struct attempt *attempt = NULL;
+    ssize_t size = read(self->done_fd, &attempt, sizeof(attempt));
+    if (size != (ssize_t)sizeof(attempt)) {
+        return false;
+    }
+    self->threads--;
+    attempt->done = true;
+    if (attempt->abandoned) {
+        attempt_free(attempt);
+    } else {
+        (void)cn_fiber_wake(attempt->token, CN_OK);
+    }
+    return true;
 }
 
-static int
-on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
-{
-    (void)easy;
-    struct smtp *self = arg;
-    struct smtp_socket *socket = socket_arg;
-    if (what == CURL_POLL_REMOVE) {
-        if (socket != NULL) {
-            cn_loop_unwatch(socket->watch);
-            (void)curl_multi_assign(self->multi, fd, NULL);
-            free(socket);
-        }
-        return 0;
-    }
-    unsigned events = (what != CURL_POLL_OUT ? (unsigned)CN_READABLE : 0) |
-                      (what != CURL_POLL_IN ? (unsigned)CN_WRITABLE : 0);
-    if (socket != NULL) {
-        cn_loop_watch_events(socket->watch, events);
-        return 0;
-    }
-    socket = calloc(1, sizeof(*socket));
-    if (socket == NULL) {
-        return -1;
-    }
-    socket->smtp = self;
-    socket->fd = fd;
-    socket->watch =
-        cn_loop_watch(self->loop, fd, events, on_socket_ready, socket);
-    if (socket->watch == NULL) {
-        free(socket);
-        return -1;
-    }
-    (void)curl_multi_assign(self->multi, fd, socket);
-    return 0;
-}
-
-static void on_timeout(void *arg)
+static void on_ended(void *arg, unsigned events)
 {
     struct smtp *self = arg;
-    int running = 0;
-    self->timer = NULL;
-    (void)curl_multi_socket_action(self->multi, CURL_SOCKET_TIMEOUT, 0,
-                                   &running);
-    smtp_finish(self);
-}
-
-static int on_timer(CURLM *multi, long timeout_ms, void *arg)
-{
-    (void)multi;
-    struct smtp *self = arg;
-    if (self->timer != NULL) {
-        cn_loop_cancel(self->timer);
-        self->timer = NULL;
+    (void)events;
+    while (smtp_take(self)) {
     }
-    if (timeout_ms >= 0) {
-        self->timer =
-            cn_loop_timer(self->loop, cn_clock_monotonic() + timeout_ms * 1000,
-                          on_timeout, self);
-        return self->timer != NULL ? 0 : -1;
-    }
-    return 0;
 }
 
 static bool
@@ -208,7 +155,6 @@ static bool options_fill(struct attempt *attempt,
     CURL *easy = attempt->easy;
     attempt->recipients = curl_slist_append(NULL, mail->to);
     return attempt->recipients != NULL &&
-           curl_easy_setopt(easy, CURLOPT_PRIVATE, attempt) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_URL, self->url) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "smtp,smtps") ==
                CURLE_OK &&
@@ -252,6 +198,22 @@ static struct channel_result attempt_result(const struct attempt *attempt)
     return result;
 }
 
+/* The threads have every signal blocked: the loop takes them by signalfd. */
+static bool attempt_start(struct attempt *attempt)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+    if (pthread_attr_init(&attr) != 0) {
+        return false;
+    }
+    bool started =
+        pthread_attr_setstacksize(&attr, SMTP_STACK_SIZE) == 0 &&
+        pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED) == 0 &&
+        pthread_create(&thread, &attr, attempt_run, attempt) == 0;
+    (void)pthread_attr_destroy(&attr);
+    return started;
+}
+
 static enum cn_code smtp_send(struct channel *channel,
                               const struct channel_mail *mail,
                               struct channel_result *ret_result,
@@ -262,18 +224,20 @@ static enum cn_code smtp_send(struct channel *channel,
     if (attempt == NULL) {
         return cn_fail(err, CN_NOMEM, "prepare an e-mail");
     }
+    attempt->ended_fd = self->ended_fd;
     attempt->token = cn_fiber_token();
-    if (curl_multi_add_handle(self->multi, attempt->easy) != CURLM_OK) {
+    if (!attempt_start(attempt)) {
         attempt_free(attempt);
-        return cn_fail(err, CN_UNAVAILABLE, "libcurl takes no more");
+        return cn_fail(err, CN_UNAVAILABLE, "no thread for an e-mail");
     }
+    self->threads++;
     enum cn_code rc = cn_fiber_park(INT64_MAX);
     if (attempt->done) {
         *ret_result = attempt_result(attempt);
         attempt_free(attempt);
         return CN_OK;
     }
-    /* Our deadline came first: curl still has it and ends it by its own. */
+    /* Our deadline came first: the thread still has it. */
     attempt->abandoned = true;
     return cn_fail(err, rc, "send an e-mail");
 }
@@ -283,32 +247,32 @@ struct channel *smtp_new(struct cn_loop *loop,
                          const char *from,
                          struct cn_err *err)
 {
+    int ends[2] = { -1, -1 };
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
         (void)cn_fail(err, CN_INTERNAL, "libcurl does not start");
         return NULL;
     }
     struct smtp *self = calloc(1, sizeof(*self));
-    if (self == NULL) {
+    if (self == NULL || pipe2(ends, O_CLOEXEC) != 0 ||
+        fcntl(ends[0], F_SETFL, O_NONBLOCK) != 0) {
         (void)cn_fail(err, CN_NOMEM, "open SMTP");
-        return NULL;
-    }
-    self->channel.send = smtp_send;
-    self->loop = loop;
-    self->multi = curl_multi_init();
-    self->url = strdup(url);
-    self->from = strdup(from);
-    if (self->multi == NULL || self->url == NULL || self->from == NULL) {
-        (void)cn_fail(err, CN_NOMEM, "open SMTP");
-        curl_multi_cleanup(self->multi);
-        free(self->url);
-        free(self->from);
         free(self);
         return NULL;
     }
-    (void)curl_multi_setopt(self->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-    (void)curl_multi_setopt(self->multi, CURLMOPT_SOCKETDATA, self);
-    (void)curl_multi_setopt(self->multi, CURLMOPT_TIMERFUNCTION, on_timer);
-    (void)curl_multi_setopt(self->multi, CURLMOPT_TIMERDATA, self);
+    *self = (struct smtp){
+        .channel = { smtp_send },
+        .loop = loop,
+        .done_fd = ends[0],
+        .ended_fd = ends[1],
+        .watch = cn_loop_watch(loop, ends[0], CN_READABLE, on_ended, self),
+        .url = strdup(url),
+        .from = strdup(from),
+    };
+    if (self->watch == NULL || self->url == NULL || self->from == NULL) {
+        (void)cn_fail(err, CN_NOMEM, "open SMTP");
+        smtp_free(&self->channel);
+        return NULL;
+    }
     return &self->channel;
 }
 
@@ -318,11 +282,13 @@ void smtp_free(struct channel *channel)
     if (self == NULL) {
         return;
     }
-    /* Closes what connections curl keeps, which unwatches their sockets. */
-    curl_multi_cleanup(self->multi);
-    if (self->timer != NULL) {
-        cn_loop_cancel(self->timer);
+    cn_loop_unwatch(self->watch);
+    (void)fcntl(self->done_fd, F_SETFL, 0);
+    while (self->threads > 0) {
+        (void)smtp_take(self);
     }
+    (void)close(self->done_fd);
+    (void)close(self->ended_fd);
     free(self->url);
     free(self->from);
     free(self);

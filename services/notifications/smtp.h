@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* E-mail by SMTP (RFC 5321), libcurl in the loop. The only file that calls
- * libcurl. */
+/* E-mail by SMTP (RFC 5321). The only file that calls libcurl. */
 #ifndef NOTIFICATIONS_SMTP_H
 #define NOTIFICATIONS_SMTP_H
 
@@ -14,7 +13,8 @@ struct channel *smtp_new(struct cn_loop *loop,
                          const char *url,
                          const char *from,
                          struct cn_err *err);
-/* When nothing is being sent. NULL is accepted. */
+/* When no fiber waits for it. Blocks until what was abandoned has ended, 15 s
+ * at most. NULL is accepted. */
 void smtp_free(struct channel *channel);
 
 #endif
