@@ -343,7 +343,11 @@ static bool s_wall_clock(const char *zone, int64_t from_at, int64_t *ret_at)
         return false;
     }
     civil.date = cn_date_add(civil.date, SOC_HOURS / 24);
-    return cn_zone_instant(zone, civil, ret_at);
+    if (!cn_zone_instant(zone, civil, ret_at)) {
+        return false;
+    }
+    *ret_at += from_at % CN_SECOND; /* a civil time has whole seconds */
+    return true;
 }
 
 static bool s_end_of_day(const char *zone, const char *text, int64_t *ret_at)

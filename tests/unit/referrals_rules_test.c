@@ -51,6 +51,10 @@ static const struct {
       "2026-06-03T15:00:00Z", "2026-06-03T15:00:00Z",
       "C01: valid referral Mon 2026-06-01 11:00 EDT + 48 h elapsed = Wed "
       "2026-06-03 11:00 EDT; 42 CFR 484.55(a)(1)" },
+    { "a fraction of a second warns of nothing", "2026-06-01T15:00:00.25Z",
+      NULL, NULL, NULL, "2026-06-03T15:00:00.25Z", "2026-06-03T15:00:00.25Z",
+      "C01: valid referral Mon 2026-06-01 11:00 EDT + 48 h elapsed = Wed "
+      "2026-06-03 11:00 EDT; 42 CFR 484.55(a)(1)" },
     { "the later return home counts", "2026-06-01T15:00:00Z",
       "2026-06-02T18:00:00Z", NULL, NULL, "2026-06-04T18:00:00Z",
       "2026-06-04T18:00:00Z",
