@@ -52,8 +52,8 @@ static const struct cn_statement *s_statement(const char *name)
             return cn_statement_at(i);
         }
     }
-    fail_msg("no statement is called %s", name);
-    return NULL;
+        print_error("no statement is called %s\n", name);
+    abort();
 }
 
 /* Its plan as text: options of EXPLAIN, "generic" or "custom". */
