@@ -303,16 +303,17 @@ s_refuse(struct hl7_fault *fault, struct cn_err *err, struct hl7_fault what)
  * there; none that numbers, dates and our own words need. */
 static bool s_read_delimiters(struct hl7 *message, struct cn_bytes text)
 {
-    char marks[5] = { (char)text.data[3], '\0', '\0', '\0', '\0' };
+    /* Four as ever, and since v2.7 a truncation character, which we ignore. */
+    char marks[6] = { (char)text.data[3] };
     struct cn_bytes rest = { text.data + 4, text.size - 4 };
     struct cn_bytes encoding = s_part(rest, marks[0], 1);
     if (encoding.size < 1 || encoding.size > 5) {
-        return false; /* v2.7 allows a fifth, the truncation character */
+        return false;
     }
-    for (size_t i = 0; i < encoding.size && i < 4; i++) {
+    for (size_t i = 0; i < encoding.size; i++) {
         marks[i + 1] = (char)encoding.data[i];
     }
-    for (size_t i = 0; i <= encoding.size && i < 5; i++) {
+    for (size_t i = 0; i <= encoding.size; i++) {
         bool bad = !ispunct((unsigned char)marks[i]) ||
                    strchr("\"'()+,-./:_", marks[i]) != NULL;
         for (size_t j = 0; j < i; j++) {
@@ -506,6 +507,9 @@ enum cn_code hl7_parse(struct cn_arena *arena,
         return rc;
     }
     header->text = s_part(text, '\r', 1);
+    if (!s_header_fits(&message)) {
+        return s_refuse(ret_fault, err, LONG);
+    }
     *ret_message = message;
     rc = s_read_segments(&message, text, ret_fault, err);
     if (rc == CN_OK) {
@@ -579,6 +583,13 @@ s_put_fault(FILE *out, const struct hl7 *message, const struct hl7_fault *fault)
     (void)fputc('\r', out);
 }
 
+/* Trigger events are a letter and two digits (table 0003). */
+static bool s_is_trigger(const char *text)
+{
+    return isupper((unsigned char)text[0]) && isdigit((unsigned char)text[1]) &&
+           isdigit((unsigned char)text[2]) && text[3] == '\0';
+}
+
 static void
 s_put_ack(FILE *out, const struct hl7 *message, const struct hl7_ack *ack)
 {
@@ -592,10 +603,9 @@ s_put_ack(FILE *out, const struct hl7 *message, const struct hl7_ack *ack)
     s_put_time(out, message, ack->at);
     (void)fprintf(out, "%c%cACK", f, f);
     const char *trigger = hl7_text(message, message->segments, 9, 1, 2);
-    if (trigger != NULL) {
-        (void)fputc(message->component, out);
-        s_put_text(out, message, trigger);
-        (void)fprintf(out, "%cACK", message->component);
+    if (trigger != NULL && s_is_trigger(trigger)) {
+        (void)fprintf(out, "%c%s%cACK", message->component, trigger,
+                      message->component);
     }
     (void)fprintf(out, "%c%s%c", f, ack->control_id, f);
     s_put_field(out, message, 11);
