@@ -240,7 +240,7 @@ static enum cn_code on_referral_accepted(void *self,
         rc = auto_book_soc(&store, &book, err);
     }
     if (rc == CN_OK) {
-        rc = visit_soc_live(&store, need.referral_id, &has_visit, err);
+        rc = visit_soc_live(&store, need.referral_id, &has_visit, &visit, err);
     }
     book = book && !has_visit;
     if (rc == CN_OK && book) {

@@ -4,6 +4,7 @@
 #include "common/audit.h"
 #include "common/json.h"
 #include "common/message.h"
+#include "common/reach.h"
 #include "services/scheduling/booking.h"
 
 #include <string.h>
@@ -219,6 +220,77 @@ static enum cn_code visit_parties(const struct cn_request *request,
     return rc;
 }
 
+/* Has the clinician the discipline that was asked for, or the visit theirs? */
+static enum cn_code visit_discipline(Sch__Visit *visit,
+                                     const Sch__Clinician *clinician,
+                                     struct cn_err *err)
+{
+    if (!visit->has_discipline) {
+        CN_SET(visit, discipline, clinician->discipline);
+    }
+    return visit->discipline == clinician->discipline
+               ? CN_OK
+               : cn_fail_field(err, "/clinician_id", "wrong_discipline",
+                               "is of another discipline");
+}
+
+/* A start of care that is wanted since the referral was accepted, and for which
+ * nobody was free, is the visit that is booked: it keeps its id. */
+static enum cn_code visit_take_over(const struct cn_request *request,
+                                    struct visit_row *row,
+                                    struct cn_err *err)
+{
+    struct cn_store store = cn_store_of_request(request);
+    struct visit_row live;
+    bool found = false;
+    Sch__Visit__Status to;
+    if (row->visit->kind != SCH__VISIT__KIND__SOC) {
+        return CN_OK;
+    }
+    enum cn_code rc =
+        visit_soc_live(&store, row->referral_id, &found, &live, err);
+    if (rc != CN_OK || !found || !visit_move(live.visit->status, "book", &to)) {
+        return rc; /* one that is booked stands against it: visit_one_soc */
+    }
+    row->id = live.id;
+    row->version = live.version;
+    row->event_seq = live.event_seq;
+    row->visit->id = live.visit->id;
+    CN_SET(row->visit, status, to);
+    CN_SET(row->visit, version, live.version + 1);
+    CN_SET(row->visit, created_at, live.visit->created_at);
+    return CN_OK;
+}
+
+/* The visit's row, new or taken over, with its event and audit row. */
+static enum cn_code visit_book(const struct cn_request *request,
+                               struct cn_write *write,
+                               const struct visit_row *row,
+                               const char *clinician_name,
+                               struct cn_err *err)
+{
+    struct cn_store store = cn_store_of_request(request);
+    Sch__VisitEvent *event =
+        CN_NEW(request->arena, sch__visit_event, Sch__VisitEvent);
+    if (event == NULL) {
+        return cn_fail(err, CN_NOMEM, "book a visit");
+    }
+    event->visit = row->visit;
+    event->clinician_name = clinician_name;
+    cn_write_lock(write, "visit", row->id);
+    enum cn_code rc =
+        row->version > 0
+            ? visit_store_update(&store, write, row, err)
+            : visit_store_insert(&store, write, row, &VISIT_REFUSED, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    cn_write_event(write, "visit.booked", "visit", row->id, row->event_seq + 1,
+                   &event->base);
+    cn_write_audit(write, "visit.create", row->visit->id, row->patient_id);
+    return cn_write_commit(write, err);
+}
+
 enum cn_code visit_create(void *self,
                           const struct cn_request *request,
                           struct cn_reply *reply,
@@ -227,10 +299,9 @@ enum cn_code visit_create(void *self,
     (void)self;
     const Sch__CreateVisitRequest *body = request->body;
     const Sch__Visit *wanted = body->visit;
-    struct cn_store store = cn_store_of_request(request);
     struct clinician_row clinician;
     struct need_row need = { .found = false };
-    struct visit_row row = { .version = 1, .event_seq = 1 };
+    struct visit_row row = { .version = 0 }; /* of none: a new one */
     enum cn_code rc = visit_check(wanted, err);
     if (rc == CN_OK) {
         rc = visit_parties(request, wanted, &clinician, &need, err);
@@ -238,35 +309,23 @@ enum cn_code visit_create(void *self,
     if (rc == CN_OK) {
         rc = visit_fill(request, wanted, &need, clinician.time_zone, &row, err);
     }
+    if (rc == CN_OK) {
+        rc = visit_discipline(row.visit, clinician.clinician, err);
+    }
+    if (rc == CN_OK) {
+        rc = visit_take_over(request, &row, err);
+    }
     if (rc != CN_OK) {
         return rc;
     }
-    if (!row.visit->has_discipline) {
-        CN_SET(row.visit, discipline, clinician.clinician->discipline);
-    }
-    if (row.visit->discipline != clinician.clinician->discipline) {
-        return cn_fail_field(err, "/clinician_id", "wrong_discipline",
-                             "is of another discipline");
-    }
-    Sch__VisitEvent *event =
-        CN_NEW(request->arena, sch__visit_event, Sch__VisitEvent);
     struct cn_write *write = cn_write_begin(request, reply);
-    if (event == NULL || write == NULL) {
+    if (write == NULL) {
         return cn_fail(err, CN_NOMEM, "book a visit");
     }
-    event->visit = row.visit;
-    event->clinician_name = clinician.clinician->name;
     visit_answer(row.visit, reply);
     reply->location =
         cn_arena_printf(request->arena, "/v1/visits/%s", row.visit->id);
-    cn_write_lock(write, "visit", row.id);
-    rc = visit_store_insert(&store, write, &row, &VISIT_REFUSED, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    cn_write_event(write, "visit.booked", "visit", row.id, 1, &event->base);
-    cn_write_audit(write, "visit.create", row.visit->id, row.patient_id);
-    return cn_write_commit(write, err);
+    return visit_book(request, write, &row, clinician.clinician->name, err);
 }
 
 enum cn_code visit_complete(void *self,

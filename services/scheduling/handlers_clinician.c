@@ -3,6 +3,7 @@
 #include "cairn/scheduling.handlers.h"
 #include "common/json.h"
 #include "common/message.h"
+#include "common/reach.h"
 #include "services/scheduling/rules.h"
 #include "services/scheduling/store.h"
 

@@ -4,6 +4,7 @@
 #include "services/scheduling/store.h"
 
 #include "common/json.h"
+#include "common/reach.h"
 
 static const char CLINICIAN_CONTEXT[] = "scheduling.clinician.body";
 static const char NEED_CONTEXT[] = "scheduling.need.body";

@@ -108,10 +108,12 @@ CN_CHECKED enum cn_code visits_page(const struct cn_request *request,
                                     struct visit_row **ret_rows,
                                     size_t *ret_count,
                                     struct cn_err *err);
-/* The live start-of-care visit of a referral; *ret_found false: none. */
+/* The live start-of-care visit of a referral; *ret_found false: none, and
+ * *ret_row is as it was. */
 CN_CHECKED enum cn_code visit_soc_live(const struct cn_store *store,
                                        struct cn_uuid referral_id,
                                        bool *ret_found,
+                                       struct visit_row *ret_row,
                                        struct cn_err *err);
 /* The names under which the two constraints that may stand against a new visit
  * fail its write. */

@@ -2,6 +2,7 @@
 /* Visits: the constraint visit_overlap settles every race for a clinician's
  * time, visit_one_soc every race for a start of care. */
 #include "common/json.h"
+#include "common/reach.h"
 #include "services/scheduling/store.h"
 
 static const char VISIT_CONTEXT[] = "scheduling.visit.body";
@@ -199,19 +200,29 @@ enum cn_code booked_between(const struct cn_store *store,
     " v.kind = 'soc' AND v.status IN ('required', 'offered', 'waitlisted',"    \
     " 'booked', 'confirmed', 'in_progress', 'completed')"
 CN_SQL_READ(SQL_VISIT_SOC_LIVE,
-            "SELECT 1 FROM scheduling.visit v WHERE v.referral_id = $1"
+            "SELECT " VISIT_COLUMNS
+            " FROM scheduling.visit v WHERE v.referral_id = $1"
             " AND" SOC_LIVE " LIMIT 1");
 
 enum cn_code visit_soc_live(const struct cn_store *store,
                             struct cn_uuid referral_id,
                             bool *ret_found,
+                            struct visit_row *ret_row,
                             struct cn_err *err)
 {
     const struct cn_rows *rows = NULL;
+    struct visit_row *found = NULL;
+    size_t count = 0;
     enum cn_code rc = CN_STORE_READ(store, &SQL_VISIT_SOC_LIVE, &rows, err,
                                     cn_uuid(referral_id));
     if (rc == CN_OK) {
-        *ret_found = cn_rows_count(rows) > 0;
+        rc = visits_read(store, rows, &found, &count, err);
+    }
+    if (rc == CN_OK) {
+        *ret_found = count > 0;
+    }
+    if (rc == CN_OK && count > 0) {
+        *ret_row = found[0];
     }
     return rc;
 }

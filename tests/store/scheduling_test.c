@@ -372,6 +372,27 @@ static void s_nobody_can_come(struct test_world *world)
     assert_string_equal(visit->left_out[1]->reason, "postal_code");
     assert_int_equal(test_rows(world, "outbox", "type = 'visit.needs_staff'"),
                      1);
+    /* Somebody is found: the visit that is wanted is booked, once. */
+    const Sch__Clinician *nurse = s_nurse(world);
+    int64_t at = s_next_week(world);
+    struct test_answer booked =
+        s_book(world, &SUPERVISOR, SCH__VISIT__KIND__SOC, told.referral_id,
+               nurse->id, at);
+    assert_int_equal(booked.rc, CN_OK);
+    const Sch__Visit *now = booked.body;
+    assert_string_equal(now->id, visit->id);
+    assert_int_equal(now->status, SCH__VISIT__STATUS__BOOKED);
+    assert_int_equal(now->version, 2);
+    assert_int_equal(now->n_left_out, 0);
+    assert_null(now->reason_code);
+    assert_int_equal(test_rows(world, "outbox",
+                               "type = 'visit.booked' AND aggregate_seq = 2"),
+                     1);
+    struct test_answer again = s_book(world, &SUPERVISOR, SCH__VISIT__KIND__SOC,
+                                      told.referral_id, nurse->id, at + CN_DAY);
+    assert_int_equal(again.rc, CN_CONFLICT);
+    assert_string_equal(again.err.word, "visit_one_soc");
+    assert_int_equal(test_rows(world, "visit", NULL), 1);
 }
 
 static void s_nobody_has_the_discipline(struct test_world *world)
@@ -683,7 +704,7 @@ static void s_filters_all_narrow(struct test_world *world)
     request.status = statuses;
     request.n_status = 2;
     assert_int_equal(s_listed(world, &request), 3);
-        statuses[1] = statuses[0]; /* named twice, listed once */
+    statuses[1] = statuses[0]; /* named twice, listed once */
     assert_int_equal(s_listed(world, &request), 3);
     statuses[1] = SCH__VISIT__STATUS__REQUIRED;
     request.referral_id = s_id(world, "ref", first.referral_id);
