@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What every list handler shares: limit, cursor, reach. */
+/* What every list handler shares: filters, limit, cursor. */
 #ifndef CN_PAGE_H
 #define CN_PAGE_H
 
@@ -58,13 +58,5 @@ CN_CHECKED enum cn_code cn_page_next(const struct cn_request *request,
                                      struct cn_cursor last,
                                      const char **ret_cursor,
                                      struct cn_err *err);
-
-/* The branches within the request's reach, as a uuid[] parameter for
- * `($n::uuid[] IS NULL OR branch_id = ANY ($n))`: NULL for the whole agency, an
- * empty list (no row) for a reach that is not by branch. */
-struct cn_param cn_reach_branches(const struct cn_request *request);
-/* The same decision for a row in hand; nil is a row of no branch. */
-bool cn_reach_includes(const struct cn_request *request,
-                       struct cn_uuid branch_id);
 
 #endif

@@ -3,6 +3,7 @@
 #include "common/audit.h"
 #include "common/json.h"
 #include "common/message.h"
+#include "common/reach.h"
 #include "services/documents/rules.h"
 #include "services/documents/store.h"
 

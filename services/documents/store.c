@@ -2,6 +2,7 @@
 #include "services/documents/store.h"
 
 #include "common/json.h"
+#include "common/reach.h"
 
 static const char DOCUMENT_CONTEXT[] = "documents.document.body";
 

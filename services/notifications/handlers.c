@@ -3,6 +3,7 @@
 #include "common/audit.h"
 #include "common/json.h"
 #include "common/message.h"
+#include "common/reach.h"
 #include "services/notifications/store.h"
 
 enum cn_code message_get(void *self,

@@ -3,6 +3,7 @@
 
 #include "common/json.h"
 #include "common/service.h"
+#include "common/reach.h"
 
 #include <string.h>
 

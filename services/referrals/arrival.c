@@ -3,6 +3,7 @@
 
 #include "common/message.h"
 #include "common/page.h"
+#include "common/reach.h"
 #include "services/referrals/rules.h"
 #include "services/referrals/unit.h"
 

@@ -61,7 +61,7 @@ static enum cn_code s_soc_referral(const struct cn_event *event,
         return CN_OK;
     }
     enum cn_code rc =
-        referral_load(&store, id, cn_uuids(NULL, 0), ret_row, err);
+        referral_load(&store, id, cn_null(), ret_row, err);
     if (rc == CN_NOT_FOUND) {
         cn_err_clear(err);
         return CN_OK;

@@ -5,6 +5,7 @@
 #include "common/audit.h"
 #include "common/json.h"
 #include "common/page.h"
+#include "common/reach.h"
 #include "services/referrals/arrival.h"
 #include "services/referrals/rules.h"
 #include "services/referrals/unit.h"

@@ -4,6 +4,7 @@
 #include "cairn/referrals.handlers.h"
 #include "common/audit.h"
 #include "common/page.h"
+#include "common/reach.h"
 #include "services/referrals/rules.h"
 #include "services/referrals/unit.h"
 

@@ -11,6 +11,7 @@
 #include "common/id.h"
 #include "common/service.h"
 #include "common/write.h"
+#include "common/reach.h"
 
 enum {
     PATIENT_KEYS_MAX = 20,     /* identifiers of one patient */

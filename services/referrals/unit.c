@@ -5,6 +5,7 @@
 #include "common/fiber.h"
 #include "common/message.h"
 #include "common/page.h"
+#include "common/reach.h"
 #include "services/referrals/rules.h"
 
 #include <stdio.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Filters of lists and the reach of rows. */
 #include "common/page.h"
+#include "common/reach.h"
 
 #include "cairn/scheduling.pb-c.h"
 
