@@ -522,6 +522,8 @@ static enum cn_code s_aborted(const struct unit *unit,
 {
     const char *name = result->constraint;
     if (strncmp(result->sqlstate, "23", 2) == 0 && name[0] != '\0') {
+        /* The names are the protocol (write.h): a version that moved on is
+         * read again, every other name goes to the client as it is. */
         if (s_ends_with(name, "_version")) {
             return cn_fail(err, CN_STALE, "%s", name);
         }

@@ -241,12 +241,16 @@ static struct cn_param busy_until(const Sch__Visit *visit)
                          visit->ends_at + VISIT_TRAVEL_MINUTES * CN_MINUTE);
 }
 
+/* The name under which a lost race is raised decides what becomes of it (write.h):
+ * the constraint's own is a 409 for the client; one that ends in _version is
+ * CN_STALE, and the event's handler looks for another slot. */
 const struct visit_names VISIT_REFUSED = { "visit_overlap", "visit_one_soc" };
 const struct visit_names VISIT_LOOK_AGAIN = { "visit_overlap_version",
                                               "visit_one_soc_version" };
 
-/* DO NOTHING and a look at the count: plain inserts against an exclusion
- * constraint deadlock (design.md 2). */
+/* The constraint visit_overlap decides, but quietly: DO NOTHING, then a look
+ * whether the row is there. Plain inserts against an exclusion constraint
+ * deadlock each other. */
 CN_SQL_WRITE(
     SQL_VISIT_INSERT,
     "INSERT INTO scheduling.visit (tenant_id, id, branch_id,"

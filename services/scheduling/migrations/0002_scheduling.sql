@@ -71,7 +71,7 @@ CREATE TABLE scheduling.visit (
     CONSTRAINT visit_time CHECK (starts_at < ends_at),
     CONSTRAINT visit_booked_is_whole CHECK (status NOT IN ('booked', 'confirmed', 'in_progress', 'completed')
         OR (clinician_id IS NOT NULL AND starts_at IS NOT NULL AND ends_at IS NOT NULL AND busy_until IS NOT NULL)),
-    -- A clinician is at one place at a time, the way there included.
+    -- A clinician is at one place at a time, the way to the next home included.
     CONSTRAINT visit_overlap EXCLUDE USING gist (tenant_id WITH =, clinician_id WITH =,
         tstzrange(starts_at, busy_until) WITH &&)
         WHERE (status IN ('booked', 'confirmed', 'in_progress', 'completed'))
