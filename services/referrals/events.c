@@ -60,8 +60,7 @@ static enum cn_code s_soc_referral(const struct cn_event *event,
         !cn_id_parse(REFERRAL_PREFIX, visit->referral_id, &id)) {
         return CN_OK;
     }
-    enum cn_code rc =
-        referral_load(&store, id, cn_null(), ret_row, err);
+    enum cn_code rc = referral_load(&store, id, cn_null(), ret_row, err);
     if (rc == CN_NOT_FOUND) {
         cn_err_clear(err);
         return CN_OK;
@@ -117,24 +116,26 @@ static enum cn_code soc_booked(void *self,
     return rc;
 }
 
-/* The local date of the visit: day 0 of the episode's clocks. */
-static bool s_soc_date(const Sch__Visit *visit,
+/* The local date of the visit: day 0 of the episode's clocks. Whatever the
+ * visit leaves out, an admission is never refused for it. */
+static void s_soc_date(const struct cn_event *event,
+                       const Sch__Visit *visit,
                        const char *zone,
                        char text[CN_TIME_TEXT_MAX])
 {
     struct cn_civil civil;
-    int64_t at = visit->has_starts_at ? visit->starts_at : visit->completed_at;
-    if (!visit->has_starts_at && !visit->has_completed_at) {
-        return false;
-    }
+    int64_t at = visit->has_starts_at      ? visit->starts_at
+                 : visit->has_completed_at ? visit->completed_at
+                                           : event->occurred_at;
     if (visit->time_zone != NULL && cn_zone_valid(visit->time_zone)) {
         zone = visit->time_zone;
     }
     if (zone == NULL || !cn_zone_civil(zone, at, &civil)) {
-        return false;
+        cn_time_format(at, text);
+        text[strlen("YYYY-MM-DD")] = '\0';
+        return;
     }
     cn_date_format(civil.date, text);
-    return true;
 }
 
 static enum cn_code s_episode(const struct cn_event *event,
@@ -146,12 +147,10 @@ static enum cn_code s_episode(const struct cn_event *event,
     char date[CN_TIME_TEXT_MAX];
     Ref__Episode *episode = CN_NEW(event->arena, ref__episode, Ref__Episode);
     struct cn_uuid id = cn_uuid_new(event->env);
-    if (!s_soc_date(visit, row->referral->time_zone, date)) {
-        return cn_fail(err, CN_INVALID, "the visit has no time or zone");
-    }
     if (episode == NULL) {
         return cn_fail(err, CN_NOMEM, "episode");
     }
+    s_soc_date(event, visit, row->referral->time_zone, date);
     episode->id = cn_id_text(event->arena, EPISODE_PREFIX, id);
     episode->soc_date = cn_arena_strdup(event->arena, date);
     if (episode->id == NULL || episode->soc_date == NULL) {

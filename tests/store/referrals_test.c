@@ -379,6 +379,61 @@ static void two_halves_at_once_make_a_whole(void **state)
     test_world_run(s_pg, CONNECTIONS, s_halves_body, NULL);
 }
 
+/* A referral of a patient who is completed at the same time. */
+struct meeting {
+    struct test_world *world;
+    const char *patient_id;
+    bool arrives; /* else the patient changes */
+    struct call call;
+};
+
+static void s_meet(void *arg)
+{
+    struct meeting *meeting = arg;
+    char json[300];
+    (void)snprintf(
+        json, sizeof(json),
+        "{\"patient_id\": \"%s\", \"needs\": \"n\", \"disciplines\": "
+        "[\"rn\"], \"ordering_physician\": {\"name\": \"P\", "
+        "\"agrees_to_sign\": true}}",
+        meeting->patient_id);
+    meeting->call = meeting->arrives
+                        ? s_create(meeting->world, json)
+                        : s_patch_patient(meeting->world, meeting->patient_id,
+                                          "{\"phones\": [\"270 5550100\"]}");
+    test_world_ended(meeting->world);
+}
+
+static void s_meetings_body(struct test_world *world)
+{
+    s_open(world);
+    for (int i = 0; i < ROUNDS; i++) {
+        struct call made =
+            s_create(world, "{\"patient\": {\"name\": {\"family\": \"T\"}}}");
+        const char *patient_id = s_referral(&made)->patient_id;
+        struct meeting meetings[2] = { { world, patient_id, true, { 0 } },
+                                       { world, patient_id, false, { 0 } } };
+        test_world_spawn(world, s_meet, &meetings[i % 2], 20 * CN_SECOND);
+        test_world_spawn(world, s_meet, &meetings[1 - i % 2], 20 * CN_SECOND);
+        test_world_join(world);
+        assert_int_equal(meetings[1].call.rc, CN_OK);
+        struct call got = s_get(world, s_referral(&meetings[0].call)->id);
+        assert_int_equal(s_referral(&got)->status,
+                         REF__REFERRAL__STATUS__VALID);
+        s_end(&made);
+        s_end(&got);
+        s_end(&meetings[0].call);
+        s_end(&meetings[1].call);
+    }
+}
+
+static void
+an_arrival_and_a_change_of_its_patient_know_of_each_other(void **state)
+{
+    (void)state;
+    test_world_run(s_pg, CONNECTIONS, s_meetings_body, NULL);
+}
+
 static void s_order_body(struct test_world *world)
 {
     static int64_t now_at;
@@ -650,6 +705,8 @@ int main(void)
         cmocka_unit_test(a_patch_changes_what_it_names_or_nothing),
         cmocka_unit_test(completing_the_patient_validates_the_referral),
         cmocka_unit_test(two_halves_at_once_make_a_whole),
+        cmocka_unit_test(
+            an_arrival_and_a_change_of_its_patient_know_of_each_other),
         cmocka_unit_test(an_ordered_date_and_a_return_home_move_the_clock),
         cmocka_unit_test(a_decision_needs_its_state_its_guards_and_its_reason),
         cmocka_unit_test(an_older_branch_does_not_replace_a_newer_one),
