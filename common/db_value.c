@@ -5,7 +5,6 @@
 #include <assert.h>
 #include <endian.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -194,6 +193,23 @@ s_list(struct cn_db_values *self, const struct cn_param *param, int i)
     return true;
 }
 
+/* The number as text, at the end of scratch: a row has many, snprintf is slow.
+ */
+static const char *s_digits(char scratch[CN_DB_SCRATCH], int64_t number)
+{
+    char *at = scratch + CN_DB_SCRATCH - 1;
+    uint64_t left = number < 0 ? -(uint64_t)number : (uint64_t)number;
+    *at = '\0';
+    do {
+        *--at = (char)('0' + left % 10);
+        left /= 10;
+    } while (left > 0);
+    if (number < 0) {
+        *--at = '-';
+    }
+    return at;
+}
+
 static void
 s_scratch(struct cn_db_values *self, const struct cn_param *param, int i)
 {
@@ -209,8 +225,7 @@ s_scratch(struct cn_db_values *self, const struct cn_param *param, int i)
         scratch[0] = param->value.number != 0 ? 't' : 'f';
         scratch[1] = '\0';
     } else {
-        (void)snprintf(scratch, CN_DB_SCRATCH, "%lld",
-                       (long long)param->value.number);
+        self->data[i] = s_digits(scratch, param->value.number);
     }
 }
 

@@ -4,7 +4,6 @@
 
 #include "common/env.h"
 
-#include <stdio.h>
 #include <string.h>
 
 enum { COUNTER_MAX = 0xfff, COUNTER_SEED_MAX = 0x7ff };
@@ -109,23 +108,23 @@ bool cn_uuid_parse(const char *text, struct cn_uuid *ret_id)
 
 static const char s_alphabet[] = "0123456789abcdefghjkmnpqrstvwxyz";
 
-/* Bit 0 is the highest of byte 0; bits before it are 0. */
-static unsigned s_bits(const uint8_t bytes[16], int first)
+static uint64_t s_half(const uint8_t bytes[8])
 {
-    unsigned value = 0;
-    for (int bit = first; bit < first + 5; bit++) {
-        value <<= 1;
-        if (bit >= 0) {
-            value |= (unsigned)bytes[bit / 8] >> (7 - bit % 8) & 1U;
-        }
+    uint64_t half = 0;
+    for (int i = 0; i < 8; i++) {
+        half = half << 8 | bytes[i];
     }
-    return value;
+    return half;
 }
 
 static void s_base32(struct cn_uuid id, char text[CN_ID_BASE32_SIZE])
 {
-    for (int i = 0; i < CN_ID_BASE32_SIZE; i++) {
-        text[i] = s_alphabet[s_bits(id.bytes, 5 * i - 2)];
+    uint64_t high = s_half(id.bytes);
+    uint64_t low = s_half(id.bytes + 8);
+    for (int i = CN_ID_BASE32_SIZE - 1; i >= 0; i--) {
+        text[i] = s_alphabet[low & 31];
+        low = low >> 5 | high << 59;
+        high >>= 5;
     }
 }
 
@@ -133,10 +132,12 @@ void cn_id_format(const char *prefix,
                   struct cn_uuid id,
                   char text[CN_ID_TEXT_MAX])
 {
-    char base32[CN_ID_BASE32_SIZE];
-    s_base32(id, base32);
-    (void)snprintf(text, CN_ID_TEXT_MAX, "%.12s_%.*s", prefix,
-                   (int)CN_ID_BASE32_SIZE, base32);
+    enum { PREFIX_MAX = CN_ID_TEXT_MAX - CN_ID_BASE32_SIZE - 2 };
+    size_t size = strnlen(prefix, PREFIX_MAX);
+    memcpy(text, prefix, size);
+    text[size] = '_';
+    s_base32(id, text + size + 1);
+    text[size + 1 + CN_ID_BASE32_SIZE] = '\0';
 }
 
 char *cn_id_text(struct cn_arena *arena, const char *prefix, struct cn_uuid id)
