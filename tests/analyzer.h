@@ -12,6 +12,7 @@
 #define cn_fail_as(err, code, ...)                                             \
     ((void)(cn_fail_as)(err, code, __VA_ARGS__), (code))
 #define cn_fail_field(...) ((void)(cn_fail_field)(__VA_ARGS__), CN_INVALID)
+#define cn_fail_stale(...) ((void)(cn_fail_stale)(__VA_ARGS__), CN_STALE)
 #define cn_wrap(err, what) ((void)(cn_wrap)(err, what), CN_INTERNAL)
 
 #endif

@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* Adds the audit row, puts version and times into the reply, commits. */
-static enum cn_code resource_commit(const struct cn_request *request,
+static enum cn_code s_resource_commit(const struct cn_request *request,
                                     struct cn_write *write,
                                     struct cn_reply *reply,
                                     const struct resource_table *table,
@@ -36,7 +36,7 @@ static enum cn_code resource_commit(const struct cn_request *request,
 
 /* The tenant of a new agency follows from the operator's key and idempotency
  * key: the same call again looks for its record in the same tenant. */
-static struct cn_uuid agency_tenant(const struct cn_request *request)
+static struct cn_uuid s_agency_tenant(const struct cn_request *request)
 {
     const struct cn_bytes parts[] = {
         { (const uint8_t *)"agency", 7 },
@@ -56,7 +56,7 @@ static struct cn_uuid agency_tenant(const struct cn_request *request)
 }
 
 /* First key of a new agency: an administrator's, who makes the others. */
-static enum cn_code administrator_key_add(const struct cn_request *request,
+static enum cn_code s_administrator_key_add(const struct cn_request *request,
                                           struct cn_write *write,
                                           Acc__Agency *agency,
                                           Acc__KeyEvent *event,
@@ -98,7 +98,7 @@ enum cn_code agency_create(void *self,
     }
     /* From here on the write is the new tenant's own. */
     struct cn_request own = *request;
-    own.principal.tenant_id = agency_tenant(request);
+    own.principal.tenant_id = s_agency_tenant(request);
     struct cn_uuid id = own.principal.tenant_id;
     struct cn_uuid key_id = cn_uuid_new(request->env);
     Acc__Agency *agency = cn_message_copy(request->arena, &body->agency->base);
@@ -117,7 +117,7 @@ enum cn_code agency_create(void *self,
     enum cn_code rc =
         resource_insert(&own, write, &AGENCIES, id, &agency->base, err);
     if (rc == CN_OK) {
-        rc = administrator_key_add(&own, write, agency, key_event, key_id, err);
+        rc = s_administrator_key_add(&own, write, agency, key_event, key_id, err);
     }
     if (rc != CN_OK) {
         return rc;
@@ -131,7 +131,7 @@ enum cn_code agency_create(void *self,
     cn_write_event(write, "agency.created", "agency", id, 1, &event->base);
     cn_write_event(write, "key.created", "key", key_id, 1, &key_event->base);
     reply->body = &agency->base;
-    return resource_commit(&own, write, reply, &AGENCIES, "agency.create",
+    return s_resource_commit(&own, write, reply, &AGENCIES, "agency.create",
                            agency->id, 1, err);
 }
 
@@ -164,7 +164,7 @@ enum cn_code branch_create(void *self,
     }
     cn_write_event(write, "branch.created", "branch", id, 1, &event->base);
     reply->body = &branch->base;
-    return resource_commit(request, write, reply, &BRANCHES, "branch.create",
+    return s_resource_commit(request, write, reply, &BRANCHES, "branch.create",
                            branch->id, 1, err);
 }
 
@@ -203,13 +203,13 @@ enum cn_code user_create(void *self,
     }
     cn_write_event(write, "user.created", "user", id, 1, &event->base);
     reply->body = &user->base;
-    return resource_commit(request, write, reply, &USERS, "user.create",
+    return s_resource_commit(request, write, reply, &USERS, "user.create",
                            user->id, 1, err);
 }
 
 /* Reads the row, refuses a stale If-Match, applies the merge patch to a copy.
  */
-static enum cn_code resource_patch(const struct cn_request *request,
+static enum cn_code s_resource_patch(const struct cn_request *request,
                                    const struct resource_table *table,
                                    const char *id,
                                    const ProtobufCMessage *patch,
@@ -253,7 +253,7 @@ enum cn_code branch_update(void *self,
     const Acc__UpdateBranchRequest *body = request->body;
     struct resource resource;
     ProtobufCMessage *message = NULL;
-    enum cn_code rc = resource_patch(
+    enum cn_code rc = s_resource_patch(
         request, &BRANCHES, body->id,
         body->branch != NULL ? &body->branch->base : NULL, body->n_update_mask,
         body->update_mask, &resource, &message, err);
@@ -280,7 +280,7 @@ enum cn_code branch_update(void *self,
     cn_write_event(write, "branch.updated", "branch", resource.id,
                    resource.event_seq + 1, &event->base);
     reply->body = message;
-    return resource_commit(request, write, reply, &BRANCHES, "branch.update",
+    return s_resource_commit(request, write, reply, &BRANCHES, "branch.update",
                            branch->id, resource.version + 1, err);
 }
 
@@ -293,7 +293,7 @@ enum cn_code user_update(void *self,
     const Acc__UpdateUserRequest *body = request->body;
     struct resource resource;
     ProtobufCMessage *message = NULL;
-    enum cn_code rc = resource_patch(
+    enum cn_code rc = s_resource_patch(
         request, &USERS, body->id,
         body->user != NULL ? &body->user->base : NULL, body->n_update_mask,
         body->update_mask, &resource, &message, err);
@@ -325,12 +325,12 @@ enum cn_code user_update(void *self,
     cn_write_event(write, role_changed ? "role.changed" : "user.changed",
                    "user", resource.id, resource.event_seq + 1, &event->base);
     reply->body = message;
-    return resource_commit(request, write, reply, &USERS, "user.update",
+    return s_resource_commit(request, write, reply, &USERS, "user.update",
                            user->id, resource.version + 1, err);
 }
 
 /* Answers one resource as it is. */
-static enum cn_code resource_answer(const struct cn_request *request,
+static enum cn_code s_resource_answer(const struct cn_request *request,
                                     const struct resource_table *table,
                                     const char *id,
                                     struct cn_reply *reply,
@@ -353,7 +353,7 @@ enum cn_code branch_get(void *self,
 {
     (void)self;
     const Acc__GetBranchRequest *body = request->body;
-    return resource_answer(request, &BRANCHES, body->id, reply, err);
+    return s_resource_answer(request, &BRANCHES, body->id, reply, err);
 }
 
 enum cn_code user_get(void *self,
@@ -363,7 +363,7 @@ enum cn_code user_get(void *self,
 {
     (void)self;
     const Acc__GetUserRequest *body = request->body;
-    return resource_answer(request, &USERS, body->id, reply, err);
+    return s_resource_answer(request, &USERS, body->id, reply, err);
 }
 
 enum cn_code api_key_get(void *self,
@@ -373,7 +373,7 @@ enum cn_code api_key_get(void *self,
 {
     (void)self;
     const Acc__GetApiKeyRequest *body = request->body;
-    return resource_answer(request, &API_KEYS, body->id, reply, err);
+    return s_resource_answer(request, &API_KEYS, body->id, reply, err);
 }
 
 /* One page of a table and where the next begins. */
@@ -383,7 +383,7 @@ struct page {
     const char *next_cursor; /* NULL: the last page */
 };
 
-static enum cn_code resource_page(const struct cn_request *request,
+static enum cn_code s_resource_page(const struct cn_request *request,
                                   const struct resource_table *table,
                                   bool has_limit,
                                   int32_t wanted,
@@ -419,7 +419,8 @@ static enum cn_code resource_page(const struct cn_request *request,
     return CN_OK;
 }
 
-/* The four lists differ in their types alone. */
+/* The four lists differ in their types alone, which take no parentheses.
+ * NOLINTBEGIN(bugprone-macro-parentheses) */
 #define RESOURCES_LIST(name, table, Request, response_prefix, Response, Item)  \
     enum cn_code name(void *self, const struct cn_request *request,            \
                       struct cn_reply *reply, struct cn_err *err)              \
@@ -428,7 +429,7 @@ static enum cn_code resource_page(const struct cn_request *request,
         const Request *body = request->body;                                   \
         struct page page;                                                      \
         enum cn_code rc =                                                      \
-            resource_page(request, &(table), body->has_limit, body->limit,     \
+            s_resource_page(request, &(table), body->has_limit, body->limit,     \
                           body->cursor, &page, err);                           \
         if (rc != CN_OK) {                                                     \
             return rc;                                                         \
@@ -445,6 +446,7 @@ static enum cn_code resource_page(const struct cn_request *request,
         reply->body = &response->base;                                         \
         return CN_OK;                                                          \
     }
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 RESOURCES_LIST(agencies_list,
                AGENCIES,

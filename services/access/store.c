@@ -83,7 +83,7 @@ const struct resource_table API_KEYS = {
     &SQL_UPDATE_api_key,
 };
 
-static enum cn_code resource_read(const struct cn_request *request,
+static enum cn_code s_resource_read(const struct cn_request *request,
                                   const struct resource_table *table,
                                   const struct cn_rows *rows,
                                   size_t row,
@@ -126,7 +126,7 @@ enum cn_code resource_get(const struct cn_request *request,
     if (cn_rows_count(rows) == 0) {
         return cn_fail(err, CN_NOT_FOUND, "no such %s", table->aggregate);
     }
-    return resource_read(request, table, rows, 0, ret_resource, err);
+    return s_resource_read(request, table, rows, 0, ret_resource, err);
 }
 
 enum cn_code resource_list(const struct cn_request *request,
@@ -151,7 +151,7 @@ enum cn_code resource_list(const struct cn_request *request,
     }
     size_t count = cn_rows_count(rows);
     ProtobufCMessage **messages =
-        cn_arena_array(request->arena, count + 1, sizeof(*messages));
+        cn_arena_array(request->arena, count + 1, sizeof(ProtobufCMessage *));
     struct cn_cursor *cursors =
         cn_arena_array(request->arena, count + 1, sizeof(*cursors));
     if (messages == NULL || cursors == NULL) {
@@ -159,7 +159,7 @@ enum cn_code resource_list(const struct cn_request *request,
     }
     for (size_t row = 0; row < count; row++) {
         struct resource resource;
-        rc = resource_read(request, table, rows, row, &resource, err);
+        rc = s_resource_read(request, table, rows, row, &resource, err);
         if (rc != CN_OK) {
             return rc;
         }
@@ -176,7 +176,7 @@ enum cn_code resource_list(const struct cn_request *request,
 CN_SQL_READ(SQL_BRANCHES_KNOWN,
             "SELECT b.id FROM access.branch b WHERE b.id = ANY ($1)");
 
-static bool rows_have(const struct cn_rows *rows, const char *text)
+static bool s_rows_have(const struct cn_rows *rows, const char *text)
 {
     struct cn_uuid id;
     if (!cn_id_parse("brn", text, &id)) {
@@ -210,7 +210,7 @@ enum cn_code branches_known(const struct cn_request *request,
     enum cn_code rc = CN_STORE_READ(&store, &SQL_BRANCHES_KNOWN, &rows, err,
                                     cn_uuids(wanted, wanted_count));
     for (size_t i = 0; rc == CN_OK && i < count; i++) {
-        if (ids[i] != NULL && !rows_have(rows, ids[i])) {
+        if (ids[i] != NULL && !s_rows_have(rows, ids[i])) {
             return cn_fail_field(err, pointer, "unknown_branch",
                                  "is no branch of the agency");
         }

@@ -52,7 +52,7 @@ struct attempt {
     bool abandoned; /* the fiber left at its deadline */
 };
 
-static void attempt_free(struct attempt *self)
+static void s_attempt_free(struct attempt *self)
 {
     if (self == NULL) {
         return;
@@ -64,7 +64,7 @@ static void attempt_free(struct attempt *self)
     free(self);
 }
 
-static void *attempt_run(void *arg)
+static void *s_attempt_run(void *arg)
 {
     struct attempt *self = arg;
     self->code = curl_easy_perform(self->easy);
@@ -72,24 +72,24 @@ static void *attempt_run(void *arg)
     /* A pointer is written whole or not at all. */
     ssize_t size = 0;
     do {
-        size = write(self->ended_fd, &self, sizeof(self));
+        size = write(self->ended_fd, &self, sizeof(struct attempt *));
     } while (size < 0 && errno == EINTR);
-    assert(size == (ssize_t)sizeof(self));
+    assert(size == (ssize_t)sizeof(struct attempt *));
     return NULL;
 }
 
 /* Takes one attempt that has ended out of the pipe. False: there is none. */
-static bool smtp_take(struct smtp *self)
+static bool s_smtp_take(struct smtp *self)
 {
     struct attempt *attempt = NULL;
-    ssize_t size = read(self->done_fd, &attempt, sizeof(attempt));
-    if (size != (ssize_t)sizeof(attempt)) {
+    ssize_t size = read(self->done_fd, &attempt, sizeof(struct attempt *));
+    if (size != (ssize_t)sizeof(struct attempt *)) {
         return false;
     }
     self->threads--;
     attempt->done = true;
     if (attempt->abandoned) {
-        attempt_free(attempt);
+        s_attempt_free(attempt);
     } else {
         (void)cn_fiber_wake(attempt->token, CN_OK);
     }
@@ -100,12 +100,12 @@ static void on_ended(void *arg, unsigned events)
 {
     struct smtp *self = arg;
     (void)events;
-    while (smtp_take(self)) {
+    while (s_smtp_take(self)) {
     }
 }
 
 static bool
-header_add(struct attempt *attempt, const char *name, const char *value)
+s_header_add(struct attempt *attempt, const char *name, const char *value)
 {
     char header[SMTP_HEADER_MAX];
     int size = snprintf(header, sizeof(header), "%s: %s", name, value);
@@ -121,7 +121,7 @@ header_add(struct attempt *attempt, const char *name, const char *value)
     return true;
 }
 
-static bool headers_fill(struct attempt *attempt,
+static bool s_headers_fill(struct attempt *attempt,
                          const struct smtp *self,
                          const struct channel_mail *mail)
 {
@@ -129,15 +129,15 @@ static bool headers_fill(struct attempt *attempt,
     char id[SMTP_HEADER_MAX];
     cn_time_format_http(mail->sent_at, date);
     (void)snprintf(id, sizeof(id), "<%s>", mail->message_id);
-    return header_add(attempt, "Date", date) &&
-           header_add(attempt, "From", self->from) &&
-           header_add(attempt, "To", mail->to) &&
-           header_add(attempt, "Message-ID", id) &&
-           header_add(attempt, "Subject", mail->subject) &&
-           header_add(attempt, "Auto-Submitted", "auto-generated");
+    return s_header_add(attempt, "Date", date) &&
+           s_header_add(attempt, "From", self->from) &&
+           s_header_add(attempt, "To", mail->to) &&
+           s_header_add(attempt, "Message-ID", id) &&
+           s_header_add(attempt, "Subject", mail->subject) &&
+           s_header_add(attempt, "Auto-Submitted", "auto-generated");
 }
 
-static bool body_fill(struct attempt *attempt, const struct channel_mail *mail)
+static bool s_body_fill(struct attempt *attempt, const struct channel_mail *mail)
 {
     attempt->mime = curl_mime_init(attempt->easy);
     curl_mimepart *part =
@@ -148,7 +148,7 @@ static bool body_fill(struct attempt *attempt, const struct channel_mail *mail)
            curl_mime_encoder(part, "quoted-printable") == CURLE_OK;
 }
 
-static bool options_fill(struct attempt *attempt,
+static bool s_options_fill(struct attempt *attempt,
                          const struct smtp *self,
                          const struct channel_mail *mail)
 {
@@ -169,7 +169,7 @@ static bool options_fill(struct attempt *attempt,
            curl_easy_setopt(easy, CURLOPT_MIMEPOST, attempt->mime) == CURLE_OK;
 }
 
-static struct attempt *attempt_new(const struct smtp *self,
+static struct attempt *s_attempt_new(const struct smtp *self,
                                    const struct channel_mail *mail)
 {
     struct attempt *attempt = calloc(1, sizeof(*attempt));
@@ -177,15 +177,15 @@ static struct attempt *attempt_new(const struct smtp *self,
         return NULL;
     }
     attempt->easy = curl_easy_init();
-    if (attempt->easy == NULL || !headers_fill(attempt, self, mail) ||
-        !body_fill(attempt, mail) || !options_fill(attempt, self, mail)) {
-        attempt_free(attempt);
+    if (attempt->easy == NULL || !s_headers_fill(attempt, self, mail) ||
+        !s_body_fill(attempt, mail) || !s_options_fill(attempt, self, mail)) {
+        s_attempt_free(attempt);
         return NULL;
     }
     return attempt;
 }
 
-static struct channel_result attempt_result(const struct attempt *attempt)
+static struct channel_result s_attempt_result(const struct attempt *attempt)
 {
     struct channel_result result = { CHANNEL_UNREACHABLE, attempt->status };
     if (attempt->code == CURLE_OK) {
@@ -199,7 +199,7 @@ static struct channel_result attempt_result(const struct attempt *attempt)
 }
 
 /* The threads have every signal blocked: the loop takes them by signalfd. */
-static bool attempt_start(struct attempt *attempt)
+static bool s_attempt_start(struct attempt *attempt)
 {
     pthread_attr_t attr;
     pthread_t thread;
@@ -209,32 +209,32 @@ static bool attempt_start(struct attempt *attempt)
     bool started =
         pthread_attr_setstacksize(&attr, SMTP_STACK_SIZE) == 0 &&
         pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED) == 0 &&
-        pthread_create(&thread, &attr, attempt_run, attempt) == 0;
+        pthread_create(&thread, &attr, s_attempt_run, attempt) == 0;
     (void)pthread_attr_destroy(&attr);
     return started;
 }
 
-static enum cn_code smtp_send(struct channel *channel,
+static enum cn_code s_smtp_send(struct channel *channel,
                               const struct channel_mail *mail,
                               struct channel_result *ret_result,
                               struct cn_err *err)
 {
     struct smtp *self = (struct smtp *)channel;
-    struct attempt *attempt = attempt_new(self, mail);
+    struct attempt *attempt = s_attempt_new(self, mail);
     if (attempt == NULL) {
         return cn_fail(err, CN_NOMEM, "prepare an e-mail");
     }
     attempt->ended_fd = self->ended_fd;
     attempt->token = cn_fiber_token();
-    if (!attempt_start(attempt)) {
-        attempt_free(attempt);
+    if (!s_attempt_start(attempt)) {
+        s_attempt_free(attempt);
         return cn_fail(err, CN_UNAVAILABLE, "no thread for an e-mail");
     }
     self->threads++;
     enum cn_code rc = cn_fiber_park(INT64_MAX);
     if (attempt->done) {
-        *ret_result = attempt_result(attempt);
-        attempt_free(attempt);
+        *ret_result = s_attempt_result(attempt);
+        s_attempt_free(attempt);
         return CN_OK;
     }
     /* Our deadline came first: the thread still has it. */
@@ -260,7 +260,7 @@ struct channel *smtp_new(struct cn_loop *loop,
         return NULL;
     }
     *self = (struct smtp){
-        .channel = { smtp_send },
+        .channel = { s_smtp_send },
         .loop = loop,
         .done_fd = ends[0],
         .ended_fd = ends[1],
@@ -285,7 +285,7 @@ void smtp_free(struct channel *channel)
     cn_loop_unwatch(self->watch);
     (void)fcntl(self->done_fd, F_SETFL, 0);
     while (self->threads > 0) {
-        (void)smtp_take(self);
+        (void)s_smtp_take(self);
     }
     (void)close(self->done_fd);
     (void)close(self->ended_fd);

@@ -2,8 +2,8 @@
 #include "services/notifications/store.h"
 
 #include "common/json.h"
-#include "common/service.h"
 #include "common/reach.h"
+#include "common/service.h"
 
 #include <string.h>
 
@@ -14,7 +14,7 @@ static const char CARE_CONTEXT[] = "notifications.care.body";
     "m.id, m.branch_id, m.referral_id, m.patient_id, m.created_at,"            \
     " m.version, m.event_seq, m.body"
 
-static enum cn_code messages_read(const struct cn_store *store,
+static enum cn_code s_messages_read(const struct cn_store *store,
                                   const struct cn_rows *rows,
                                   struct message_row **ret_rows,
                                   size_t *ret_count,
@@ -64,7 +64,7 @@ enum cn_code message_store_get(const struct cn_store *store,
     enum cn_code rc =
         CN_STORE_READ(store, &SQL_MESSAGE_GET, &rows, err, cn_uuid(id));
     if (rc == CN_OK) {
-        rc = messages_read(store, rows, &found, &count, err);
+        rc = s_messages_read(store, rows, &found, &count, err);
     }
     if (rc != CN_OK) {
         return rc;
@@ -105,7 +105,7 @@ MESSAGES_OF(SQL_MESSAGES_OF_PATIENT, "m.patient_id = $7");
 
 /* The statement, and how many of the parameters it has. */
 static const struct cn_statement *
-page_statement(const struct message_filter *by, size_t *ret_count)
+s_page_statement(const struct message_filter *by, size_t *ret_count)
 {
     *ret_count = 7;
     if (!cn_uuid_is_nil(by->referral_id)) {
@@ -147,19 +147,19 @@ enum cn_code messages_page(const struct cn_request *request,
     };
     const struct cn_rows *rows = NULL;
     size_t count = 0;
-    const struct cn_statement *statement = page_statement(filter, &count);
+    const struct cn_statement *statement = s_page_statement(filter, &count);
     enum cn_code rc =
         cn_store_read(&store, statement, params, count, &rows, err);
-    return rc == CN_OK ? messages_read(&store, rows, ret_rows, ret_count, err)
+    return rc == CN_OK ? s_messages_read(&store, rows, ret_rows, ret_count, err)
                        : rc;
 }
 
-static const char *audience_word(Ntf__Message__Audience audience)
+static const char *s_audience_word(Ntf__Message__Audience audience)
 {
     return cn_enum_word(&ntf__message__audience__descriptor, (int)audience);
 }
 
-static const char *status_word(const Ntf__Message *message)
+static const char *s_status_word(const Ntf__Message *message)
 {
     return cn_enum_word(&ntf__message__status__descriptor,
                         (int)message->status);
@@ -179,7 +179,7 @@ enum cn_code message_exists(const struct cn_store *store,
     const struct cn_rows *rows = NULL;
     enum cn_code rc = CN_STORE_READ(store, &SQL_MESSAGE_EXISTS, &rows, err,
                                     cn_uuid(referral_id), cn_text(template),
-                                    cn_text(audience_word(audience)));
+                                    cn_text(s_audience_word(audience)));
     if (rc == CN_OK) {
         *ret_exists = cn_rows_count(rows) > 0;
     }
@@ -206,8 +206,8 @@ enum cn_code message_insert(const struct cn_store *store,
         CN_CHANGE(write, &SQL_MESSAGE_INSERT, cn_uuid(store->tenant_id),
                   cn_uuid(row->id), cn_uuid_or_null(row->branch_id),
                   cn_uuid(row->referral_id), cn_uuid(row->patient_id),
-                  cn_text(audience_word(message->audience)),
-                  cn_text(message->template_), cn_text(status_word(message)),
+                  cn_text(s_audience_word(message->audience)),
+                  cn_text(message->template_), cn_text(s_status_word(message)),
                   cn_at(store->now_at), body);
     }
     return rc;
@@ -234,7 +234,7 @@ enum cn_code message_update(const struct cn_store *store,
     if (rc == CN_OK) {
         CN_CHANGE(write, &SQL_MESSAGE_UPDATE, cn_uuid(row->id),
                   cn_int(row->version),
-                  cn_text(status_word(row->outgoing->message)), cn_int(events),
+                  cn_text(s_status_word(row->outgoing->message)), cn_int(events),
                   cn_at(store->now_at), body);
     }
     return rc;

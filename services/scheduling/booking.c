@@ -8,7 +8,7 @@
 
 /* Gives each candidate its bookings, which are in the candidates' order. Where
  * not all could be read, those who may lack some count as booked throughout. */
-static enum cn_code candidates_book(const struct cn_store *store,
+static enum cn_code s_candidates_book(const struct cn_store *store,
                                     const struct match_wish *wish,
                                     const struct booking_search *search,
                                     struct match_candidate *candidates,
@@ -54,7 +54,7 @@ static enum cn_code candidates_book(const struct cn_store *store,
 }
 
 /* All who could be sent; of another discipline when nobody has this one. */
-static enum cn_code search_clinicians(const struct cn_store *store,
+static enum cn_code s_search_clinicians(const struct cn_store *store,
                                       const struct match_wish *wish,
                                       const struct clinician_scope *scope,
                                       struct booking_search *search,
@@ -78,7 +78,7 @@ enum cn_code booking_search(const struct cn_store *store,
                             struct cn_err *err)
 {
     struct booking_search search = { .best = -1 };
-    enum cn_code rc = search_clinicians(store, wish, scope, &search, err);
+    enum cn_code rc = s_search_clinicians(store, wish, scope, &search, err);
     if (rc != CN_OK) {
         return rc;
     }
@@ -102,7 +102,7 @@ enum cn_code booking_search(const struct cn_store *store,
         }
     }
     if (fit_count > 0) {
-        rc = candidates_book(store, wish, &search, candidates, fit, fit_count,
+        rc = s_candidates_book(store, wish, &search, candidates, fit, fit_count,
                              err);
     }
     if (rc != CN_OK) {
@@ -117,8 +117,8 @@ Sch__Visit__LeftOut **booking_left_out(const struct cn_store *store,
                                        const struct booking_search *search,
                                        size_t *ret_count)
 {
-    Sch__Visit__LeftOut **list =
-        cn_arena_array(store->arena, search->count + 1, sizeof(*list));
+    Sch__Visit__LeftOut **list = cn_arena_array(store->arena, search->count + 1,
+                                                sizeof(Sch__Visit__LeftOut *));
     size_t count = 0;
     for (size_t i = 0; list != NULL && i < search->count; i++) {
         if (search->results[i].found) {
@@ -138,7 +138,7 @@ Sch__Visit__LeftOut **booking_left_out(const struct cn_store *store,
 }
 
 /* What every start-of-care visit says, booked or not. */
-static Sch__Visit *soc_visit_new(const struct cn_store *store,
+static Sch__Visit *s_soc_visit_new(const struct cn_store *store,
                                  const struct need_row *need,
                                  const struct match_wish *wish,
                                  struct cn_uuid id)
@@ -201,7 +201,7 @@ enum cn_code booking_soc(const struct cn_store *store,
         .event_seq = 1,
         .sort_at = wish.until_at,
     };
-    row.visit = soc_visit_new(store, need, &wish, row.id);
+    row.visit = s_soc_visit_new(store, need, &wish, row.id);
     if (row.visit == NULL) {
         return cn_fail(err, CN_NOMEM, "book a start of care");
     }

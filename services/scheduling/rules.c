@@ -24,7 +24,7 @@ discipline_t soc_discipline(const Sch__Need *need)
     return DISCIPLINE(RN);
 }
 
-static bool has_text(const char *const *items, size_t count, const char *wanted)
+static bool s_has_text(const char *const *items, size_t count, const char *wanted)
 {
     for (size_t i = 0; i < count; i++) {
         if (strcmp(items[i], wanted) == 0) {
@@ -35,7 +35,7 @@ static bool has_text(const char *const *items, size_t count, const char *wanted)
 }
 
 /* The clinician's ZIP list may hold ZIP+4: the first five digits decide. */
-static bool covers(const Sch__Clinician *clinician, const char *postal_code)
+static bool s_covers(const Sch__Clinician *clinician, const char *postal_code)
 {
     if (clinician->coverage == NULL) {
         return false;
@@ -50,7 +50,7 @@ static bool covers(const Sch__Clinician *clinician, const char *postal_code)
 }
 
 /* Whether the licence holds on the day of the wish's start. */
-static bool licence_holds(const struct match_candidate *candidate, int64_t at)
+static bool s_licence_holds(const struct match_candidate *candidate, int64_t at)
 {
     const Sch__Clinician__Licence *licence = candidate->clinician->licence;
     struct cn_date expires;
@@ -73,15 +73,15 @@ const char *match_misfit(const struct match_candidate *candidate,
     if (clinician->discipline != wish->discipline) {
         return "discipline";
     }
-    if (!licence_holds(candidate, wish->from_at)) {
+    if (!s_licence_holds(candidate, wish->from_at)) {
         return "licence_expired";
     }
-    if (need->postal_code != NULL && !covers(clinician, need->postal_code)) {
+    if (need->postal_code != NULL && !s_covers(clinician, need->postal_code)) {
         return "postal_code";
     }
     bool interpreter = need->has_interpreter_needed && need->interpreter_needed;
     if (need->language != NULL && !interpreter &&
-        !has_text(clinician->languages, clinician->n_languages,
+        !s_has_text(clinician->languages, clinician->n_languages,
                   need->language)) {
         return "language";
     }
@@ -92,13 +92,13 @@ const char *match_misfit(const struct match_candidate *candidate,
     return NULL;
 }
 
-static bool overlaps(struct span a, struct span b)
+static bool s_overlaps(struct span a, struct span b)
 {
     return a.from_at < b.to_at && b.from_at < a.to_at;
 }
 
 /* Is [from, to) of the local day inside (or, for any, touching) a span? */
-static bool in_week(Sch__Need__Span *const *spans,
+static bool s_in_week(Sch__Need__Span *const *spans,
                     size_t count,
                     int weekday,
                     int from,
@@ -119,14 +119,14 @@ static bool in_week(Sch__Need__Span *const *spans,
 }
 
 /* What stands against one slot; NULL when it is free. */
-static const char *slot_obstacle(const struct match_candidate *candidate,
+static const char *s_slot_obstacle(const struct match_candidate *candidate,
                                  const struct match_wish *wish,
                                  struct span slot)
 {
     const Sch__Clinician *clinician = candidate->clinician;
     for (size_t i = 0; i < clinician->n_time_off; i++) {
         const Sch__Clinician__TimeOff *off = clinician->time_off[i];
-        if (overlaps(slot, (struct span){ off->starts_at, off->ends_at })) {
+        if (s_overlaps(slot, (struct span){ off->starts_at, off->ends_at })) {
             return "time_off";
         }
     }
@@ -135,7 +135,7 @@ static const char *slot_obstacle(const struct match_candidate *candidate,
     for (size_t i = 0; i < candidate->booked_count; i++) {
         struct span booked = candidate->booked[i];
         booked.to_at += travel;
-        if (overlaps(with_travel, booked)) {
+        if (s_overlaps(with_travel, booked)) {
             return "booked";
         }
     }
@@ -150,10 +150,10 @@ static const char *slot_obstacle(const struct match_candidate *candidate,
     int from = civil.minute_of_day;
     int to = from + wish->minutes;
     if (need->n_windows > 0 &&
-        !in_week(need->windows, need->n_windows, weekday, from, to, true)) {
+        !s_in_week(need->windows, need->n_windows, weekday, from, to, true)) {
         return "windows";
     }
-    if (in_week(need->commitments, need->n_commitments, weekday, from, to,
+    if (s_in_week(need->commitments, need->n_commitments, weekday, from, to,
                 false)) {
         return "commitments";
     }
@@ -180,7 +180,7 @@ bool clock_minutes(const char *text, int *ret_minutes)
 }
 
 /* Working hours of one entry on one local day, as instants. */
-static bool hours_span(const struct match_candidate *candidate,
+static bool s_hours_span(const struct match_candidate *candidate,
                        const Sch__Clinician__Hours *hours,
                        struct cn_date date,
                        struct span *ret_span)
@@ -196,7 +196,7 @@ static bool hours_span(const struct match_candidate *candidate,
            cn_zone_instant(candidate->time_zone, to, &ret_span->to_at);
 }
 
-static int64_t grid_up(int64_t at)
+static int64_t s_grid_up(int64_t at)
 {
     const int64_t grid = VISIT_GRID_MINUTES * CN_MINUTE;
     return (at + grid - 1) / grid * grid;
@@ -204,7 +204,7 @@ static int64_t grid_up(int64_t at)
 
 /* Tries the grid within one span of working hours. The last obstacle met stays
  * in *obstacle. */
-static bool span_slot(const struct match_candidate *candidate,
+static bool s_span_slot(const struct match_candidate *candidate,
                       const struct match_wish *wish,
                       struct span hours,
                       struct span *ret_slot,
@@ -212,10 +212,10 @@ static bool span_slot(const struct match_candidate *candidate,
 {
     const int64_t size = wish->minutes * CN_MINUTE;
     int64_t at = hours.from_at > wish->from_at ? hours.from_at : wish->from_at;
-    for (at = grid_up(at); at + size <= hours.to_at && at <= wish->until_at;
+    for (at = s_grid_up(at); at + size <= hours.to_at && at <= wish->until_at;
          at += VISIT_GRID_MINUTES * CN_MINUTE) {
         struct span slot = { at, at + size };
-        const char *against = slot_obstacle(candidate, wish, slot);
+        const char *against = s_slot_obstacle(candidate, wish, slot);
         if (against == NULL) {
             *ret_slot = slot;
             return true;
@@ -244,8 +244,8 @@ struct match_result match_clinician(const struct match_candidate *candidate,
         for (size_t i = 0; i < clinician->n_hours; i++) {
             struct span hours;
             struct span slot;
-            if (hours_span(candidate, clinician->hours[i], date, &hours) &&
-                span_slot(candidate, wish, hours, &slot, &result.reason) &&
+            if (s_hours_span(candidate, clinician->hours[i], date, &hours) &&
+                s_span_slot(candidate, wish, hours, &slot, &result.reason) &&
                 slot.from_at < best.from_at) {
                 best = slot;
             }
@@ -278,16 +278,16 @@ bool visit_move(Sch__Visit__Status from,
                 Sch__Visit__Status *ret_to)
 {
     static const struct {
-        Sch__Visit__Status from;
         const char *command;
+        Sch__Visit__Status from;
         Sch__Visit__Status to;
     } MOVES[] = {
-        { STATUS(REQUIRED), "book", STATUS(BOOKED) },
-        { STATUS(WAITLISTED), "book", STATUS(BOOKED) },
-        { STATUS(DECLINED_BY_CLINICIAN), "book", STATUS(BOOKED) },
-        { STATUS(BOOKED), "complete", STATUS(COMPLETED) },
-        { STATUS(CONFIRMED), "complete", STATUS(COMPLETED) },
-        { STATUS(IN_PROGRESS), "complete", STATUS(COMPLETED) },
+        { "book", STATUS(REQUIRED), STATUS(BOOKED) },
+        { "book", STATUS(WAITLISTED), STATUS(BOOKED) },
+        { "book", STATUS(DECLINED_BY_CLINICIAN), STATUS(BOOKED) },
+        { "complete", STATUS(BOOKED), STATUS(COMPLETED) },
+        { "complete", STATUS(CONFIRMED), STATUS(COMPLETED) },
+        { "complete", STATUS(IN_PROGRESS), STATUS(COMPLETED) },
     };
     for (size_t i = 0; i < sizeof(MOVES) / sizeof(MOVES[0]); i++) {
         if (MOVES[i].from == from && strcmp(MOVES[i].command, command) == 0) {
@@ -298,7 +298,7 @@ bool visit_move(Sch__Visit__Status from,
     return false;
 }
 
-static void fault(struct cn_err *err,
+static void s_fault(struct cn_err *err,
                   const char *pointer,
                   const char *word,
                   const char *what)
@@ -313,19 +313,19 @@ enum cn_code clinician_check(const Sch__Clinician *clinician,
         return cn_fail(err, CN_INVALID, "a clinician is required");
     }
     if (clinician->name == NULL || clinician->name[0] == '\0') {
-        fault(err, "/name", "required", "is required");
+        s_fault(err, "/name", "required", "is required");
     }
     if (!clinician->has_discipline) {
-        fault(err, "/discipline", "required", "is required");
+        s_fault(err, "/discipline", "required", "is required");
     }
     for (size_t i = 0; i < clinician->n_hours; i++) {
         const Sch__Clinician__Hours *hours = clinician->hours[i];
         char pointer[CN_ERR_POINTER_MAX];
         (void)snprintf(pointer, sizeof(pointer), "/hours/%zu", i);
         if (!hours->has_weekday || hours->from == NULL || hours->to == NULL) {
-            fault(err, pointer, "required", "needs weekday, from and to");
+            s_fault(err, pointer, "required", "needs weekday, from and to");
         } else if (strcmp(hours->from, hours->to) >= 0) {
-            fault(err, pointer, "invalid_value",
+            s_fault(err, pointer, "invalid_value",
                   "must end after its beginning");
         }
     }
@@ -334,9 +334,9 @@ enum cn_code clinician_check(const Sch__Clinician *clinician,
         char pointer[CN_ERR_POINTER_MAX];
         (void)snprintf(pointer, sizeof(pointer), "/time_off/%zu", i);
         if (!off->has_starts_at || !off->has_ends_at) {
-            fault(err, pointer, "required", "needs starts_at and ends_at");
+            s_fault(err, pointer, "required", "needs starts_at and ends_at");
         } else if (off->starts_at >= off->ends_at) {
-            fault(err, pointer, "invalid_value",
+            s_fault(err, pointer, "invalid_value",
                   "must end after its beginning");
         }
     }
@@ -349,24 +349,24 @@ enum cn_code visit_check(const Sch__Visit *visit, struct cn_err *err)
         return cn_fail(err, CN_INVALID, "a visit is required");
     }
     if (visit->referral_id == NULL) {
-        fault(err, "/referral_id", "required", "is required");
+        s_fault(err, "/referral_id", "required", "is required");
     }
     if (!visit->has_kind) {
-        fault(err, "/kind", "required", "is required");
+        s_fault(err, "/kind", "required", "is required");
     }
     if (visit->clinician_id == NULL) {
-        fault(err, "/clinician_id", "required", "is required");
+        s_fault(err, "/clinician_id", "required", "is required");
     }
     if (!visit->has_starts_at) {
-        fault(err, "/starts_at", "required", "is required");
+        s_fault(err, "/starts_at", "required", "is required");
     }
     if (!visit->has_ends_at) {
-        fault(err, "/ends_at", "required", "is required");
+        s_fault(err, "/ends_at", "required", "is required");
     }
     if (visit->has_starts_at && visit->has_ends_at &&
         (visit->starts_at >= visit->ends_at ||
          visit->ends_at - visit->starts_at > CN_DAY)) {
-        fault(err, "/ends_at", "invalid_value",
+        s_fault(err, "/ends_at", "invalid_value",
               "must be after starts_at, by a day at most");
     }
     return err->code;

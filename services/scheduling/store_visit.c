@@ -11,7 +11,7 @@ static const char VISIT_CONTEXT[] = "scheduling.visit.body";
     "v.id, v.branch_id, v.referral_id, v.patient_id, v.sort_at, v.version,"    \
     " v.event_seq, v.body"
 
-static enum cn_code visits_read(const struct cn_store *store,
+static enum cn_code s_visits_read(const struct cn_store *store,
                                 const struct cn_rows *rows,
                                 struct visit_row **ret_rows,
                                 size_t *ret_count,
@@ -59,7 +59,7 @@ enum cn_code visit_store_get(const struct cn_store *store,
     enum cn_code rc =
         CN_STORE_READ(store, &SQL_VISIT_GET, &rows, err, cn_uuid(id));
     if (rc == CN_OK) {
-        rc = visits_read(store, rows, &found, &count, err);
+        rc = s_visits_read(store, rows, &found, &count, err);
     }
     if (rc != CN_OK) {
         return rc;
@@ -101,7 +101,7 @@ VISITS_OF(SQL_VISITS_OF_PATIENT, "v.patient_id = $7");
 VISITS_OF(SQL_VISITS_OF_CLINICIAN, "v.clinician_id = $8");
 
 /* The statement, and how many of the parameters it has. */
-static const struct cn_statement *page_statement(const struct visit_filter *by,
+static const struct cn_statement *s_page_statement(const struct visit_filter *by,
                                                  size_t *ret_count)
 {
     *ret_count = 8;
@@ -142,10 +142,10 @@ enum cn_code visits_page(const struct cn_request *request,
     };
     const struct cn_rows *rows = NULL;
     size_t count = 0;
-    const struct cn_statement *statement = page_statement(filter, &count);
+    const struct cn_statement *statement = s_page_statement(filter, &count);
     enum cn_code rc =
         cn_store_read(&store, statement, params, count, &rows, err);
-    return rc == CN_OK ? visits_read(&store, rows, ret_rows, ret_count, err)
+    return rc == CN_OK ? s_visits_read(&store, rows, ret_rows, ret_count, err)
                        : rc;
 }
 
@@ -216,7 +216,7 @@ enum cn_code visit_soc_live(const struct cn_store *store,
     enum cn_code rc = CN_STORE_READ(store, &SQL_VISIT_SOC_LIVE, &rows, err,
                                     cn_uuid(referral_id));
     if (rc == CN_OK) {
-        rc = visits_read(store, rows, &found, &count, err);
+        rc = s_visits_read(store, rows, &found, &count, err);
     }
     if (rc == CN_OK) {
         *ret_found = count > 0;
@@ -227,7 +227,7 @@ enum cn_code visit_soc_live(const struct cn_store *store,
     return rc;
 }
 
-static struct cn_uuid clinician_of(const Sch__Visit *visit)
+static struct cn_uuid s_clinician_of(const Sch__Visit *visit)
 {
     struct cn_uuid id = { { 0 } };
     (void)!cn_id_parse("cln", visit->clinician_id, &id);
@@ -235,15 +235,15 @@ static struct cn_uuid clinician_of(const Sch__Visit *visit)
 }
 
 /* The clinician is taken until then: the way to the next home included. */
-static struct cn_param busy_until(const Sch__Visit *visit)
+static struct cn_param s_busy_until(const Sch__Visit *visit)
 {
     return cn_at_or_null(visit->has_ends_at,
                          visit->ends_at + VISIT_TRAVEL_MINUTES * CN_MINUTE);
 }
 
-/* The name under which a lost race is raised decides what becomes of it (write.h):
- * the constraint's own is a 409 for the client; one that ends in _version is
- * CN_STALE, and the event's handler looks for another slot. */
+/* The name under which a lost race is raised decides what becomes of it
+ * (write.h): the constraint's own is a 409 for the client; one that ends in
+ * _version is CN_STALE, and the event's handler looks for another slot. */
 const struct visit_names VISIT_REFUSED = { "visit_overlap", "visit_one_soc" };
 const struct visit_names VISIT_LOOK_AGAIN = { "visit_overlap_version",
                                               "visit_one_soc_version" };
@@ -255,7 +255,7 @@ CN_SQL_WRITE(
     SQL_VISIT_INSERT,
     "INSERT INTO scheduling.visit (tenant_id, id, branch_id,"
     " referral_id, patient_id, clinician_id, kind, status, starts_at, ends_at,"
-    " busy_until, sort_at, version, event_seq, created_at, updated_at, body)"
+    " s_busy_until, sort_at, version, event_seq, created_at, updated_at, body)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $14, $11, 1, 1, $12,"
     " $12, $13) ON CONFLICT DO NOTHING");
 /* A statement of its own: the visit that stood against it may have been
@@ -280,7 +280,7 @@ enum cn_code visit_store_insert(const struct cn_store *store,
         CN_CHANGE(write, &SQL_VISIT_INSERT, cn_uuid(store->tenant_id),
                   cn_uuid(row->id), cn_uuid_or_null(row->branch_id),
                   cn_uuid(row->referral_id), cn_uuid(row->patient_id),
-                  cn_uuid_or_null(clinician_of(visit)),
+                  cn_uuid_or_null(s_clinician_of(visit)),
                   cn_text(cn_enum_word(&sch__visit__kind__descriptor,
                                        (int)visit->kind)),
                   cn_text(cn_enum_word(&sch__visit__status__descriptor,
@@ -288,7 +288,7 @@ enum cn_code visit_store_insert(const struct cn_store *store,
                   cn_at_or_null(visit->has_starts_at, visit->starts_at),
                   cn_at_or_null(visit->has_ends_at, visit->ends_at),
                   cn_at(row->sort_at), cn_at(store->now_at), body,
-                  busy_until(visit));
+                  s_busy_until(visit));
         CN_CHANGE(write, &SQL_VISIT_INSERTED, cn_uuid(row->id),
                   cn_text(cn_enum_word(&sch__visit__kind__descriptor,
                                        (int)visit->kind)),
@@ -319,13 +319,13 @@ enum cn_code visit_store_update(const struct cn_store *store,
         cn_store_seal(store, VISIT_CONTEXT, &visit->base, &body, err);
     if (rc == CN_OK) {
         CN_CHANGE(write, &SQL_VISIT_UPDATE, cn_uuid(row->id),
-                  cn_int(row->version), cn_uuid_or_null(clinician_of(visit)),
+                  cn_int(row->version), cn_uuid_or_null(s_clinician_of(visit)),
                   cn_text(cn_enum_word(&sch__visit__status__descriptor,
                                        (int)visit->status)),
                   cn_at_or_null(visit->has_starts_at, visit->starts_at),
                   cn_at_or_null(visit->has_ends_at, visit->ends_at),
                   cn_at(row->sort_at), cn_at(store->now_at), body,
-                  busy_until(visit));
+                  s_busy_until(visit));
     }
     return rc;
 }

@@ -52,7 +52,7 @@ static const struct cn_statement *s_statement(const char *name)
             return cn_statement_at(i);
         }
     }
-        print_error("no statement is called %s\n", name);
+    print_error("no statement is called %s\n", name);
     abort();
 }
 
