@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-static enum cn_code user_of_key(const struct cn_request *request,
+static enum cn_code s_user_of_key(const struct cn_request *request,
                                 const Acc__ApiKey *key,
                                 struct cn_uuid *ret_user_id,
                                 struct cn_err *err)
@@ -31,7 +31,7 @@ static enum cn_code user_of_key(const struct cn_request *request,
 }
 
 /* Makes the key's text and fills reply (with the key) and event (without). */
-static enum cn_code api_key_make(const struct cn_request *request,
+static enum cn_code s_api_key_make(const struct cn_request *request,
                                  struct cn_uuid id,
                                  const Acc__ApiKey *wanted,
                                  Acc__ApiKey **ret_shown,
@@ -90,10 +90,10 @@ enum cn_code api_key_create(void *self,
                             wanted->n_branch_ids, err);
     }
     if (rc == CN_OK) {
-        rc = user_of_key(request, body->api_key, &user_id, err);
+        rc = s_user_of_key(request, body->api_key, &user_id, err);
     }
     if (rc == CN_OK) {
-        rc = api_key_make(request, id, body->api_key, &shown, &event, err);
+        rc = s_api_key_make(request, id, body->api_key, &shown, &event, err);
     }
     if (rc != CN_OK) {
         return rc;
@@ -172,7 +172,7 @@ enum cn_code api_key_revoke(void *self,
 
 /* The old key as it goes on: it ends after the overlap, or when it would have
  * ended anyway. */
-static Acc__KeyEvent *rotated_event(const struct cn_request *request,
+static Acc__KeyEvent *s_rotated_event(const struct cn_request *request,
                                     const struct resource *old,
                                     struct cn_bytes hash)
 {
@@ -196,7 +196,7 @@ static Acc__KeyEvent *rotated_event(const struct cn_request *request,
 }
 
 /* The new key's row and the old one's change, with their events. */
-static enum cn_code rotate_write(const struct cn_request *request,
+static enum cn_code s_rotate_write(const struct cn_request *request,
                                  struct cn_write *write,
                                  const struct resource *old,
                                  Acc__KeyEvent *old_event,
@@ -251,11 +251,11 @@ enum cn_code api_key_rotate(void *self,
                           "a key that has ended cannot be rotated");
     }
     wanted->has_expires_at = 0;
-    rc = api_key_make(request, id, wanted, &shown, &event, err);
+    rc = s_api_key_make(request, id, wanted, &shown, &event, err);
     if (rc != CN_OK) {
         return rc;
     }
-    Acc__KeyEvent *old_event = rotated_event(request, &old, hash);
+    Acc__KeyEvent *old_event = s_rotated_event(request, &old, hash);
     struct cn_write *write = cn_write_begin(request, reply);
     if (old_event == NULL || write == NULL) {
         return cn_fail(err, CN_NOMEM, "rotate key");
@@ -265,7 +265,7 @@ enum cn_code api_key_rotate(void *self,
     reply->updated_at = request->now_at;
     reply->location =
         cn_arena_printf(request->arena, "/v1/api-keys/%s", shown->id);
-    rc = rotate_write(request, write, &old, old_event, id, event, err);
+    rc = s_rotate_write(request, write, &old, old_event, id, event, err);
     if (rc != CN_OK) {
         return rc;
     }
@@ -273,7 +273,7 @@ enum cn_code api_key_rotate(void *self,
     return cn_write_commit(write, err);
 }
 
-static ProtobufCBinaryData uuid_data(struct cn_arena *arena, struct cn_uuid id)
+static ProtobufCBinaryData s_uuid_data(struct cn_arena *arena, struct cn_uuid id)
 {
     return (ProtobufCBinaryData){
         .len = sizeof(id.bytes),
@@ -282,7 +282,7 @@ static ProtobufCBinaryData uuid_data(struct cn_arena *arena, struct cn_uuid id)
 }
 
 /* Default branch and own branches: the key's, else its person's. */
-static enum cn_code resolved_branches(struct cn_arena *arena,
+static enum cn_code s_resolved_branches(struct cn_arena *arena,
                                       const struct key_row *row,
                                       Acc__ResolveKeyResponse *response,
                                       struct cn_err *err)
@@ -311,19 +311,19 @@ static enum cn_code resolved_branches(struct cn_arena *arena,
     struct cn_uuid id;
     for (size_t i = 0; i < count; i++) {
         if (cn_id_parse("brn", ids[i], &id)) {
-            response->branches[response->n_branches++] = uuid_data(arena, id);
+            response->branches[response->n_branches++] = s_uuid_data(arena, id);
         }
     }
     if (cn_id_parse("brn", standard, &id)) {
         response->has_branch_id = 1;
-        response->branch_id = uuid_data(arena, id);
+        response->branch_id = s_uuid_data(arena, id);
     }
     return CN_OK;
 }
 
 /* The scopes that a credential names; all that its role can use where it names
  * none. */
-static void grant_scopes(const struct cn_request *request,
+static void s_grant_scopes(const struct cn_request *request,
                          Acc__ResolveKeyResponse *response,
                          const char *const *scopes,
                          size_t count)
@@ -339,7 +339,7 @@ static void grant_scopes(const struct cn_request *request,
     response->n_scopes = response->scopes != NULL ? count : 0;
 }
 
-static enum cn_code key_resolved(const struct cn_request *request,
+static enum cn_code s_key_resolved(const struct cn_request *request,
                                  const struct key_row *row,
                                  Acc__ResolveKeyResponse *response,
                                  struct cn_err *err)
@@ -348,14 +348,14 @@ static enum cn_code key_resolved(const struct cn_request *request,
     const Acc__User *user = (const Acc__User *)row->user;
     CN_SET(response, found, 1);
     response->has_tenant_id = 1;
-    response->tenant_id = uuid_data(request->arena, row->tenant_id);
+    response->tenant_id = s_uuid_data(request->arena, row->tenant_id);
     response->subject = user != NULL ? user->id : key->id;
     response->role = user != NULL ? user->role : key->role;
     if (key->has_expires_at) {
         CN_SET(response, expires_at, key->expires_at);
     }
-    grant_scopes(request, response, key->scopes, key->n_scopes);
-    return resolved_branches(request->arena, row, response, err);
+    s_grant_scopes(request, response, key->scopes, key->n_scopes);
+    return s_resolved_branches(request->arena, row, response, err);
 }
 
 enum cn_code key_resolve(void *self,
@@ -380,7 +380,7 @@ enum cn_code key_resolve(void *self,
         CN_SET(response, found, 1);
         response->subject = "platform";
         response->role = "platform";
-        grant_scopes(request, response, NULL, 0);
+        s_grant_scopes(request, response, NULL, 0);
         return CN_OK;
     }
     struct key_row row;
@@ -392,12 +392,12 @@ enum cn_code key_resolve(void *self,
                         (const Acc__User *)row.user, request->now_at)) {
         return rc;
     }
-    return key_resolved(request, &row, response, err);
+    return s_key_resolved(request, &row, response, err);
 }
 
 /* Ids of the principal's branches as text. */
 static enum cn_code
-me_branches(const struct cn_request *request, Acc__Me *me, struct cn_err *err)
+s_me_branches(const struct cn_request *request, Acc__Me *me, struct cn_err *err)
 {
     const struct cn_principal *principal = &request->principal;
     const char **ids = cn_arena_array(
@@ -452,5 +452,5 @@ enum cn_code me_get(void *self,
     }
     me->name = table == &USERS ? ((const Acc__User *)resource.message)->name
                                : ((const Acc__ApiKey *)resource.message)->name;
-    return me_branches(request, me, err);
+    return s_me_branches(request, me, err);
 }

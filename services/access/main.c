@@ -15,7 +15,7 @@ static const struct cn_option OPTIONS[] = {
       .what = "Key of the platform's operator, who makes agencies." },
 };
 
-static enum cn_code access_start(void *self,
+static enum cn_code s_access_start(void *self,
                                  struct cn_env *env,
                                  const struct cn_config *config,
                                  struct cn_err *err)
@@ -39,7 +39,7 @@ int main(int argc, char **argv)
         .event_count = access_event_count,
         .options = OPTIONS,
         .option_count = sizeof(OPTIONS) / sizeof(OPTIONS[0]),
-        .start = access_start,
+        .start = s_access_start,
         .self = &s_access,
     };
     return cn_service_main(&service, argc, argv);

@@ -23,7 +23,7 @@ void api_key_text(const uint8_t random[API_KEY_RANDOM_SIZE],
 }
 
 static void
-need_text(const char *value, const char *pointer, struct cn_err *err)
+s_need_text(const char *value, const char *pointer, struct cn_err *err)
 {
     if (value == NULL || value[0] == '\0') {
         (void)cn_fail_field(err, pointer, "required", "is required");
@@ -35,8 +35,8 @@ enum cn_code agency_check(const Acc__Agency *agency, struct cn_err *err)
     if (agency == NULL) {
         return cn_fail(err, CN_INVALID, "an agency is required");
     }
-    need_text(agency->name, "/name", err);
-    need_text(agency->time_zone, "/time_zone", err);
+    s_need_text(agency->name, "/name", err);
+    s_need_text(agency->time_zone, "/time_zone", err);
     return err->code;
 }
 
@@ -45,15 +45,15 @@ enum cn_code branch_check(const Acc__Branch *branch, struct cn_err *err)
     if (branch == NULL) {
         return cn_fail(err, CN_INVALID, "a branch is required");
     }
-    need_text(branch->name, "/name", err);
-    need_text(branch->time_zone, "/time_zone", err);
+    s_need_text(branch->name, "/name", err);
+    s_need_text(branch->time_zone, "/time_zone", err);
     return err->code;
 }
 
 /* A role of the policy that an agency may grant: not the platform's. */
-static void need_role(const char *role, struct cn_err *err)
+static void s_need_role(const char *role, struct cn_err *err)
 {
-    need_text(role, "/role", err);
+    s_need_text(role, "/role", err);
     if (role != NULL && role[0] != '\0' &&
         (!cn_policy_role_known(role) || strcmp(role, "platform") == 0)) {
         (void)cn_fail_field(err, "/role", "unknown_role",
@@ -62,7 +62,7 @@ static void need_role(const char *role, struct cn_err *err)
 }
 
 static void
-need_branch_ids(size_t count, const char *const *ids, struct cn_err *err)
+s_need_branch_ids(size_t count, const char *const *ids, struct cn_err *err)
 {
     for (size_t i = 0; i < count; i++) {
         struct cn_uuid id;
@@ -80,14 +80,14 @@ enum cn_code user_check(const Acc__User *user, struct cn_err *err)
     if (user == NULL) {
         return cn_fail(err, CN_INVALID, "a user is required");
     }
-    need_text(user->name, "/name", err);
-    need_text(user->email, "/email", err);
-    need_role(user->role, err);
-    need_branch_ids(user->n_branch_ids, user->branch_ids, err);
+    s_need_text(user->name, "/name", err);
+    s_need_text(user->email, "/email", err);
+    s_need_role(user->role, err);
+    s_need_branch_ids(user->n_branch_ids, user->branch_ids, err);
     return err->code;
 }
 
-static bool role_has_scope(const char *role, const char *scope)
+static bool s_role_has_scope(const char *role, const char *scope)
 {
     const char *const *scopes = cn_policy_scopes(role);
     for (; scopes != NULL && *scopes != NULL; scopes++) {
@@ -103,16 +103,16 @@ enum cn_code api_key_check(const Acc__ApiKey *key, struct cn_err *err)
     if (key == NULL) {
         return cn_fail(err, CN_INVALID, "a key is required");
     }
-    need_text(key->name, "/name", err);
-    need_role(key->role, err);
+    s_need_text(key->name, "/name", err);
+    s_need_role(key->role, err);
     struct cn_uuid id;
     if (key->branch_id != NULL && !cn_id_parse("brn", key->branch_id, &id)) {
         (void)cn_fail_field(err, "/branch_id", "invalid_value",
                             "is not the id of a branch");
     }
-    need_branch_ids(key->n_branch_ids, key->branch_ids, err);
+    s_need_branch_ids(key->n_branch_ids, key->branch_ids, err);
     for (size_t i = 0; err->code == CN_OK && i < key->n_scopes; i++) {
-        if (!role_has_scope(key->role, key->scopes[i])) {
+        if (!s_role_has_scope(key->role, key->scopes[i])) {
             char pointer[CN_ERR_POINTER_MAX];
             (void)snprintf(pointer, sizeof(pointer), "/scopes/%zu", i);
             (void)cn_fail_field(err, pointer, "unknown_scope",

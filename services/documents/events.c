@@ -7,7 +7,7 @@
 #include "services/documents/store.h"
 
 /* One required document of a checklist that is being opened. */
-static enum cn_code document_open(const struct cn_event *event,
+static enum cn_code s_document_open(const struct cn_event *event,
                                   const Ref__ReferralEvent *payload,
                                   const struct checklist_row *checklist,
                                   const struct checklist_item *item,
@@ -43,7 +43,7 @@ static enum cn_code document_open(const struct cn_event *event,
 }
 
 /* What the event tells of the checklist itself. */
-static enum cn_code checklist_of_event(const struct cn_event *event,
+static enum cn_code s_checklist_of_event(const struct cn_event *event,
                                        struct checklist_row *ret_row,
                                        struct cn_err *err)
 {
@@ -72,7 +72,7 @@ static enum cn_code on_referral_accepted(void *self,
     const struct checklist_item *items = checklist_items(&count);
     struct checklist_row row;
     struct checklist_row open;
-    enum cn_code rc = checklist_of_event(event, &row, err);
+    enum cn_code rc = s_checklist_of_event(event, &row, err);
     if (rc != CN_OK) {
         return rc;
     }
@@ -96,7 +96,7 @@ static enum cn_code on_referral_accepted(void *self,
         return cn_fail(err, CN_NOMEM, "open a checklist");
     }
     for (size_t i = 0; i < count; i++) {
-        rc = document_open(event, payload, &row, &items[i], &documents[i], err);
+        rc = s_document_open(event, payload, &row, &items[i], &documents[i], err);
         if (rc != CN_OK) {
             return rc;
         }

@@ -8,7 +8,7 @@
 #include "services/documents/store.h"
 
 /* What depends on the time of asking. */
-static void document_age(Doc__Document *document, int64_t now_at)
+static void s_document_age(Doc__Document *document, int64_t now_at)
 {
     if (document->has_sent_at && !document_is_done(document->status)) {
         document->age_bucket = document_age_bucket(document->sent_at, now_at);
@@ -35,7 +35,7 @@ enum cn_code document_get(void *self,
     if (!cn_reach_includes(request, row.branch_id)) {
         return cn_fail(err, CN_NOT_FOUND, "no such document");
     }
-    document_age(row.document, request->now_at);
+    s_document_age(row.document, request->now_at);
     reply->body = &row.document->base;
     reply->version = row.version;
     reply->updated_at = row.document->updated_at;
@@ -43,7 +43,7 @@ enum cn_code document_get(void *self,
                          &row.patient_id, 1, err);
 }
 
-static enum cn_code filter_read(const struct cn_request *request,
+static enum cn_code s_filter_read(const struct cn_request *request,
                                 const Doc__ListDocumentsRequest *body,
                                 struct document_filter *ret_filter,
                                 const char **ret_text,
@@ -63,7 +63,7 @@ static enum cn_code filter_read(const struct cn_request *request,
     return cn_filter_end(&filter, err);
 }
 
-static enum cn_code documents_answer(const struct cn_request *request,
+static enum cn_code s_documents_answer(const struct cn_request *request,
                                      const struct cn_page *page,
                                      const struct document_row *rows,
                                      size_t rows_read,
@@ -80,7 +80,7 @@ static enum cn_code documents_answer(const struct cn_request *request,
     }
     struct cn_cursor last = { .key = 0 };
     for (size_t i = 0; i < count; i++) {
-        document_age(rows[i].document, request->now_at);
+        s_document_age(rows[i].document, request->now_at);
         response->data[i] = rows[i].document;
         patients[i] = rows[i].patient_id;
         last = (struct cn_cursor){ rows[i].created_at, rows[i].id };
@@ -114,7 +114,7 @@ enum cn_code documents_list(void *self,
     struct document_row *rows = NULL;
     size_t count = 0;
     const char *text = NULL;
-    enum cn_code rc = filter_read(request, body, &filter, &text, err);
+    enum cn_code rc = s_filter_read(request, body, &filter, &text, err);
     if (rc == CN_NOT_FOUND) {
         cn_err_clear(err);
         CN_SET(response, has_more, 0);
@@ -128,12 +128,12 @@ enum cn_code documents_list(void *self,
         rc = documents_page(request, &filter, &page, &rows, &count, err);
     }
     return rc == CN_OK
-               ? documents_answer(request, &page, rows, count, response, err)
+               ? s_documents_answer(request, &page, rows, count, response, err)
                : rc;
 }
 
 /* All documents of a checklist: there are fewer than a page holds. */
-static enum cn_code checklist_documents(const struct cn_request *request,
+static enum cn_code s_checklist_documents(const struct cn_request *request,
                                         struct cn_uuid referral_id,
                                         Doc__Checklist *checklist,
                                         struct cn_err *err)
@@ -158,7 +158,7 @@ static enum cn_code checklist_documents(const struct cn_request *request,
     }
     int32_t open_count = 0;
     for (size_t i = 0; i < count; i++) {
-        document_age(rows[i].document, request->now_at);
+        s_document_age(rows[i].document, request->now_at);
         checklist->documents[i] = rows[i].document;
         open_count += document_is_done(rows[i].document->status) ? 0 : 1;
     }
@@ -195,7 +195,7 @@ enum cn_code checklist_get(void *self,
     checklist->referral_id = body->referral_id;
     checklist->patient_id = cn_id_text(request->arena, "pat", row.patient_id);
     CN_SET(checklist, opened_at, row.opened_at);
-    rc = checklist_documents(request, referral_id, checklist, err);
+    rc = s_checklist_documents(request, referral_id, checklist, err);
     if (rc != CN_OK) {
         return rc;
     }

@@ -10,7 +10,7 @@ static const char DOCUMENT_CONTEXT[] = "documents.document.body";
     "d.id, d.branch_id, d.referral_id, d.patient_id, d.created_at,"            \
     " d.version, d.event_seq, d.body"
 
-static enum cn_code documents_read(const struct cn_store *store,
+static enum cn_code s_documents_read(const struct cn_store *store,
                                    const struct cn_rows *rows,
                                    struct document_row **ret_rows,
                                    size_t *ret_count,
@@ -60,7 +60,7 @@ enum cn_code document_store_get(const struct cn_store *store,
     enum cn_code rc =
         CN_STORE_READ(store, &SQL_DOCUMENT_GET, &rows, err, cn_uuid(id));
     if (rc == CN_OK) {
-        rc = documents_read(store, rows, &found, &count, err);
+        rc = s_documents_read(store, rows, &found, &count, err);
     }
     if (rc != CN_OK) {
         return rc;
@@ -102,7 +102,7 @@ DOCUMENTS_OF(SQL_DOCUMENTS_OF_PATIENT, "d.patient_id = $8");
 
 /* The statement, and how many of the parameters it has. */
 static const struct cn_statement *
-page_statement(const struct document_filter *by, size_t *ret_count)
+s_page_statement(const struct document_filter *by, size_t *ret_count)
 {
     *ret_count = 8;
     if (!cn_uuid_is_nil(by->referral_id)) {
@@ -139,10 +139,10 @@ enum cn_code documents_page(const struct cn_request *request,
     };
     const struct cn_rows *rows = NULL;
     size_t count = 0;
-    const struct cn_statement *statement = page_statement(filter, &count);
+    const struct cn_statement *statement = s_page_statement(filter, &count);
     enum cn_code rc =
         cn_store_read(&store, statement, params, count, &rows, err);
-    return rc == CN_OK ? documents_read(&store, rows, ret_rows, ret_count, err)
+    return rc == CN_OK ? s_documents_read(&store, rows, ret_rows, ret_count, err)
                        : rc;
 }
 

@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* The message that a telling asks for. */
-static enum cn_code message_make(const struct cn_store *store,
+static enum cn_code s_message_make(const struct cn_store *store,
                                  const struct care_row *care,
                                  const struct telling *telling,
                                  struct message_row *ret_row,
@@ -61,7 +61,7 @@ static enum cn_code message_make(const struct cn_store *store,
 }
 
 /* Adds the row, its event and, if it can be sent, the work of sending it. */
-static enum cn_code message_queue(const struct cn_store *store,
+static enum cn_code s_message_queue(const struct cn_store *store,
                                   struct cn_write *write,
                                   const struct message_row *row,
                                   struct cn_err *err)
@@ -74,7 +74,7 @@ static enum cn_code message_queue(const struct cn_store *store,
     return rc;
 }
 
-static enum cn_code message_tell(const struct cn_store *store,
+static enum cn_code s_message_tell(const struct cn_store *store,
                                  struct cn_write *write,
                                  const struct message_row *row,
                                  struct cn_err *err)
@@ -93,7 +93,7 @@ static enum cn_code message_tell(const struct cn_store *store,
 }
 
 /* Keeps what is known now and queues what it asks to be told. */
-static enum cn_code care_changed(const struct cn_store *store,
+static enum cn_code s_care_changed(const struct cn_store *store,
                                  struct cn_write *write,
                                  const struct care_row *care,
                                  struct cn_err *err)
@@ -108,7 +108,7 @@ static enum cn_code care_changed(const struct cn_store *store,
         rc = message_exists(store, care->referral_id, tellings[i].template,
                             tellings[i].audience, &exists, err);
         if (rc == CN_OK && !exists) {
-            rc = message_make(store, care, &tellings[i], &rows[count], err);
+            rc = s_message_make(store, care, &tellings[i], &rows[count], err);
             count++;
         }
     }
@@ -121,16 +121,16 @@ static enum cn_code care_changed(const struct cn_store *store,
     }
     rc = care_keep(store, write, care, err);
     for (size_t i = 0; rc == CN_OK && i < count; i++) {
-        rc = message_queue(store, write, &rows[i], err);
+        rc = s_message_queue(store, write, &rows[i], err);
     }
     for (size_t i = 0; rc == CN_OK && i < count; i++) {
-        rc = message_tell(store, write, &rows[i], err);
+        rc = s_message_tell(store, write, &rows[i], err);
     }
     return rc;
 }
 
 /* What a referral's event tells of source and patient. */
-static void care_of_referral(const Ref__ReferralEvent *payload, Ntf__Care *care)
+static void s_care_of_referral(const Ref__ReferralEvent *payload, Ntf__Care *care)
 {
     const Ref__Referral *referral = payload->referral;
     const Ref__Patient *patient = payload->patient;
@@ -172,16 +172,16 @@ static enum cn_code on_referral_accepted(void *self,
     if (care.care->referral_seq >= event->aggregate_seq) {
         return CN_OK; /* it comes late: a newer one was told already */
     }
-    care_of_referral(payload, care.care);
+    s_care_of_referral(payload, care.care);
     CN_SET(care.care, referral_seq, event->aggregate_seq);
     CN_SET(care.care, accepted, 1);
-    return care_changed(&store, write, &care, err);
+    return s_care_changed(&store, write, &care, err);
 }
 
 /* Is what is known of the visit as new as this event, or newer? One visit's
  * events are in the order of its counter; of two visits the later told one is
  * the newer. */
-static bool visit_is_known(const Ntf__Care *care, const struct cn_event *event)
+static bool s_visit_is_known(const Ntf__Care *care, const struct cn_event *event)
 {
     const Sch__VisitEvent *payload = event->payload;
     if (care->visit_id == NULL) {
@@ -216,7 +216,7 @@ static enum cn_code on_visit_booked(void *self,
     if (rc != CN_OK) {
         return rc;
     }
-    if (visit_is_known(care.care, event)) {
+    if (s_visit_is_known(care.care, event)) {
         return CN_OK;
     }
     care.care->referral_id = visit->referral_id;
@@ -226,7 +226,7 @@ static enum cn_code on_visit_booked(void *self,
     CN_SET(care.care, visit_told_at, event->occurred_at);
     CN_SET(care.care, soc_starts_at, visit->starts_at);
     care.care->clinician_name = payload->clinician_name;
-    return care_changed(&store, write, &care, err);
+    return s_care_changed(&store, write, &care, err);
 }
 
 static const struct cn_event_handler FROM_REFERRALS[] = {

@@ -33,7 +33,7 @@ enum cn_code message_get(void *self,
                          &row.patient_id, 1, err);
 }
 
-static enum cn_code filter_read(const struct cn_request *request,
+static enum cn_code s_filter_read(const struct cn_request *request,
                                 const Ntf__ListMessagesRequest *body,
                                 struct message_filter *ret_filter,
                                 const char **ret_text,
@@ -51,7 +51,7 @@ static enum cn_code filter_read(const struct cn_request *request,
     return cn_filter_end(&filter, err);
 }
 
-static enum cn_code messages_answer(const struct cn_request *request,
+static enum cn_code s_messages_answer(const struct cn_request *request,
                                     const struct cn_page *page,
                                     const struct message_row *rows,
                                     size_t rows_read,
@@ -100,7 +100,7 @@ enum cn_code messages_list(void *self,
     struct message_row *rows = NULL;
     size_t count = 0;
     const char *text = NULL;
-    enum cn_code rc = filter_read(request, body, &filter, &text, err);
+    enum cn_code rc = s_filter_read(request, body, &filter, &text, err);
     if (rc == CN_NOT_FOUND) {
         cn_err_clear(err);
         CN_SET(response, has_more, 0);
@@ -114,6 +114,6 @@ enum cn_code messages_list(void *self,
         rc = messages_page(request, &filter, &page, &rows, &count, err);
     }
     return rc == CN_OK
-               ? messages_answer(request, &page, rows, count, response, err)
+               ? s_messages_answer(request, &page, rows, count, response, err)
                : rc;
 }

@@ -23,7 +23,7 @@ static const struct cn_due_handler DUE_HANDLERS[] = {
     { "message.send", message_send },
 };
 
-static enum cn_code notifications_start(void *self,
+static enum cn_code s_notifications_start(void *self,
                                         struct cn_env *env,
                                         const struct cn_config *config,
                                         struct cn_err *err)
@@ -54,7 +54,7 @@ int main(int argc, char **argv)
         .due_handler_count = sizeof(DUE_HANDLERS) / sizeof(DUE_HANDLERS[0]),
         .options = OPTIONS,
         .option_count = sizeof(OPTIONS) / sizeof(OPTIONS[0]),
-        .start = notifications_start,
+        .start = s_notifications_start,
         .self = &s_notifications,
     };
     return cn_service_main(&service, argc, argv);

@@ -41,7 +41,7 @@ bool address_usable(const char *address)
 }
 
 /* The zone to write times in: what came from elsewhere may be unknown here. */
-static const char *care_zone(const Ntf__Care *care)
+static const char *s_care_zone(const Ntf__Care *care)
 {
     return care->time_zone != NULL && cn_zone_valid(care->time_zone)
                ? care->time_zone
@@ -55,14 +55,14 @@ const char *template_language(const Ntf__Care *care)
                : "en";
 }
 
-static bool accepted_write(struct cn_arena *arena,
+static bool s_accepted_write(struct cn_arena *arena,
                            const Ntf__Care *care,
                            const char **ret_subject,
                            const char **ret_text)
 {
     char due[CN_TIME_TEXT_MAX * 2] = "as ordered";
     if (care->has_soc_due_at &&
-        !cn_zone_format(care_zone(care), care->soc_due_at, due)) {
+        !cn_zone_format(s_care_zone(care), care->soc_due_at, due)) {
         return false;
     }
     *ret_subject = "Your referral was accepted";
@@ -77,7 +77,7 @@ static bool accepted_write(struct cn_arena *arena,
     return *ret_text != NULL;
 }
 
-static bool booked_write(struct cn_arena *arena,
+static bool s_booked_write(struct cn_arena *arena,
                          const Ntf__Care *care,
                          const char **ret_subject,
                          const char **ret_text)
@@ -87,7 +87,7 @@ static bool booked_write(struct cn_arena *arena,
     const char *given = care->patient_given != NULL ? care->patient_given : "";
     const char *space = given[0] != '\0' ? " " : "";
     const char *who = care->clinician_name;
-    if (!cn_zone_format(care_zone(care), care->soc_starts_at, at)) {
+    if (!cn_zone_format(s_care_zone(care), care->soc_starts_at, at)) {
         return false;
     }
     if (strcmp(template_language(care), "es") == 0) {
@@ -123,8 +123,8 @@ bool template_write(struct cn_arena *arena,
                       const char **,
                       const char **);
     } TEMPLATES[] = {
-        { "referral_accepted", accepted_write },
-        { "soc_booked", booked_write },
+        { "referral_accepted", s_accepted_write },
+        { "soc_booked", s_booked_write },
     };
     for (size_t i = 0; i < sizeof(TEMPLATES) / sizeof(TEMPLATES[0]); i++) {
         if (strcmp(TEMPLATES[i].name, template) == 0) {

@@ -10,7 +10,7 @@
 
 #include <stdio.h>
 
-static Ntf__Message__Outcome outcome_word(enum channel_outcome outcome)
+static Ntf__Message__Outcome s_outcome_word(enum channel_outcome outcome)
 {
     static const Ntf__Message__Outcome WORDS[] = {
         [CHANNEL_ACCEPTED] = NTF__MESSAGE__OUTCOME__ACCEPTED,
@@ -22,7 +22,7 @@ static Ntf__Message__Outcome outcome_word(enum channel_outcome outcome)
 }
 
 /* The new attempt at the end of the message's list; NULL without memory. */
-static Ntf__Message__Attempt *attempt_add(const struct cn_due *due,
+static Ntf__Message__Attempt *s_attempt_add(const struct cn_due *due,
                                           Ntf__Message *message)
 {
     Ntf__Message__Attempt **list = cn_arena_array(
@@ -44,7 +44,7 @@ static Ntf__Message__Attempt *attempt_add(const struct cn_due *due,
 
 /* One unit on the message: its new version, and with an event type its event;
  * then the work is done, or due again. */
-static enum cn_code message_record(const struct cn_store *store,
+static enum cn_code s_message_record(const struct cn_store *store,
                                    struct message_row *row,
                                    const char *event_type,
                                    bool done,
@@ -86,7 +86,7 @@ static enum cn_code message_record(const struct cn_store *store,
     return rc;
 }
 
-static enum cn_code message_finish(const struct cn_store *store,
+static enum cn_code s_message_finish(const struct cn_store *store,
                                    struct message_row *row,
                                    Ntf__Message__Attempt *attempt,
                                    const struct channel_result *result,
@@ -94,7 +94,7 @@ static enum cn_code message_finish(const struct cn_store *store,
 {
     Ntf__Message *message = row->outgoing->message;
     struct send_step step = send_next(result->outcome, message->n_attempts);
-    CN_SET(attempt, outcome, outcome_word(result->outcome));
+    CN_SET(attempt, outcome, s_outcome_word(result->outcome));
     if (result->status != 0) {
         attempt->detail =
             cn_arena_printf(store->arena, "smtp %ld", result->status);
@@ -103,30 +103,30 @@ static enum cn_code message_finish(const struct cn_store *store,
     message->reason_code = step.reason_code;
     switch ((int)step.status) {
     case NTF__MESSAGE__STATUS__SENT:
-        return message_record(store, row, "message.sent", true, 0, err);
+        return s_message_record(store, row, "message.sent", true, 0, err);
     case NTF__MESSAGE__STATUS__FAILED:
-        return message_record(store, row, "message.failed", true, 0, err);
+        return s_message_record(store, row, "message.failed", true, 0, err);
     default:
-        return message_record(store, row, NULL, false,
+        return s_message_record(store, row, NULL, false,
                               store->now_at + step.retry_us, err);
     }
 }
 
 /* The last attempt never came back: its process died, and so did those of all
  * before it. */
-static enum cn_code message_give_up(const struct cn_store *store,
+static enum cn_code s_message_give_up(const struct cn_store *store,
                                     struct message_row *row,
                                     struct cn_err *err)
 {
     Ntf__Message *message = row->outgoing->message;
     CN_SET(message, status, NTF__MESSAGE__STATUS__FAILED);
     message->reason_code = "attempts_exhausted";
-    return message_record(store, row, "message.failed", true, 0, err);
+    return s_message_record(store, row, "message.failed", true, 0, err);
 }
 
 /* Nothing is left to be done for the row: the message was sent or stopped. */
 static enum cn_code
-due_drop(const struct cn_store *store, struct cn_uuid id, struct cn_err *err)
+s_due_drop(const struct cn_store *store, struct cn_uuid id, struct cn_err *err)
 {
     struct cn_write *write =
         cn_write_begin_system(store->env, store->arena, store->tenant_id, NULL);
@@ -150,17 +150,17 @@ message_send(void *self, const struct cn_due *due, struct cn_err *err)
     }
     Ntf__Message *message = row.outgoing->message;
     if (message->status != NTF__MESSAGE__STATUS__QUEUED) {
-        return due_drop(&store, row.id, err);
+        return s_due_drop(&store, row.id, err);
     }
     if (message->n_attempts >= SEND_ATTEMPTS_MAX) {
-        return message_give_up(&store, &row, err);
+        return s_message_give_up(&store, &row, err);
     }
-    Ntf__Message__Attempt *attempt = attempt_add(due, message);
+    Ntf__Message__Attempt *attempt = s_attempt_add(due, message);
     if (attempt == NULL) {
         return cn_fail(err, CN_NOMEM, "send a message");
     }
     /* Counted before sending: a crash after the send must not go unseen. */
-    rc = message_record(&store, &row, NULL, false, 0, err);
+    rc = s_message_record(&store, &row, NULL, false, 0, err);
     if (rc != CN_OK) {
         return rc;
     }
@@ -181,5 +181,5 @@ message_send(void *self, const struct cn_due *due, struct cn_err *err)
         return rc;
     }
     store.now_at = due->env->now(due->env);
-    return message_finish(&store, &row, attempt, &result, err);
+    return s_message_finish(&store, &row, attempt, &result, err);
 }

@@ -18,7 +18,7 @@ static struct store s_store(const struct cn_event *event)
 
 /* ---- access ---- */
 
-static enum cn_code branch_copy(void *self,
+static enum cn_code s_branch_copy(void *self,
                                 const struct cn_event *event,
                                 struct cn_write *write,
                                 struct cn_err *err)
@@ -38,8 +38,8 @@ static enum cn_code branch_copy(void *self,
 }
 
 static const struct cn_event_handler ACCESS_HANDLERS[] = {
-    { "branch.created", branch_copy },
-    { "branch.updated", branch_copy },
+    { "branch.created", s_branch_copy },
+    { "branch.updated", s_branch_copy },
 };
 
 /* ---- scheduling ---- */
@@ -80,7 +80,7 @@ static enum cn_code s_move(const struct cn_event *event,
     return referral_change(&store, write, row, 1, err);
 }
 
-static enum cn_code soc_booked(void *self,
+static enum cn_code s_soc_booked(void *self,
                                const struct cn_event *event,
                                struct cn_write *write,
                                struct cn_err *err)
@@ -171,7 +171,7 @@ static enum cn_code s_episode(const struct cn_event *event,
     return CN_OK;
 }
 
-static enum cn_code soc_completed(void *self,
+static enum cn_code s_soc_completed(void *self,
                                   const struct cn_event *event,
                                   struct cn_write *write,
                                   struct cn_err *err)
@@ -219,8 +219,8 @@ static enum cn_code soc_completed(void *self,
 }
 
 static const struct cn_event_handler SCHEDULING_HANDLERS[] = {
-    { "visit.booked", soc_booked },
-    { "visit.completed", soc_completed },
+    { "visit.booked", s_soc_booked },
+    { "visit.completed", s_soc_completed },
 };
 
 #define COUNT(table) (sizeof(table) / sizeof(*(table)))

@@ -10,7 +10,7 @@
 
 /* One span of the week; NULL when it is not whole or memory is short. */
 static Sch__Need__Span *
-span_new(struct cn_arena *arena, int weekday, const char *from, const char *to)
+s_span_new(struct cn_arena *arena, int weekday, const char *from, const char *to)
 {
     int from_minutes;
     int to_minutes;
@@ -27,7 +27,7 @@ span_new(struct cn_arena *arena, int weekday, const char *from, const char *to)
     return span;
 }
 
-static void need_windows(struct cn_arena *arena,
+static void s_need_windows(struct cn_arena *arena,
                          const Ref__Patient__Preferences *preferences,
                          Sch__Need *need)
 {
@@ -37,14 +37,14 @@ static void need_windows(struct cn_arena *arena,
          i++) {
         const Ref__Patient__Window *window = preferences->windows[i];
         Sch__Need__Span *span =
-            span_new(arena, (int)window->weekday, window->from, window->to);
+            s_span_new(arena, (int)window->weekday, window->from, window->to);
         if (span != NULL) {
             need->windows[need->n_windows++] = span;
         }
     }
 }
 
-static void need_commitments(struct cn_arena *arena,
+static void s_need_commitments(struct cn_arena *arena,
                              const Ref__Patient *patient,
                              Sch__Need *need)
 {
@@ -58,7 +58,7 @@ static void need_commitments(struct cn_arena *arena,
         const Ref__Patient__Commitment *commitment = patient->commitments[i];
         for (size_t j = 0; j < commitment->n_weekdays; j++) {
             Sch__Need__Span *span =
-                span_new(arena, (int)commitment->weekdays[j], commitment->from,
+                s_span_new(arena, (int)commitment->weekdays[j], commitment->from,
                          commitment->to);
             if (span != NULL) {
                 need->commitments[need->n_commitments++] = span;
@@ -68,7 +68,7 @@ static void need_commitments(struct cn_arena *arena,
 }
 
 /* The part of a need that the patient tells. */
-static void need_of_patient(struct cn_arena *arena,
+static void s_need_of_patient(struct cn_arena *arena,
                             const Ref__Patient *patient,
                             Sch__Need *need)
 {
@@ -94,13 +94,13 @@ static void need_of_patient(struct cn_arena *arena,
             CN_SET(need, gender,
                    (Sch__Clinician__Gender)preferences->clinician_gender);
         }
-        need_windows(arena, preferences, need);
+        s_need_windows(arena, preferences, need);
     }
-    need_commitments(arena, patient, need);
+    s_need_commitments(arena, patient, need);
 }
 
 /* The patient's part of one need into another. */
-static void need_patient_copy(const Sch__Need *from, Sch__Need *to)
+static void s_need_patient_copy(const Sch__Need *from, Sch__Need *to)
 {
     to->postal_code = from->postal_code;
     to->language = from->language;
@@ -117,7 +117,7 @@ static void need_patient_copy(const Sch__Need *from, Sch__Need *to)
 }
 
 /* The need that a referral's event tells. */
-static enum cn_code need_of_event(const struct cn_event *event,
+static enum cn_code s_need_of_event(const struct cn_event *event,
                                   struct need_row *ret_row,
                                   struct cn_err *err)
 {
@@ -148,7 +148,7 @@ static enum cn_code need_of_event(const struct cn_event *event,
         need->disciplines[need->n_disciplines++] =
             (Sch__Clinician__Discipline)referral->disciplines[i];
     }
-    need_of_patient(event->arena, payload->patient, need);
+    s_need_of_patient(event->arena, payload->patient, need);
     row.need = need;
     *ret_row = row;
     return CN_OK;
@@ -157,14 +157,14 @@ static enum cn_code need_of_event(const struct cn_event *event,
 /* What the event tells and what is known already: the referral's part is the
  * event's, the patient's part that of the newer patient, for a referral may
  * have been written beside a change of its patient. */
-static enum cn_code need_now(const struct cn_event *event,
+static enum cn_code s_need_now(const struct cn_event *event,
                              struct need_row *ret_row,
                              struct cn_err *err)
 {
     struct cn_store store = cn_store_of_event(event);
     struct need_row row;
     struct need_row known;
-    enum cn_code rc = need_of_event(event, &row, err);
+    enum cn_code rc = s_need_of_event(event, &row, err);
     if (rc == CN_OK) {
         rc = need_get(&store, row.referral_id, &known, err);
     }
@@ -173,7 +173,7 @@ static enum cn_code need_now(const struct cn_event *event,
     }
     if (known.found && cn_uuid_equal(known.patient_id, row.patient_id) &&
         known.need->patient_version > row.need->patient_version) {
-        need_patient_copy(known.need, row.need);
+        s_need_patient_copy(known.need, row.need);
     }
     *ret_row = row;
     return CN_OK;
@@ -187,7 +187,7 @@ static enum cn_code on_referral(void *self,
     (void)self;
     struct cn_store store = cn_store_of_event(event);
     struct need_row need;
-    enum cn_code rc = need_now(event, &need, err);
+    enum cn_code rc = s_need_now(event, &need, err);
     if (rc != CN_OK) {
         return rc;
     }
@@ -196,7 +196,7 @@ static enum cn_code on_referral(void *self,
 }
 
 /* Adds the visit, its event and the audit row. */
-static enum cn_code soc_write(const struct cn_store *store,
+static enum cn_code s_soc_write(const struct cn_store *store,
                               struct cn_write *write,
                               const struct visit_row *visit,
                               const char *clinician_name,
@@ -235,7 +235,7 @@ static enum cn_code on_referral_accepted(void *self,
     const char *clinician_name = NULL;
     bool book = false;
     bool has_visit = false;
-    enum cn_code rc = need_now(event, &need, err);
+    enum cn_code rc = s_need_now(event, &need, err);
     if (rc == CN_OK) {
         rc = auto_book_soc(&store, &book, err);
     }
@@ -255,7 +255,7 @@ static enum cn_code on_referral_accepted(void *self,
     }
     rc = need_keep(&store, write, &need, err);
     return rc == CN_OK && book
-               ? soc_write(&store, write, &visit, clinician_name, err)
+               ? s_soc_write(&store, write, &visit, clinician_name, err)
                : rc;
 }
 
@@ -283,7 +283,7 @@ static enum cn_code on_patient_updated(void *self,
         }
     }
     for (size_t i = 0; rc == CN_OK && i < kept; i++) {
-        need_of_patient(event->arena, payload->patient, needs[i].need);
+        s_need_of_patient(event->arena, payload->patient, needs[i].need);
         rc = need_keep(&store, write, &needs[i], err);
     }
     return rc;

@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* Reads a visit within the caller's reach. */
-static enum cn_code visit_in_reach(const struct cn_request *request,
+static enum cn_code s_visit_in_reach(const struct cn_request *request,
                                    const char *text_id,
                                    struct visit_row *ret_row,
                                    struct cn_err *err)
@@ -32,7 +32,7 @@ static enum cn_code visit_in_reach(const struct cn_request *request,
     return CN_OK;
 }
 
-static void visit_answer(const Sch__Visit *visit, struct cn_reply *reply)
+static void s_visit_answer(const Sch__Visit *visit, struct cn_reply *reply)
 {
     reply->body = &visit->base;
     reply->version = visit->version;
@@ -47,16 +47,16 @@ enum cn_code visit_get(void *self,
     (void)self;
     const Sch__GetVisitRequest *body = request->body;
     struct visit_row row;
-    enum cn_code rc = visit_in_reach(request, body->id, &row, err);
+    enum cn_code rc = s_visit_in_reach(request, body->id, &row, err);
     if (rc != CN_OK) {
         return rc;
     }
-    visit_answer(row.visit, reply);
+    s_visit_answer(row.visit, reply);
     return cn_audit_read(request, "visit.read", row.visit->id, &row.patient_id,
                          1, err);
 }
 
-static enum cn_code visit_filter_read(const struct cn_request *request,
+static enum cn_code s_visit_filter_read(const struct cn_request *request,
                                       const Sch__ListVisitsRequest *body,
                                       struct visit_filter *ret_filter,
                                       const char **ret_text,
@@ -76,7 +76,7 @@ static enum cn_code visit_filter_read(const struct cn_request *request,
 }
 
 /* Rows of a page into the reply, with their patients for the audit. */
-static enum cn_code visits_answer(const struct cn_request *request,
+static enum cn_code s_visits_answer(const struct cn_request *request,
                                   const struct cn_page *page,
                                   const struct visit_row *rows,
                                   size_t rows_read,
@@ -125,7 +125,7 @@ enum cn_code visits_list(void *self,
     struct visit_row *rows = NULL;
     size_t count = 0;
     const char *text = NULL;
-    enum cn_code rc = visit_filter_read(request, body, &filter, &text, err);
+    enum cn_code rc = s_visit_filter_read(request, body, &filter, &text, err);
     if (rc == CN_NOT_FOUND) {
         cn_err_clear(err);
         CN_SET(response, has_more, 0);
@@ -139,12 +139,12 @@ enum cn_code visits_list(void *self,
         rc = visits_page(request, &filter, &page, &rows, &count, err);
     }
     return rc == CN_OK
-               ? visits_answer(request, &page, rows, count, response, err)
+               ? s_visits_answer(request, &page, rows, count, response, err)
                : rc;
 }
 
 /* The visit that a coordinator asks for, complete. */
-static enum cn_code visit_fill(const struct cn_request *request,
+static enum cn_code s_visit_fill(const struct cn_request *request,
                                const Sch__Visit *wanted,
                                const struct need_row *need,
                                const char *clinician_zone,
@@ -180,7 +180,7 @@ static enum cn_code visit_fill(const struct cn_request *request,
 }
 
 /* The clinician and the referral that a new visit names. */
-static enum cn_code visit_parties(const struct cn_request *request,
+static enum cn_code s_visit_parties(const struct cn_request *request,
                                   const Sch__Visit *wanted,
                                   struct clinician_row *ret_clinician,
                                   struct need_row *ret_need,
@@ -221,7 +221,7 @@ static enum cn_code visit_parties(const struct cn_request *request,
 }
 
 /* Has the clinician the discipline that was asked for, or the visit theirs? */
-static enum cn_code visit_discipline(Sch__Visit *visit,
+static enum cn_code s_visit_discipline(Sch__Visit *visit,
                                      const Sch__Clinician *clinician,
                                      struct cn_err *err)
 {
@@ -236,7 +236,7 @@ static enum cn_code visit_discipline(Sch__Visit *visit,
 
 /* A start of care that is wanted since the referral was accepted, and for which
  * nobody was free, is the visit that is booked: it keeps its id. */
-static enum cn_code visit_take_over(const struct cn_request *request,
+static enum cn_code s_visit_take_over(const struct cn_request *request,
                                     struct visit_row *row,
                                     struct cn_err *err)
 {
@@ -263,7 +263,7 @@ static enum cn_code visit_take_over(const struct cn_request *request,
 }
 
 /* The visit's row, new or taken over, with its event and audit row. */
-static enum cn_code visit_book(const struct cn_request *request,
+static enum cn_code s_visit_book(const struct cn_request *request,
                                struct cn_write *write,
                                const struct visit_row *row,
                                const char *clinician_name,
@@ -304,16 +304,16 @@ enum cn_code visit_create(void *self,
     struct visit_row row = { .version = 0 }; /* of none: a new one */
     enum cn_code rc = visit_check(wanted, err);
     if (rc == CN_OK) {
-        rc = visit_parties(request, wanted, &clinician, &need, err);
+        rc = s_visit_parties(request, wanted, &clinician, &need, err);
     }
     if (rc == CN_OK) {
-        rc = visit_fill(request, wanted, &need, clinician.time_zone, &row, err);
+        rc = s_visit_fill(request, wanted, &need, clinician.time_zone, &row, err);
     }
     if (rc == CN_OK) {
-        rc = visit_discipline(row.visit, clinician.clinician, err);
+        rc = s_visit_discipline(row.visit, clinician.clinician, err);
     }
     if (rc == CN_OK) {
-        rc = visit_take_over(request, &row, err);
+        rc = s_visit_take_over(request, &row, err);
     }
     if (rc != CN_OK) {
         return rc;
@@ -322,10 +322,10 @@ enum cn_code visit_create(void *self,
     if (write == NULL) {
         return cn_fail(err, CN_NOMEM, "book a visit");
     }
-    visit_answer(row.visit, reply);
+    s_visit_answer(row.visit, reply);
     reply->location =
         cn_arena_printf(request->arena, "/v1/visits/%s", row.visit->id);
-    return visit_book(request, write, &row, clinician.clinician->name, err);
+    return s_visit_book(request, write, &row, clinician.clinician->name, err);
 }
 
 enum cn_code visit_complete(void *self,
@@ -337,7 +337,7 @@ enum cn_code visit_complete(void *self,
     const Sch__CompleteVisitRequest *body = request->body;
     struct cn_store store = cn_store_of_request(request);
     struct visit_row row;
-    enum cn_code rc = visit_in_reach(request, body->id, &row, err);
+    enum cn_code rc = s_visit_in_reach(request, body->id, &row, err);
     if (rc != CN_OK) {
         return rc;
     }
@@ -369,7 +369,7 @@ enum cn_code visit_complete(void *self,
     CN_SET(visit, updated_at, request->now_at);
     CN_SET(visit, version, row.version + 1);
     event->visit = visit;
-    visit_answer(visit, reply);
+    s_visit_answer(visit, reply);
     cn_write_lock(write, "visit", row.id);
     rc = visit_store_update(&store, write, &row, err);
     if (rc != CN_OK) {
@@ -383,7 +383,7 @@ enum cn_code visit_complete(void *self,
 
 /* What the patient needs, from the newest of their referrals that the caller
  * may see; a patient beyond reach is told from an unknown one by nothing. */
-static enum cn_code patient_need(const struct cn_request *request,
+static enum cn_code s_patient_need(const struct cn_request *request,
                                  const char *patient,
                                  struct need_row *ret_need,
                                  struct cn_err *err)
@@ -413,7 +413,7 @@ static enum cn_code patient_need(const struct cn_request *request,
 
 /* What is asked of availability, as a wish; ret_need is not found when no
  * patient is named. */
-static enum cn_code availability_wish(const struct cn_request *request,
+static enum cn_code s_availability_wish(const struct cn_request *request,
                                       const Sch__GetAvailabilityRequest *body,
                                       struct match_wish *ret_wish,
                                       struct need_row *ret_need,
@@ -441,7 +441,7 @@ static enum cn_code availability_wish(const struct cn_request *request,
         return cn_fail(err, CN_NOMEM, "find slots");
     }
     if (body->patient_id != NULL) {
-        enum cn_code rc = patient_need(request, body->patient_id, &row, err);
+        enum cn_code rc = s_patient_need(request, body->patient_id, &row, err);
         if (rc != CN_OK) {
             return rc;
         }
@@ -456,7 +456,7 @@ static enum cn_code availability_wish(const struct cn_request *request,
 }
 
 /* Why this slot is offered, in words. */
-static enum cn_code slot_fill(const struct cn_request *request,
+static enum cn_code s_slot_fill(const struct cn_request *request,
                               const struct match_wish *wish,
                               const Sch__Clinician *clinician,
                               struct span span,
@@ -505,7 +505,7 @@ enum cn_code availability_get(void *self,
     struct match_wish wish;
     struct need_row need;
     struct booking_search search;
-    enum cn_code rc = availability_wish(request, body, &wish, &need, err);
+    enum cn_code rc = s_availability_wish(request, body, &wish, &need, err);
     if (rc == CN_OK) {
         rc = booking_search(&store, &wish, &scope, &search, err);
     }
@@ -526,7 +526,7 @@ enum cn_code availability_get(void *self,
     }
     for (size_t i = 0; rc == CN_OK && i < search.count; i++) {
         if (search.results[i].found) {
-            rc = slot_fill(request, &wish, search.clinicians[i].clinician,
+            rc = s_slot_fill(request, &wish, search.clinicians[i].clinician,
                            search.results[i].slot,
                            &answer->slots[answer->n_slots++], err);
         }

@@ -12,7 +12,7 @@
 static const struct cn_uuid NO_PATIENT;
 
 /* Reads a clinician within the caller's reach. */
-static enum cn_code clinician_in_reach(const struct cn_request *request,
+static enum cn_code s_clinician_in_reach(const struct cn_request *request,
                                        const char *text_id,
                                        struct clinician_row *ret_row,
                                        struct cn_err *err)
@@ -34,7 +34,7 @@ static enum cn_code clinician_in_reach(const struct cn_request *request,
     return CN_OK;
 }
 
-static void clinician_answer(const Sch__Clinician *clinician,
+static void s_clinician_answer(const Sch__Clinician *clinician,
                              struct cn_reply *reply)
 {
     reply->body = &clinician->base;
@@ -44,7 +44,7 @@ static void clinician_answer(const Sch__Clinician *clinician,
 
 /* The branch that the clinician names, else the caller's own. A caller who sees
  * some branches alone makes nothing that they could not see. */
-static enum cn_code clinician_branch(const struct cn_request *request,
+static enum cn_code s_clinician_branch(const struct cn_request *request,
                                      Sch__Clinician *clinician,
                                      struct cn_uuid *ret_branch_id,
                                      struct cn_err *err)
@@ -67,7 +67,7 @@ static enum cn_code clinician_branch(const struct cn_request *request,
 }
 
 /* Adds the event, the audit row, and commits. */
-static enum cn_code clinician_commit(const struct cn_request *request,
+static enum cn_code s_clinician_commit(const struct cn_request *request,
                                      struct cn_write *write,
                                      struct cn_reply *reply,
                                      const struct clinician_row *row,
@@ -81,7 +81,7 @@ static enum cn_code clinician_commit(const struct cn_request *request,
         return cn_fail(err, CN_NOMEM, "%s", action);
     }
     event->clinician = row->clinician;
-    clinician_answer(row->clinician, reply);
+    s_clinician_answer(row->clinician, reply);
     cn_write_event(write, "clinician.updated", "clinician", row->id, event_seq,
                    &event->base);
     cn_write_audit(write, action, row->clinician->id, NO_PATIENT);
@@ -108,7 +108,7 @@ enum cn_code clinician_create(void *self,
     if (row.clinician == NULL || write == NULL) {
         return cn_fail(err, CN_NOMEM, "create clinician");
     }
-    rc = clinician_branch(request, row.clinician, &row.branch_id, err);
+    rc = s_clinician_branch(request, row.clinician, &row.branch_id, err);
     if (rc != CN_OK) {
         return rc;
     }
@@ -120,7 +120,7 @@ enum cn_code clinician_create(void *self,
         cn_arena_printf(request->arena, "/v1/clinicians/%s", row.clinician->id);
     cn_write_lock(write, "clinician", row.id);
     rc = clinician_store_insert(&store, write, &row, err);
-    return rc == CN_OK ? clinician_commit(request, write, reply, &row,
+    return rc == CN_OK ? s_clinician_commit(request, write, reply, &row,
                                           "clinician.create", 1, err)
                        : rc;
 }
@@ -133,9 +133,9 @@ enum cn_code clinician_get(void *self,
     (void)self;
     const Sch__GetClinicianRequest *body = request->body;
     struct clinician_row row;
-    enum cn_code rc = clinician_in_reach(request, body->id, &row, err);
+    enum cn_code rc = s_clinician_in_reach(request, body->id, &row, err);
     if (rc == CN_OK) {
-        clinician_answer(row.clinician, reply);
+        s_clinician_answer(row.clinician, reply);
     }
     return rc;
 }
@@ -149,7 +149,7 @@ enum cn_code clinician_update(void *self,
     const Sch__UpdateClinicianRequest *body = request->body;
     struct cn_store store = cn_store_of_request(request);
     struct clinician_row row;
-    enum cn_code rc = clinician_in_reach(request, body->id, &row, err);
+    enum cn_code rc = s_clinician_in_reach(request, body->id, &row, err);
     if (rc != CN_OK) {
         return rc;
     }
@@ -166,7 +166,7 @@ enum cn_code clinician_update(void *self,
         rc = clinician_check(row.clinician, err);
     }
     if (rc == CN_OK) {
-        rc = clinician_branch(request, row.clinician, &row.branch_id, err);
+        rc = s_clinician_branch(request, row.clinician, &row.branch_id, err);
     }
     if (rc != CN_OK) {
         return rc;
@@ -180,7 +180,7 @@ enum cn_code clinician_update(void *self,
     cn_write_lock(write, "clinician", row.id);
     rc = clinician_store_update(&store, write, &row, err);
     return rc == CN_OK
-               ? clinician_commit(request, write, reply, &row,
+               ? s_clinician_commit(request, write, reply, &row,
                                   "clinician.update", row.event_seq + 1, err)
                : rc;
 }

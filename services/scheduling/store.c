@@ -17,7 +17,7 @@ static const char NEED_CONTEXT[] = "scheduling.need.body";
     " WHERE b.id = c.branch_id), (SELECT a.time_zone FROM scheduling.agency "  \
     "a))"
 
-static enum cn_code clinicians_read(const struct cn_store *store,
+static enum cn_code s_clinicians_read(const struct cn_store *store,
                                     const struct cn_rows *rows,
                                     struct clinician_row **ret_rows,
                                     size_t *ret_count,
@@ -68,7 +68,7 @@ enum cn_code clinician_store_get(const struct cn_store *store,
     enum cn_code rc =
         CN_STORE_READ(store, &SQL_CLINICIAN_GET, &rows, err, cn_uuid(id));
     if (rc == CN_OK) {
-        rc = clinicians_read(store, rows, &found, &count, err);
+        rc = s_clinicians_read(store, rows, &found, &count, err);
     }
     if (rc != CN_OK) {
         return rc;
@@ -104,7 +104,7 @@ enum cn_code clinicians_of(const struct cn_store *store,
         store, discipline != NULL ? &SQL_CLINICIANS_OF : &SQL_CLINICIANS_ANY,
         &rows, err, cn_text(discipline), scope->branches,
         cn_bool(scope->unassigned), cn_int(MATCH_LEFT_OUT_MAX));
-    return rc == CN_OK ? clinicians_read(store, rows, ret_rows, ret_count, err)
+    return rc == CN_OK ? s_clinicians_read(store, rows, ret_rows, ret_count, err)
                        : rc;
 }
 
@@ -128,11 +128,11 @@ enum cn_code clinicians_page(const struct cn_request *request,
         &store, &SQL_CLINICIANS_PAGE, &rows, err, cn_at(page->after.key),
         cn_uuid(page->after.id), disciplines, cn_reach_branches(request),
         cn_int(page->limit + 1));
-    return rc == CN_OK ? clinicians_read(&store, rows, ret_rows, ret_count, err)
+    return rc == CN_OK ? s_clinicians_read(&store, rows, ret_rows, ret_count, err)
                        : rc;
 }
 
-static const char *discipline_word(const Sch__Clinician *clinician)
+static const char *s_discipline_word(const Sch__Clinician *clinician)
 {
     return cn_enum_word(&sch__clinician__discipline__descriptor,
                         (int)clinician->discipline);
@@ -154,7 +154,7 @@ enum cn_code clinician_store_insert(const struct cn_store *store,
     if (rc == CN_OK) {
         CN_CHANGE(write, &SQL_CLINICIAN_INSERT, cn_uuid(store->tenant_id),
                   cn_uuid(row->id), cn_uuid_or_null(row->branch_id),
-                  cn_text(discipline_word(row->clinician)),
+                  cn_text(s_discipline_word(row->clinician)),
                   cn_at(store->now_at), body);
     }
     return rc;
@@ -179,14 +179,14 @@ enum cn_code clinician_store_update(const struct cn_store *store,
     if (rc == CN_OK) {
         CN_CHANGE(write, &SQL_CLINICIAN_UPDATE, cn_uuid(row->id),
                   cn_int(row->version), cn_uuid_or_null(row->branch_id),
-                  cn_text(discipline_word(row->clinician)),
+                  cn_text(s_discipline_word(row->clinician)),
                   cn_at(store->now_at), body);
     }
     return rc;
 }
 
 /* Columns: id, patient_id, event_seq, body. */
-static enum cn_code needs_read(const struct cn_store *store,
+static enum cn_code s_needs_read(const struct cn_store *store,
                                const struct cn_rows *rows,
                                struct need_row **ret_rows,
                                size_t *ret_count,
@@ -232,7 +232,7 @@ enum cn_code need_get(const struct cn_store *store,
     enum cn_code rc =
         CN_STORE_READ(store, &SQL_NEED_GET, &rows, err, cn_uuid(referral_id));
     if (rc == CN_OK) {
-        rc = needs_read(store, rows, &found, &count, err);
+        rc = s_needs_read(store, rows, &found, &count, err);
     }
     if (rc == CN_OK) {
         *ret_row = found[0]; /* all zero, so found false, when there is none */
@@ -254,7 +254,7 @@ enum cn_code needs_of_patient(const struct cn_store *store,
     enum cn_code rc =
         CN_STORE_READ(store, &SQL_NEEDS_OF_PATIENT, &rows, err,
                       cn_uuid(patient_id), cn_int(NEEDS_OF_PATIENT_MAX));
-    return rc == CN_OK ? needs_read(store, rows, ret_rows, ret_count, err) : rc;
+    return rc == CN_OK ? s_needs_read(store, rows, ret_rows, ret_count, err) : rc;
 }
 
 CN_SQL_WRITE(SQL_NEED_KEEP,
