@@ -5,40 +5,6 @@
 
 #include "common/json.h"
 
-enum cn_json_kind {
-    CN_JSON_NULL,
-    CN_JSON_FALSE,
-    CN_JSON_TRUE,
-    CN_JSON_INTEGER,
-    CN_JSON_REAL,
-    CN_JSON_TEXT,
-    CN_JSON_LIST,
-    CN_JSON_OBJECT
-};
-
-/* A value of a document. Texts are UTF-8, end with a NUL and have none inside.
- */
-struct cn_json {
-    enum cn_json_kind kind;
-    const char *key; /* of a member */
-    size_t key_size;
-    size_t count; /* bytes of a text, children of a list or object */
-    union {
-        int64_t integer;
-        double real;
-        const char *text;
-        struct cn_json *first; /* child */
-    };
-    struct cn_json *next; /* of the same list or object */
-};
-/* The tree of a document, which must be an object, in the arena. CN_MALFORMED,
- * CN_NOMEM. */
-CN_CHECKED enum cn_code cn_json_parse(struct cn_arena *arena,
-                                      const char *text,
-                                      size_t size,
-                                      const struct cn_json **ret_json,
-                                      struct cn_err *err);
-
 /* Where the reading stands, for pointers and mask paths: made into text only
  * when one is needed. */
 struct cn_json_where {

@@ -25,7 +25,9 @@ static const void *member_of(const ProtobufCMessage *message, unsigned offset)
     return (const char *)message + offset;
 }
 
-size_t cn_utf8_sequence(const uint8_t *at, size_t size)
+/* Size of one UTF-8 sequence; 0 when it is none (RFC 3629: no overlong forms,
+ * no surrogates, nothing above U+10FFFF). */
+static size_t utf8_sequence(const uint8_t *at, size_t size)
 {
     uint8_t low = 0x80;
     uint8_t high = 0xbf;
@@ -76,7 +78,7 @@ static bool is_text(const uint8_t *at, size_t size)
             i++;
             continue;
         }
-        size_t sequence = cn_utf8_sequence(at + i, size - i);
+        size_t sequence = utf8_sequence(at + i, size - i);
         if (sequence == 0) {
             return false;
         }

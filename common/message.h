@@ -35,19 +35,15 @@ void *cn_message_new(struct cn_arena *arena,
 void *cn_message_copy(struct cn_arena *arena, const ProtobufCMessage *message);
 
 /* Applies a merge patch: for each path of mask ("name.family", "phones"), the
- * field of `patch` replaces that of `target` (absent in patch: cleared).
- * Messages on the way are made when missing. The values are shared with patch,
- * which must live as long. CN_NOMEM, or CN_MALFORMED for a path that does not
- * exist. */
+ * field of `patch` replaces that of `target` (absent in patch: cleared). Messages
+ * on the way are made when missing. The values are shared with patch, which must
+ * live as long. CN_NOMEM, or CN_MALFORMED for a path that does not exist. */
 CN_CHECKED enum cn_code cn_message_merge(struct cn_arena *arena,
                                          ProtobufCMessage *target,
                                          const ProtobufCMessage *patch,
                                          const char *const *mask,
                                          size_t mask_count,
                                          struct cn_err *err);
-/* Size of the UTF-8 sequence of several bytes at `at`; 0 when it is none (RFC
- * 3629: no overlong forms, no surrogates, nothing above U+10FFFF). size > 0. */
-size_t cn_utf8_sequence(const uint8_t *at, size_t size);
 /* Bytes of one value of the field in memory (of one item of a list). */
 size_t cn_field_size(const ProtobufCFieldDescriptor *field);
 /* Is the path, or something below or above it, in the mask? */
