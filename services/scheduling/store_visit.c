@@ -255,7 +255,7 @@ CN_SQL_WRITE(
     SQL_VISIT_INSERT,
     "INSERT INTO scheduling.visit (tenant_id, id, branch_id,"
     " referral_id, patient_id, clinician_id, kind, status, starts_at, ends_at,"
-    " s_busy_until, sort_at, version, event_seq, created_at, updated_at, body)"
+    " busy_until, sort_at, version, event_seq, created_at, updated_at, body)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $14, $11, 1, 1, $12,"
     " $12, $13) ON CONFLICT DO NOTHING");
 /* A statement of its own: the visit that stood against it may have been
