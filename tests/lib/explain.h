@@ -20,10 +20,10 @@ struct test_plan {
 };
 
 /* Fails the test, with the plan, for each statement whose plan, both for these
- * parameters and for unknown ones, does not name its index, scans a table of
- * more than 1,000 rows from end to end or sorts more than 5,000 rows; and for
- * each statement of the program on the service's own tables (not the
- * platform's) that is not listed. */
+ * parameters and for unknown ones, does not name its index or reads a table of
+ * more than 1,000 rows from end to end, or, for these parameters, sorts more
+ * than 5,000 rows; and for each statement of the program on the service's own
+ * tables (not the platform's) that is not listed. */
 void test_explain(const struct test_pg *pg,
                   struct cn_uuid tenant,
                   const struct test_plan *plans,
