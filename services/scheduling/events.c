@@ -171,6 +171,9 @@ static enum cn_code s_need_now(const struct cn_event *event,
     if (rc != CN_OK) {
         return rc;
     }
+    if (known.found) {
+        CN_SET(row.need, accepted, known.need->accepted);
+    }
     if (known.found && cn_uuid_equal(known.patient_id, row.patient_id) &&
         known.need->patient_version > row.need->patient_version) {
         s_need_patient_copy(known.need, row.need);
@@ -221,8 +224,43 @@ static enum cn_code s_soc_write(const struct cn_store *store,
     return CN_OK;
 }
 
-/* Books the start of care, or says of whom nobody could come. A referral that
- * is accepted again, after a reopening, keeps the visit that it has. */
+static bool s_is_booked(const Sch__Visit *visit)
+{
+    return visit->status == SCH__VISIT__STATUS__BOOKED ||
+           visit->status == SCH__VISIT__STATUS__CONFIRMED;
+}
+
+/* A change of a visit that stands. */
+static enum cn_code s_visit_change(const struct cn_store *store,
+                                   struct cn_write *write,
+                                   struct visit_row *row,
+                                   struct cn_err *err)
+{
+    CN_SET(row->visit, version, row->version + 1);
+    CN_SET(row->visit, updated_at, store->now_at);
+    return visit_store_update(store, write, row, err);
+}
+
+static enum cn_code s_visit_tell(const struct cn_store *store,
+                                 struct cn_write *write,
+                                 const struct visit_row *row,
+                                 const char *type,
+                                 struct cn_err *err)
+{
+    Sch__VisitEvent *told =
+        CN_NEW(store->arena, sch__visit_event, Sch__VisitEvent);
+    if (told == NULL) {
+        return cn_fail(err, CN_NOMEM, "tell of a visit");
+    }
+    told->visit = row->visit;
+    cn_write_event(write, type, "visit", row->id, row->event_seq + 1,
+                   &told->base);
+    return CN_OK;
+}
+
+/* Books the start of care, or says of whom nobody could come. A visit that was
+ * booked by hand before stands, and is told again: who waited for the acceptance
+ * did not act on it then. */
 static enum cn_code on_referral_accepted(void *self,
                                          const struct cn_event *event,
                                          struct cn_write *write,
@@ -249,14 +287,64 @@ static enum cn_code on_referral_accepted(void *self,
     if (rc != CN_OK) {
         return rc;
     }
+    bool stands =
+        has_visit && !need.need->accepted && s_is_booked(visit.visit);
+    CN_SET(need.need, accepted, true);
     cn_write_lock(write, "need", need.referral_id);
-    if (book) {
+    if (book || stands) {
         cn_write_lock(write, "visit", visit.id);
     }
     rc = need_keep(&store, write, &need, err);
-    return rc == CN_OK && book
-               ? s_soc_write(&store, write, &visit, clinician_name, err)
+    if (rc == CN_OK && book) {
+        return s_soc_write(&store, write, &visit, clinician_name, err);
+    }
+    if (rc == CN_OK && stands) {
+        rc = s_visit_change(&store, write, &visit, err);
+    }
+    return rc == CN_OK && stands
+               ? s_visit_tell(&store, write, &visit, "visit.booked", err)
                : rc;
+}
+
+/* Nobody goes to a patient who was not taken: what was booked is free again. */
+static enum cn_code on_referral_declined(void *self,
+                                         const struct cn_event *event,
+                                         struct cn_write *write,
+                                         struct cn_err *err)
+{
+    (void)self;
+    struct cn_store store = cn_store_of_event(event);
+    struct need_row need;
+    struct visit_row *visits = NULL;
+    size_t count = 0;
+    enum cn_code rc = s_need_now(event, &need, err);
+    if (rc == CN_OK) {
+        rc = visits_to_come(&store, need.referral_id, &visits, &count, err);
+    }
+    if (rc != CN_OK) {
+        return rc;
+    }
+    CN_SET(need.need, accepted, false);
+    cn_write_lock(write, "need", need.referral_id);
+    for (size_t i = 0; rc == CN_OK && i < count; i++) {
+        cn_write_lock(write, "visit", visits[i].id);
+    }
+    rc = need_keep(&store, write, &need, err);
+    for (size_t i = 0; rc == CN_OK && i < count; i++) {
+        Sch__Visit *visit = visits[i].visit;
+        if (visit_move(visit->status, "cancel", &visit->status)) {
+            visit->reason_code = "referral_declined";
+        }
+        rc = s_visit_change(&store, write, &visits[i], err);
+    }
+    for (size_t i = 0; rc == CN_OK && i < count; i++) {
+        rc = s_visit_tell(&store, write, &visits[i], "visit.cancelled", err);
+    }
+    for (size_t i = 0; rc == CN_OK && i < count; i++) {
+        cn_write_audit(write, "visit.cancel", visits[i].visit->id,
+                       visits[i].patient_id);
+    }
+    return rc;
 }
 
 /* A patient's wishes changed: the needs of their referrals follow. */
@@ -333,6 +421,7 @@ static const struct cn_event_handler FROM_REFERRALS[] = {
     { "referral.updated", on_referral },
     { "referral.validated", on_referral },
     { "referral.accepted", on_referral_accepted },
+    { "referral.declined", on_referral_declined },
     { "patient.updated", on_patient_updated },
 };
 

@@ -115,6 +115,12 @@ CN_CHECKED enum cn_code visit_soc_live(const struct cn_store *store,
                                        bool *ret_found,
                                        struct visit_row *ret_row,
                                        struct cn_err *err);
+/* The visits of a referral that are still to be made, at most 200. */
+CN_CHECKED enum cn_code visits_to_come(const struct cn_store *store,
+                                       struct cn_uuid referral_id,
+                                       struct visit_row **ret_rows,
+                                       size_t *ret_count,
+                                       struct cn_err *err);
 /* The names under which the two constraints that may stand against a new visit
  * fail its write. */
 struct visit_names {

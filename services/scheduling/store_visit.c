@@ -227,6 +227,25 @@ enum cn_code visit_soc_live(const struct cn_store *store,
     return rc;
 }
 
+CN_SQL_READ(SQL_VISITS_TO_COME,
+            "SELECT " VISIT_COLUMNS
+            " FROM scheduling.visit v WHERE v.referral_id = $1 AND v.status IN"
+            " ('required', 'offered', 'waitlisted', 'booked', 'confirmed')"
+            " ORDER BY v.sort_at, v.id LIMIT 200");
+
+enum cn_code visits_to_come(const struct cn_store *store,
+                            struct cn_uuid referral_id,
+                            struct visit_row **ret_rows,
+                            size_t *ret_count,
+                            struct cn_err *err)
+{
+    const struct cn_rows *rows = NULL;
+    enum cn_code rc = CN_STORE_READ(store, &SQL_VISITS_TO_COME, &rows, err,
+                                    cn_uuid(referral_id));
+    return rc == CN_OK ? s_visits_read(store, rows, ret_rows, ret_count, err)
+                       : rc;
+}
+
 static struct cn_uuid s_clinician_of(const Sch__Visit *visit)
 {
     struct cn_uuid id = { { 0 } };

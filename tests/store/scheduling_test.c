@@ -351,6 +351,43 @@ static void s_soc_is_booked(struct test_world *world)
     assert_int_equal(test_rows(world, "outbox", "type LIKE 'visit.%'"), 1);
 }
 
+static void s_declined_visits_are_free(struct test_world *world)
+{
+    (void)s_nurse(world);
+    struct told told = s_told(world);
+    told.seq = 1;
+    s_told_ok(world, "referral.accepted", &told);
+    const Sch__Visit *visit = s_visits_of(world, told.referral_id)->data[0];
+    assert_int_equal(visit->status, SCH__VISIT__STATUS__BOOKED);
+    told.seq = 2;
+    s_told_ok(world, "referral.declined", &told);
+    s_told_ok(world, "referral.declined", &told);
+    const Sch__ListVisitsResponse *visits =
+        s_visits_of(world, told.referral_id);
+    assert_int_equal(visits->n_data, 1);
+    assert_int_equal(visits->data[0]->status, SCH__VISIT__STATUS__CANCELLED);
+    assert_int_equal(test_rows(world, "outbox", "type = 'visit.cancelled'"), 1);
+    /* Accepted after a reopening: the freed time is booked anew. */
+    told.seq = 3;
+    s_told_ok(world, "referral.accepted", &told);
+    assert_int_equal(test_rows(world, "visit", "status = 'booked'"), 1);
+}
+
+static void s_booked_before_acceptance_is_told_again(struct test_world *world)
+{
+    const Sch__Clinician *nurse = s_nurse(world);
+    struct told told = s_told(world);
+    s_told_ok(world, "referral.received", &told);
+    struct test_answer answer =
+        s_book(world, &SUPERVISOR, SCH__VISIT__KIND__SOC, told.referral_id,
+               nurse->id, s_next_week(world));
+    assert_int_equal(answer.rc, CN_OK);
+    told.seq = 2;
+    s_told_ok(world, "referral.accepted", &told);
+    assert_int_equal(test_rows(world, "visit", NULL), 1);
+    assert_int_equal(test_rows(world, "outbox", "type = 'visit.booked'"), 2);
+}
+
 static void s_nobody_can_come(struct test_world *world)
 {
     const struct nurse nurses[] = {
@@ -978,6 +1015,9 @@ static void the_enums_of_two_services_agree(void **state)
 TEST(a_clinician_is_kept_and_a_stale_patch_refused, s_clinician_is_kept)
 TEST(a_clinician_is_known_in_their_branch, s_clinicians_are_of_a_branch)
 TEST(an_accepted_referral_has_one_start_of_care, s_soc_is_booked)
+TEST(a_declined_referral_frees_its_visits, s_declined_visits_are_free)
+TEST(a_visit_booked_before_the_acceptance_is_told_again,
+     s_booked_before_acceptance_is_told_again)
 TEST(whom_nobody_can_visit_says_why_of_each, s_nobody_can_come)
 TEST(nobody_of_the_discipline_is_a_reason_too, s_nobody_has_the_discipline)
 TEST(a_branch_sends_its_own_clinicians, s_branch_books_its_own)
@@ -1022,6 +1062,8 @@ int main(void)
         cmocka_unit_test(a_clinician_is_kept_and_a_stale_patch_refused),
         cmocka_unit_test(a_clinician_is_known_in_their_branch),
         cmocka_unit_test(an_accepted_referral_has_one_start_of_care),
+        cmocka_unit_test(a_declined_referral_frees_its_visits),
+        cmocka_unit_test(a_visit_booked_before_the_acceptance_is_told_again),
         cmocka_unit_test(whom_nobody_can_visit_says_why_of_each),
         cmocka_unit_test(nobody_of_the_discipline_is_a_reason_too),
         cmocka_unit_test(a_branch_sends_its_own_clinicians),

@@ -339,6 +339,23 @@ static void a_visit_is_completed_from_where_it_may_be(void **state)
     }
 }
 
+static void a_visit_is_cancelled_until_it_has_begun(void **state)
+{
+    (void)state;
+    const ProtobufCEnumDescriptor *all = &sch__visit__status__descriptor;
+    for (unsigned i = 0; i < all->n_values; i++) {
+        Sch__Visit__Status from = (Sch__Visit__Status)all->values[i].value;
+        Sch__Visit__Status to = from;
+        bool may = from == SCH__VISIT__STATUS__REQUIRED ||
+                   from == SCH__VISIT__STATUS__OFFERED ||
+                   from == SCH__VISIT__STATUS__WAITLISTED ||
+                   from == SCH__VISIT__STATUS__BOOKED ||
+                   from == SCH__VISIT__STATUS__CONFIRMED;
+        assert_int_equal(visit_move(from, "cancel", &to), may);
+        assert_int_equal(to, may ? SCH__VISIT__STATUS__CANCELLED : from);
+    }
+}
+
 static void a_clinician_without_name_and_with_odd_hours_is_refused(void **state)
 {
     (void)state;
@@ -388,6 +405,7 @@ int main(void)
         cmocka_unit_test(the_earliest_slot_wins_and_the_first_of_equals),
         cmocka_unit_test(a_nurse_starts_care_unless_only_therapy_is_ordered),
         cmocka_unit_test(a_visit_is_completed_from_where_it_may_be),
+        cmocka_unit_test(a_visit_is_cancelled_until_it_has_begun),
         cmocka_unit_test(
             a_clinician_without_name_and_with_odd_hours_is_refused),
         cmocka_unit_test(a_visit_needs_who_when_and_for_whom),
