@@ -66,7 +66,9 @@ static enum cn_code s_patient_given(const struct cn_request *request,
     return rc;
 }
 
-/* By identifier: exactly one patient is the patient. */
+/* By identifier: exactly one patient, within reach, is the patient. Of one out
+ * of reach nothing is used: whoever names an identifier is not thereby told
+ * whose it is. */
 static enum cn_code s_patient_matched(const struct cn_request *request,
                                       const struct store *store,
                                       const struct arrival_facts *facts,
@@ -81,13 +83,14 @@ static enum cn_code s_patient_matched(const struct cn_request *request,
         facts->patient == NULL
             ? 0
             : patient_keys(facts->patient, systems, values, PATIENT_KEYS_MAX);
-    enum cn_code rc = intake_load(store, facts->branch_id, systems, values,
-                                  count, &intake, err);
+    enum cn_code rc =
+        intake_load(store, facts->branch_id, systems, values, count,
+                    cn_reach_branches(request), &intake, err);
     if (rc != CN_OK) {
         return rc;
     }
     *ret_zone = intake.zone;
-    if (intake.match_count == 1) {
+    if (intake.match_count == 1 && !intake.hidden) {
         arrival->row.patient = intake.match;
         return CN_OK;
     }
@@ -98,6 +101,10 @@ static enum cn_code s_patient_matched(const struct cn_request *request,
     if (rc == CN_OK && intake.match_count > 1) {
         rc = referral_warn(request->arena, arrival->row.referral,
                            "patient_ambiguous", err);
+    }
+    if (rc == CN_OK && intake.hidden) {
+        rc = referral_warn(request->arena, arrival->row.referral,
+                           "identifier_taken", err);
     }
     return rc;
 }

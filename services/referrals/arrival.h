@@ -25,7 +25,8 @@ struct arrival {
 
 /* Finds the patient (the given one; the only one with an identifier of theirs;
  * else a new one) and derives everything. An ambiguous patient is made new with
- * the warning patient_ambiguous. CN_INVALID /patient_id; CN_UNAVAILABLE while
+ * the warning patient_ambiguous, one whose identifier a patient out of reach
+ * has with identifier_taken. CN_INVALID /patient_id; CN_UNAVAILABLE while
  * the branch is not known here. */
 CN_CHECKED enum cn_code arrival_make(const struct cn_request *request,
                                      const struct arrival_facts *facts,

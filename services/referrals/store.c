@@ -144,32 +144,35 @@ enum cn_code patient_load(const struct store *store,
     return patient_read(store, rows, 0, 0, ret_row, err);
 }
 
-CN_SQL_READ(SQL_INTAKE,
-            "SELECT z.time_zone, k.place, " PATIENT_COLUMNS
-            " FROM (SELECT (SELECT time_zone FROM referrals.branch"
-            " WHERE tenant_id = $1 AND id = $2) AS time_zone) z"
-            " LEFT JOIN (unnest($3::text[], $4::text[])"
-            " WITH ORDINALITY AS k (system, value, place)"
-            " JOIN referrals.patient_identifier i ON i.tenant_id = $1"
-            " AND i.system = k.system AND i.value = k.value"
-            " JOIN referrals.patient p"
-            " ON p.tenant_id = i.tenant_id AND p.id = i.patient_id) ON true"
-            " ORDER BY k.place");
+CN_SQL_READ(
+    SQL_INTAKE,
+    "SELECT z.time_zone, k.place, " PATIENT_IN_REACH(
+        "$5") ", " PATIENT_COLUMNS
+              " FROM (SELECT (SELECT time_zone FROM referrals.branch"
+              " WHERE tenant_id = $1 AND id = $2) AS time_zone) z"
+              " LEFT JOIN (unnest($3::text[], $4::text[])"
+              " WITH ORDINALITY AS k (system, value, place)"
+              " JOIN referrals.patient_identifier i ON i.tenant_id = $1"
+              " AND i.system = k.system AND i.value = k.value"
+              " JOIN referrals.patient p"
+              " ON p.tenant_id = i.tenant_id AND p.id = i.patient_id) ON true"
+              " ORDER BY k.place");
 
 enum cn_code intake_load(const struct store *store,
                          struct cn_uuid branch_id,
                          const char *const *systems,
                          const char *const *values,
                          size_t count,
+                         struct cn_param reach,
                          struct intake *ret_intake,
                          struct cn_err *err)
 {
     static const char *const NONE[1];
     const struct cn_rows *rows = NULL;
-    enum cn_code rc = STORE_READ(store, &SQL_INTAKE, &rows, err,
-                                 cn_uuid(store->tenant), cn_uuid(branch_id),
-                                 cn_texts(count > 0 ? systems : NONE, count),
-                                 cn_texts(count > 0 ? values : NONE, count));
+    enum cn_code rc = STORE_READ(
+        store, &SQL_INTAKE, &rows, err, cn_uuid(store->tenant),
+        cn_uuid(branch_id), cn_texts(count > 0 ? systems : NONE, count),
+        cn_texts(count > 0 ? values : NONE, count), reach);
     if (rc != CN_OK) {
         return rc;
     }
@@ -182,9 +185,13 @@ enum cn_code intake_load(const struct store *store,
             continue; /* nobody has any of them */
         }
         intake.taken[cn_row_int(rows, row, 1) - 1] = true;
-        struct cn_uuid id = cn_row_uuid(rows, row, 2);
+        if (!cn_row_bool(rows, row, 2)) {
+            intake.hidden = true;
+            continue;
+        }
+        struct cn_uuid id = cn_row_uuid(rows, row, 3);
         if (intake.match_count == 0) {
-            rc = patient_read(store, rows, row, 2, &intake.match, err);
+            rc = patient_read(store, rows, row, 3, &intake.match, err);
             if (rc != CN_OK) {
                 return rc;
             }

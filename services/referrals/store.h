@@ -9,9 +9,9 @@
 #include "common/cursor.h"
 #include "common/db.h"
 #include "common/id.h"
+#include "common/reach.h"
 #include "common/service.h"
 #include "common/write.h"
-#include "common/reach.h"
 
 enum {
     PATIENT_KEYS_MAX = 20,     /* identifiers of one patient */
@@ -76,11 +76,12 @@ CN_CHECKED enum cn_code patient_load(const struct store *store,
                                      struct patient_row *ret_row,
                                      struct cn_err *err);
 /* What a new referral meets: the zone of its branch, and the patients who have
- * one of these identifiers. */
+ * one of these identifiers. Nothing is read of one out of reach. */
 struct intake {
     const char *zone;             /* NULL: the branch is not known here */
-    struct patient_row match;     /* the first of them */
+    struct patient_row match;     /* the first of them within reach */
     size_t match_count;           /* 1 is a match, more are ambiguous */
+    bool hidden;                  /* one of them is out of reach */
     bool taken[PATIENT_KEYS_MAX]; /* identifier i is somebody's */
 };
 CN_CHECKED enum cn_code intake_load(const struct store *store,
@@ -88,6 +89,7 @@ CN_CHECKED enum cn_code intake_load(const struct store *store,
                                     const char *const *systems,
                                     const char *const *values,
                                     size_t count,
+                                    struct cn_param reach,
                                     struct intake *ret_intake,
                                     struct cn_err *err);
 /* A page by family name, from the beginning `family` (normalised) and after the

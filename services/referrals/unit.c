@@ -350,14 +350,14 @@ enum cn_code patient_duplicate(const struct cn_request *request,
     cn_err_clear(err);
     for (size_t i = 0; i < count && path == NULL; i++) {
         struct intake intake;
-        enum cn_code rc = intake_load(&store, row->branch_id, &systems[i],
-                                      &values[i], 1, &intake, err);
+        enum cn_code rc =
+            intake_load(&store, row->branch_id, &systems[i], &values[i], 1,
+                        cn_reach_branches(request), &intake, err);
         if (rc != CN_OK) {
             return rc;
         }
         if (intake.match_count > 0 &&
-            !cn_uuid_equal(intake.match.id, keys_of) &&
-            cn_reach_includes(request, intake.match.branch_id)) {
+            !cn_uuid_equal(intake.match.id, keys_of)) {
             path = patient_path(request->arena, intake.match.id);
         }
     }

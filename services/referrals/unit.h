@@ -84,8 +84,8 @@ CN_CHECKED enum cn_code referral_answer(const struct cn_request *request,
 CN_CHECKED enum cn_code referral_duplicate(const struct cn_request *request,
                                            const Ref__Referral__Source *source,
                                            struct cn_err *err);
-/* CN_CONFLICT duplicate, naming the patient who has one of these identifiers.
- */
+/* CN_CONFLICT duplicate, naming the patient who has one of these identifiers if
+ * they are within the reach. */
 CN_CHECKED enum cn_code patient_duplicate(const struct cn_request *request,
                                           const struct patient_row *row,
                                           struct cn_err *err);

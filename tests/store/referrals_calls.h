@@ -24,6 +24,8 @@ enum { CLIENTS = 32, TRIES = 4, CONNECTIONS = 4 };
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
 static struct test_pg *s_pg;
+/* The only branch that calls reach, and their default; NULL: the agency. */
+static const struct cn_uuid *s_only_branch;
 
 /* ---- calling handlers as the dispatcher does ---- */
 
@@ -72,6 +74,12 @@ s_call(struct test_world *world, const char *key, const char *what)
         world, call.arena, NULL,
         key != NULL ? cn_arena_strdup(call.arena, key) : NULL, what);
     call.request.principal.branch_id = s_branch(world);
+    if (s_only_branch != NULL) {
+        call.request.reach = CN_REACH_BRANCH;
+        call.request.principal.branch_id = *s_only_branch;
+        call.request.principal.branches = s_only_branch;
+        call.request.principal.branch_count = 1;
+    }
     return call;
 }
 
@@ -252,6 +260,7 @@ static inline void s_add_branch(struct test_world *world, struct cn_uuid id)
 
 static inline void s_open(struct test_world *world)
 {
+    s_only_branch = NULL;
     world->env.now = s_now;
     s_add_branch(world, s_branch(world));
 }

@@ -241,6 +241,60 @@ static void another_branch_is_out_of_reach(void **state)
     test_world_run(s_pg, CONNECTIONS, s_branches_body, NULL);
 }
 
+/* Asserts that a call in another branch made a patient of its own for P-1, with
+ * nothing of the one whose identifier that is. */
+static void s_assert_stranger(const struct call *call, const char *patient_id)
+{
+    const Ref__Referral *made = s_referral(call);
+    assert_string_not_equal(made->patient_id, patient_id);
+    assert_null(made->patient->name);
+    assert_int_equal(made->n_warnings, 1);
+    assert_string_equal(made->warnings[0], "identifier_taken");
+}
+
+static void s_taken_body(struct test_world *world)
+{
+    static const char TAKEN[] = "{\"patient\": {\"identifiers\": [{\"system\":"
+                                " \"his\", \"value\": \"P-1\"}]}}";
+    s_open(world);
+    struct call made = s_create(world, INCOMPLETE);
+    const char *patient_id = s_referral(&made)->patient_id;
+    struct cn_uuid elsewhere = cn_uuid_new(&world->env);
+    s_add_branch(world, elsewhere);
+    s_only_branch = &elsewhere;
+    struct call theirs = s_create(world, TAKEN);
+    s_assert_stranger(&theirs, patient_id);
+    /* The patient has come within nobody's reach by it. */
+    struct call call = s_call(world, NULL, "get");
+    Ref__GetPatientRequest get = REF__GET_PATIENT_REQUEST__INIT;
+    get.id = patient_id;
+    call.request.body = &get;
+    s_run(&call, patient_get, METHOD("GetPatient", ref__patient__shape));
+    assert_int_equal(call.rc, CN_NOT_FOUND);
+    /* One of theirs beside it is not taken for the patient either. */
+    struct call both =
+        s_create(world, "{\"patient\": {\"identifiers\": [{\"system\": \"his\","
+                        " \"value\": \"P-1\"}, {\"system\": \"his\","
+                        " \"value\": \"P-2\"}]}}");
+    s_assert_stranger(&both, patient_id);
+    s_only_branch = NULL;
+    struct call own = s_create(world, TAKEN);
+    assert_string_equal(s_referral(&own)->patient_id, patient_id);
+    assert_int_equal(s_number(world, "patient WHERE "), 3);
+    assert_int_equal(s_number(world, "patient_identifier WHERE "), 2);
+    s_end(&made);
+    s_end(&theirs);
+    s_end(&call);
+    s_end(&both);
+    s_end(&own);
+}
+
+static void an_identifier_of_another_branch_tells_nothing(void **state)
+{
+    (void)state;
+    test_world_run(s_pg, CONNECTIONS, s_taken_body, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -248,6 +302,7 @@ int main(void)
         cmocka_unit_test(patients_are_found_by_the_beginning_of_the_name),
         cmocka_unit_test(another_tenant_sees_nothing_and_is_not_hindered),
         cmocka_unit_test(another_branch_is_out_of_reach),
+        cmocka_unit_test(an_identifier_of_another_branch_tells_nothing),
     };
     return cmocka_run_group_tests(tests, s_setup, s_teardown);
 }

@@ -53,7 +53,7 @@ static const struct test_plan PLANS[] = {
     { "SQL_BRANCH_ZONE", TENANT ", " ID, "branch_key" },
     { "SQL_BRANCH_PUT", TENANT ", " ID ", 'n', 'z', 1", NULL },
     { "SQL_PATIENT_GET", TENANT ", " ID ", " IDS, "patient_key" },
-    { "SQL_INTAKE", TENANT ", " ID ", '{his,his}', '{1,2}'",
+    { "SQL_INTAKE", TENANT ", " ID ", '{his,his}', '{1,2}', NULL",
       "patient_identifier_key" },
     { "SQL_PATIENTS_PAGE", TENANT ", 'abc', 'abd', " ID ", NULL, 51",
       "patient_name" },
