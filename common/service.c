@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/outbox.h"
+#include "common/retention.h"
 #include "common/seal.h"
 
 #include <stdio.h>
@@ -247,6 +248,9 @@ static enum cn_code s_start(struct runtime *self, struct cn_err *err)
     }
     if (rc == CN_OK) {
         rc = cn_due_start(&self->env, service, err);
+    }
+    if (rc == CN_OK) {
+        rc = cn_retention_start(&self->env, err);
     }
     if (rc != CN_OK) {
         return rc;

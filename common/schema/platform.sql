@@ -45,7 +45,7 @@ CREATE TABLE {{schema}}.idempotency (
     created_at  timestamptz NOT NULL,
     CONSTRAINT idempotency_key PRIMARY KEY (tenant_id, subject, method, key)
 );
-CREATE INDEX idempotency_age ON {{schema}}.idempotency (tenant_id, created_at);
+CREATE INDEX idempotency_age ON {{schema}}.idempotency (created_at); -- of all tenants: they are swept together
 
 CREATE TABLE {{schema}}.audit (
     tenant_id  uuid        NOT NULL,
@@ -114,6 +114,7 @@ CREATE POLICY relay ON {{schema}}.outbox FOR SELECT TO {{schema}}_relay USING (t
 CREATE POLICY relay_age ON {{schema}}.outbox FOR DELETE TO {{schema}}_relay USING (true);
 CREATE POLICY tenant ON {{schema}}.idempotency TO {{schema}}_app
     USING (tenant_id = current_setting('cairn.tenant')::uuid);
+CREATE POLICY relay_age ON {{schema}}.idempotency TO {{schema}}_relay USING (true);
 CREATE POLICY tenant ON {{schema}}.audit FOR INSERT TO {{schema}}_app
     WITH CHECK (tenant_id = current_setting('cairn.tenant')::uuid);
 CREATE POLICY relay ON {{schema}}.audit FOR SELECT TO {{schema}}_relay USING (true);
@@ -127,6 +128,7 @@ GRANT INSERT ON {{schema}}.outbox, {{schema}}.audit TO {{schema}}_app;
 GRANT INSERT, SELECT ON {{schema}}.idempotency TO {{schema}}_app;
 GRANT INSERT, SELECT, UPDATE, DELETE ON {{schema}}.due TO {{schema}}_app;
 GRANT SELECT, DELETE ON {{schema}}.outbox TO {{schema}}_relay;
+GRANT SELECT, DELETE ON {{schema}}.idempotency TO {{schema}}_relay;
 GRANT SELECT ON {{schema}}.audit TO {{schema}}_relay;
 GRANT SELECT, INSERT, UPDATE ON {{schema}}.inbox_position TO {{schema}}_relay;
 GRANT SELECT, INSERT, DELETE ON {{schema}}.dead_letter TO {{schema}}_relay;
