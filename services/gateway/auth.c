@@ -401,7 +401,8 @@ static enum cn_code s_lookup(struct auth *self,
     if (grant != NULL && changes == self->changes) {
         s_cache_put(self, hash, grant);
     }
-    s_lookup_end(self, lookup, rc);
+    /* When only the asker's time ran out, those who wait have time to ask. */
+    s_lookup_end(self, lookup, rc == CN_DEADLINE ? CN_OK : rc);
     if (grant != NULL) {
         *ret_grant = grant;
     }

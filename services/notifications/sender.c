@@ -112,8 +112,8 @@ static enum cn_code s_message_finish(const struct cn_store *store,
     }
 }
 
-/* The last attempt never came back: its process died, and so did those of all
- * before it. */
+/* The last of the attempts that are allowed never came back: its process died.
+ * Whether that mail arrived is not known; another try might be one too many. */
 static enum cn_code s_message_give_up(const struct cn_store *store,
                                     struct message_row *row,
                                     struct cn_err *err)
