@@ -4,6 +4,7 @@
  * kept too and is evaluated again when it comes again. */
 #include "cairn/referrals.handlers.h"
 #include "common/audit.h"
+#include "common/reach.h"
 #include "common/seal.h"
 #include "services/referrals/arrival.h"
 #include "services/referrals/hl7.h"
@@ -119,17 +120,6 @@ s_keep(struct receipt *self, struct cn_uuid patient_id, struct cn_err *err)
     return rc == CN_OK ? s_commit(self, write, patient_id, err) : rc;
 }
 
-/* The same message again: the same answer, which names its referral again. */
-static enum cn_code s_repeat(struct receipt *self, struct cn_err *err)
-{
-    char id[CN_ID_TEXT_MAX];
-    cn_id_format(REFERRAL_PREFIX, self->raw.referral_id, id);
-    enum cn_code rc = s_fill(self, err);
-    return rc == CN_OK
-               ? cn_audit_read(self->request, "hl7.repeat", id, NULL, 0, err)
-               : rc;
-}
-
 static enum cn_code s_refuse(struct receipt *self,
                              const struct hl7_fault *fault,
                              struct cn_err *err)
@@ -137,6 +127,37 @@ static enum cn_code s_refuse(struct receipt *self,
     cn_err_clear(err);
     enum cn_code rc = s_acknowledge(self, fault, err);
     return rc == CN_OK ? s_keep(self, (struct cn_uuid){ { 0 } }, err) : rc;
+}
+
+/* A referral out of reach has this source and id, or came by this very message:
+ * refused, without a word of which it is. */
+static enum cn_code s_taken(struct receipt *self, struct cn_err *err)
+{
+    static const struct hl7_fault TAKEN = {
+        .ack = "AE",
+        .segment = "RF1",
+        .sequence = 1,
+        .field = 6,
+        .code = HL7_DUPLICATE_KEY,
+        .text = "another referral has this identifier"
+    };
+    return s_refuse(self, &TAKEN, err);
+}
+
+/* The same message again: the same answer, which names its referral again. */
+static enum cn_code
+s_repeat(struct receipt *self, const struct raw_row *known, struct cn_err *err)
+{
+    char id[CN_ID_TEXT_MAX];
+    if (!cn_reach_includes(self->request, known->branch_id)) {
+        return s_taken(self, err);
+    }
+    self->raw = *known;
+    cn_id_format(REFERRAL_PREFIX, known->referral_id, id);
+    enum cn_code rc = s_fill(self, err);
+    return rc == CN_OK ? cn_audit_read(self->request, "hl7.repeat", id,
+                                       &known->patient_id, 1, err)
+                       : rc;
 }
 
 /* ---- reading ---- */
@@ -244,6 +265,10 @@ static enum cn_code s_existing(struct receipt *self,
     }
     if (rc != CN_OK) {
         return rc;
+    }
+    if (!cn_reach_includes(self->request, row.branch_id)) {
+        self->raw.referral_id = (struct cn_uuid){ { 0 } };
+        return s_taken(self, err);
     }
     self->raw.referral_id = row.id;
     rc = s_acknowledge(self, NULL, err);
@@ -362,8 +387,7 @@ enum cn_code hl7_receive(void *service,
         return rc;
     }
     if (found) {
-        self.raw = known;
-        return s_repeat(&self, err);
+        return s_repeat(&self, &known, err);
     }
     self.raw.control_id_reused = known.control_id_reused;
     return s_referral(&self, err);

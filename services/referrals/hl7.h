@@ -31,7 +31,8 @@ enum {
     HL7_TABLE_VALUE = 103,
     HL7_VALUE_TOO_LONG = 104,
     HL7_UNSUPPORTED_TYPE = 200,
-    HL7_UNSUPPORTED_VERSION = 203
+    HL7_UNSUPPORTED_VERSION = 203,
+    HL7_DUPLICATE_KEY = 205
 };
 
 /* One segment, in the arena. */

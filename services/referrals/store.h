@@ -182,6 +182,8 @@ CN_CHECKED enum cn_code referrals_require(const struct store *store,
 struct raw_row {
     struct cn_uuid id;
     struct cn_uuid referral_id; /* nil: none */
+    struct cn_uuid patient_id;  /* the referral's; read by raw_find */
+    struct cn_uuid branch_id;   /* as patient_id */
     int64_t received_at;
     const char *content_type;
     const char *message_type; /* may be NULL, as the next two */
@@ -195,7 +197,8 @@ struct raw_row {
     struct cn_bytes ack;
 };
 /* What is known of a message's control id: was it used with another body, and
- * the same message accepted before (*ret_found, with referral_id and ack). */
+ * the same message accepted before (*ret_found, with ack, referral_id and whose
+ * that is). */
 CN_CHECKED enum cn_code raw_find(const struct store *store,
                                  const uint8_t control_hash[32],
                                  const uint8_t body_hash[32],

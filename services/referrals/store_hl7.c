@@ -22,10 +22,12 @@ CN_SQL_READ(SQL_RAW_FIND,
             "SELECT m.ack IS NOT NULL, m.referral_id, m.ack,"
             " EXISTS (SELECT 1 FROM referrals.raw_message o"
             " WHERE o.tenant_id = $1 AND o.control_hash = $2"
-            " AND o.body_hash <> $3)"
+            " AND o.body_hash <> $3), r.patient_id, r.branch_id"
             " FROM (VALUES (1)) AS s (one) LEFT JOIN referrals.raw_message m"
             " ON m.tenant_id = $1 AND m.control_hash = $2"
-            " AND m.body_hash = $3 AND m.ack_code = 'AA'");
+            " AND m.body_hash = $3 AND m.ack_code = 'AA'"
+            " LEFT JOIN referrals.referral r"
+            " ON r.tenant_id = $1 AND r.id = m.referral_id");
 
 enum cn_code raw_find(const struct store *store,
                       const uint8_t control_hash[32],
@@ -43,7 +45,9 @@ enum cn_code raw_find(const struct store *store,
     }
     bool found = cn_row_bool(rows, 0, 0);
     struct raw_row row = { .referral_id = cn_row_uuid(rows, 0, 1),
-                           .control_id_reused = cn_row_bool(rows, 0, 3) };
+                           .control_id_reused = cn_row_bool(rows, 0, 3),
+                           .patient_id = cn_row_uuid(rows, 0, 4),
+                           .branch_id = cn_row_uuid(rows, 0, 5) };
     if (found) {
         rc = s_open(store, RAW_ACK, cn_row_bytes(rows, 0, 2), &row.ack, err);
     }

@@ -35,6 +35,11 @@ static void s_hl7_body(struct test_world *world)
     assert_string_equal(s_answer(&again), answer);
     assert_string_equal(again.reply.location, first.reply.location);
     assert_int_equal(s_number(world, "raw_message WHERE "), 1);
+    assert_int_equal(s_number(world, "audit WHERE action = 'hl7.repeat'"
+                                     " AND patients = (SELECT array_agg(p.id)"
+                                     " FROM referrals.patient p WHERE"
+                                     " p.tenant_id = audit.tenant_id) AND "),
+                     1);
     /* Another body with the same control id: the same referral, kept and
      * flagged. */
     char more[sizeof(HL7) + 20];
@@ -102,6 +107,42 @@ static void what_is_refused_is_kept_and_evaluated_again(void **state)
 {
     (void)state;
     test_world_run(s_pg, CONNECTIONS, s_hl7_refused_body, NULL);
+}
+
+static void s_elsewhere_body(struct test_world *world)
+{
+    static const char OTHER_ID[] = "MSH|^~\\&|APP|FAC|US|HERE|20260101||"
+                                   "REF^I12^REF_I12|C2|P|2.8\r"
+                                   "RF1||||||X-1^HIS\rPID|1";
+    const char *const messages[] = { HL7, OTHER_ID };
+    s_open(world);
+    struct call made = s_hl7(world, HL7, strlen(HL7));
+    assert_non_null(strstr(s_answer(&made), "MSA|AA|"));
+    struct cn_uuid elsewhere = cn_uuid_new(&world->env);
+    s_add_branch(world, elsewhere);
+    s_only_branch = &elsewhere;
+    for (size_t i = 0; i < COUNT(messages); i++) {
+        struct call call = s_hl7(world, messages[i], strlen(messages[i]));
+        const char *answer = s_answer(&call);
+        assert_memory_equal(answer, "MSA|AE|", strlen("MSA|AE|"));
+        assert_non_null(strstr(answer, "ERR||RF1^1^6|205^"));
+        assert_null(strstr(answer, "ref_"));
+        assert_null(call.reply.location);
+        s_end(&call);
+    }
+    s_only_branch = NULL;
+    assert_int_equal(s_number(world, "referral WHERE "), 1);
+    assert_int_equal(s_number(world, "raw_message WHERE referral_id IS NULL"
+                                     " AND ack_code = 'AE' AND "),
+                     COUNT(messages));
+    s_assert_log(world, "referral", "referral.received 1");
+    s_end(&made);
+}
+
+static void a_referral_of_another_branch_is_not_named(void **state)
+{
+    (void)state;
+    test_world_run(s_pg, CONNECTIONS, s_elsewhere_body, NULL);
 }
 
 static void s_raw_body(struct test_world *world)
@@ -178,6 +219,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_message_again_is_the_same_referral),
         cmocka_unit_test(what_is_refused_is_kept_and_evaluated_again),
+        cmocka_unit_test(a_referral_of_another_branch_is_not_named),
         cmocka_unit_test(the_raw_message_is_given_back_byte_for_byte),
         cmocka_unit_test(one_of_many_equal_messages_is_kept),
     };
