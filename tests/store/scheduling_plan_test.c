@@ -75,6 +75,7 @@ static const struct test_plan PLANS[] = {
     { "SQL_BOOKED_BETWEEN", AT ", '2026-07-01Z', " IDS ", 20000",
       "visit_by_clinician" },
     { "SQL_VISIT_SOC_LIVE", ID, "visit_" },
+    { "SQL_VISITS_TO_COME", ID, "visit_by_referral" },
     { "SQL_VISIT_INSERT",
       ID ", " ID ", " ID ", " ID ", " ID ", " ID ", 'soc', 'booked', " AT
          ", " AT ", " AT ", " AT ", " BODY ", " AT,
