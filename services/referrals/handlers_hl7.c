@@ -22,6 +22,7 @@ struct receipt {
     const struct cn_request *request;
     struct cn_reply *reply;
     struct store store;
+    struct cn_bytes normalised;
     struct hl7 message;
     struct raw_row raw;
 };
@@ -251,7 +252,61 @@ static const struct hl7_fault *s_header_fault(const struct hl7 *message)
 
 /* ---- a referral ---- */
 
-/* Another message for a referral that is here: it is kept under it. */
+/* Does this message say something else than the one that the referral came in?
+ * One that came otherwise cannot be compared: it does. */
+static enum cn_code s_compare(struct receipt *self,
+                              struct cn_uuid referral_id,
+                              bool *ret_differs,
+                              struct cn_err *err)
+{
+    struct raw_row first;
+    enum cn_code rc = raw_load(&self->store, referral_id, &first, err);
+    if (rc == CN_NOT_FOUND) {
+        cn_err_clear(err);
+        *ret_differs = true;
+        return CN_OK;
+    }
+    if (rc != CN_OK) {
+        return rc;
+    }
+    struct cn_bytes normalised =
+        hl7_normalise(self->request->arena, first.content);
+    if (normalised.data == NULL) {
+        return s_nomem(err);
+    }
+    struct cn_bytes before = hl7_content(normalised);
+    struct cn_bytes now = hl7_content(self->normalised);
+    *ret_differs =
+        before.size != now.size ||
+        (now.size > 0 && memcmp(before.data, now.data, now.size) != 0);
+    return CN_OK;
+}
+
+/* Somebody must look at what differs: kept as a warning, told as an event. */
+static enum cn_code s_keep_differing(struct receipt *self,
+                                     struct referral_row *row,
+                                     struct cn_err *err)
+{
+    struct cn_write *write = cn_write_begin(self->request, self->reply);
+    if (write == NULL) {
+        return s_nomem(err);
+    }
+    CN_SET(row->referral, version, row->version + 1);
+    CN_SET(row->referral, updated_at, self->request->now_at);
+    cn_write_lock(write, "referral", row->id);
+    enum cn_code rc = referral_change(&self->store, write, row, 1, err);
+    if (rc == CN_OK) {
+        rc = raw_add(&self->store, write, &self->raw, err);
+    }
+    if (rc == CN_OK) {
+        rc = referral_tell(&self->store, write, row, "referral.updated",
+                           row->event_seq + 1, err);
+    }
+    return rc == CN_OK ? s_commit(self, write, row->patient_id, err) : rc;
+}
+
+/* Another message for a referral that is here: it is kept under it, and the
+ * first one that says something else is a warning there. */
 static enum cn_code s_existing(struct receipt *self,
                                const Ref__Referral__Source *source,
                                struct cn_err *err)
@@ -270,9 +325,23 @@ static enum cn_code s_existing(struct receipt *self,
         self->raw.referral_id = (struct cn_uuid){ { 0 } };
         return s_taken(self, err);
     }
+    size_t warnings = row.referral->n_warnings;
+    bool differs = false;
     self->raw.referral_id = row.id;
     rc = s_acknowledge(self, NULL, err);
-    return rc == CN_OK ? s_keep(self, row.patient_id, err) : rc;
+    if (rc == CN_OK) {
+        rc = s_compare(self, row.id, &differs, err);
+    }
+    if (rc == CN_OK && differs) {
+        rc = referral_warn(self->request->arena, row.referral,
+                           "later_message_differs", err);
+    }
+    if (rc != CN_OK) {
+        return rc;
+    }
+    return row.referral->n_warnings > warnings
+               ? s_keep_differing(self, &row, err)
+               : s_keep(self, row.patient_id, err);
 }
 
 static enum cn_code
@@ -354,7 +423,7 @@ enum cn_code hl7_receive(void *service,
                             .reply = reply,
                             .store = store_of(request) };
     struct hl7_fault fault = { 0 };
-    struct cn_bytes normalised =
+    const struct cn_bytes normalised =
         hl7_normalise(request->arena, (struct cn_bytes){ body->content.data,
                                                          body->content.len });
     if (normalised.data == NULL) {
@@ -363,6 +432,7 @@ enum cn_code hl7_receive(void *service,
     if (!hl7_begins(normalised)) {
         return cn_fail(err, CN_UNSUPPORTED, "no HL7 v2: it begins without MSH");
     }
+    self.normalised = normalised;
     enum cn_code parsed =
         hl7_parse(request->arena, normalised, &self.message, &fault, err);
     if (parsed == CN_NOMEM) {

@@ -43,6 +43,15 @@ struct cn_bytes hl7_normalise(struct cn_arena *arena, struct cn_bytes message)
     return (struct cn_bytes){ out, used };
 }
 
+struct cn_bytes hl7_content(struct cn_bytes normalised)
+{
+    const uint8_t *end = memchr(normalised.data, '\r', normalised.size);
+    size_t header =
+        end != NULL ? (size_t)(end - normalised.data) + 1 : normalised.size;
+    return (struct cn_bytes){ normalised.data + header,
+                              normalised.size - header };
+}
+
 bool hl7_begins(struct cn_bytes normalised)
 {
     return normalised.size >= 4 && memcmp(normalised.data, "MSH", 3) == 0;

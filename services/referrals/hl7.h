@@ -68,6 +68,9 @@ struct hl7_fault {
  * CR and none at the end: what a body hash is taken of. In the arena; data NULL
  * without memory. */
 struct cn_bytes hl7_normalise(struct cn_arena *arena, struct cn_bytes message);
+/* The segments after the header of a normalised message: what it says, without
+ * which message it is and when it was sent. */
+struct cn_bytes hl7_content(struct cn_bytes normalised);
 /* Does it begin as HL7 does? Everything else is another media type. */
 bool hl7_begins(struct cn_bytes normalised);
 /* Reads a normalised message. CN_INVALID with *ret_fault filled when it is no

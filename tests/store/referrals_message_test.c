@@ -50,7 +50,7 @@ static void s_hl7_body(struct test_world *world)
         s_number(world, "raw_message WHERE control_id_reused AND "), 1);
     assert_int_equal(s_number(world, "referral WHERE "), 1);
     assert_int_equal(s_number(world, "patient WHERE "), 1);
-    s_assert_log(world, "referral", "referral.received 1");
+    s_assert_log(world, "referral", "referral.received 1,referral.updated 2");
     s_end(&first);
     s_end(&again);
     s_end(&other);
@@ -60,6 +60,62 @@ static void a_message_again_is_the_same_referral(void **state)
 {
     (void)state;
     test_world_run(s_pg, CONNECTIONS, s_hl7_body, NULL);
+}
+
+/* The message with another control id and more segments, not a byte else. */
+static struct call
+s_later(struct test_world *world, const char *control_id, const char *more)
+{
+    char text[sizeof(HL7) + 100];
+    const char *id = strstr(HL7, "|C1|");
+    assert_non_null(id);
+    (void)snprintf(text, sizeof(text), "%.*s|%s|%s%s", (int)(id - HL7), HL7,
+                   control_id, id + strlen("|C1|"), more);
+    return s_hl7(world, text, strlen(text));
+}
+
+static void s_differs_body(struct test_world *world)
+{
+    static const struct {
+        const char *control_id;
+        const char *more;
+        const char *log; /* of the referral, afterwards */
+        size_t warnings;
+    } ROWS[] = {
+        { "C1", "", "referral.received 1", 0 },
+        { "C2", "", "referral.received 1", 0 },
+        { "C3", "\rNTE|1||more", "referral.received 1,referral.updated 2", 1 },
+        { "C4", "\rNTE|1||other", "referral.received 1,referral.updated 2", 1 },
+        { "C5", "", "referral.received 1,referral.updated 2", 1 },
+    };
+    const char *id = NULL;
+    s_open(world);
+    for (size_t i = 0; i < COUNT(ROWS); i++) {
+        struct call call = s_later(world, ROWS[i].control_id, ROWS[i].more);
+        assert_memory_equal(s_answer(&call), "MSA|AA|", strlen("MSA|AA|"));
+        id = cn_arena_strdup(world->arena,
+                             call.reply.location + strlen("/v1/referrals/"));
+        struct call get = s_get(world, id);
+        assert_int_equal(s_referral(&get)->n_warnings, ROWS[i].warnings);
+        assert_int_equal(s_referral(&get)->version, 1 + ROWS[i].warnings);
+        if (ROWS[i].warnings > 0) {
+            assert_string_equal(s_referral(&get)->warnings[0],
+                                "later_message_differs");
+        }
+        s_assert_log(world, "referral", ROWS[i].log);
+        s_end(&get);
+        s_end(&call);
+    }
+    assert_int_equal(s_number(world, "referral WHERE "), 1);
+    assert_int_equal(s_number(world, "raw_message WHERE referral_id IS NOT NULL"
+                                     " AND "),
+                     COUNT(ROWS));
+}
+
+static void a_later_message_that_differs_is_told_once(void **state)
+{
+    (void)state;
+    test_world_run(s_pg, CONNECTIONS, s_differs_body, NULL);
 }
 
 static void s_hl7_refused_body(struct test_world *world)
@@ -218,6 +274,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_message_again_is_the_same_referral),
+        cmocka_unit_test(a_later_message_that_differs_is_told_once),
         cmocka_unit_test(what_is_refused_is_kept_and_evaluated_again),
         cmocka_unit_test(a_referral_of_another_branch_is_not_named),
         cmocka_unit_test(the_raw_message_is_given_back_byte_for_byte),
