@@ -42,7 +42,7 @@ static enum cn_code s_patient_make(const struct cn_request *request,
 }
 
 static enum cn_code s_patient_given(const struct cn_request *request,
-                                    const struct store *store,
+                                    const struct cn_store *store,
                                     const struct arrival_facts *facts,
                                     struct arrival *arrival,
                                     const char **ret_zone,
@@ -70,7 +70,7 @@ static enum cn_code s_patient_given(const struct cn_request *request,
  * of reach nothing is used: whoever names an identifier is not thereby told
  * whose it is. */
 static enum cn_code s_patient_matched(const struct cn_request *request,
-                                      const struct store *store,
+                                      const struct cn_store *store,
                                       const struct arrival_facts *facts,
                                       struct arrival *arrival,
                                       const char **ret_zone,
@@ -151,7 +151,7 @@ enum cn_code arrival_make(const struct cn_request *request,
                           struct arrival *ret_arrival,
                           struct cn_err *err)
 {
-    const struct store store = store_of(request);
+    const struct cn_store store = cn_store_of_request(request);
     struct arrival arrival = { 0 };
     const char *zone = NULL;
     enum cn_code rc = s_referral_make(request, facts, &arrival.row, err);
@@ -186,7 +186,7 @@ void arrival_lock(const struct arrival *self, struct cn_write *write)
     cn_write_lock(write, "patient", self->row.patient_id);
 }
 
-enum cn_code arrival_change(const struct store *store,
+enum cn_code arrival_change(const struct cn_store *store,
                             const struct arrival *self,
                             struct cn_write *write,
                             struct cn_err *err)
@@ -195,13 +195,13 @@ enum cn_code arrival_change(const struct store *store,
     if (self->patient_made) {
         rc = patient_add(store, write, &self->row.patient, self->skip, err);
     } else {
-        patient_require(write, store->tenant, self->row.patient_id,
+        patient_require(write, store->tenant_id, self->row.patient_id,
                         self->row.patient.version);
     }
     return rc == CN_OK ? referral_add(store, write, &self->row, err) : rc;
 }
 
-enum cn_code arrival_tell(const struct store *store,
+enum cn_code arrival_tell(const struct cn_store *store,
                           const struct arrival *self,
                           struct cn_write *write,
                           struct cn_err *err)

@@ -34,11 +34,11 @@ CN_CHECKED enum cn_code arrival_make(const struct cn_request *request,
                                      struct cn_err *err);
 /* The three parts of its unit, in this order. */
 void arrival_lock(const struct arrival *self, struct cn_write *write);
-CN_CHECKED enum cn_code arrival_change(const struct store *store,
+CN_CHECKED enum cn_code arrival_change(const struct cn_store *store,
                                        const struct arrival *self,
                                        struct cn_write *write,
                                        struct cn_err *err);
-CN_CHECKED enum cn_code arrival_tell(const struct store *store,
+CN_CHECKED enum cn_code arrival_tell(const struct cn_store *store,
                                      const struct arrival *self,
                                      struct cn_write *write,
                                      struct cn_err *err);

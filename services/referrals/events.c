@@ -9,19 +9,12 @@
 
 #include <string.h>
 
-static struct store s_store(const struct cn_event *event)
-{
-    return (struct store){ .env = event->env,
-                           .arena = event->arena,
-                           .tenant = event->tenant_id };
-}
-
 /* ---- access ---- */
 
 static enum cn_code s_branch_copy(void *self,
-                                const struct cn_event *event,
-                                struct cn_write *write,
-                                struct cn_err *err)
+                                  const struct cn_event *event,
+                                  struct cn_write *write,
+                                  struct cn_err *err)
 {
     (void)self;
     (void)err;
@@ -52,7 +45,7 @@ static enum cn_code s_soc_referral(const struct cn_event *event,
                                    bool *ret_found,
                                    struct cn_err *err)
 {
-    const struct store store = s_store(event);
+    const struct cn_store store = cn_store_of_event(event);
     struct cn_uuid id;
     *ret_found = false;
     if (visit == NULL || visit->id == NULL || !visit->has_kind ||
@@ -74,20 +67,20 @@ static enum cn_code s_move(const struct cn_event *event,
                            struct referral_row *row,
                            struct cn_err *err)
 {
-    const struct store store = s_store(event);
+    const struct cn_store store = cn_store_of_event(event);
     CN_SET(row->referral, version, row->version + 1);
     CN_SET(row->referral, updated_at, event->now_at);
     return referral_change(&store, write, row, 1, err);
 }
 
 static enum cn_code s_soc_booked(void *self,
-                               const struct cn_event *event,
-                               struct cn_write *write,
-                               struct cn_err *err)
+                                 const struct cn_event *event,
+                                 struct cn_write *write,
+                                 struct cn_err *err)
 {
     (void)self;
     const Sch__VisitEvent *payload = event->payload;
-    const struct store store = s_store(event);
+    const struct cn_store store = cn_store_of_event(event);
     struct referral_row row;
     Ref__Referral__Status to;
     bool found = false;
@@ -172,13 +165,13 @@ static enum cn_code s_episode(const struct cn_event *event,
 }
 
 static enum cn_code s_soc_completed(void *self,
-                                  const struct cn_event *event,
-                                  struct cn_write *write,
-                                  struct cn_err *err)
+                                    const struct cn_event *event,
+                                    struct cn_write *write,
+                                    struct cn_err *err)
 {
     (void)self;
     const Sch__VisitEvent *payload = event->payload;
-    const struct store store = s_store(event);
+    const struct cn_store store = cn_store_of_event(event);
     struct referral_row row;
     struct episode_row episode;
     Ref__Referral__Status to;

@@ -21,7 +21,7 @@ static enum cn_code s_existing(const struct cn_request *request,
                                const struct arrival *arrival,
                                struct cn_err *err)
 {
-    const struct store store = store_of(request);
+    const struct cn_store store = cn_store_of_request(request);
     const Ref__Referral__Source *source = arrival->row.referral->source;
     struct referral_row row;
     cn_err_clear(err);
@@ -52,7 +52,7 @@ static enum cn_code s_create(const struct cn_request *request,
                              const struct arrival *arrival,
                              struct cn_err *err)
 {
-    const struct store store = store_of(request);
+    const struct cn_store store = cn_store_of_request(request);
     struct cn_write *write = cn_write_begin(request, reply);
     Ref__Referral *shown = referral_shown(request->arena, &arrival->row);
     reply->location = referral_path(request->arena, arrival->row.id);
@@ -127,7 +127,7 @@ static enum cn_code s_load(const struct cn_request *request,
                            struct referral_row *ret_row,
                            struct cn_err *err)
 {
-    const struct store store = store_of(request);
+    const struct cn_store store = cn_store_of_request(request);
     struct cn_uuid id;
     if (!cn_id_parse(REFERRAL_PREFIX, text, &id)) {
         return cn_fail(err, CN_NOT_FOUND, "no such referral");
@@ -154,7 +154,7 @@ enum cn_code referral_raw_get(void *self,
 {
     (void)self;
     const Ref__GetReferralRawRequest *body = request->body;
-    const struct store store = store_of(request);
+    const struct cn_store store = cn_store_of_request(request);
     struct referral_row row;
     struct raw_row raw;
     enum cn_code rc = s_load(request, body->id, &row, err);
@@ -281,7 +281,7 @@ enum cn_code referrals_list(void *self,
 {
     (void)self;
     const Ref__ListReferralsRequest *body = request->body;
-    const struct store store = store_of(request);
+    const struct cn_store store = cn_store_of_request(request);
     struct referral_filter filter;
     struct referral_row *rows = NULL;
     struct cn_page page;
@@ -331,7 +331,7 @@ static enum cn_code s_patch_branch(const struct cn_request *request,
                                    struct referral_row *row,
                                    struct cn_err *err)
 {
-    const struct store store = store_of(request);
+    const struct cn_store store = cn_store_of_request(request);
     const char *named = row->referral->branch_id;
     struct cn_uuid id;
     if (named == NULL) {

@@ -21,7 +21,7 @@ enum { TYPE_MAX = 100 }; /* bytes of a content type that are kept */
 struct receipt {
     const struct cn_request *request;
     struct cn_reply *reply;
-    struct store store;
+    struct cn_store store;
     struct cn_bytes normalised;
     struct hl7 message;
     struct raw_row raw;
@@ -421,7 +421,7 @@ enum cn_code hl7_receive(void *service,
     const Ref__ReceiveHl7Request *body = request->body;
     struct receipt self = { .request = request,
                             .reply = reply,
-                            .store = store_of(request) };
+                            .store = cn_store_of_request(request) };
     struct hl7_fault fault = { 0 };
     const struct cn_bytes normalised =
         hl7_normalise(request->arena, (struct cn_bytes){ body->content.data,

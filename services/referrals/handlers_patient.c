@@ -50,7 +50,7 @@ enum cn_code patient_create(void *self,
 {
     (void)self;
     const Ref__CreatePatientRequest *body = request->body;
-    const struct store store = store_of(request);
+    const struct cn_store store = cn_store_of_request(request);
     struct patient_row row = { 0 };
     if (body->patient == NULL) {
         return cn_fail_field(err, "", "required", "a patient is needed");
@@ -98,7 +98,7 @@ static enum cn_code s_load(const struct cn_request *request,
                            struct patient_row *ret_row,
                            struct cn_err *err)
 {
-    const struct store store = store_of(request);
+    const struct cn_store store = cn_store_of_request(request);
     struct cn_uuid id;
     if (!cn_id_parse(PATIENT_PREFIX, text, &id)) {
         return cn_fail(err, CN_NOT_FOUND, "no such patient");
@@ -174,7 +174,7 @@ enum cn_code patients_list(void *self,
 {
     (void)self;
     const Ref__ListPatientsRequest *body = request->body;
-    const struct store store = store_of(request);
+    const struct cn_store store = cn_store_of_request(request);
     const char *family = name_norm(request->arena, body->family);
     const char *filters =
         family != NULL
@@ -241,7 +241,7 @@ static enum cn_code s_followers(const struct cn_request *request,
                                 size_t *ret_count,
                                 struct cn_err *err)
 {
-    const struct store store = store_of(request);
+    const struct cn_store store = cn_store_of_request(request);
     struct referral_row *rows = NULL;
     size_t count = 0;
     enum cn_code rc = referrals_open(&store, patient->id, &rows, &count, err);
@@ -271,7 +271,7 @@ static enum cn_code s_save(const struct cn_request *request,
                            bool identifiers,
                            struct cn_err *err)
 {
-    const struct store store = store_of(request);
+    const struct cn_store store = cn_store_of_request(request);
     struct follower *followers = NULL;
     struct referral_row *rows = NULL;
     size_t count = 0;
@@ -326,7 +326,7 @@ static enum cn_code s_patch_branch(const struct cn_request *request,
                                    struct patient_row *row,
                                    struct cn_err *err)
 {
-    const struct store store = store_of(request);
+    const struct cn_store store = cn_store_of_request(request);
     struct cn_uuid id;
     if (row->patient->branch_id == NULL) {
         return cn_fail_field(err, "/branch_id", "required",
@@ -439,7 +439,7 @@ enum cn_code episodes_list(void *self,
 {
     (void)self;
     const Ref__ListEpisodesRequest *body = request->body;
-    const struct store store = store_of(request);
+    const struct cn_store store = cn_store_of_request(request);
     struct episode_row *rows = NULL;
     struct cn_filter filter;
     struct cn_page page;

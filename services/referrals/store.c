@@ -3,7 +3,6 @@
  */
 #include "services/referrals/store.h"
 
-#include "common/seal.h"
 #include "services/referrals/rules.h"
 #include "services/referrals/store_internal.h"
 
@@ -11,53 +10,20 @@
 
 #define PATIENT_BODY "referrals.patient.body"
 
-struct store store_of(const struct cn_request *request)
-{
-    return (struct store){ .env = request->env,
-                           .arena = request->arena,
-                           .tenant = request->principal.tenant_id };
-}
-
-enum cn_code store_read(const struct store *store,
-                        const struct cn_statement *statement,
-                        const struct cn_param *params,
-                        size_t count,
-                        const struct cn_rows **ret_rows,
-                        struct cn_err *err)
-{
-    return cn_db_read(store->env->db, CN_LANE_READ, store->arena, store->tenant,
-                      statement, params, count, ret_rows, err);
-}
-
-enum cn_code store_seal(const struct store *store,
-                        const char *context,
-                        const ProtobufCMessage *message,
-                        struct cn_param *ret_body,
-                        struct cn_err *err)
-{
-    struct cn_bytes sealed;
-    enum cn_code rc = cn_seal_message(store->env, store->arena, store->tenant,
-                                      context, message, &sealed, err);
-    if (rc == CN_OK) {
-        *ret_body = cn_bytes(sealed.data, sealed.size);
-    }
-    return rc;
-}
-
 /* ---- branches ---- */
 
 CN_SQL_READ(SQL_BRANCH_ZONE,
             "SELECT b.time_zone FROM referrals.branch b"
             " WHERE b.tenant_id = $1 AND b.id = $2");
 
-enum cn_code branch_zone(const struct store *store,
+enum cn_code branch_zone(const struct cn_store *store,
                          struct cn_uuid id,
                          const char **ret_zone,
                          struct cn_err *err)
 {
     const struct cn_rows *rows = NULL;
-    enum cn_code rc = STORE_READ(store, &SQL_BRANCH_ZONE, &rows, err,
-                                 cn_uuid(store->tenant), cn_uuid(id));
+    enum cn_code rc = CN_STORE_READ(store, &SQL_BRANCH_ZONE, &rows, err,
+                                    cn_uuid(store->tenant_id), cn_uuid(id));
     if (rc == CN_OK) {
         *ret_zone = cn_rows_count(rows) == 1 ? cn_row_text(rows, 0, 0) : NULL;
     }
@@ -86,7 +52,7 @@ void branch_put(struct cn_write *write,
 
 /* ---- patients, read ---- */
 
-enum cn_code patient_read(const struct store *store,
+enum cn_code patient_read(const struct cn_store *store,
                           const struct cn_rows *rows,
                           size_t row,
                           int first,
@@ -103,10 +69,8 @@ enum cn_code patient_read(const struct store *store,
                     : cn_row_text(rows, row, first + 4),
     };
     ProtobufCMessage *message = NULL;
-    enum cn_code rc =
-        cn_unseal_message(store->env, store->arena, store->tenant, PATIENT_BODY,
-                          cn_row_bytes(rows, row, first + 5),
-                          &ref__patient__descriptor, &message, err);
+    enum cn_code rc = cn_store_unseal(store, PATIENT_BODY, rows, row, first + 5,
+                                      &ref__patient__descriptor, &message, err);
     if (rc == CN_OK) {
         patient.patient = (Ref__Patient *)message;
         *ret_row = patient;
@@ -126,15 +90,16 @@ CN_SQL_READ(SQL_PATIENT_GET,
             " WHERE p.tenant_id = $1 AND p.id = $2"
             " AND " PATIENT_IN_REACH("$3"));
 
-enum cn_code patient_load(const struct store *store,
+enum cn_code patient_load(const struct cn_store *store,
                           struct cn_uuid id,
                           struct cn_param reach,
                           struct patient_row *ret_row,
                           struct cn_err *err)
 {
     const struct cn_rows *rows = NULL;
-    enum cn_code rc = STORE_READ(store, &SQL_PATIENT_GET, &rows, err,
-                                 cn_uuid(store->tenant), cn_uuid(id), reach);
+    enum cn_code rc =
+        CN_STORE_READ(store, &SQL_PATIENT_GET, &rows, err,
+                      cn_uuid(store->tenant_id), cn_uuid(id), reach);
     if (rc != CN_OK) {
         return rc;
     }
@@ -158,7 +123,7 @@ CN_SQL_READ(
               " ON p.tenant_id = i.tenant_id AND p.id = i.patient_id) ON true"
               " ORDER BY k.place");
 
-enum cn_code intake_load(const struct store *store,
+enum cn_code intake_load(const struct cn_store *store,
                          struct cn_uuid branch_id,
                          const char *const *systems,
                          const char *const *values,
@@ -169,8 +134,8 @@ enum cn_code intake_load(const struct store *store,
 {
     static const char *const NONE[1];
     const struct cn_rows *rows = NULL;
-    enum cn_code rc = STORE_READ(
-        store, &SQL_INTAKE, &rows, err, cn_uuid(store->tenant),
+    enum cn_code rc = CN_STORE_READ(
+        store, &SQL_INTAKE, &rows, err, cn_uuid(store->tenant_id),
         cn_uuid(branch_id), cn_texts(count > 0 ? systems : NONE, count),
         cn_texts(count > 0 ? values : NONE, count), reach);
     if (rc != CN_OK) {
@@ -218,7 +183,7 @@ CN_SQL_READ(SQL_PATIENTS_PAGE,
             " AND " PATIENT_IN_REACH(
                 "$5") " ORDER BY p.family_norm USING ~<~, p.id LIMIT $6");
 
-enum cn_code patients_page(const struct store *store,
+enum cn_code patients_page(const struct cn_store *store,
                            struct cn_param reach,
                            const char *family,
                            struct cn_uuid after,
@@ -234,8 +199,8 @@ enum cn_code patients_page(const struct store *store,
     if (end == NULL) {
         return cn_fail(err, CN_NOMEM, "list patients");
     }
-    enum cn_code rc = STORE_READ(
-        store, &SQL_PATIENTS_PAGE, &rows, err, cn_uuid(store->tenant),
+    enum cn_code rc = CN_STORE_READ(
+        store, &SQL_PATIENTS_PAGE, &rows, err, cn_uuid(store->tenant_id),
         cn_text(family), cn_text(end), cn_uuid(after), reach, cn_int(limit));
     if (rc != CN_OK) {
         return rc;
@@ -265,7 +230,7 @@ struct patient_columns {
     struct cn_param body;
 };
 
-static enum cn_code s_patient_columns(const struct store *store,
+static enum cn_code s_patient_columns(const struct cn_store *store,
                                       const Ref__Patient *patient,
                                       struct patient_columns *ret_columns,
                                       struct cn_err *err)
@@ -280,7 +245,7 @@ static enum cn_code s_patient_columns(const struct store *store,
         return cn_fail(err, CN_NOMEM, "patient");
     }
     enum cn_code rc =
-        store_seal(store, PATIENT_BODY, &patient->base, &columns.body, err);
+        cn_store_seal(store, PATIENT_BODY, &patient->base, &columns.body, err);
     if (rc == CN_OK) {
         *ret_columns = columns;
     }
@@ -293,7 +258,7 @@ CN_SQL_WRITE(SQL_IDENTIFIERS_ADD,
              " SELECT $1, $2, k.system, k.value"
              " FROM unnest($3::text[], $4::text[]) AS k (system, value)");
 
-static enum cn_code s_identifiers_add(const struct store *store,
+static enum cn_code s_identifiers_add(const struct cn_store *store,
                                       struct cn_write *write,
                                       const struct patient_row *row,
                                       const bool *skip,
@@ -317,7 +282,7 @@ static enum cn_code s_identifiers_add(const struct store *store,
         }
     }
     if (count > 0) {
-        CN_CHANGE(write, &SQL_IDENTIFIERS_ADD, cn_uuid(store->tenant),
+        CN_CHANGE(write, &SQL_IDENTIFIERS_ADD, cn_uuid(store->tenant_id),
                   cn_uuid(row->id), cn_texts(systems, count),
                   cn_texts(values, count));
     }
@@ -330,7 +295,7 @@ CN_SQL_WRITE(SQL_PATIENT_ADD,
              " updated_at, body)"
              " VALUES ($1, $2, $3, 1, $4, $5, $6, $7, $8, $8, $9)");
 
-enum cn_code patient_add(const struct store *store,
+enum cn_code patient_add(const struct cn_store *store,
                          struct cn_write *write,
                          const struct patient_row *row,
                          const bool *skip,
@@ -341,8 +306,8 @@ enum cn_code patient_add(const struct store *store,
     if (rc != CN_OK) {
         return rc;
     }
-    CN_CHANGE(write, &SQL_PATIENT_ADD, cn_uuid(store->tenant), cn_uuid(row->id),
-              cn_uuid(row->branch_id), cn_int(row->event_seq),
+    CN_CHANGE(write, &SQL_PATIENT_ADD, cn_uuid(store->tenant_id),
+              cn_uuid(row->id), cn_uuid(row->branch_id), cn_int(row->event_seq),
               cn_text(columns.family), cn_text(columns.given),
               cn_text(row->patient->birth_date),
               cn_at(row->patient->created_at), columns.body);
@@ -360,7 +325,7 @@ CN_SQL_WRITE(SQL_IDENTIFIERS_CLEAR,
              "DELETE FROM referrals.patient_identifier"
              " WHERE tenant_id = $1 AND patient_id = $2");
 
-enum cn_code patient_change(const struct store *store,
+enum cn_code patient_change(const struct cn_store *store,
                             struct cn_write *write,
                             const struct patient_row *row,
                             int events,
@@ -372,7 +337,7 @@ enum cn_code patient_change(const struct store *store,
     if (rc != CN_OK) {
         return rc;
     }
-    CN_CHANGE(write, &SQL_PATIENT_CHANGE, cn_uuid(store->tenant),
+    CN_CHANGE(write, &SQL_PATIENT_CHANGE, cn_uuid(store->tenant_id),
               cn_uuid(row->id), cn_int(row->version), cn_int(events),
               cn_uuid(row->branch_id), cn_text(columns.family),
               cn_text(columns.given), cn_text(row->patient->birth_date),
@@ -380,7 +345,7 @@ enum cn_code patient_change(const struct store *store,
     if (!identifiers) {
         return CN_OK;
     }
-    CN_CHANGE(write, &SQL_IDENTIFIERS_CLEAR, cn_uuid(store->tenant),
+    CN_CHANGE(write, &SQL_IDENTIFIERS_CLEAR, cn_uuid(store->tenant_id),
               cn_uuid(row->id));
     return s_identifiers_add(store, write, row, NULL, err);
 }

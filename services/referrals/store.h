@@ -11,20 +11,13 @@
 #include "common/id.h"
 #include "common/reach.h"
 #include "common/service.h"
+#include "common/store.h"
 #include "common/write.h"
 
 enum {
     PATIENT_KEYS_MAX = 20,     /* identifiers of one patient */
     PATIENT_REFERRALS_MAX = 32 /* open referrals of one patient, looked at */
 };
-
-/* Where to read: whose data, in whose arena. */
-struct store {
-    struct cn_env *env;
-    struct cn_arena *arena;
-    struct cn_uuid tenant;
-};
-struct store store_of(const struct cn_request *request);
 
 /* `reach` below is the uuid[] of branches whose rows are seen, NULL for all:
  * what cn_reach_branches gives. */
@@ -54,7 +47,7 @@ struct referral_row {
 /* ---- branches (copies) ---- */
 
 /* *ret_zone is NULL when the branch is not known here. */
-CN_CHECKED enum cn_code branch_zone(const struct store *store,
+CN_CHECKED enum cn_code branch_zone(const struct cn_store *store,
                                     struct cn_uuid id,
                                     const char **ret_zone,
                                     struct cn_err *err);
@@ -70,7 +63,7 @@ void branch_put(struct cn_write *write,
 
 /* CN_NOT_FOUND beyond the reach too: a patient is within it by their own branch
  * or by a referral of theirs. */
-CN_CHECKED enum cn_code patient_load(const struct store *store,
+CN_CHECKED enum cn_code patient_load(const struct cn_store *store,
                                      struct cn_uuid id,
                                      struct cn_param reach,
                                      struct patient_row *ret_row,
@@ -84,7 +77,7 @@ struct intake {
     bool hidden;                  /* one of them is out of reach */
     bool taken[PATIENT_KEYS_MAX]; /* identifier i is somebody's */
 };
-CN_CHECKED enum cn_code intake_load(const struct store *store,
+CN_CHECKED enum cn_code intake_load(const struct cn_store *store,
                                     struct cn_uuid branch_id,
                                     const char *const *systems,
                                     const char *const *values,
@@ -94,7 +87,7 @@ CN_CHECKED enum cn_code intake_load(const struct store *store,
                                     struct cn_err *err);
 /* A page by family name, from the beginning `family` (normalised) and after the
  * patient `after` (nil: from the first). */
-CN_CHECKED enum cn_code patients_page(const struct store *store,
+CN_CHECKED enum cn_code patients_page(const struct cn_store *store,
                                       struct cn_param reach,
                                       const char *family,
                                       struct cn_uuid after,
@@ -104,14 +97,14 @@ CN_CHECKED enum cn_code patients_page(const struct store *store,
                                       struct cn_err *err);
 /* row->patient holds id, version and times; row holds the columns. Identifiers
  * for which skip[i] holds stay out of the table. */
-CN_CHECKED enum cn_code patient_add(const struct store *store,
+CN_CHECKED enum cn_code patient_add(const struct cn_store *store,
                                     struct cn_write *write,
                                     const struct patient_row *row,
                                     const bool *skip,
                                     struct cn_err *err);
 /* From row->version to version + 1 (constraint patient_version), with `events`
  * more events. identifiers: replace them too. */
-CN_CHECKED enum cn_code patient_change(const struct store *store,
+CN_CHECKED enum cn_code patient_change(const struct cn_store *store,
                                        struct cn_write *write,
                                        const struct patient_row *row,
                                        int events,
@@ -125,13 +118,13 @@ void patient_require(struct cn_write *write,
 
 /* ---- referrals ---- */
 
-CN_CHECKED enum cn_code referral_load(const struct store *store,
+CN_CHECKED enum cn_code referral_load(const struct cn_store *store,
                                       struct cn_uuid id,
                                       struct cn_param reach,
                                       struct referral_row *ret_row,
                                       struct cn_err *err);
 /* The live referral of that source and external id. */
-CN_CHECKED enum cn_code referral_load_by_source(const struct store *store,
+CN_CHECKED enum cn_code referral_load_by_source(const struct cn_store *store,
                                                 const char *system,
                                                 const char *external_id,
                                                 struct referral_row *ret_row,
@@ -143,7 +136,7 @@ struct referral_filter {
     struct cn_uuid patient_id; /* nil: any */
 };
 /* A page in the order of the worklist, after a place in it. */
-CN_CHECKED enum cn_code referrals_page(const struct store *store,
+CN_CHECKED enum cn_code referrals_page(const struct cn_store *store,
                                        const struct referral_filter *filter,
                                        struct cn_cursor after,
                                        int limit,
@@ -152,25 +145,25 @@ CN_CHECKED enum cn_code referrals_page(const struct store *store,
                                        struct cn_err *err);
 /* The open ones of a patient, at most PATIENT_REFERRALS_MAX, without patient.
  */
-CN_CHECKED enum cn_code referrals_open(const struct store *store,
+CN_CHECKED enum cn_code referrals_open(const struct cn_store *store,
                                        struct cn_uuid patient_id,
                                        struct referral_row **ret_rows,
                                        size_t *ret_count,
                                        struct cn_err *err);
-CN_CHECKED enum cn_code referral_add(const struct store *store,
+CN_CHECKED enum cn_code referral_add(const struct cn_store *store,
                                      struct cn_write *write,
                                      const struct referral_row *row,
                                      struct cn_err *err);
 /* From row->version to version + 1 (constraint referral_version), with `events`
  * more events. */
-CN_CHECKED enum cn_code referral_change(const struct store *store,
+CN_CHECKED enum cn_code referral_change(const struct cn_store *store,
                                         struct cn_write *write,
                                         const struct referral_row *row,
                                         int events,
                                         struct cn_err *err);
 /* The patient's open referrals must still be these in these versions
  * (constraint referral_version). */
-CN_CHECKED enum cn_code referrals_require(const struct store *store,
+CN_CHECKED enum cn_code referrals_require(const struct cn_store *store,
                                           struct cn_write *write,
                                           struct cn_uuid patient_id,
                                           const struct referral_row *rows,
@@ -199,18 +192,18 @@ struct raw_row {
 /* What is known of a message's control id: was it used with another body, and
  * the same message accepted before (*ret_found, with ack, referral_id and whose
  * that is). */
-CN_CHECKED enum cn_code raw_find(const struct store *store,
+CN_CHECKED enum cn_code raw_find(const struct cn_store *store,
                                  const uint8_t control_hash[32],
                                  const uint8_t body_hash[32],
                                  bool *ret_found,
                                  struct raw_row *ret_row,
                                  struct cn_err *err);
 /* The message that a referral came in, content and content_type alone. */
-CN_CHECKED enum cn_code raw_load(const struct store *store,
+CN_CHECKED enum cn_code raw_load(const struct cn_store *store,
                                  struct cn_uuid referral_id,
                                  struct raw_row *ret_row,
                                  struct cn_err *err);
-CN_CHECKED enum cn_code raw_add(const struct store *store,
+CN_CHECKED enum cn_code raw_add(const struct cn_store *store,
                                 struct cn_write *write,
                                 const struct raw_row *row,
                                 struct cn_err *err);
@@ -226,7 +219,7 @@ struct episode_row {
     Ref__Episode *episode;
 };
 /* Newest first; patient_id nil: of all. */
-CN_CHECKED enum cn_code episodes_page(const struct store *store,
+CN_CHECKED enum cn_code episodes_page(const struct cn_store *store,
                                       struct cn_param reach,
                                       struct cn_uuid patient_id,
                                       struct cn_cursor before,
@@ -234,7 +227,7 @@ CN_CHECKED enum cn_code episodes_page(const struct store *store,
                                       struct episode_row **ret_rows,
                                       size_t *ret_count,
                                       struct cn_err *err);
-CN_CHECKED enum cn_code episode_add(const struct store *store,
+CN_CHECKED enum cn_code episode_add(const struct cn_store *store,
                                     struct cn_write *write,
                                     const struct episode_row *row,
                                     struct cn_err *err);

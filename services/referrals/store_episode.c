@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Episodes as rows. */
 #include "common/json.h"
-#include "common/seal.h"
 #include "services/referrals/store_internal.h"
 
 #include <assert.h>
@@ -10,7 +9,7 @@
 /* 9999-12-31, after every episode. */
 #define LAST_AT ((int64_t)253402214400000000)
 
-static enum cn_code s_read(const struct store *store,
+static enum cn_code s_read(const struct cn_store *store,
                            const struct cn_rows *rows,
                            size_t row,
                            struct episode_row *ret_row,
@@ -24,9 +23,8 @@ static enum cn_code s_read(const struct store *store,
         .created_at = cn_row_at(rows, row, 4),
     };
     ProtobufCMessage *message = NULL;
-    enum cn_code rc = cn_unseal_message(
-        store->env, store->arena, store->tenant, EPISODE_BODY,
-        cn_row_bytes(rows, row, 5), &ref__episode__descriptor, &message, err);
+    enum cn_code rc = cn_store_unseal(store, EPISODE_BODY, rows, row, 5,
+                                      &ref__episode__descriptor, &message, err);
     if (rc == CN_OK) {
         episode.episode = (Ref__Episode *)message;
         *ret_row = episode;
@@ -44,7 +42,7 @@ static enum cn_code s_read(const struct store *store,
 CN_SQL_READ(SQL_EPISODES_PAGE, EPISODES_PAGE(""));
 CN_SQL_READ(SQL_EPISODES_OF_PATIENT, EPISODES_PAGE(" AND e.patient_id = $6"));
 
-enum cn_code episodes_page(const struct store *store,
+enum cn_code episodes_page(const struct cn_store *store,
                            struct cn_param reach,
                            struct cn_uuid patient_id,
                            struct cn_cursor before,
@@ -56,13 +54,16 @@ enum cn_code episodes_page(const struct store *store,
     bool all = cn_uuid_is_nil(patient_id);
     const struct cn_rows *rows = NULL;
     const struct cn_param params[] = {
-        cn_uuid(store->tenant), cn_at(before.key != 0 ? before.key : LAST_AT),
-        cn_uuid(before.id),     reach,
-        cn_int(limit),          cn_uuid(patient_id),
+        cn_uuid(store->tenant_id),
+        cn_at(before.key != 0 ? before.key : LAST_AT),
+        cn_uuid(before.id),
+        reach,
+        cn_int(limit),
+        cn_uuid(patient_id),
     };
-    enum cn_code rc =
-        store_read(store, all ? &SQL_EPISODES_PAGE : &SQL_EPISODES_OF_PATIENT,
-                   params, all ? 5 : 6, &rows, err);
+    enum cn_code rc = cn_store_read(
+        store, all ? &SQL_EPISODES_PAGE : &SQL_EPISODES_OF_PATIENT, params,
+        all ? 5 : 6, &rows, err);
     if (rc != CN_OK) {
         return rc;
     }
@@ -88,7 +89,7 @@ CN_SQL_WRITE(SQL_EPISODE_ADD,
              " created_at, updated_at, body)"
              " VALUES ($1, $2, $3, $4, $5, $6, 1, 1, $7, $8, $8, $9)");
 
-enum cn_code episode_add(const struct store *store,
+enum cn_code episode_add(const struct cn_store *store,
                          struct cn_write *write,
                          const struct episode_row *row,
                          struct cn_err *err)
@@ -98,9 +99,9 @@ enum cn_code episode_add(const struct store *store,
     struct cn_param body;
     assert(status != NULL);
     enum cn_code rc =
-        store_seal(store, EPISODE_BODY, &row->episode->base, &body, err);
+        cn_store_seal(store, EPISODE_BODY, &row->episode->base, &body, err);
     if (rc == CN_OK) {
-        CN_CHANGE(write, &SQL_EPISODE_ADD, cn_uuid(store->tenant),
+        CN_CHANGE(write, &SQL_EPISODE_ADD, cn_uuid(store->tenant_id),
                   cn_uuid(row->id), cn_uuid(row->branch_id),
                   cn_uuid(row->patient_id), cn_uuid(row->referral_id),
                   cn_text(status), cn_text(row->episode->soc_date),

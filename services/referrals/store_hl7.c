@@ -8,14 +8,14 @@
 #define RAW_CONTENT "referrals.raw_message.content"
 #define RAW_ACK     "referrals.raw_message.ack"
 
-static enum cn_code s_open(const struct store *store,
+static enum cn_code s_open(const struct cn_store *store,
                            const char *context,
                            struct cn_bytes sealed,
                            struct cn_bytes *ret_plain,
                            struct cn_err *err)
 {
-    return cn_unseal(store->env, store->arena, store->tenant, context, sealed,
-                     ret_plain, err);
+    return cn_unseal(store->env, store->arena, store->tenant_id, context,
+                     sealed, ret_plain, err);
 }
 
 CN_SQL_READ(SQL_RAW_FIND,
@@ -29,7 +29,7 @@ CN_SQL_READ(SQL_RAW_FIND,
             " LEFT JOIN referrals.referral r"
             " ON r.tenant_id = $1 AND r.id = m.referral_id");
 
-enum cn_code raw_find(const struct store *store,
+enum cn_code raw_find(const struct cn_store *store,
                       const uint8_t control_hash[32],
                       const uint8_t body_hash[32],
                       bool *ret_found,
@@ -37,9 +37,9 @@ enum cn_code raw_find(const struct store *store,
                       struct cn_err *err)
 {
     const struct cn_rows *rows = NULL;
-    enum cn_code rc =
-        STORE_READ(store, &SQL_RAW_FIND, &rows, err, cn_uuid(store->tenant),
-                   cn_bytes(control_hash, 32), cn_bytes(body_hash, 32));
+    enum cn_code rc = CN_STORE_READ(
+        store, &SQL_RAW_FIND, &rows, err, cn_uuid(store->tenant_id),
+        cn_bytes(control_hash, 32), cn_bytes(body_hash, 32));
     if (rc != CN_OK) {
         return rc;
     }
@@ -63,14 +63,15 @@ CN_SQL_READ(SQL_RAW_GET,
             " WHERE m.tenant_id = $1 AND m.referral_id = $2"
             " ORDER BY m.received_at, m.id LIMIT 1");
 
-enum cn_code raw_load(const struct store *store,
+enum cn_code raw_load(const struct cn_store *store,
                       struct cn_uuid referral_id,
                       struct raw_row *ret_row,
                       struct cn_err *err)
 {
     const struct cn_rows *rows = NULL;
-    enum cn_code rc = STORE_READ(store, &SQL_RAW_GET, &rows, err,
-                                 cn_uuid(store->tenant), cn_uuid(referral_id));
+    enum cn_code rc =
+        CN_STORE_READ(store, &SQL_RAW_GET, &rows, err,
+                      cn_uuid(store->tenant_id), cn_uuid(referral_id));
     if (rc != CN_OK) {
         return rc;
     }
@@ -93,23 +94,23 @@ CN_SQL_WRITE(SQL_RAW_ADD,
              " ack) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,"
              " $13, $14)");
 
-enum cn_code raw_add(const struct store *store,
+enum cn_code raw_add(const struct cn_store *store,
                      struct cn_write *write,
                      const struct raw_row *row,
                      struct cn_err *err)
 {
     struct cn_bytes content;
     struct cn_bytes ack;
-    enum cn_code rc = cn_seal(store->env, store->arena, store->tenant,
+    enum cn_code rc = cn_seal(store->env, store->arena, store->tenant_id,
                               RAW_CONTENT, row->content, &content, err);
     if (rc == CN_OK) {
-        rc = cn_seal(store->env, store->arena, store->tenant, RAW_ACK, row->ack,
-                     &ack, err);
+        rc = cn_seal(store->env, store->arena, store->tenant_id, RAW_ACK,
+                     row->ack, &ack, err);
     }
     if (rc != CN_OK) {
         return rc;
     }
-    CN_CHANGE(write, &SQL_RAW_ADD, cn_uuid(store->tenant), cn_uuid(row->id),
+    CN_CHANGE(write, &SQL_RAW_ADD, cn_uuid(store->tenant_id), cn_uuid(row->id),
               cn_uuid_or_null(row->referral_id), cn_at(row->received_at),
               cn_text(row->content_type), cn_text(row->message_type),
               cn_text(row->sender), cn_text(row->control_id),

@@ -5,19 +5,6 @@
 
 #include "services/referrals/store.h"
 
-/* One read under the tenant. */
-CN_CHECKED enum cn_code store_read(const struct store *store,
-                                   const struct cn_statement *statement,
-                                   const struct cn_param *params,
-                                   size_t count,
-                                   const struct cn_rows **ret_rows,
-                                   struct cn_err *err);
-#define STORE_READ(store, statement, ret_rows, err, ...)                       \
-    store_read((store), (statement), (const struct cn_param[]){ __VA_ARGS__ }, \
-               sizeof((const struct cn_param[]){ __VA_ARGS__ }) /              \
-                   sizeof(struct cn_param),                                    \
-               (ret_rows), (err))
-
 /* Columns of a patient p, read by patient_read from column `first` on. What is
  * looked up beside a row is written so that it is looked up by its key for each
  * row: joined plainly, the planner reads whole tables for a page whose size it
@@ -29,18 +16,11 @@ CN_CHECKED enum cn_code store_read(const struct store *store,
     "p.id, p.branch_id, p.version, p.event_seq, " BRANCH_ZONE_OF("p") ", "     \
                                                                       "p.body"
 enum { PATIENT_COLUMN_COUNT = 6 };
-CN_CHECKED enum cn_code patient_read(const struct store *store,
+CN_CHECKED enum cn_code patient_read(const struct cn_store *store,
                                      const struct cn_rows *rows,
                                      size_t row,
                                      int first,
                                      struct patient_row *ret_row,
                                      struct cn_err *err);
-
-/* Seals the packed message; its size and data as a parameter. */
-CN_CHECKED enum cn_code store_seal(const struct store *store,
-                                   const char *context,
-                                   const ProtobufCMessage *message,
-                                   struct cn_param *ret_body,
-                                   struct cn_err *err);
 
 #endif

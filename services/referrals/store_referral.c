@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Referrals as rows. */
 #include "common/json.h"
-#include "common/seal.h"
 #include "services/referrals/rules.h"
 #include "services/referrals/store_internal.h"
 
@@ -16,7 +15,7 @@ enum { REFERRAL_COLUMN_COUNT = 9 };
 
 /* ---- read ---- */
 
-static enum cn_code s_read(const struct store *store,
+static enum cn_code s_read(const struct cn_store *store,
                            const struct cn_rows *rows,
                            size_t row,
                            struct referral_row *ret_row,
@@ -33,9 +32,9 @@ static enum cn_code s_read(const struct store *store,
         .zone = cn_row_null(rows, row, 8) ? NULL : cn_row_text(rows, row, 8),
     };
     ProtobufCMessage *message = NULL;
-    enum cn_code rc = cn_unseal_message(
-        store->env, store->arena, store->tenant, REFERRAL_BODY,
-        cn_row_bytes(rows, row, 7), &ref__referral__descriptor, &message, err);
+    enum cn_code rc =
+        cn_store_unseal(store, REFERRAL_BODY, rows, row, 7,
+                        &ref__referral__descriptor, &message, err);
     if (rc == CN_OK) {
         referral.referral = (Ref__Referral *)message;
         *ret_row = referral;
@@ -43,7 +42,7 @@ static enum cn_code s_read(const struct store *store,
     return rc;
 }
 
-static enum cn_code s_read_whole(const struct store *store,
+static enum cn_code s_read_whole(const struct cn_store *store,
                                  const struct cn_rows *rows,
                                  size_t row,
                                  struct referral_row *ret_row,
@@ -61,7 +60,7 @@ static enum cn_code s_read_whole(const struct store *store,
     return rc;
 }
 
-static enum cn_code s_read_one(const struct store *store,
+static enum cn_code s_read_one(const struct cn_store *store,
                                const struct cn_rows *rows,
                                struct referral_row *ret_row,
                                struct cn_err *err)
@@ -86,15 +85,16 @@ CN_SQL_READ(SQL_REFERRAL_GET,
                             " AND ($3::uuid[] IS NULL"
                             " OR r.branch_id = ANY ($3))");
 
-enum cn_code referral_load(const struct store *store,
+enum cn_code referral_load(const struct cn_store *store,
                            struct cn_uuid id,
                            struct cn_param reach,
                            struct referral_row *ret_row,
                            struct cn_err *err)
 {
     const struct cn_rows *rows = NULL;
-    enum cn_code rc = STORE_READ(store, &SQL_REFERRAL_GET, &rows, err,
-                                 cn_uuid(store->tenant), cn_uuid(id), reach);
+    enum cn_code rc =
+        CN_STORE_READ(store, &SQL_REFERRAL_GET, &rows, err,
+                      cn_uuid(store->tenant_id), cn_uuid(id), reach);
     return rc == CN_OK ? s_read_one(store, rows, ret_row, err) : rc;
 }
 
@@ -104,16 +104,16 @@ CN_SQL_READ(SQL_REFERRAL_BY_SOURCE,
             " AND r.source_external_id = $3"
             " AND r.status NOT IN ('not_admitted', 'withdrawn', 'closed')");
 
-enum cn_code referral_load_by_source(const struct store *store,
+enum cn_code referral_load_by_source(const struct cn_store *store,
                                      const char *system,
                                      const char *external_id,
                                      struct referral_row *ret_row,
                                      struct cn_err *err)
 {
     const struct cn_rows *rows = NULL;
-    enum cn_code rc = STORE_READ(store, &SQL_REFERRAL_BY_SOURCE, &rows, err,
-                                 cn_uuid(store->tenant), cn_text(system),
-                                 cn_text(external_id));
+    enum cn_code rc = CN_STORE_READ(store, &SQL_REFERRAL_BY_SOURCE, &rows, err,
+                                    cn_uuid(store->tenant_id), cn_text(system),
+                                    cn_text(external_id));
     return rc == CN_OK ? s_read_one(store, rows, ret_row, err) : rc;
 }
 
@@ -145,7 +145,7 @@ CN_SQL_READ(SQL_REFERRALS_OF_PATIENT,
                     "x.patient_id = $7 AND x.status = ANY ($5::text[])"
                     " AND ($6::uuid[] IS NULL OR x.branch_id = ANY ($6))"));
 
-static enum cn_code s_page(const struct store *store,
+static enum cn_code s_page(const struct cn_store *store,
                            const struct referral_filter *filter,
                            struct cn_cursor after,
                            int limit,
@@ -153,7 +153,7 @@ static enum cn_code s_page(const struct store *store,
                            struct cn_err *err)
 {
     const struct cn_param params[] = {
-        cn_uuid(store->tenant),
+        cn_uuid(store->tenant_id),
         cn_at(after.key),
         cn_uuid(after.id),
         cn_int(limit),
@@ -162,18 +162,18 @@ static enum cn_code s_page(const struct store *store,
         cn_uuid(filter->patient_id),
     };
     if (!cn_uuid_is_nil(filter->patient_id)) {
-        return store_read(store, &SQL_REFERRALS_OF_PATIENT, params, 7, ret_rows,
-                          err);
+        return cn_store_read(store, &SQL_REFERRALS_OF_PATIENT, params, 7,
+                             ret_rows, err);
     }
     if (filter->reach.kind != CN_PARAM_NULL) {
-        return store_read(store, &SQL_REFERRALS_BY_BRANCH, params, 6, ret_rows,
-                          err);
+        return cn_store_read(store, &SQL_REFERRALS_BY_BRANCH, params, 6,
+                             ret_rows, err);
     }
-    return store_read(store, &SQL_REFERRALS_BY_STATUS, params, 5, ret_rows,
-                      err);
+    return cn_store_read(store, &SQL_REFERRALS_BY_STATUS, params, 5, ret_rows,
+                         err);
 }
 
-enum cn_code referrals_page(const struct store *store,
+enum cn_code referrals_page(const struct cn_store *store,
                             const struct referral_filter *filter,
                             struct cn_cursor after,
                             int limit,
@@ -208,15 +208,15 @@ CN_SQL_READ(SQL_REFERRALS_OPEN,
             " AND r.status = ANY ($3::text[])"
             " ORDER BY r.sort_at, r.id LIMIT $4");
 
-enum cn_code referrals_open(const struct store *store,
+enum cn_code referrals_open(const struct cn_store *store,
                             struct cn_uuid patient_id,
                             struct referral_row **ret_rows,
                             size_t *ret_count,
                             struct cn_err *err)
 {
     const struct cn_rows *rows = NULL;
-    enum cn_code rc = STORE_READ(
-        store, &SQL_REFERRALS_OPEN, &rows, err, cn_uuid(store->tenant),
+    enum cn_code rc = CN_STORE_READ(
+        store, &SQL_REFERRALS_OPEN, &rows, err, cn_uuid(store->tenant_id),
         cn_uuid(patient_id), cn_texts(referral_open_words, REFERRAL_OPEN_COUNT),
         cn_int(PATIENT_REFERRALS_MAX));
     if (rc != CN_OK) {
@@ -248,7 +248,7 @@ struct referral_columns {
     struct cn_param body;
 };
 
-static enum cn_code s_columns(const struct store *store,
+static enum cn_code s_columns(const struct cn_store *store,
                               const Ref__Referral *referral,
                               struct referral_columns *ret_columns,
                               struct cn_err *err)
@@ -267,7 +267,7 @@ static enum cn_code s_columns(const struct store *store,
     Ref__Referral stored = *referral;
     stored.patient = NULL; /* has its own row */
     enum cn_code rc =
-        store_seal(store, REFERRAL_BODY, &stored.base, &columns.body, err);
+        cn_store_seal(store, REFERRAL_BODY, &stored.base, &columns.body, err);
     if (rc == CN_OK) {
         *ret_columns = columns;
     }
@@ -281,7 +281,7 @@ CN_SQL_WRITE(SQL_REFERRAL_ADD,
              " updated_at, body) VALUES ($1, $2, $3, $4, $5, 1, $6, $7, $8, $9,"
              " $10, $11, $12, $12, $13)");
 
-enum cn_code referral_add(const struct store *store,
+enum cn_code referral_add(const struct cn_store *store,
                           struct cn_write *write,
                           const struct referral_row *row,
                           struct cn_err *err)
@@ -290,7 +290,7 @@ enum cn_code referral_add(const struct store *store,
     struct referral_columns columns;
     enum cn_code rc = s_columns(store, referral, &columns, err);
     if (rc == CN_OK) {
-        CN_CHANGE(write, &SQL_REFERRAL_ADD, cn_uuid(store->tenant),
+        CN_CHANGE(write, &SQL_REFERRAL_ADD, cn_uuid(store->tenant_id),
                   cn_uuid(row->id), cn_uuid(row->branch_id),
                   cn_uuid(row->patient_id), cn_text(columns.status),
                   cn_int(row->event_seq), cn_at(referral->received_at),
@@ -311,7 +311,7 @@ CN_SQL_WRITE(SQL_REFERRAL_CHANGE,
              " SELECT referrals.require(EXISTS (SELECT 1 FROM u),"
              " 'referral_version')");
 
-enum cn_code referral_change(const struct store *store,
+enum cn_code referral_change(const struct cn_store *store,
                              struct cn_write *write,
                              const struct referral_row *row,
                              int events,
@@ -321,7 +321,7 @@ enum cn_code referral_change(const struct store *store,
     struct referral_columns columns;
     enum cn_code rc = s_columns(store, referral, &columns, err);
     if (rc == CN_OK) {
-        CN_CHANGE(write, &SQL_REFERRAL_CHANGE, cn_uuid(store->tenant),
+        CN_CHANGE(write, &SQL_REFERRAL_CHANGE, cn_uuid(store->tenant_id),
                   cn_uuid(row->id), cn_int(row->version), cn_int(events),
                   cn_uuid(row->branch_id), cn_text(columns.status),
                   cn_at_or_null(referral->has_soc_due_at, referral->soc_due_at),
@@ -338,7 +338,7 @@ CN_SQL_WRITE(SQL_REFERRALS_REQUIRE,
              " AND (r.id::text || ':' || r.version) <> ALL ($4::text[])),"
              " 'referral_version')");
 
-enum cn_code referrals_require(const struct store *store,
+enum cn_code referrals_require(const struct cn_store *store,
                                struct cn_write *write,
                                struct cn_uuid patient_id,
                                const struct referral_row *rows,
@@ -356,7 +356,7 @@ enum cn_code referrals_require(const struct store *store,
     if (seen == NULL) {
         return cn_fail(err, CN_NOMEM, "open referrals");
     }
-    CN_CHANGE(write, &SQL_REFERRALS_REQUIRE, cn_uuid(store->tenant),
+    CN_CHANGE(write, &SQL_REFERRALS_REQUIRE, cn_uuid(store->tenant_id),
               cn_uuid(patient_id),
               cn_texts(referral_open_words, REFERRAL_OPEN_COUNT),
               cn_texts(seen, count));

@@ -46,7 +46,7 @@ enum cn_code branch_await(const struct cn_request *request,
                           const char **zone,
                           struct cn_err *err)
 {
-    const struct store store = store_of(request);
+    const struct cn_store store = cn_store_of_request(request);
     if (*zone == NULL && !s_own_branch(request, id)) {
         return cn_fail_field(err, "/branch_id", "unknown_branch",
                              "is no branch of the agency");
@@ -154,7 +154,7 @@ static Ref__Patient *s_patient_told(struct cn_arena *arena,
     return s_drop_ssn(arena, told) ? told : NULL;
 }
 
-enum cn_code referral_tell(const struct store *store,
+enum cn_code referral_tell(const struct cn_store *store,
                            struct cn_write *write,
                            const struct referral_row *row,
                            const char *type,
@@ -177,7 +177,7 @@ enum cn_code referral_tell(const struct store *store,
     return CN_OK;
 }
 
-enum cn_code patient_tell(const struct store *store,
+enum cn_code patient_tell(const struct cn_store *store,
                           struct cn_write *write,
                           const struct patient_row *row,
                           const char *type,
@@ -274,7 +274,7 @@ enum cn_code referral_save(const struct cn_request *request,
                            const struct referral_save *save,
                            struct cn_err *err)
 {
-    const struct store store = store_of(request);
+    const struct cn_store store = cn_store_of_request(request);
     struct cn_write *write = cn_write_begin(request, reply);
     if (write == NULL) {
         return cn_fail(err, CN_NOMEM, "%s", save->action);
@@ -284,7 +284,8 @@ enum cn_code referral_save(const struct cn_request *request,
     CN_SET(row->referral, updated_at, request->now_at);
     cn_write_lock(write, "referral", row->id);
     cn_write_lock(write, "patient", row->patient_id);
-    patient_require(write, store.tenant, row->patient_id, row->patient.version);
+    patient_require(write, store.tenant_id, row->patient_id,
+                    row->patient.version);
     enum cn_code rc = referral_change(&store, write, row, events, err);
     for (int i = 0; rc == CN_OK && i < events; i++) {
         rc = referral_tell(&store, write, row, save->events[i],
@@ -320,7 +321,7 @@ enum cn_code referral_duplicate(const struct cn_request *request,
                                 const Ref__Referral__Source *source,
                                 struct cn_err *err)
 {
-    const struct store store = store_of(request);
+    const struct cn_store store = cn_store_of_request(request);
     struct referral_row other;
     cn_err_clear(err);
     enum cn_code rc = referral_load_by_source(&store, source->system,
@@ -340,7 +341,7 @@ enum cn_code patient_duplicate(const struct cn_request *request,
                                const struct patient_row *row,
                                struct cn_err *err)
 {
-    const struct store store = store_of(request);
+    const struct cn_store store = cn_store_of_request(request);
     const char *systems[PATIENT_KEYS_MAX];
     const char *values[PATIENT_KEYS_MAX];
     const char *path = NULL;

@@ -41,13 +41,13 @@ const char *referral_path(struct cn_arena *arena, struct cn_uuid id);
 const char *patient_path(struct cn_arena *arena, struct cn_uuid id);
 
 /* An event of the referral as the row has it, with its patient. */
-CN_CHECKED enum cn_code referral_tell(const struct store *store,
+CN_CHECKED enum cn_code referral_tell(const struct cn_store *store,
                                       struct cn_write *write,
                                       const struct referral_row *row,
                                       const char *type,
                                       int64_t aggregate_seq,
                                       struct cn_err *err);
-CN_CHECKED enum cn_code patient_tell(const struct store *store,
+CN_CHECKED enum cn_code patient_tell(const struct cn_store *store,
                                      struct cn_write *write,
                                      const struct patient_row *row,
                                      const char *type,

@@ -567,7 +567,9 @@ static bool s_apply(struct test_world *world,
 
 static void s_branch_body(struct test_world *world)
 {
-    const struct store store = { &world->env, world->arena, world->tenant };
+    const struct cn_store store = { .env = &world->env,
+                                    .arena = world->arena,
+                                    .tenant_id = world->tenant };
     struct cn_uuid id = cn_uuid_new(&world->env);
     static const struct {
         const char *zone;
