@@ -74,7 +74,8 @@ CREATE INDEX referral_worklist ON referrals.referral (tenant_id, status, sort_at
 CREATE INDEX referral_branch_worklist ON referrals.referral (tenant_id, branch_id, status, sort_at, id);
 CREATE INDEX referral_of_patient ON referrals.referral (tenant_id, patient_id, sort_at, id);
 
--- Every message byte for byte, whatever was answered.
+-- Every message that begins as HL7 v2 does (MSH), byte for byte, whether it was accepted or refused. Anything else is
+-- answered 415 and is not kept.
 CREATE TABLE referrals.raw_message (
     tenant_id         uuid        NOT NULL,
     id                uuid        NOT NULL,
