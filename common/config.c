@@ -226,8 +226,7 @@ static struct cn_config *s_new(const struct cn_option *options, size_t count)
     self->options = calloc(count + 1, sizeof *self->options);
     self->texts = calloc(count + 1, sizeof *self->texts);
     self->numbers = calloc(count + 1, sizeof *self->numbers);
-    if (self->options == NULL || self->texts == NULL ||
-        self->numbers == NULL) {
+    if (self->options == NULL || self->texts == NULL || self->numbers == NULL) {
         cn_config_free(self);
         return NULL;
     }

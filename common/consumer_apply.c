@@ -305,11 +305,11 @@ static struct cn_event s_event(const struct batch *batch,
 }
 
 /* One run of the handler and its unit. */
-static enum cn_code s_try(struct batch *batch,
-                          const struct entry *entry,
-                          bool more,
-                          bool *ret_effect,
-                          struct cn_err *err)
+static enum cn_code s_effect_try(struct batch *batch,
+                                 const struct entry *entry,
+                                 bool more,
+                                 bool *ret_effect,
+                                 struct cn_err *err)
 {
     const struct consumer *self = batch->consumer;
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
@@ -359,7 +359,7 @@ static enum cn_code s_handle(struct batch *batch,
     cn_fiber_set_deadline(cn_clock_monotonic() + CN_EVENT_BUDGET_US);
     for (unsigned i = 0; i <= STALE_AGAIN_MAX && rc == CN_STALE; i++) {
         cn_err_clear(err);
-        rc = s_try(batch, entry, more, &effect, err);
+        rc = s_effect_try(batch, entry, more, &effect, err);
     }
     cn_fiber_set_deadline(INT64_MAX);
     if (rc != CN_OK) {

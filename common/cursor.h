@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Keyset cursors: base64url(sort key | id | MAC). The MAC also covers the tenant
- * and the filters, so that a cursor that was tampered with or is used with other
- * filters or by another tenant is refused (api.md 5). */
+/* Keyset cursors: base64url(sort key | id | MAC). The MAC also covers the
+ * tenant and the filters, so that a cursor that was tampered with or is used
+ * with other filters or by another tenant is refused (api.md 5). */
 #ifndef CN_CURSOR_H
 #define CN_CURSOR_H
 
@@ -19,7 +19,8 @@ struct cn_cursor {
 /* 1..200, 50 when absent; else CN_INVALID /limit. */
 CN_CHECKED enum cn_code
 cn_page_limit(bool has, int32_t wanted, int *ret_limit, struct cn_err *err);
-/* filters is any text that names the list and its filters. NULL without memory. */
+/* filters is any text that names the list and its filters. NULL without memory.
+ */
 const char *cn_cursor_write(const struct cn_request *request,
                             const char *filters,
                             struct cn_cursor cursor);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The world as a service sees it: clock, randomness, database, bus. Everything
- * that the simulator replaces is reached through this struct and nowhere else. */
+ * that the simulator replaces is reached through this struct and nowhere else.
+ */
 #ifndef CN_ENV_H
 #define CN_ENV_H
 
@@ -21,7 +22,7 @@ struct cn_env {
     struct cn_bus *bus;   /* to the other services; NULL where none is called */
     struct cn_seal *seal; /* NULL in the gateway */
     struct cn_outbox *outbox; /* hinted after commits; NULL in the gateway */
-    void *context;        /* of the replaced functions; NULL in production */
+    void *context; /* of the replaced functions; NULL in production */
     /* Of the newest id (common/id.c): ids rise even when the clock does not. */
     int64_t id_ms;
     unsigned id_counter;

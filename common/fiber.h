@@ -45,8 +45,8 @@ bool cn_fiber_running(void);
 struct cn_token cn_fiber_token(void);
 /* Parks until cn_fiber_wake with the present token or until the earlier of
  * until_at (monotonic, INT64_MAX: none) and the fiber's deadline. Returns the
- * code given to the wake, or CN_DEADLINE, or CN_UNAVAILABLE when the loop stops:
- * a fiber without a deadline at once, others when the grace is over. */
+ * code given to the wake, or CN_DEADLINE, or CN_UNAVAILABLE when the loop
+ * stops: a fiber without a deadline at once, others when the grace is over. */
 CN_CHECKED enum cn_code cn_fiber_park(int64_t until_at);
 /* Makes the fiber ready with this code; before its park, the park returns at
  * once. False for an old token. */

@@ -15,12 +15,13 @@ struct cn_uuid {
 };
 
 enum {
-    CN_ID_BASE32_SIZE = 26,  /* characters of 16 bytes, Crockford alphabet */
-    CN_ID_TEXT_MAX = 40,     /* prefix, '_', base32, NUL */
-    CN_UUID_TEXT_SIZE = 37   /* 8-4-4-4-12 and NUL */
+    CN_ID_BASE32_SIZE = 26, /* characters of 16 bytes, Crockford alphabet */
+    CN_ID_TEXT_MAX = 40,    /* prefix, '_', base32, NUL */
+    CN_UUID_TEXT_SIZE = 37  /* 8-4-4-4-12 and NUL */
 };
 
-/* A new id, sortable by the env's clock, above all that this env made before. */
+/* A new id, sortable by the env's clock, above all that this env made before.
+ */
 struct cn_uuid cn_uuid_new(struct cn_env *env);
 bool cn_uuid_equal(struct cn_uuid a, struct cn_uuid b);
 bool cn_uuid_is_nil(struct cn_uuid id);

@@ -28,11 +28,11 @@ void cn_buffer_json_text(struct cn_buffer *self, const char *text);
 /* Reads a JSON object (strict: UTF-8, no duplicate keys, no NUL) into message,
  * which has shape's type, in the arena. Faults are CN_MALFORMED for syntax and
  * CN_INVALID with a pointer for each field: unknown_field, read_only_field,
- * wrong_type, invalid_date, invalid_time, invalid_zone, invalid_value, too_long,
- * too_many. null counts as absent. Of the request, an error holds only names
- * that look like a field's.
- * If mask is not NULL this is a merge patch: null clears, and the paths of the
- * keys present ("name.family") are returned in it. */
+ * wrong_type, invalid_date, invalid_time, invalid_zone, invalid_value,
+ * too_long, too_many. null counts as absent. Of the request, an error holds
+ * only names that look like a field's. If mask is not NULL this is a merge
+ * patch: null clears, and the paths of the keys present ("name.family") are
+ * returned in it. */
 struct cn_json_mask {
     const char **paths;
     size_t count;

@@ -35,9 +35,10 @@ void *cn_message_new(struct cn_arena *arena,
 void *cn_message_copy(struct cn_arena *arena, const ProtobufCMessage *message);
 
 /* Applies a merge patch: for each path of mask ("name.family", "phones"), the
- * field of `patch` replaces that of `target` (absent in patch: cleared). Messages
- * on the way are made when missing. The values are shared with patch, which must
- * live as long. CN_NOMEM, or CN_MALFORMED for a path that does not exist. */
+ * field of `patch` replaces that of `target` (absent in patch: cleared).
+ * Messages on the way are made when missing. The values are shared with patch,
+ * which must live as long. CN_NOMEM, or CN_MALFORMED for a path that does not
+ * exist. */
 CN_CHECKED enum cn_code cn_message_merge(struct cn_arena *arena,
                                          ProtobufCMessage *target,
                                          const ProtobufCMessage *patch,

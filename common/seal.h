@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sealing of sensitive bytes at rest: XChaCha20-Poly1305 (libsodium) under a key
- * per tenant derived from a master key; the master key's id is in front of the
- * ciphertext. context ("referrals.referral.body") and the tenant are bound, so a
- * ciphertext moved to another place does not open. */
+/* Sealing of sensitive bytes at rest: XChaCha20-Poly1305 (libsodium) under a
+ * key per tenant derived from a master key; the master key's id is in front of
+ * the ciphertext. context ("referrals.referral.body") and the tenant are bound,
+ * so a ciphertext moved to another place does not open. */
 #ifndef CN_SEAL_H
 #define CN_SEAL_H
 

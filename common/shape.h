@@ -48,10 +48,10 @@ struct cn_route {
     const char *method;  /* "referrals.v1.Referrals/AcceptReferral" */
     const char *body;    /* "*", a field's name, or "" for none */
     const char *scope;
-    unsigned success;      /* 200, 201, 202 */
-    const char *consumes;  /* raw request into `bytes content`, or NULL: JSON */
-    const char *produces;  /* raw reply from `bytes content`, or NULL: JSON */
-    bool key_required;     /* Idempotency-Key must come from the client */
+    unsigned success;     /* 200, 201, 202 */
+    const char *consumes; /* raw request into `bytes content`, or NULL: JSON */
+    const char *produces; /* raw reply from `bytes content`, or NULL: JSON */
+    bool key_required;    /* Idempotency-Key must come from the client */
     bool if_match_required;
     const struct cn_shape *input;
     const struct cn_shape *output;

@@ -594,11 +594,11 @@ static enum cn_code s_replay(struct cn_write *self,
 }
 
 /* One try. *ret_again: it may be tried again, else the code is final. */
-static enum cn_code s_try(struct cn_write *self,
-                          const struct unit *unit,
-                          struct tries *tries,
-                          bool *ret_again,
-                          struct cn_err *err)
+static enum cn_code s_unit_try(struct cn_write *self,
+                               const struct unit *unit,
+                               struct tries *tries,
+                               bool *ret_again,
+                               struct cn_err *err)
 {
     struct cn_db_result result = { 0 };
     *ret_again = false;
@@ -647,7 +647,7 @@ enum cn_code cn_write_commit(struct cn_write *self, struct cn_err *err)
     bool again = false;
     do {
         cn_err_clear(err);
-        rc = s_try(self, &unit, &tries, &again, err);
+        rc = s_unit_try(self, &unit, &tries, &again, err);
     } while (again && s_pause(self, tries.count++));
     if (tries.unknown && rc != CN_OK && (again || cn_code_retryable(rc))) {
         return cn_fail(err, CN_UNKNOWN, "write: the outcome is not known");

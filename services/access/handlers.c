@@ -10,13 +10,13 @@
 
 /* Adds the audit row, puts version and times into the reply, commits. */
 static enum cn_code s_resource_commit(const struct cn_request *request,
-                                    struct cn_write *write,
-                                    struct cn_reply *reply,
-                                    const struct resource_table *table,
-                                    const char *action,
-                                    const char *id,
-                                    int64_t version,
-                                    struct cn_err *err)
+                                      struct cn_write *write,
+                                      struct cn_reply *reply,
+                                      const struct resource_table *table,
+                                      const char *action,
+                                      const char *id,
+                                      int64_t version,
+                                      struct cn_err *err)
 {
     reply->version = version;
     reply->updated_at = request->now_at;
@@ -57,11 +57,11 @@ static struct cn_uuid s_agency_tenant(const struct cn_request *request)
 
 /* First key of a new agency: an administrator's, who makes the others. */
 static enum cn_code s_administrator_key_add(const struct cn_request *request,
-                                          struct cn_write *write,
-                                          Acc__Agency *agency,
-                                          Acc__KeyEvent *event,
-                                          struct cn_uuid id,
-                                          struct cn_err *err)
+                                            struct cn_write *write,
+                                            Acc__Agency *agency,
+                                            Acc__KeyEvent *event,
+                                            struct cn_uuid id,
+                                            struct cn_err *err)
 {
     uint8_t random[API_KEY_RANDOM_SIZE];
     char text[API_KEY_TEXT_MAX];
@@ -117,7 +117,8 @@ enum cn_code agency_create(void *self,
     enum cn_code rc =
         resource_insert(&own, write, &AGENCIES, id, &agency->base, err);
     if (rc == CN_OK) {
-        rc = s_administrator_key_add(&own, write, agency, key_event, key_id, err);
+        rc = s_administrator_key_add(&own, write, agency, key_event, key_id,
+                                     err);
     }
     if (rc != CN_OK) {
         return rc;
@@ -132,7 +133,7 @@ enum cn_code agency_create(void *self,
     cn_write_event(write, "key.created", "key", key_id, 1, &key_event->base);
     reply->body = &agency->base;
     return s_resource_commit(&own, write, reply, &AGENCIES, "agency.create",
-                           agency->id, 1, err);
+                             agency->id, 1, err);
 }
 
 enum cn_code branch_create(void *self,
@@ -165,7 +166,7 @@ enum cn_code branch_create(void *self,
     cn_write_event(write, "branch.created", "branch", id, 1, &event->base);
     reply->body = &branch->base;
     return s_resource_commit(request, write, reply, &BRANCHES, "branch.create",
-                           branch->id, 1, err);
+                             branch->id, 1, err);
 }
 
 enum cn_code user_create(void *self,
@@ -204,20 +205,20 @@ enum cn_code user_create(void *self,
     cn_write_event(write, "user.created", "user", id, 1, &event->base);
     reply->body = &user->base;
     return s_resource_commit(request, write, reply, &USERS, "user.create",
-                           user->id, 1, err);
+                             user->id, 1, err);
 }
 
 /* Reads the row, refuses a stale If-Match, applies the merge patch to a copy.
  */
 static enum cn_code s_resource_patch(const struct cn_request *request,
-                                   const struct resource_table *table,
-                                   const char *id,
-                                   const ProtobufCMessage *patch,
-                                   size_t mask_count,
-                                   const char *const *mask,
-                                   struct resource *ret_resource,
-                                   ProtobufCMessage **ret_message,
-                                   struct cn_err *err)
+                                     const struct resource_table *table,
+                                     const char *id,
+                                     const ProtobufCMessage *patch,
+                                     size_t mask_count,
+                                     const char *const *mask,
+                                     struct resource *ret_resource,
+                                     ProtobufCMessage **ret_message,
+                                     struct cn_err *err)
 {
     struct resource resource;
     enum cn_code rc = resource_get(request, table, id, &resource, err);
@@ -281,7 +282,7 @@ enum cn_code branch_update(void *self,
                    resource.event_seq + 1, &event->base);
     reply->body = message;
     return s_resource_commit(request, write, reply, &BRANCHES, "branch.update",
-                           branch->id, resource.version + 1, err);
+                             branch->id, resource.version + 1, err);
 }
 
 enum cn_code user_update(void *self,
@@ -326,15 +327,15 @@ enum cn_code user_update(void *self,
                    "user", resource.id, resource.event_seq + 1, &event->base);
     reply->body = message;
     return s_resource_commit(request, write, reply, &USERS, "user.update",
-                           user->id, resource.version + 1, err);
+                             user->id, resource.version + 1, err);
 }
 
 /* Answers one resource as it is. */
 static enum cn_code s_resource_answer(const struct cn_request *request,
-                                    const struct resource_table *table,
-                                    const char *id,
-                                    struct cn_reply *reply,
-                                    struct cn_err *err)
+                                      const struct resource_table *table,
+                                      const char *id,
+                                      struct cn_reply *reply,
+                                      struct cn_err *err)
 {
     struct resource resource;
     enum cn_code rc = resource_get(request, table, id, &resource, err);
@@ -384,12 +385,12 @@ struct page {
 };
 
 static enum cn_code s_resource_page(const struct cn_request *request,
-                                  const struct resource_table *table,
-                                  bool has_limit,
-                                  int32_t wanted,
-                                  const char *cursor,
-                                  struct page *ret_page,
-                                  struct cn_err *err)
+                                    const struct resource_table *table,
+                                    bool has_limit,
+                                    int32_t wanted,
+                                    const char *cursor,
+                                    struct page *ret_page,
+                                    struct cn_err *err)
 {
     struct cn_page at;
     enum cn_code rc = cn_page_open(request, table->collection, has_limit,
@@ -429,8 +430,8 @@ static enum cn_code s_resource_page(const struct cn_request *request,
         const Request *body = request->body;                                   \
         struct page page;                                                      \
         enum cn_code rc =                                                      \
-            s_resource_page(request, &(table), body->has_limit, body->limit,     \
-                          body->cursor, &page, err);                           \
+            s_resource_page(request, &(table), body->has_limit, body->limit,   \
+                            body->cursor, &page, err);                         \
         if (rc != CN_OK) {                                                     \
             return rc;                                                         \
         }                                                                      \

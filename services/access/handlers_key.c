@@ -10,9 +10,9 @@
 #include <string.h>
 
 static enum cn_code s_user_of_key(const struct cn_request *request,
-                                const Acc__ApiKey *key,
-                                struct cn_uuid *ret_user_id,
-                                struct cn_err *err)
+                                  const Acc__ApiKey *key,
+                                  struct cn_uuid *ret_user_id,
+                                  struct cn_err *err)
 {
     if (key->user_id == NULL) {
         return CN_OK;
@@ -32,11 +32,11 @@ static enum cn_code s_user_of_key(const struct cn_request *request,
 
 /* Makes the key's text and fills reply (with the key) and event (without). */
 static enum cn_code s_api_key_make(const struct cn_request *request,
-                                 struct cn_uuid id,
-                                 const Acc__ApiKey *wanted,
-                                 Acc__ApiKey **ret_shown,
-                                 Acc__KeyEvent **ret_event,
-                                 struct cn_err *err)
+                                   struct cn_uuid id,
+                                   const Acc__ApiKey *wanted,
+                                   Acc__ApiKey **ret_shown,
+                                   Acc__KeyEvent **ret_event,
+                                   struct cn_err *err)
 {
     uint8_t random[API_KEY_RANDOM_SIZE];
     char text[API_KEY_TEXT_MAX];
@@ -173,8 +173,8 @@ enum cn_code api_key_revoke(void *self,
 /* The old key as it goes on: it ends after the overlap, or when it would have
  * ended anyway. */
 static Acc__KeyEvent *s_rotated_event(const struct cn_request *request,
-                                    const struct resource *old,
-                                    struct cn_bytes hash)
+                                      const struct resource *old,
+                                      struct cn_bytes hash)
 {
     Acc__ApiKey *key = (Acc__ApiKey *)old->message;
     int64_t ends_at = request->now_at + API_KEY_OVERLAP_US;
@@ -197,12 +197,12 @@ static Acc__KeyEvent *s_rotated_event(const struct cn_request *request,
 
 /* The new key's row and the old one's change, with their events. */
 static enum cn_code s_rotate_write(const struct cn_request *request,
-                                 struct cn_write *write,
-                                 const struct resource *old,
-                                 Acc__KeyEvent *old_event,
-                                 struct cn_uuid id,
-                                 Acc__KeyEvent *event,
-                                 struct cn_err *err)
+                                   struct cn_write *write,
+                                   const struct resource *old,
+                                   Acc__KeyEvent *old_event,
+                                   struct cn_uuid id,
+                                   Acc__KeyEvent *event,
+                                   struct cn_err *err)
 {
     struct cn_uuid user_id = { { 0 } };
     (void)!cn_id_parse("usr", event->api_key->user_id, &user_id);
@@ -273,7 +273,8 @@ enum cn_code api_key_rotate(void *self,
     return cn_write_commit(write, err);
 }
 
-static ProtobufCBinaryData s_uuid_data(struct cn_arena *arena, struct cn_uuid id)
+static ProtobufCBinaryData s_uuid_data(struct cn_arena *arena,
+                                       struct cn_uuid id)
 {
     return (ProtobufCBinaryData){
         .len = sizeof(id.bytes),
@@ -283,9 +284,9 @@ static ProtobufCBinaryData s_uuid_data(struct cn_arena *arena, struct cn_uuid id
 
 /* Default branch and own branches: the key's, else its person's. */
 static enum cn_code s_resolved_branches(struct cn_arena *arena,
-                                      const struct key_row *row,
-                                      Acc__ResolveKeyResponse *response,
-                                      struct cn_err *err)
+                                        const struct key_row *row,
+                                        Acc__ResolveKeyResponse *response,
+                                        struct cn_err *err)
 {
     const Acc__ApiKey *key = (const Acc__ApiKey *)row->api_key;
     const Acc__User *user = (const Acc__User *)row->user;
@@ -324,9 +325,9 @@ static enum cn_code s_resolved_branches(struct cn_arena *arena,
 /* The scopes that a credential names; all that its role can use where it names
  * none. */
 static void s_grant_scopes(const struct cn_request *request,
-                         Acc__ResolveKeyResponse *response,
-                         const char *const *scopes,
-                         size_t count)
+                           Acc__ResolveKeyResponse *response,
+                           const char *const *scopes,
+                           size_t count)
 {
     if (count == 0) {
         scopes = cn_policy_scopes(response->role);
@@ -340,9 +341,9 @@ static void s_grant_scopes(const struct cn_request *request,
 }
 
 static enum cn_code s_key_resolved(const struct cn_request *request,
-                                 const struct key_row *row,
-                                 Acc__ResolveKeyResponse *response,
-                                 struct cn_err *err)
+                                   const struct key_row *row,
+                                   Acc__ResolveKeyResponse *response,
+                                   struct cn_err *err)
 {
     const Acc__ApiKey *key = (const Acc__ApiKey *)row->api_key;
     const Acc__User *user = (const Acc__User *)row->user;

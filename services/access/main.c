@@ -16,9 +16,9 @@ static const struct cn_option OPTIONS[] = {
 };
 
 static enum cn_code s_access_start(void *self,
-                                 struct cn_env *env,
-                                 const struct cn_config *config,
-                                 struct cn_err *err)
+                                   struct cn_env *env,
+                                   const struct cn_config *config,
+                                   struct cn_err *err)
 {
     (void)env;
     (void)err;

@@ -84,11 +84,11 @@ const struct resource_table API_KEYS = {
 };
 
 static enum cn_code s_resource_read(const struct cn_request *request,
-                                  const struct resource_table *table,
-                                  const struct cn_rows *rows,
-                                  size_t row,
-                                  struct resource *ret_resource,
-                                  struct cn_err *err)
+                                    const struct resource_table *table,
+                                    const struct cn_rows *rows,
+                                    size_t row,
+                                    struct resource *ret_resource,
+                                    struct cn_err *err)
 {
     struct resource resource = {
         .id = cn_row_uuid(rows, row, 0),

@@ -8,11 +8,11 @@
 
 /* One required document of a checklist that is being opened. */
 static enum cn_code s_document_open(const struct cn_event *event,
-                                  const Ref__ReferralEvent *payload,
-                                  const struct checklist_row *checklist,
-                                  const struct checklist_item *item,
-                                  struct document_row *ret_row,
-                                  struct cn_err *err)
+                                    const Ref__ReferralEvent *payload,
+                                    const struct checklist_row *checklist,
+                                    const struct checklist_item *item,
+                                    struct document_row *ret_row,
+                                    struct cn_err *err)
 {
     Doc__Document *document =
         CN_NEW(event->arena, doc__document, Doc__Document);
@@ -44,8 +44,8 @@ static enum cn_code s_document_open(const struct cn_event *event,
 
 /* What the event tells of the checklist itself. */
 static enum cn_code s_checklist_of_event(const struct cn_event *event,
-                                       struct checklist_row *ret_row,
-                                       struct cn_err *err)
+                                         struct checklist_row *ret_row,
+                                         struct cn_err *err)
 {
     const Ref__ReferralEvent *payload = event->payload;
     struct checklist_row row = { .opened_at = event->now_at };
@@ -96,7 +96,8 @@ static enum cn_code on_referral_accepted(void *self,
         return cn_fail(err, CN_NOMEM, "open a checklist");
     }
     for (size_t i = 0; i < count; i++) {
-        rc = s_document_open(event, payload, &row, &items[i], &documents[i], err);
+        rc = s_document_open(event, payload, &row, &items[i], &documents[i],
+                             err);
         if (rc != CN_OK) {
             return rc;
         }

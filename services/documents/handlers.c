@@ -44,10 +44,10 @@ enum cn_code document_get(void *self,
 }
 
 static enum cn_code s_filter_read(const struct cn_request *request,
-                                const Doc__ListDocumentsRequest *body,
-                                struct document_filter *ret_filter,
-                                const char **ret_text,
-                                struct cn_err *err)
+                                  const Doc__ListDocumentsRequest *body,
+                                  struct document_filter *ret_filter,
+                                  const char **ret_text,
+                                  struct cn_err *err)
 {
     struct cn_filter filter;
     cn_filter_begin(&filter, request, "documents");
@@ -64,11 +64,11 @@ static enum cn_code s_filter_read(const struct cn_request *request,
 }
 
 static enum cn_code s_documents_answer(const struct cn_request *request,
-                                     const struct cn_page *page,
-                                     const struct document_row *rows,
-                                     size_t rows_read,
-                                     Doc__ListDocumentsResponse *response,
-                                     struct cn_err *err)
+                                       const struct cn_page *page,
+                                       const struct document_row *rows,
+                                       size_t rows_read,
+                                       Doc__ListDocumentsResponse *response,
+                                       struct cn_err *err)
 {
     size_t count = cn_page_count(page, rows_read);
     struct cn_uuid *patients =
@@ -134,9 +134,9 @@ enum cn_code documents_list(void *self,
 
 /* All documents of a checklist: there are fewer than a page holds. */
 static enum cn_code s_checklist_documents(const struct cn_request *request,
-                                        struct cn_uuid referral_id,
-                                        Doc__Checklist *checklist,
-                                        struct cn_err *err)
+                                          struct cn_uuid referral_id,
+                                          Doc__Checklist *checklist,
+                                          struct cn_err *err)
 {
     const struct document_filter filter = {
         .statuses = cn_null(),

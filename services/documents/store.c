@@ -11,10 +11,10 @@ static const char DOCUMENT_CONTEXT[] = "documents.document.body";
     " d.version, d.event_seq, d.body"
 
 static enum cn_code s_documents_read(const struct cn_store *store,
-                                   const struct cn_rows *rows,
-                                   struct document_row **ret_rows,
-                                   size_t *ret_count,
-                                   struct cn_err *err)
+                                     const struct cn_rows *rows,
+                                     struct document_row **ret_rows,
+                                     size_t *ret_count,
+                                     struct cn_err *err)
 {
     size_t count = cn_rows_count(rows);
     struct document_row *found =
@@ -142,8 +142,9 @@ enum cn_code documents_page(const struct cn_request *request,
     const struct cn_statement *statement = s_page_statement(filter, &count);
     enum cn_code rc =
         cn_store_read(&store, statement, params, count, &rows, err);
-    return rc == CN_OK ? s_documents_read(&store, rows, ret_rows, ret_count, err)
-                       : rc;
+    return rc == CN_OK
+               ? s_documents_read(&store, rows, ret_rows, ret_count, err)
+               : rc;
 }
 
 CN_SQL_READ(SQL_CHECKLIST_GET,

@@ -12,10 +12,10 @@
 
 /* The message that a telling asks for. */
 static enum cn_code s_message_make(const struct cn_store *store,
-                                 const struct care_row *care,
-                                 const struct telling *telling,
-                                 struct message_row *ret_row,
-                                 struct cn_err *err)
+                                   const struct care_row *care,
+                                   const struct telling *telling,
+                                   struct message_row *ret_row,
+                                   struct cn_err *err)
 {
     Ntf__Outgoing *outgoing =
         CN_NEW(store->arena, ntf__outgoing, Ntf__Outgoing);
@@ -62,9 +62,9 @@ static enum cn_code s_message_make(const struct cn_store *store,
 
 /* Adds the row, its event and, if it can be sent, the work of sending it. */
 static enum cn_code s_message_queue(const struct cn_store *store,
-                                  struct cn_write *write,
-                                  const struct message_row *row,
-                                  struct cn_err *err)
+                                    struct cn_write *write,
+                                    const struct message_row *row,
+                                    struct cn_err *err)
 {
     enum cn_code rc = message_insert(store, write, row, err);
     if (rc == CN_OK &&
@@ -75,9 +75,9 @@ static enum cn_code s_message_queue(const struct cn_store *store,
 }
 
 static enum cn_code s_message_tell(const struct cn_store *store,
-                                 struct cn_write *write,
-                                 const struct message_row *row,
-                                 struct cn_err *err)
+                                   struct cn_write *write,
+                                   const struct message_row *row,
+                                   struct cn_err *err)
 {
     Ntf__MessageEvent *event =
         CN_NEW(store->arena, ntf__message_event, Ntf__MessageEvent);
@@ -94,9 +94,9 @@ static enum cn_code s_message_tell(const struct cn_store *store,
 
 /* Keeps what is known now and queues what it asks to be told. */
 static enum cn_code s_care_changed(const struct cn_store *store,
-                                 struct cn_write *write,
-                                 const struct care_row *care,
-                                 struct cn_err *err)
+                                   struct cn_write *write,
+                                   const struct care_row *care,
+                                   struct cn_err *err)
 {
     struct telling tellings[2];
     struct message_row rows[2];
@@ -130,7 +130,8 @@ static enum cn_code s_care_changed(const struct cn_store *store,
 }
 
 /* What a referral's event tells of source and patient. */
-static void s_care_of_referral(const Ref__ReferralEvent *payload, Ntf__Care *care)
+static void s_care_of_referral(const Ref__ReferralEvent *payload,
+                               Ntf__Care *care)
 {
     const Ref__Referral *referral = payload->referral;
     const Ref__Patient *patient = payload->patient;
@@ -181,7 +182,8 @@ static enum cn_code on_referral_accepted(void *self,
 /* Is what is known of the visit as new as this event, or newer? One visit's
  * events are in the order of its counter; of two visits the later told one is
  * the newer. */
-static bool s_visit_is_known(const Ntf__Care *care, const struct cn_event *event)
+static bool s_visit_is_known(const Ntf__Care *care,
+                             const struct cn_event *event)
 {
     const Sch__VisitEvent *payload = event->payload;
     if (care->visit_id == NULL) {

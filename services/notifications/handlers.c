@@ -34,10 +34,10 @@ enum cn_code message_get(void *self,
 }
 
 static enum cn_code s_filter_read(const struct cn_request *request,
-                                const Ntf__ListMessagesRequest *body,
-                                struct message_filter *ret_filter,
-                                const char **ret_text,
-                                struct cn_err *err)
+                                  const Ntf__ListMessagesRequest *body,
+                                  struct message_filter *ret_filter,
+                                  const char **ret_text,
+                                  struct cn_err *err)
 {
     struct cn_filter filter;
     cn_filter_begin(&filter, request, "messages");
@@ -52,11 +52,11 @@ static enum cn_code s_filter_read(const struct cn_request *request,
 }
 
 static enum cn_code s_messages_answer(const struct cn_request *request,
-                                    const struct cn_page *page,
-                                    const struct message_row *rows,
-                                    size_t rows_read,
-                                    Ntf__ListMessagesResponse *response,
-                                    struct cn_err *err)
+                                      const struct cn_page *page,
+                                      const struct message_row *rows,
+                                      size_t rows_read,
+                                      Ntf__ListMessagesResponse *response,
+                                      struct cn_err *err)
 {
     size_t count = cn_page_count(page, rows_read);
     struct cn_uuid *patients =

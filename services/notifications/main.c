@@ -24,9 +24,9 @@ static const struct cn_due_handler DUE_HANDLERS[] = {
 };
 
 static enum cn_code s_notifications_start(void *self,
-                                        struct cn_env *env,
-                                        const struct cn_config *config,
-                                        struct cn_err *err)
+                                          struct cn_env *env,
+                                          const struct cn_config *config,
+                                          struct cn_err *err)
 {
     struct notifications_service *service = self;
     const char *from = cn_config_text(config, "CAIRN_MAIL_FROM");

@@ -56,9 +56,9 @@ const char *template_language(const Ntf__Care *care)
 }
 
 static bool s_accepted_write(struct cn_arena *arena,
-                           const Ntf__Care *care,
-                           const char **ret_subject,
-                           const char **ret_text)
+                             const Ntf__Care *care,
+                             const char **ret_subject,
+                             const char **ret_text)
 {
     char due[CN_TIME_TEXT_MAX * 2] = "as ordered";
     if (care->has_soc_due_at &&
@@ -78,9 +78,9 @@ static bool s_accepted_write(struct cn_arena *arena,
 }
 
 static bool s_booked_write(struct cn_arena *arena,
-                         const Ntf__Care *care,
-                         const char **ret_subject,
-                         const char **ret_text)
+                           const Ntf__Care *care,
+                           const char **ret_subject,
+                           const char **ret_text)
 {
     enum { WEEKDAY_SIZE = 4 }; /* "Mon " */
     char at[CN_TIME_TEXT_MAX * 2];

@@ -23,7 +23,7 @@ static Ntf__Message__Outcome s_outcome_word(enum channel_outcome outcome)
 
 /* The new attempt at the end of the message's list; NULL without memory. */
 static Ntf__Message__Attempt *s_attempt_add(const struct cn_due *due,
-                                          Ntf__Message *message)
+                                            Ntf__Message *message)
 {
     Ntf__Message__Attempt **list = cn_arena_array(
         due->arena, message->n_attempts + 1, sizeof(Ntf__Message__Attempt *));
@@ -45,11 +45,11 @@ static Ntf__Message__Attempt *s_attempt_add(const struct cn_due *due,
 /* One unit on the message: its new version, and with an event type its event;
  * then the work is done, or due again. */
 static enum cn_code s_message_record(const struct cn_store *store,
-                                   struct message_row *row,
-                                   const char *event_type,
-                                   bool done,
-                                   int64_t retry_at,
-                                   struct cn_err *err)
+                                     struct message_row *row,
+                                     const char *event_type,
+                                     bool done,
+                                     int64_t retry_at,
+                                     struct cn_err *err)
 {
     Ntf__Message *message = row->outgoing->message;
     struct cn_write *write =
@@ -87,10 +87,10 @@ static enum cn_code s_message_record(const struct cn_store *store,
 }
 
 static enum cn_code s_message_finish(const struct cn_store *store,
-                                   struct message_row *row,
-                                   Ntf__Message__Attempt *attempt,
-                                   const struct channel_result *result,
-                                   struct cn_err *err)
+                                     struct message_row *row,
+                                     Ntf__Message__Attempt *attempt,
+                                     const struct channel_result *result,
+                                     struct cn_err *err)
 {
     Ntf__Message *message = row->outgoing->message;
     struct send_step step = send_next(result->outcome, message->n_attempts);
@@ -108,15 +108,15 @@ static enum cn_code s_message_finish(const struct cn_store *store,
         return s_message_record(store, row, "message.failed", true, 0, err);
     default:
         return s_message_record(store, row, NULL, false,
-                              store->now_at + step.retry_us, err);
+                                store->now_at + step.retry_us, err);
     }
 }
 
 /* The last of the attempts that are allowed never came back: its process died.
  * Whether that mail arrived is not known; another try might be one too many. */
 static enum cn_code s_message_give_up(const struct cn_store *store,
-                                    struct message_row *row,
-                                    struct cn_err *err)
+                                      struct message_row *row,
+                                      struct cn_err *err)
 {
     Ntf__Message *message = row->outgoing->message;
     CN_SET(message, status, NTF__MESSAGE__STATUS__FAILED);

@@ -123,8 +123,8 @@ s_header_add(struct attempt *attempt, const char *name, const char *value)
 }
 
 static bool s_headers_fill(struct attempt *attempt,
-                         const struct smtp *self,
-                         const struct channel_mail *mail)
+                           const struct smtp *self,
+                           const struct channel_mail *mail)
 {
     char date[CN_TIME_TEXT_MAX];
     char id[SMTP_HEADER_MAX];
@@ -138,7 +138,8 @@ static bool s_headers_fill(struct attempt *attempt,
            s_header_add(attempt, "Auto-Submitted", "auto-generated");
 }
 
-static bool s_body_fill(struct attempt *attempt, const struct channel_mail *mail)
+static bool s_body_fill(struct attempt *attempt,
+                        const struct channel_mail *mail)
 {
     attempt->mime = curl_mime_init(attempt->easy);
     curl_mimepart *part =
@@ -164,8 +165,8 @@ static long s_security(const char *url)
 }
 
 static bool s_options_fill(struct attempt *attempt,
-                         const struct smtp *self,
-                         const struct channel_mail *mail)
+                           const struct smtp *self,
+                           const struct channel_mail *mail)
 {
     CURL *easy = attempt->easy;
     attempt->recipients = curl_slist_append(NULL, mail->to);
@@ -187,7 +188,7 @@ static bool s_options_fill(struct attempt *attempt,
 }
 
 static struct attempt *s_attempt_new(const struct smtp *self,
-                                   const struct channel_mail *mail)
+                                     const struct channel_mail *mail)
 {
     struct attempt *attempt = calloc(1, sizeof(*attempt));
     if (attempt == NULL) {
@@ -232,9 +233,9 @@ static bool s_attempt_start(struct attempt *attempt)
 }
 
 static enum cn_code s_smtp_send(struct channel *channel,
-                              const struct channel_mail *mail,
-                              struct channel_result *ret_result,
-                              struct cn_err *err)
+                                const struct channel_mail *mail,
+                                struct channel_result *ret_result,
+                                struct cn_err *err)
 {
     struct smtp *self = (struct smtp *)channel;
     struct attempt *attempt = s_attempt_new(self, mail);

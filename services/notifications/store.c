@@ -15,10 +15,10 @@ static const char CARE_CONTEXT[] = "notifications.care.body";
     " m.version, m.event_seq, m.body"
 
 static enum cn_code s_messages_read(const struct cn_store *store,
-                                  const struct cn_rows *rows,
-                                  struct message_row **ret_rows,
-                                  size_t *ret_count,
-                                  struct cn_err *err)
+                                    const struct cn_rows *rows,
+                                    struct message_row **ret_rows,
+                                    size_t *ret_count,
+                                    struct cn_err *err)
 {
     size_t count = cn_rows_count(rows);
     struct message_row *found =
@@ -234,8 +234,8 @@ enum cn_code message_update(const struct cn_store *store,
     if (rc == CN_OK) {
         CN_CHANGE(write, &SQL_MESSAGE_UPDATE, cn_uuid(row->id),
                   cn_int(row->version),
-                  cn_text(s_status_word(row->outgoing->message)), cn_int(events),
-                  cn_at(store->now_at), body);
+                  cn_text(s_status_word(row->outgoing->message)),
+                  cn_int(events), cn_at(store->now_at), body);
     }
     return rc;
 }

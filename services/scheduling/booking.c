@@ -9,12 +9,12 @@
 /* Gives each candidate its bookings, which are in the candidates' order. Where
  * not all could be read, those who may lack some count as booked throughout. */
 static enum cn_code s_candidates_book(const struct cn_store *store,
-                                    const struct match_wish *wish,
-                                    const struct booking_search *search,
-                                    struct match_candidate *candidates,
-                                    const struct cn_uuid *fit,
-                                    size_t fit_count,
-                                    struct cn_err *err)
+                                      const struct match_wish *wish,
+                                      const struct booking_search *search,
+                                      struct match_candidate *candidates,
+                                      const struct cn_uuid *fit,
+                                      size_t fit_count,
+                                      struct cn_err *err)
 {
     struct booked_row *booked = NULL;
     size_t count = 0;
@@ -55,10 +55,10 @@ static enum cn_code s_candidates_book(const struct cn_store *store,
 
 /* All who could be sent; of another discipline when nobody has this one. */
 static enum cn_code s_search_clinicians(const struct cn_store *store,
-                                      const struct match_wish *wish,
-                                      const struct clinician_scope *scope,
-                                      struct booking_search *search,
-                                      struct cn_err *err)
+                                        const struct match_wish *wish,
+                                        const struct clinician_scope *scope,
+                                        struct booking_search *search,
+                                        struct cn_err *err)
 {
     const char *discipline = cn_enum_word(
         &sch__clinician__discipline__descriptor, (int)wish->discipline);
@@ -103,7 +103,7 @@ enum cn_code booking_search(const struct cn_store *store,
     }
     if (fit_count > 0) {
         rc = s_candidates_book(store, wish, &search, candidates, fit, fit_count,
-                             err);
+                               err);
     }
     if (rc != CN_OK) {
         return rc;
@@ -139,9 +139,9 @@ Sch__Visit__LeftOut **booking_left_out(const struct cn_store *store,
 
 /* What every start-of-care visit says, booked or not. */
 static Sch__Visit *s_soc_visit_new(const struct cn_store *store,
-                                 const struct need_row *need,
-                                 const struct match_wish *wish,
-                                 struct cn_uuid id)
+                                   const struct need_row *need,
+                                   const struct match_wish *wish,
+                                   struct cn_uuid id)
 {
     Sch__Visit *visit = CN_NEW(store->arena, sch__visit, Sch__Visit);
     if (visit == NULL) {

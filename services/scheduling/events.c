@@ -9,8 +9,10 @@
 #include <string.h>
 
 /* One span of the week; NULL when it is not whole or memory is short. */
-static Sch__Need__Span *
-s_span_new(struct cn_arena *arena, int weekday, const char *from, const char *to)
+static Sch__Need__Span *s_span_new(struct cn_arena *arena,
+                                   int weekday,
+                                   const char *from,
+                                   const char *to)
 {
     int from_minutes;
     int to_minutes;
@@ -28,8 +30,8 @@ s_span_new(struct cn_arena *arena, int weekday, const char *from, const char *to
 }
 
 static void s_need_windows(struct cn_arena *arena,
-                         const Ref__Patient__Preferences *preferences,
-                         Sch__Need *need)
+                           const Ref__Patient__Preferences *preferences,
+                           Sch__Need *need)
 {
     need->windows =
         cn_arena_array(arena, preferences->n_windows + 1, sizeof(void *));
@@ -45,8 +47,8 @@ static void s_need_windows(struct cn_arena *arena,
 }
 
 static void s_need_commitments(struct cn_arena *arena,
-                             const Ref__Patient *patient,
-                             Sch__Need *need)
+                               const Ref__Patient *patient,
+                               Sch__Need *need)
 {
     size_t total = 0;
     for (size_t i = 0; i < patient->n_commitments; i++) {
@@ -58,8 +60,8 @@ static void s_need_commitments(struct cn_arena *arena,
         const Ref__Patient__Commitment *commitment = patient->commitments[i];
         for (size_t j = 0; j < commitment->n_weekdays; j++) {
             Sch__Need__Span *span =
-                s_span_new(arena, (int)commitment->weekdays[j], commitment->from,
-                         commitment->to);
+                s_span_new(arena, (int)commitment->weekdays[j],
+                           commitment->from, commitment->to);
             if (span != NULL) {
                 need->commitments[need->n_commitments++] = span;
             }
@@ -69,8 +71,8 @@ static void s_need_commitments(struct cn_arena *arena,
 
 /* The part of a need that the patient tells. */
 static void s_need_of_patient(struct cn_arena *arena,
-                            const Ref__Patient *patient,
-                            Sch__Need *need)
+                              const Ref__Patient *patient,
+                              Sch__Need *need)
 {
     need->postal_code =
         patient->address != NULL ? patient->address->postal_code : NULL;
@@ -118,8 +120,8 @@ static void s_need_patient_copy(const Sch__Need *from, Sch__Need *to)
 
 /* The need that a referral's event tells. */
 static enum cn_code s_need_of_event(const struct cn_event *event,
-                                  struct need_row *ret_row,
-                                  struct cn_err *err)
+                                    struct need_row *ret_row,
+                                    struct cn_err *err)
 {
     const Ref__ReferralEvent *payload = event->payload;
     const Ref__Referral *referral = payload->referral;
@@ -158,8 +160,8 @@ static enum cn_code s_need_of_event(const struct cn_event *event,
  * event's, the patient's part that of the newer patient, for a referral may
  * have been written beside a change of its patient. */
 static enum cn_code s_need_now(const struct cn_event *event,
-                             struct need_row *ret_row,
-                             struct cn_err *err)
+                               struct need_row *ret_row,
+                               struct cn_err *err)
 {
     struct cn_store store = cn_store_of_event(event);
     struct need_row row;
@@ -200,10 +202,10 @@ static enum cn_code on_referral(void *self,
 
 /* Adds the visit, its event and the audit row. */
 static enum cn_code s_soc_write(const struct cn_store *store,
-                              struct cn_write *write,
-                              const struct visit_row *visit,
-                              const char *clinician_name,
-                              struct cn_err *err)
+                                struct cn_write *write,
+                                const struct visit_row *visit,
+                                const char *clinician_name,
+                                struct cn_err *err)
 {
     Sch__VisitEvent *told =
         CN_NEW(store->arena, sch__visit_event, Sch__VisitEvent);
@@ -259,8 +261,8 @@ static enum cn_code s_visit_tell(const struct cn_store *store,
 }
 
 /* Books the start of care, or says of whom nobody could come. A visit that was
- * booked by hand before stands, and is told again: who waited for the acceptance
- * did not act on it then. */
+ * booked by hand before stands, and is told again: who waited for the
+ * acceptance did not act on it then. */
 static enum cn_code on_referral_accepted(void *self,
                                          const struct cn_event *event,
                                          struct cn_write *write,
@@ -287,8 +289,7 @@ static enum cn_code on_referral_accepted(void *self,
     if (rc != CN_OK) {
         return rc;
     }
-    bool stands =
-        has_visit && !need.need->accepted && s_is_booked(visit.visit);
+    bool stands = has_visit && !need.need->accepted && s_is_booked(visit.visit);
     CN_SET(need.need, accepted, true);
     cn_write_lock(write, "need", need.referral_id);
     if (book || stands) {

@@ -11,9 +11,9 @@
 
 /* Reads a visit within the caller's reach. */
 static enum cn_code s_visit_in_reach(const struct cn_request *request,
-                                   const char *text_id,
-                                   struct visit_row *ret_row,
-                                   struct cn_err *err)
+                                     const char *text_id,
+                                     struct visit_row *ret_row,
+                                     struct cn_err *err)
 {
     struct cn_store store = cn_store_of_request(request);
     struct cn_uuid id;
@@ -57,10 +57,10 @@ enum cn_code visit_get(void *self,
 }
 
 static enum cn_code s_visit_filter_read(const struct cn_request *request,
-                                      const Sch__ListVisitsRequest *body,
-                                      struct visit_filter *ret_filter,
-                                      const char **ret_text,
-                                      struct cn_err *err)
+                                        const Sch__ListVisitsRequest *body,
+                                        struct visit_filter *ret_filter,
+                                        const char **ret_text,
+                                        struct cn_err *err)
 {
     struct cn_filter filter;
     cn_filter_begin(&filter, request, "visits");
@@ -77,11 +77,11 @@ static enum cn_code s_visit_filter_read(const struct cn_request *request,
 
 /* Rows of a page into the reply, with their patients for the audit. */
 static enum cn_code s_visits_answer(const struct cn_request *request,
-                                  const struct cn_page *page,
-                                  const struct visit_row *rows,
-                                  size_t rows_read,
-                                  Sch__ListVisitsResponse *response,
-                                  struct cn_err *err)
+                                    const struct cn_page *page,
+                                    const struct visit_row *rows,
+                                    size_t rows_read,
+                                    Sch__ListVisitsResponse *response,
+                                    struct cn_err *err)
 {
     size_t count = cn_page_count(page, rows_read);
     struct cn_uuid *patients =
@@ -145,11 +145,11 @@ enum cn_code visits_list(void *self,
 
 /* The visit that a coordinator asks for, complete. */
 static enum cn_code s_visit_fill(const struct cn_request *request,
-                               const Sch__Visit *wanted,
-                               const struct need_row *need,
-                               const char *clinician_zone,
-                               struct visit_row *row,
-                               struct cn_err *err)
+                                 const Sch__Visit *wanted,
+                                 const struct need_row *need,
+                                 const char *clinician_zone,
+                                 struct visit_row *row,
+                                 struct cn_err *err)
 {
     Sch__Visit *visit = cn_message_copy(request->arena, &wanted->base);
     if (visit == NULL) {
@@ -181,10 +181,10 @@ static enum cn_code s_visit_fill(const struct cn_request *request,
 
 /* The clinician and the referral that a new visit names. */
 static enum cn_code s_visit_parties(const struct cn_request *request,
-                                  const Sch__Visit *wanted,
-                                  struct clinician_row *ret_clinician,
-                                  struct need_row *ret_need,
-                                  struct cn_err *err)
+                                    const Sch__Visit *wanted,
+                                    struct clinician_row *ret_clinician,
+                                    struct need_row *ret_need,
+                                    struct cn_err *err)
 {
     struct cn_store store = cn_store_of_request(request);
     struct cn_uuid referral_id = { { 0 } };
@@ -222,8 +222,8 @@ static enum cn_code s_visit_parties(const struct cn_request *request,
 
 /* Has the clinician the discipline that was asked for, or the visit theirs? */
 static enum cn_code s_visit_discipline(Sch__Visit *visit,
-                                     const Sch__Clinician *clinician,
-                                     struct cn_err *err)
+                                       const Sch__Clinician *clinician,
+                                       struct cn_err *err)
 {
     if (!visit->has_discipline) {
         CN_SET(visit, discipline, clinician->discipline);
@@ -237,8 +237,8 @@ static enum cn_code s_visit_discipline(Sch__Visit *visit,
 /* A start of care that is wanted since the referral was accepted, and for which
  * nobody was free, is the visit that is booked: it keeps its id. */
 static enum cn_code s_visit_take_over(const struct cn_request *request,
-                                    struct visit_row *row,
-                                    struct cn_err *err)
+                                      struct visit_row *row,
+                                      struct cn_err *err)
 {
     struct cn_store store = cn_store_of_request(request);
     struct visit_row live;
@@ -264,10 +264,10 @@ static enum cn_code s_visit_take_over(const struct cn_request *request,
 
 /* The visit's row, new or taken over, with its event and audit row. */
 static enum cn_code s_visit_book(const struct cn_request *request,
-                               struct cn_write *write,
-                               const struct visit_row *row,
-                               const char *clinician_name,
-                               struct cn_err *err)
+                                 struct cn_write *write,
+                                 const struct visit_row *row,
+                                 const char *clinician_name,
+                                 struct cn_err *err)
 {
     struct cn_store store = cn_store_of_request(request);
     Sch__VisitEvent *event =
@@ -307,7 +307,8 @@ enum cn_code visit_create(void *self,
         rc = s_visit_parties(request, wanted, &clinician, &need, err);
     }
     if (rc == CN_OK) {
-        rc = s_visit_fill(request, wanted, &need, clinician.time_zone, &row, err);
+        rc = s_visit_fill(request, wanted, &need, clinician.time_zone, &row,
+                          err);
     }
     if (rc == CN_OK) {
         rc = s_visit_discipline(row.visit, clinician.clinician, err);
@@ -384,9 +385,9 @@ enum cn_code visit_complete(void *self,
 /* What the patient needs, from the newest of their referrals that the caller
  * may see; a patient beyond reach is told from an unknown one by nothing. */
 static enum cn_code s_patient_need(const struct cn_request *request,
-                                 const char *patient,
-                                 struct need_row *ret_need,
-                                 struct cn_err *err)
+                                   const char *patient,
+                                   struct need_row *ret_need,
+                                   struct cn_err *err)
 {
     struct cn_store store = cn_store_of_request(request);
     struct cn_uuid patient_id;
@@ -414,10 +415,10 @@ static enum cn_code s_patient_need(const struct cn_request *request,
 /* What is asked of availability, as a wish; ret_need is not found when no
  * patient is named. */
 static enum cn_code s_availability_wish(const struct cn_request *request,
-                                      const Sch__GetAvailabilityRequest *body,
-                                      struct match_wish *ret_wish,
-                                      struct need_row *ret_need,
-                                      struct cn_err *err)
+                                        const Sch__GetAvailabilityRequest *body,
+                                        struct match_wish *ret_wish,
+                                        struct need_row *ret_need,
+                                        struct cn_err *err)
 {
     const int64_t span_max = MATCH_DAYS_MAX * CN_DAY;
     struct match_wish wish = {
@@ -457,11 +458,11 @@ static enum cn_code s_availability_wish(const struct cn_request *request,
 
 /* Why this slot is offered, in words. */
 static enum cn_code s_slot_fill(const struct cn_request *request,
-                              const struct match_wish *wish,
-                              const Sch__Clinician *clinician,
-                              struct span span,
-                              Sch__Slot **ret_slot,
-                              struct cn_err *err)
+                                const struct match_wish *wish,
+                                const Sch__Clinician *clinician,
+                                struct span span,
+                                Sch__Slot **ret_slot,
+                                struct cn_err *err)
 {
     Sch__Slot *slot = CN_NEW(request->arena, sch__slot, Sch__Slot);
     const char **reasons = cn_arena_array(request->arena, 4, sizeof(*reasons));
@@ -527,8 +528,8 @@ enum cn_code availability_get(void *self,
     for (size_t i = 0; rc == CN_OK && i < search.count; i++) {
         if (search.results[i].found) {
             rc = s_slot_fill(request, &wish, search.clinicians[i].clinician,
-                           search.results[i].slot,
-                           &answer->slots[answer->n_slots++], err);
+                             search.results[i].slot,
+                             &answer->slots[answer->n_slots++], err);
         }
     }
     /* The answer tells what a patient needs. */

@@ -13,9 +13,9 @@ static const struct cn_uuid NO_PATIENT;
 
 /* Reads a clinician within the caller's reach. */
 static enum cn_code s_clinician_in_reach(const struct cn_request *request,
-                                       const char *text_id,
-                                       struct clinician_row *ret_row,
-                                       struct cn_err *err)
+                                         const char *text_id,
+                                         struct clinician_row *ret_row,
+                                         struct cn_err *err)
 {
     struct cn_store store = cn_store_of_request(request);
     struct cn_uuid id;
@@ -35,7 +35,7 @@ static enum cn_code s_clinician_in_reach(const struct cn_request *request,
 }
 
 static void s_clinician_answer(const Sch__Clinician *clinician,
-                             struct cn_reply *reply)
+                               struct cn_reply *reply)
 {
     reply->body = &clinician->base;
     reply->version = clinician->version;
@@ -45,9 +45,9 @@ static void s_clinician_answer(const Sch__Clinician *clinician,
 /* The branch that the clinician names, else the caller's own. A caller who sees
  * some branches alone makes nothing that they could not see. */
 static enum cn_code s_clinician_branch(const struct cn_request *request,
-                                     Sch__Clinician *clinician,
-                                     struct cn_uuid *ret_branch_id,
-                                     struct cn_err *err)
+                                       Sch__Clinician *clinician,
+                                       struct cn_uuid *ret_branch_id,
+                                       struct cn_err *err)
 {
     struct cn_uuid branch_id = request->principal.branch_id;
     if (clinician->branch_id == NULL && !cn_uuid_is_nil(branch_id)) {
@@ -68,12 +68,12 @@ static enum cn_code s_clinician_branch(const struct cn_request *request,
 
 /* Adds the event, the audit row, and commits. */
 static enum cn_code s_clinician_commit(const struct cn_request *request,
-                                     struct cn_write *write,
-                                     struct cn_reply *reply,
-                                     const struct clinician_row *row,
-                                     const char *action,
-                                     int64_t event_seq,
-                                     struct cn_err *err)
+                                       struct cn_write *write,
+                                       struct cn_reply *reply,
+                                       const struct clinician_row *row,
+                                       const char *action,
+                                       int64_t event_seq,
+                                       struct cn_err *err)
 {
     Sch__ClinicianEvent *event =
         CN_NEW(request->arena, sch__clinician_event, Sch__ClinicianEvent);
@@ -121,7 +121,7 @@ enum cn_code clinician_create(void *self,
     cn_write_lock(write, "clinician", row.id);
     rc = clinician_store_insert(&store, write, &row, err);
     return rc == CN_OK ? s_clinician_commit(request, write, reply, &row,
-                                          "clinician.create", 1, err)
+                                            "clinician.create", 1, err)
                        : rc;
 }
 
@@ -181,7 +181,7 @@ enum cn_code clinician_update(void *self,
     rc = clinician_store_update(&store, write, &row, err);
     return rc == CN_OK
                ? s_clinician_commit(request, write, reply, &row,
-                                  "clinician.update", row.event_seq + 1, err)
+                                    "clinician.update", row.event_seq + 1, err)
                : rc;
 }
 

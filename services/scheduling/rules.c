@@ -24,7 +24,8 @@ discipline_t soc_discipline(const Sch__Need *need)
     return DISCIPLINE(RN);
 }
 
-static bool s_has_text(const char *const *items, size_t count, const char *wanted)
+static bool
+s_has_text(const char *const *items, size_t count, const char *wanted)
 {
     for (size_t i = 0; i < count; i++) {
         if (strcmp(items[i], wanted) == 0) {
@@ -82,7 +83,7 @@ const char *match_misfit(const struct match_candidate *candidate,
     bool interpreter = need->has_interpreter_needed && need->interpreter_needed;
     if (need->language != NULL && !interpreter &&
         !s_has_text(clinician->languages, clinician->n_languages,
-                  need->language)) {
+                    need->language)) {
         return "language";
     }
     if (need->has_gender &&
@@ -99,11 +100,11 @@ static bool s_overlaps(struct span a, struct span b)
 
 /* Is [from, to) of the local day inside (or, for any, touching) a span? */
 static bool s_in_week(Sch__Need__Span *const *spans,
-                    size_t count,
-                    int weekday,
-                    int from,
-                    int to,
-                    bool inside)
+                      size_t count,
+                      int weekday,
+                      int from,
+                      int to,
+                      bool inside)
 {
     for (size_t i = 0; i < count; i++) {
         const Sch__Need__Span *span = spans[i];
@@ -120,8 +121,8 @@ static bool s_in_week(Sch__Need__Span *const *spans,
 
 /* What stands against one slot; NULL when it is free. */
 static const char *s_slot_obstacle(const struct match_candidate *candidate,
-                                 const struct match_wish *wish,
-                                 struct span slot)
+                                   const struct match_wish *wish,
+                                   struct span slot)
 {
     const Sch__Clinician *clinician = candidate->clinician;
     for (size_t i = 0; i < clinician->n_time_off; i++) {
@@ -154,7 +155,7 @@ static const char *s_slot_obstacle(const struct match_candidate *candidate,
         return "windows";
     }
     if (s_in_week(need->commitments, need->n_commitments, weekday, from, to,
-                false)) {
+                  false)) {
         return "commitments";
     }
     return NULL;
@@ -181,9 +182,9 @@ bool clock_minutes(const char *text, int *ret_minutes)
 
 /* Working hours of one entry on one local day, as instants. */
 static bool s_hours_span(const struct match_candidate *candidate,
-                       const Sch__Clinician__Hours *hours,
-                       struct cn_date date,
-                       struct span *ret_span)
+                         const Sch__Clinician__Hours *hours,
+                         struct cn_date date,
+                         struct span *ret_span)
 {
     struct cn_civil from = { .date = date };
     struct cn_civil to = { .date = date };
@@ -205,10 +206,10 @@ static int64_t s_grid_up(int64_t at)
 /* Tries the grid within one span of working hours. The last obstacle met stays
  * in *obstacle. */
 static bool s_span_slot(const struct match_candidate *candidate,
-                      const struct match_wish *wish,
-                      struct span hours,
-                      struct span *ret_slot,
-                      const char **obstacle)
+                        const struct match_wish *wish,
+                        struct span hours,
+                        struct span *ret_slot,
+                        const char **obstacle)
 {
     const int64_t size = wish->minutes * CN_MINUTE;
     int64_t at = hours.from_at > wish->from_at ? hours.from_at : wish->from_at;
@@ -304,9 +305,9 @@ bool visit_move(Sch__Visit__Status from,
 }
 
 static void s_fault(struct cn_err *err,
-                  const char *pointer,
-                  const char *word,
-                  const char *what)
+                    const char *pointer,
+                    const char *word,
+                    const char *what)
 {
     (void)cn_fail_field(err, pointer, word, "%s", what);
 }
@@ -331,7 +332,7 @@ enum cn_code clinician_check(const Sch__Clinician *clinician,
             s_fault(err, pointer, "required", "needs weekday, from and to");
         } else if (strcmp(hours->from, hours->to) >= 0) {
             s_fault(err, pointer, "invalid_value",
-                  "must end after its beginning");
+                    "must end after its beginning");
         }
     }
     for (size_t i = 0; i < clinician->n_time_off; i++) {
@@ -342,7 +343,7 @@ enum cn_code clinician_check(const Sch__Clinician *clinician,
             s_fault(err, pointer, "required", "needs starts_at and ends_at");
         } else if (off->starts_at >= off->ends_at) {
             s_fault(err, pointer, "invalid_value",
-                  "must end after its beginning");
+                    "must end after its beginning");
         }
     }
     return err->code;
@@ -372,7 +373,7 @@ enum cn_code visit_check(const Sch__Visit *visit, struct cn_err *err)
         (visit->starts_at >= visit->ends_at ||
          visit->ends_at - visit->starts_at > CN_DAY)) {
         s_fault(err, "/ends_at", "invalid_value",
-              "must be after starts_at, by a day at most");
+                "must be after starts_at, by a day at most");
     }
     return err->code;
 }

@@ -18,10 +18,10 @@ static const char NEED_CONTEXT[] = "scheduling.need.body";
     "a))"
 
 static enum cn_code s_clinicians_read(const struct cn_store *store,
-                                    const struct cn_rows *rows,
-                                    struct clinician_row **ret_rows,
-                                    size_t *ret_count,
-                                    struct cn_err *err)
+                                      const struct cn_rows *rows,
+                                      struct clinician_row **ret_rows,
+                                      size_t *ret_count,
+                                      struct cn_err *err)
 {
     size_t count = cn_rows_count(rows);
     struct clinician_row *found =
@@ -104,8 +104,9 @@ enum cn_code clinicians_of(const struct cn_store *store,
         store, discipline != NULL ? &SQL_CLINICIANS_OF : &SQL_CLINICIANS_ANY,
         &rows, err, cn_text(discipline), scope->branches,
         cn_bool(scope->unassigned), cn_int(MATCH_LEFT_OUT_MAX));
-    return rc == CN_OK ? s_clinicians_read(store, rows, ret_rows, ret_count, err)
-                       : rc;
+    return rc == CN_OK
+               ? s_clinicians_read(store, rows, ret_rows, ret_count, err)
+               : rc;
 }
 
 CN_SQL_READ(SQL_CLINICIANS_PAGE,
@@ -128,8 +129,9 @@ enum cn_code clinicians_page(const struct cn_request *request,
         &store, &SQL_CLINICIANS_PAGE, &rows, err, cn_at(page->after.key),
         cn_uuid(page->after.id), disciplines, cn_reach_branches(request),
         cn_int(page->limit + 1));
-    return rc == CN_OK ? s_clinicians_read(&store, rows, ret_rows, ret_count, err)
-                       : rc;
+    return rc == CN_OK
+               ? s_clinicians_read(&store, rows, ret_rows, ret_count, err)
+               : rc;
 }
 
 static const char *s_discipline_word(const Sch__Clinician *clinician)
@@ -187,10 +189,10 @@ enum cn_code clinician_store_update(const struct cn_store *store,
 
 /* Columns: id, patient_id, event_seq, body. */
 static enum cn_code s_needs_read(const struct cn_store *store,
-                               const struct cn_rows *rows,
-                               struct need_row **ret_rows,
-                               size_t *ret_count,
-                               struct cn_err *err)
+                                 const struct cn_rows *rows,
+                                 struct need_row **ret_rows,
+                                 size_t *ret_count,
+                                 struct cn_err *err)
 {
     size_t count = cn_rows_count(rows);
     struct need_row *found =
@@ -254,7 +256,8 @@ enum cn_code needs_of_patient(const struct cn_store *store,
     enum cn_code rc =
         CN_STORE_READ(store, &SQL_NEEDS_OF_PATIENT, &rows, err,
                       cn_uuid(patient_id), cn_int(NEEDS_OF_PATIENT_MAX));
-    return rc == CN_OK ? s_needs_read(store, rows, ret_rows, ret_count, err) : rc;
+    return rc == CN_OK ? s_needs_read(store, rows, ret_rows, ret_count, err)
+                       : rc;
 }
 
 CN_SQL_WRITE(SQL_NEED_KEEP,

@@ -12,10 +12,10 @@ static const char VISIT_CONTEXT[] = "scheduling.visit.body";
     " v.event_seq, v.body"
 
 static enum cn_code s_visits_read(const struct cn_store *store,
-                                const struct cn_rows *rows,
-                                struct visit_row **ret_rows,
-                                size_t *ret_count,
-                                struct cn_err *err)
+                                  const struct cn_rows *rows,
+                                  struct visit_row **ret_rows,
+                                  size_t *ret_count,
+                                  struct cn_err *err)
 {
     size_t count = cn_rows_count(rows);
     struct visit_row *found =
@@ -101,8 +101,8 @@ VISITS_OF(SQL_VISITS_OF_PATIENT, "v.patient_id = $7");
 VISITS_OF(SQL_VISITS_OF_CLINICIAN, "v.clinician_id = $8");
 
 /* The statement, and how many of the parameters it has. */
-static const struct cn_statement *s_page_statement(const struct visit_filter *by,
-                                                 size_t *ret_count)
+static const struct cn_statement *
+s_page_statement(const struct visit_filter *by, size_t *ret_count)
 {
     *ret_count = 8;
     if (!cn_uuid_is_nil(by->referral_id)) {
