@@ -149,6 +149,35 @@ def test_another_message_of_the_same_referral_changes_nothing(agency,
     assert client.get(path_of(before) + "/raw").body == content
 
 
+def test_a_later_message_that_says_something_else_is_told_once(agency):
+    client = agency.coordinator
+    lines = ["RF1||||||A^X", "PID|1"]
+    first = client.hl7(message(*lines).encode())
+    for number in range(2):
+        later = message(*lines, f"NTE|1||more {number}",
+                        control_id=f"LATER{number}")
+        assert client.hl7(later.encode()).headers["location"] == \
+            first.headers["location"]
+        found = referral_of(client, first)
+        assert found["warnings"] == ["later_message_differs"]
+        assert found["version"] == 2
+
+
+def test_hl7_of_another_branch_is_not_named(agency):
+    content = message("RF1||||||A^X", "PID|1").encode()
+    agency.coordinator.hl7(content)
+    other = agency.branch("Other branch")["id"]
+    client = agency.client("coordinator", branch_id=other, branch_ids=[other])
+    for sent in (content, content.replace(b"|C1|", b"|C2|")):
+        reply = client.hl7(sent)
+        found = segments(reply)
+        assert found["MSA"][1] == "AE"
+        assert found["ERR"][2] == "RF1^1^6"
+        assert found["ERR"][3].split("^")[0] == "205"
+        assert "location" not in reply.headers
+        assert b"ref_" not in reply.body
+
+
 def test_a_control_id_used_again_is_another_message_and_flagged(agency):
     client = agency.coordinator
     first = client.hl7(message("RF1||||||A^X", "PID|1").encode())
@@ -361,6 +390,21 @@ def test_one_identifier_is_one_patient(agency):
     client.patch("/v1/patients/" + patient["id"], {"identifiers": []}).ok(200)
     client.patch("/v1/patients/" + other["id"],
                  {"identifiers": [identifier]}).ok(200)
+
+
+def test_an_identifier_of_another_branch_tells_nothing(agency):
+    identifier = {"system": "his", "value": uuid.uuid4().hex, "type": "MR"}
+    patient = agency.coordinator.post("/v1/patients", {
+        "name": {"family": "Testpatient"}, "birth_date": "1950-01-01",
+        "identifiers": [identifier]}).ok(201)
+    other = agency.branch("Other branch")["id"]
+    client = agency.client("coordinator", branch_id=other, branch_ids=[other])
+    made = create(client, patient={"identifiers": [identifier]})
+    assert made["warnings"] == ["identifier_taken"]
+    assert made["patient_id"] != patient["id"]
+    assert "name" not in made["patient"]
+    assert "birth_date" not in made["patient"]
+    assert client.get("/v1/patients/" + patient["id"]).status == 404
 
 
 def test_patients_are_found_by_the_beginning_of_their_name(agency):
