@@ -582,7 +582,7 @@ static void s_grants(struct test_world *world)
                                 "probe_relay|audit|SI\n"
                                 "probe_relay|dead_letter|SID\n"
                                 "probe_relay|due|SIUD\n"
-                                "probe_relay|idempotency|SI\n"
+                                "probe_relay|idempotency|SID\n"
                                 "probe_relay|inbox_position|SIU\n"
                                 "probe_relay|outbox|SID");
     free(grants);
