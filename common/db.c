@@ -21,6 +21,11 @@ CN_STATEMENT(SQL_TENANT,
              1U << CN_LANE_READ | 1U << CN_LANE_WRITE | 1U << CN_LANE_RELAY,
              "SELECT set_config('cairn.tenant', $1::uuid::text, true)");
 
+CN_STATEMENT(SQL_TENANT_PLAN_ONCE,
+             1U << CN_LANE_READ | 1U << CN_LANE_WRITE | 1U << CN_LANE_RELAY,
+             "SELECT set_config('cairn.tenant', $1::uuid::text, true), "
+             "set_config('plan_cache_mode', 'force_generic_plan', true)");
+
 extern const struct cn_statement *const __start_cn_statements[]
     __attribute__((weak));
 extern const struct cn_statement *const __stop_cn_statements[]
@@ -39,7 +44,7 @@ const struct cn_statement *cn_statement_at(size_t index)
 
 const struct cn_statement *cn_db_tenant_statement(void)
 {
-    return &SQL_TENANT;
+    return &SQL_TENANT_PLAN_ONCE;
 }
 
 enum cn_code cn_db_code(const char *sqlstate)
@@ -317,7 +322,11 @@ enum cn_code cn_db_read(struct cn_db *self,
     }
     struct cn_param tenant_param = cn_uuid(tenant);
     struct cn_db_step steps[READ_STEPS] = {
-        { .statement = &SQL_TENANT, .params = &tenant_param, .count = 1 },
+        { .statement = (statement->lanes & CN_PLAN_ONCE) != 0
+                           ? &SQL_TENANT_PLAN_ONCE
+                           : &SQL_TENANT,
+          .params = &tenant_param,
+          .count = 1 },
         { .statement = statement, .params = params, .count = count }
     };
     size_t first = nil ? 1 : 0;
@@ -343,7 +352,7 @@ enum cn_code cn_db_read(struct cn_db *self,
 
 static bool s_has_tenant(const struct cn_db_step *steps, size_t count)
 {
-    return count > 0 && steps[0].statement == &SQL_TENANT &&
+    return count > 0 && steps[0].statement == &SQL_TENANT_PLAN_ONCE &&
            !cn_uuid_is_nil(steps[0].params[0].value.uuid);
 }
 

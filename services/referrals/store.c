@@ -112,20 +112,21 @@ enum cn_code patient_load(const struct cn_store *store,
 /* Each identifier is looked up by itself (LIMIT 1 says so, one at most has it):
  * a join was planned over all identifiers of the tenant while they were few,
  * and the connections keep their plans. */
-CN_SQL_READ(SQL_INTAKE,
-            "SELECT z.time_zone, k.place, " PATIENT_IN_REACH(
-                "$5") ", " PATIENT_COLUMNS
-                      " FROM (SELECT (SELECT time_zone FROM referrals.branch"
-                      " WHERE tenant_id = $1 AND id = $2) AS time_zone) z"
-                      " LEFT JOIN (unnest($3::text[], $4::text[])"
-                      " WITH ORDINALITY AS k (system, value, place)"
-                      " CROSS JOIN LATERAL (SELECT q.*"
-                      " FROM referrals.patient_identifier i"
-                      " JOIN referrals.patient q"
-                      " ON q.tenant_id = i.tenant_id AND q.id = i.patient_id"
-                      " WHERE i.tenant_id = $1 AND i.system = k.system"
-                      " AND i.value = k.value LIMIT 1) p) ON true"
-                      " ORDER BY k.place");
+CN_STATEMENT(SQL_INTAKE,
+             1U << CN_LANE_READ | CN_PLAN_ONCE,
+             "SELECT z.time_zone, k.place, " PATIENT_IN_REACH(
+                 "$5") ", " PATIENT_COLUMNS
+                       " FROM (SELECT (SELECT time_zone FROM referrals.branch"
+                       " WHERE tenant_id = $1 AND id = $2) AS time_zone) z"
+                       " LEFT JOIN (unnest($3::text[], $4::text[])"
+                       " WITH ORDINALITY AS k (system, value, place)"
+                       " CROSS JOIN LATERAL (SELECT q.*"
+                       " FROM referrals.patient_identifier i"
+                       " JOIN referrals.patient q"
+                       " ON q.tenant_id = i.tenant_id AND q.id = i.patient_id"
+                       " WHERE i.tenant_id = $1 AND i.system = k.system"
+                       " AND i.value = k.value LIMIT 1) p) ON true"
+                       " ORDER BY k.place");
 
 enum cn_code intake_load(const struct cn_store *store,
                          struct cn_uuid branch_id,

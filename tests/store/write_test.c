@@ -264,10 +264,11 @@ static void s_order(struct test_world *world)
     int64_t pid = cn_row_int(cn_write_rows(write, 0), 0, 0);
     char *executed = s_executed(world, pid);
     char *names = s_names(executed);
-    assert_string_equal(names, "SQL_TENANT SQL_LOCK SQL_LOCK SQL_LOCK "
-                               "SQL_IDEMPOTENCY_INSERT SQL_TEST_PID "
-                               "SQL_DUE_PUT SQL_OUTBOX_INSERT "
-                               "SQL_AUDIT_INSERT ");
+    assert_string_equal(names,
+                        "SQL_TENANT_PLAN_ONCE SQL_LOCK SQL_LOCK SQL_LOCK "
+                        "SQL_IDEMPOTENCY_INSERT SQL_TEST_PID "
+                        "SQL_DUE_PUT SQL_OUTBOX_INSERT "
+                        "SQL_AUDIT_INSERT ");
     const char *locks[] = { s_lock_line(executed, "other", first),
                             s_lock_line(executed, "thing", first),
                             s_lock_line(executed, "thing", second) };
