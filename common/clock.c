@@ -470,6 +470,6 @@ bool cn_zone_format(const char *zone_name,
                    s_weekdays[cn_date_weekday(civil.date)], civil.date.year,
                    civil.date.month, civil.date.day, civil.minute_of_day / 60,
                    civil.minute_of_day % 60, word);
-    s_copy(text, CN_TIME_TEXT_MAX * 2, whole);
+    s_copy(text, (size_t)CN_TIME_TEXT_MAX * 2, whole);
     return true;
 }

@@ -8,8 +8,8 @@
 
 #include <stdint.h>
 
-#define CN_SECOND ((int64_t)1000000) /* microseconds, the unit of every x_at   \
-                                      */
+/* Microseconds, the unit of every x_at. */
+#define CN_SECOND ((int64_t)1000000)
 #define CN_MINUTE (60 * CN_SECOND)
 #define CN_HOUR   (60 * CN_MINUTE)
 #define CN_DAY    (24 * CN_HOUR)

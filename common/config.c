@@ -88,14 +88,20 @@ static char *s_read_file(const char *path)
     return text;
 }
 
+/* Read at the start alone, before there is another thread. */
+static const char *s_environment(const char *name)
+{
+    return getenv(name); /* NOLINT(concurrency-mt-unsafe) */
+}
+
 /* The given text of a secret: of the variable or of the file that it names. */
 static char *s_read_secret(struct reader *reader,
                            const struct cn_option *option)
 {
     char name[NAME_MAX_SIZE];
     (void)snprintf(name, sizeof name, "%.100s_FILE", option->name);
-    const char *path = getenv(name);
-    const char *text = getenv(option->name);
+    const char *path = s_environment(name);
+    const char *text = s_environment(option->name);
     if (path == NULL) {
         return text == NULL ? NULL : strdup(text);
     }
@@ -131,8 +137,8 @@ static void s_read_option(struct reader *reader, size_t index)
     char *text = NULL;
     if (option->kind == CN_OPTION_SECRET) {
         text = s_read_secret(reader, option);
-    } else if (getenv(option->name) != NULL) {
-        text = strdup(getenv(option->name));
+    } else if (s_environment(option->name) != NULL) {
+        text = strdup(s_environment(option->name));
     }
     if (reader->faults != faults) {
         return;

@@ -45,9 +45,10 @@ struct cn_statement {
 };
 
 /* With the lanes: planned once for each connection. PostgreSQL else plans a
- * statement with a list among its parameters anew each time, because a short list
- * promises a cheaper plan, and that costs more than to run it. For statements
- * with but one good plan, which those of a unit are by themselves. */
+ * statement with a list among its parameters anew each time, because a short
+ * list promises a cheaper plan, and that costs more than to run it. For
+ * statements with but one good plan, which those of a unit are by themselves.
+ */
 enum { CN_PLAN_ONCE = 1 << 8 };
 
 /* Declares `static const struct cn_statement NAME` and enters it in the table
@@ -150,7 +151,8 @@ CN_CHECKED enum cn_code cn_db_read(struct cn_db *self,
                                    struct cn_err *err);
 
 /* Sets the tenant of a unit by its one parameter, cn_uuid(tenant), and that its
- * statements are planned once. The first step of every unit, except of those of the relay lane that need none. */
+ * statements are planned once. The first step of every unit, except of those of
+ * the relay lane that need none. */
 const struct cn_statement *cn_db_tenant_statement(void);
 
 /* Several statements as one unit: what write.h is built on. */

@@ -56,8 +56,11 @@ static void s_random(struct cn_env *env, void *buffer, size_t size)
 static void s_keep_memory(void)
 {
     enum { MMAP_FROM = 2 << 20, TRIM_FROM = 4 << 20 };
+    /* At the start, before there is another thread.
+     * NOLINTBEGIN(concurrency-mt-unsafe) */
     (void)mallopt(M_MMAP_THRESHOLD, MMAP_FROM);
     (void)mallopt(M_TRIM_THRESHOLD, TRIM_FROM);
+    /* NOLINTEND(concurrency-mt-unsafe) */
 }
 
 struct cn_env cn_env_real(void)

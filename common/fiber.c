@@ -413,6 +413,7 @@ bool cn_fibers_run(struct cn_loop *loop)
     struct cn_fiber *fiber = NULL;
     do {
         fiber = loop->ready_first;
+        assert(fiber != NULL); /* last is behind it */
         loop->ready_first = fiber->next;
         if (loop->ready_first == NULL) {
             loop->ready_last = NULL;

@@ -70,7 +70,7 @@ static void s_put_escaped(struct line *line, const char *text)
             (void)snprintf(piece, sizeof piece, "\\u%04x", byte);
             s_put(line, piece, 6);
         } else {
-            piece[0] = byte < 0x7f ? (char)byte : '?';
+            piece[0] = (char)(byte < 0x7f ? byte : '?');
             s_put(line, piece, 1);
         }
     }

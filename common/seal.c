@@ -180,7 +180,7 @@ static size_t s_aad(uint8_t aad[AAD_SIZE_MAX],
     assert(size > 0 && size <= CONTEXT_SIZE_MAX);
     memcpy(aad, head, HEAD_SIZE);
     memcpy(aad + HEAD_SIZE, tenant.bytes, 16);
-    memcpy(aad + HEAD_SIZE + 16, context, size);
+    memcpy(aad + HEAD_SIZE + 16, context, size); /* NOLINT: bytes, no text */
     return HEAD_SIZE + 16 + size;
 }
 
