@@ -78,12 +78,13 @@ enum cn_code patient_read(const struct cn_store *store,
     return rc;
 }
 
-/* Within the reach by its own branch or by a referral. */
+/* Within the reach by its own branch or by a referral. OFFSET 0 keeps the
+ * planner from gathering all referrals of the tenant first. */
 #define PATIENT_IN_REACH(n)                                                    \
     "(" n "::uuid[] IS NULL OR p.branch_id = ANY (" n ")"                      \
     " OR EXISTS (SELECT 1 FROM referrals.referral r"                           \
     " WHERE r.tenant_id = p.tenant_id AND r.patient_id = p.id"                 \
-    " AND r.branch_id = ANY (" n ")))"
+    " AND r.branch_id = ANY (" n ") OFFSET 0))"
 
 CN_SQL_READ(SQL_PATIENT_GET,
             "SELECT " PATIENT_COLUMNS " FROM referrals.patient p"
