@@ -26,7 +26,7 @@ enum {
     FIRST_BLOCK_SIZE = ARENA_EXACT ? 0 : 4096 - 64,
     SIZES = 5, /* of blocks: the first one, doubled with each */
     BLOCK_SIZE_MAX = FIRST_BLOCK_SIZE << (SIZES - 1),
-    KEPT_MAX = 32 /* free blocks of each size: at most 4 MiB in all */
+    KEPT_MAX = 16 /* free blocks of each size: at most 2 MiB in all */
 };
 
 struct block {

@@ -55,7 +55,7 @@ static void s_random(struct cn_env *env, void *buffer, size_t size)
  * page, to fetch it again for the next one. */
 static void s_keep_memory(void)
 {
-    enum { MMAP_FROM = 2 << 20, TRIM_FROM = 4 << 20 };
+    enum { MMAP_FROM = 2 << 20, TRIM_FROM = 2 << 20 };
     /* At the start, before there is another thread.
      * NOLINTBEGIN(concurrency-mt-unsafe) */
     (void)mallopt(M_MMAP_THRESHOLD, MMAP_FROM);
