@@ -52,9 +52,11 @@ class Place:
 
     def remove(self):
         """Stops it if it runs, and removes all of it."""
-        if self.system.process is not None:
-            self.system.stop()
-        self.system.remove()
+        try:
+            if self.system.process is not None:
+                self.system.stop()
+        finally:
+            self.system.remove()
 
     def as_app(self):
         """The environment of a client with the service's own role."""
