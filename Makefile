@@ -95,10 +95,12 @@ $(GEN)/.done: $(PROTOS) $(PLUGIN)
 	@touch $@
 $(GEN)/%.c $(GEN)/%.h: $(GEN)/.done ;
 
-build/migrations/%/0001_platform.sql: common/schema/platform.sql $$(wildcard services/$$*/migrations/*.sql)
+# A service's migrations: the platform's, rendered for its schema, and its own; one row of numbers for both.
+build/migrations/%/0001_platform.sql: $(wildcard common/schema/*.sql) $$(wildcard services/$$*/migrations/*.sql)
 	@mkdir -p $(@D) && rm -f $(@D)/*.sql
-	sed 's/{{schema}}/$*/g' $< > $@
+	for f in common/schema/*.sql; do sed 's/{{schema}}/$*/g' $$f > $(@D)/$${f##*/} || exit 1; done
 	if ls services/$*/migrations/*.sql >/dev/null 2>&1; then cp services/$*/migrations/*.sql $(@D)/; fi
+	@touch $@
 
 $(B)/gen/%.o: $(GEN)/%.c
 	@mkdir -p $(@D)

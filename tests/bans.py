@@ -52,7 +52,7 @@ BANS = [
     ("unpack", r"\bprotobuf_c_message_unpack\s*\(|\w__unpack\s*\(", C_CODE,
      ["common/message.c", "proto/plugin/*"], "cn_message_unpack"),
     ("http-server", r"\bMHD_\w+\s*\(|<microhttpd\.h>", C_CODE,
-     ["services/gateway/http*"], "services/gateway/http.h"),
+     ["common/http*"], "common/http.h"),
     ("post-processor", r"MHD_\w*[Pp]ost_?[Pp]rocessor", C_CODE, [],
      "a parser of our own"),
     ("sodium", r"\b(crypto_[a-z]+_?\w*|sodium_\w+|randombytes_\w+)\s*\(|"

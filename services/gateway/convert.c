@@ -60,7 +60,7 @@ static const char *s_text(const ProtobufCMessage *message, const char *name)
 
 /* ---- the body ---- */
 
-static enum cn_code s_raw_body(const struct http_request *request,
+static enum cn_code s_raw_body(const struct cn_http_request *request,
                                ProtobufCMessage *message,
                                struct cn_err *err)
 {
@@ -79,7 +79,7 @@ static enum cn_code s_raw_body(const struct http_request *request,
     memcpy(&content->data, &request->body.data, sizeof(content->data));
     if (type != NULL) {
         *(const char **)s_member(message, type->offset) =
-            request->headers[FRAMING_CONTENT_TYPE];
+            request->headers[CN_FRAMING_CONTENT_TYPE];
     }
     return CN_OK;
 }
@@ -127,7 +127,7 @@ static void s_mask_set(const struct cn_shape *shape,
     *(const char ***)s_member(message, field->offset) = mask->paths;
 }
 
-static enum cn_code s_json_body(const struct http_request *request,
+static enum cn_code s_json_body(const struct cn_http_request *request,
                                 const struct cn_route *route,
                                 ProtobufCMessage *message,
                                 struct cn_err *err)
@@ -160,11 +160,11 @@ static enum cn_code s_json_body(const struct http_request *request,
 }
 
 /* A type without a body says nothing. */
-static enum cn_code s_type_check(const struct http_request *request,
+static enum cn_code s_type_check(const struct cn_http_request *request,
                                  const struct cn_route *route,
                                  struct cn_err *err)
 {
-    const char *type = request->headers[FRAMING_CONTENT_TYPE];
+    const char *type = request->headers[CN_FRAMING_CONTENT_TYPE];
 
     if (route->consumes != NULL) {
         if (type == NULL || header_type_in(type, route->consumes)) {
@@ -183,7 +183,7 @@ static enum cn_code s_type_check(const struct http_request *request,
     return cn_fail(err, CN_UNSUPPORTED, "%s is taken here", taken);
 }
 
-static enum cn_code s_body(const struct http_request *request,
+static enum cn_code s_body(const struct cn_http_request *request,
                            const struct cn_route *route,
                            ProtobufCMessage *message,
                            struct cn_err *err)
@@ -202,7 +202,7 @@ static enum cn_code s_body(const struct http_request *request,
 
 /* ---- path and query ---- */
 
-static enum cn_code s_path(const struct http_request *request,
+static enum cn_code s_path(const struct cn_http_request *request,
                            const struct cn_route *route,
                            const struct route_match *match,
                            ProtobufCMessage *message,
@@ -224,7 +224,7 @@ static enum cn_code s_path(const struct http_request *request,
     return CN_OK;
 }
 
-static bool s_is_path_field(const struct http_request *request,
+static bool s_is_path_field(const struct cn_http_request *request,
                             const struct cn_route *route,
                             const struct route_match *match,
                             const char *name)
@@ -245,7 +245,7 @@ static enum cn_code s_unknown(struct cn_err *err)
                       "a query parameter is not known here");
 }
 
-static enum cn_code s_parameter(const struct http_request *request,
+static enum cn_code s_parameter(const struct cn_http_request *request,
                                 const struct cn_route *route,
                                 ProtobufCMessage *message,
                                 const char *name,
@@ -268,13 +268,13 @@ static enum cn_code s_parameter(const struct http_request *request,
     return rc;
 }
 
-static enum cn_code s_query(const struct http_request *request,
+static enum cn_code s_query(const struct cn_http_request *request,
                             const struct cn_route *route,
                             const struct route_match *match,
                             ProtobufCMessage *message,
                             struct cn_err *err)
 {
-    const char *names[HTTP_QUERY_MAX];
+    const char *names[CN_HTTP_QUERY_MAX];
 
     /* What has a body has all its fields there. */
     if (request->query_count > 0 &&
@@ -282,7 +282,7 @@ static enum cn_code s_query(const struct http_request *request,
         return s_unknown(err);
     }
     for (size_t i = 0; i < request->query_count; i++) {
-        const struct http_parameter *raw = &request->query[i];
+        const struct cn_http_parameter *raw = &request->query[i];
         const char *value =
             uri_decode(request->arena, raw->value, strlen(raw->value));
         names[i] = uri_decode(request->arena, raw->name, strlen(raw->name));
@@ -308,7 +308,7 @@ static enum cn_code s_query(const struct http_request *request,
     return CN_OK;
 }
 
-enum cn_code convert_request(const struct http_request *request,
+enum cn_code convert_request(const struct cn_http_request *request,
                              const struct cn_route *route,
                              const struct route_match *match,
                              struct cn_bytes *ret_packed,
@@ -397,7 +397,7 @@ static void s_next_add(struct cn_buffer *buffer,
     uri_encode(buffer, value);
 }
 
-const char *convert_next(const struct http_request *request,
+const char *convert_next(const struct cn_http_request *request,
                          const char *next_cursor)
 {
     struct cn_buffer buffer;
@@ -408,7 +408,7 @@ const char *convert_next(const struct http_request *request,
     cn_buffer_puts(&buffer, "<");
     cn_buffer_puts(&buffer, request->path);
     for (size_t i = 0; i < request->query_count; i++) {
-        const struct http_parameter *raw = &request->query[i];
+        const struct cn_http_parameter *raw = &request->query[i];
         const char *name =
             uri_decode(request->arena, raw->name, strlen(raw->name));
         const char *value =

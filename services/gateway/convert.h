@@ -4,13 +4,13 @@
 #ifndef GATEWAY_CONVERT_H
 #define GATEWAY_CONVERT_H
 
-#include "services/gateway/http.h"
+#include "common/http.h"
 #include "services/gateway/route.h"
 
 /* Checks Content-Type, reads the body, sets what path and query say, packs.
  * CN_UNSUPPORTED, CN_MALFORMED, CN_INVALID with pointers; CN_NOT_FOUND when a
  * value of the path cannot be that of any record. */
-CN_CHECKED enum cn_code convert_request(const struct http_request *request,
+CN_CHECKED enum cn_code convert_request(const struct cn_http_request *request,
                                         const struct cn_route *route,
                                         const struct route_match *match,
                                         struct cn_bytes *ret_packed,
@@ -31,7 +31,7 @@ CN_CHECKED enum cn_code convert_reply(const struct cn_route *route,
                                       struct cn_err *err);
 /* The target of the next page: the path and the query with another cursor. NULL
  * without memory. */
-const char *convert_next(const struct http_request *request,
+const char *convert_next(const struct cn_http_request *request,
                          const char *next_cursor);
 
 #endif

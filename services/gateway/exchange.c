@@ -23,8 +23,8 @@ static const char JSON_TYPE[] = "application/json";
 /* A request on its way. */
 struct exchange {
     const struct gateway *gateway;
-    const struct http_request *request;
-    struct http_response *response;
+    const struct cn_http_request *request;
+    struct cn_http_response *response;
     struct cn_arena *arena;
     const char *request_id;
     const char *base; /* "http://host" */
@@ -43,11 +43,11 @@ static bool s_is(const struct exchange *self, const char *method)
 
 static const char *s_request_id(const struct exchange *self)
 {
-    const char *given = self->request->headers[FRAMING_REQUEST_ID];
+    const char *given = self->request->headers[CN_FRAMING_REQUEST_ID];
     char text[CN_UUID_TEXT_SIZE];
 
     if (given == NULL) {
-        given = self->request->headers[FRAMING_X_REQUEST_ID];
+        given = self->request->headers[CN_FRAMING_X_REQUEST_ID];
     }
     if (given != NULL && header_is_request_id(given)) {
         return given;
@@ -59,7 +59,7 @@ static const char *s_request_id(const struct exchange *self)
 
 static const char *s_base(const struct exchange *self)
 {
-    const char *host = self->request->headers[FRAMING_HOST];
+    const char *host = self->request->headers[CN_FRAMING_HOST];
     const char *made = NULL;
 
     if (self->gateway->public_url[0] != '\0') {
@@ -73,8 +73,8 @@ static const char *s_base(const struct exchange *self)
 
 static void s_begin(struct exchange *self,
                     const struct gateway *gateway,
-                    const struct http_request *request,
-                    struct http_response *response)
+                    const struct cn_http_request *request,
+                    struct cn_http_response *response)
 {
     *self = (struct exchange){ .gateway = gateway,
                                .request = request,
@@ -86,7 +86,7 @@ static void s_begin(struct exchange *self,
 
 static void s_field(struct exchange *self, const char *name, const char *value)
 {
-    http_field_add(self->response, name, value);
+    cn_http_field_add(self->response, name, value);
 }
 
 /* ---- what every answer carries ---- */
@@ -173,7 +173,7 @@ static enum cn_code s_accept(const struct exchange *self, struct cn_err *err)
     const struct cn_route *route = self->route;
     const char *made = route->produces != NULL ? route->produces : JSON_TYPE;
 
-    return header_accepts(self->request->headers[FRAMING_ACCEPT], made)
+    return header_accepts(self->request->headers[CN_FRAMING_ACCEPT], made)
                ? CN_OK
                : cn_fail(err, CN_NOT_ACCEPTABLE, "%s is served here", made);
 }
@@ -181,7 +181,7 @@ static enum cn_code s_accept(const struct exchange *self, struct cn_err *err)
 static enum cn_code
 s_key(const struct exchange *self, struct cn_bus_call *call, struct cn_err *err)
 {
-    const char *given = self->request->headers[FRAMING_IDEMPOTENCY_KEY];
+    const char *given = self->request->headers[CN_FRAMING_IDEMPOTENCY_KEY];
     char text[CN_UUID_TEXT_SIZE];
 
     if (self->route->verb == CN_GET) {
@@ -205,7 +205,7 @@ static enum cn_code s_precondition(const struct exchange *self,
                                    struct cn_bus_call *call,
                                    struct cn_err *err)
 {
-    const char *given = self->request->headers[FRAMING_IF_MATCH];
+    const char *given = self->request->headers[CN_FRAMING_IF_MATCH];
     bool any = false;
 
     if (self->route->verb == CN_GET) {
@@ -225,8 +225,9 @@ static enum cn_code s_precondition(const struct exchange *self,
 static enum cn_code
 s_prepare(struct exchange *self, struct cn_bus_call *call, struct cn_err *err)
 {
-    const char *trace = self->request->headers[FRAMING_TRACEPARENT];
-    const char *authorization = self->request->headers[FRAMING_AUTHORIZATION];
+    const char *trace = self->request->headers[CN_FRAMING_TRACEPARENT];
+    const char *authorization =
+        self->request->headers[CN_FRAMING_AUTHORIZATION];
 
     call->service = self->route->service;
     call->method = self->route->method;
@@ -290,8 +291,8 @@ static enum cn_code s_reply(struct exchange *self,
                             const struct cn_bus_reply *reply,
                             struct cn_err *err)
 {
-    const char *none_match = self->request->headers[FRAMING_IF_NONE_MATCH];
-    struct http_response *response = self->response;
+    const char *none_match = self->request->headers[CN_FRAMING_IF_NONE_MATCH];
+    struct cn_http_response *response = self->response;
     struct convert_reply converted = { 0 };
 
     response->status =
@@ -391,8 +392,8 @@ static void s_log(const struct exchange *self, const struct cn_err *err)
 }
 
 void exchange_handle(void *arg,
-                     const struct http_request *request,
-                     struct http_response *response)
+                     const struct cn_http_request *request,
+                     struct cn_http_response *response)
 {
     struct exchange exchange;
     struct cn_err err = { 0 };
@@ -405,9 +406,9 @@ void exchange_handle(void *arg,
 }
 
 void exchange_refuse(void *arg,
-                     const struct http_request *request,
+                     const struct cn_http_request *request,
                      const struct cn_err *err,
-                     struct http_response *response)
+                     struct cn_http_response *response)
 {
     struct exchange exchange;
 

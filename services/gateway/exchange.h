@@ -6,8 +6,8 @@
 
 #include "common/env.h"
 
+#include "common/http.h"
 #include "services/gateway/auth.h"
-#include "services/gateway/http.h"
 #include "services/gateway/route.h"
 
 /* What the exchanges share. */
@@ -18,13 +18,13 @@ struct gateway {
     const char *public_url; /* "https://cairn.example", or "": by Host */
 };
 
-/* For http_config: arg is the gateway. */
+/* For cn_http_config: arg is the gateway. */
 void exchange_handle(void *arg,
-                     const struct http_request *request,
-                     struct http_response *response);
+                     const struct cn_http_request *request,
+                     struct cn_http_response *response);
 void exchange_refuse(void *arg,
-                     const struct http_request *request,
+                     const struct cn_http_request *request,
                      const struct cn_err *err,
-                     struct http_response *response);
+                     struct cn_http_response *response);
 
 #endif

@@ -10,14 +10,14 @@
 #include <stdlib.h>
 
 /* A fiber that did not end may still hold any of these. */
-static void s_free(struct gateway *gateway, struct http *http)
+static void s_free(struct gateway *gateway, struct cn_http *http)
 {
     struct cn_env *env = gateway->env;
 
     if (env->loop != NULL && cn_fiber_count(env->loop) > 0) {
         return;
     }
-    http_free(http);
+    cn_http_free(http);
     auth_free(gateway->auth);
     routes_free(gateway->routes);
     cn_bus_free(env->bus);
@@ -28,7 +28,7 @@ int main(int argc, char **argv)
 {
     struct cn_env env = { 0 };
     struct gateway gateway = { .env = &env };
-    struct http *http = NULL;
+    struct cn_http *http = NULL;
     struct cn_err err = { 0 };
     bool done = false;
     enum cn_code rc;
@@ -44,7 +44,7 @@ int main(int argc, char **argv)
         rc = setup_door(config, &gateway, &http, &err);
     }
     if (rc == CN_OK) {
-        cn_log(CN_LOG_INFO, "listens on port %u", http_port(http));
+        cn_log(CN_LOG_INFO, "listens on port %u", cn_http_port(http));
         cn_loop_run(env.loop, SETUP_GRACE_US);
         cn_log(CN_LOG_INFO, "stopped");
     } else {

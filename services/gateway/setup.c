@@ -129,10 +129,10 @@ enum cn_code setup_env(const struct cn_config *config,
 
 enum cn_code setup_door(const struct cn_config *config,
                         struct gateway *gateway,
-                        struct http **ret_http,
+                        struct cn_http **ret_http,
                         struct cn_err *err)
 {
-    const struct http_config http = {
+    const struct cn_http_config http = {
         .listen = cn_config_text(config, "CAIRN_LISTEN"),
         .connections_max =
             (unsigned)cn_config_number(config, "CAIRN_CONNECTIONS"),
@@ -152,7 +152,7 @@ enum cn_code setup_door(const struct cn_config *config,
     }
     enum cn_code rc = auth_new(gateway->env, &gateway->auth, err);
     if (rc == CN_OK) {
-        rc = http_new(gateway->env, &http, ret_http, err);
+        rc = cn_http_new(gateway->env, &http, ret_http, err);
     }
     return rc;
 }

@@ -10,7 +10,7 @@
 
 /* A request's longest time, and how long a stop may take. */
 enum { SETUP_TIMEOUT_MAX_MS = 10000 };
-#define SETUP_GRACE_US (HTTP_DRAIN_US + SETUP_TIMEOUT_MAX_MS * INT64_C(1000))
+#define SETUP_GRACE_US (CN_HTTP_DRAIN_US + SETUP_TIMEOUT_MAX_MS * INT64_C(1000))
 
 /* As cn_config_read; also sets up the log. No core file and no debugger: memory
  * holds keys and patient data. */
@@ -22,7 +22,7 @@ CN_CHECKED enum cn_code setup_env(const struct cn_config *config,
 /* Routes, principals and the listening socket. */
 CN_CHECKED enum cn_code setup_door(const struct cn_config *config,
                                    struct gateway *gateway,
-                                   struct http **ret_http,
+                                   struct cn_http **ret_http,
                                    struct cn_err *err);
 
 #endif

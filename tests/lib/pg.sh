@@ -82,7 +82,9 @@ migrate() {
     root=$(mktemp -d)
     trap 'rm -rf "$root"' EXIT
     mkdir "$root/$service"
-    sed "s/{{schema}}/$service/g" "$here/common/schema/platform.sql" >"$root/$service/0001_platform.sql"
+    for file in "$here"/common/schema/*.sql; do
+        sed "s/{{schema}}/$service/g" "$file" >"$root/$service/$(basename "$file")"
+    done
     cp "$here/$4"/*.sql "$root/$service/"
     "$here/deploy/migrate" "$root" "$service"
 }

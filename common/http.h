@@ -1,93 +1,93 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* HTTP/1.1 in our loop: libmicrohttpd, framing checks, limits, deadlines. A
  * whole request runs in a fiber of its own. The only user of MHD_*. */
-#ifndef GATEWAY_HTTP_H
-#define GATEWAY_HTTP_H
+#ifndef CN_HTTP_H
+#define CN_HTTP_H
 
 #include "common/arena.h"
 #include "common/env.h"
 #include "common/err.h"
 #include "common/json.h"
 
-#include "services/gateway/framing.h"
+#include "common/framing.h"
 
 #include <stdint.h>
 
-struct http;
+struct cn_http;
 
 enum {
     /* A message of the bus less its header. */
-    HTTP_BODY_MAX = (1 << 20) - (16 << 10),
-    HTTP_RESPONSE_MAX = 8 << 20,
-    HTTP_FIELDS_MAX = 16,
-    HTTP_QUERY_MAX = 32
+    CN_HTTP_BODY_MAX = (1 << 20) - (16 << 10),
+    CN_HTTP_RESPONSE_MAX = 8 << 20,
+    CN_HTTP_FIELDS_MAX = 16,
+    CN_HTTP_QUERY_MAX = 32
 };
 
 /* One query parameter as it stands in the URI, save that '+' is a space. */
-struct http_parameter {
+struct cn_http_parameter {
     const char *name;
     const char *value;
 };
 
 /* A request that has come whole. All of it is in arena. */
-struct http_request {
+struct cn_http_request {
     struct cn_arena *arena;
     const char *method;
     const char *path; /* as in the URI, without the query */
-    const char *headers[FRAMING_HEADER_COUNT];
-    struct http_parameter query[HTTP_QUERY_MAX];
+    const char *headers[CN_FRAMING_HEADER_COUNT];
+    struct cn_http_parameter query[CN_HTTP_QUERY_MAX];
     size_t query_count;
     struct cn_bytes body;
     int64_t came_at; /* monotonic */
 };
 
-struct http_field {
+struct cn_http_field {
     const char *name;
     const char *value;
 };
 
 /* What a handler fills. Texts need to live until it returns. */
-struct http_response {
+struct cn_http_response {
     unsigned status;
     struct cn_buffer body; /* taken over */
-    struct http_field fields[HTTP_FIELDS_MAX];
+    struct cn_http_field fields[CN_HTTP_FIELDS_MAX];
     size_t field_count;
 };
 
 /* Adds a field; both texts are kept by pointer. */
-void http_field_add(struct http_response *response,
-                    const char *name,
-                    const char *value);
+void cn_http_field_add(struct cn_http_response *response,
+                       const char *name,
+                       const char *value);
 
-struct http_config {
+struct cn_http_config {
     const char *listen; /* "127.0.0.1:8080", "[::1]:8080" */
     unsigned connections_max;
     unsigned connections_per_ip; /* 0: no limit */
     int64_t timeout_us;          /* of a request, from its last byte on */
     /* Runs in a fiber that has the request's deadline. */
     void (*handle)(void *arg,
-                   const struct http_request *request,
-                   struct http_response *response);
+                   const struct cn_http_request *request,
+                   struct cn_http_response *response);
     /* Fills the answer to a request that never gets to handle. Its path and
      * method may be NULL. Must not park. */
     void (*refuse)(void *arg,
-                   const struct http_request *request,
+                   const struct cn_http_request *request,
                    const struct cn_err *err,
-                   struct http_response *response);
+                   struct cn_http_response *response);
     void *arg;
 };
 
 /* Listens. When the loop stops it accepts no more, answers what is in flight
- * (at most HTTP_DRAIN_US) and lets the loop end. CN_INVALID for a bad address,
- * CN_UNAVAILABLE when it is taken. */
-#define HTTP_DRAIN_US ((int64_t)10000000)
-CN_CHECKED enum cn_code http_new(struct cn_env *env,
-                                 const struct http_config *config,
-                                 struct http **ret_http,
-                                 struct cn_err *err);
+ * (at most CN_HTTP_DRAIN_US) and lets the loop end. CN_INVALID for a bad
+ * address, CN_UNAVAILABLE when it is taken. */
+#define CN_HTTP_DRAIN_US ((int64_t)10000000)
+CN_CHECKED enum cn_code cn_http_new(struct cn_env *env,
+                                    const struct cn_http_config *config,
+                                    struct cn_http **ret_http,
+                                    struct cn_err *err);
 /* After the loop has ended, before it is freed. NULL is accepted. */
-void http_free(struct http *self);
+void cn_http_free(struct cn_http *self);
 /* Where it listens: the port that ":0" was given. */
-unsigned http_port(const struct http *self);
+unsigned cn_http_port(const struct cn_http *self);
 
 #endif

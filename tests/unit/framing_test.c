@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Heads of requests that are refused, and those that are not. */
-#include "services/gateway/framing.h"
+#include "common/framing.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,24 +8,24 @@
 
 #include <cmocka.h>
 
-static struct framing_head
+static struct cn_framing_head
 s_head(const char *method, const char *path, const char *version)
 {
-    struct framing_head head = { .method = method,
-                                 .path = path,
-                                 .version = version };
+    struct cn_framing_head head = { .method = method,
+                                    .path = path,
+                                    .version = version };
     return head;
 }
 
 static void
-s_add(struct framing_head *head, const char *name, const char *value)
+s_add(struct cn_framing_head *head, const char *name, const char *value)
 {
     head->fields[head->field_count++] =
-        (struct framing_field){ name, strlen(name), value, strlen(value) };
+        (struct cn_framing_field){ name, strlen(name), value, strlen(value) };
 }
 
-static enum cn_code s_check(const struct framing_head *head,
-                            struct framing *ret_framing)
+static enum cn_code s_check(const struct cn_framing_head *head,
+                            struct cn_framing *ret_framing)
 {
     static struct cn_arena *arena;
     struct cn_err err = { 0 };
@@ -33,15 +33,15 @@ static enum cn_code s_check(const struct framing_head *head,
     cn_arena_free(arena);
     arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     assert_non_null(arena);
-    enum cn_code rc = framing_check(head, arena, ret_framing, &err);
+    enum cn_code rc = cn_framing_check(head, arena, ret_framing, &err);
     assert_int_equal(rc, err.code);
     return rc;
 }
 
 static void s_end(void)
 {
-    struct framing framing = { 0 };
-    struct framing_head head = s_head("GET", "/", "HTTP/1.1");
+    struct cn_framing framing = { 0 };
+    struct cn_framing_head head = s_head("GET", "/", "HTTP/1.1");
 
     s_add(&head, "Host", "h");
     assert_int_equal(s_check(&head, &framing), CN_OK);
@@ -49,8 +49,8 @@ static void s_end(void)
 
 static void a_plain_request_passes(void **state)
 {
-    struct framing framing = { 0 };
-    struct framing_head head = s_head("POST", "/v1/x", "HTTP/1.1");
+    struct cn_framing framing = { 0 };
+    struct cn_framing_head head = s_head("POST", "/v1/x", "HTTP/1.1");
 
     (void)state;
     s_add(&head, "host", "cairn.example:8080");
@@ -62,10 +62,10 @@ static void a_plain_request_passes(void **state)
     assert_int_equal(s_check(&head, &framing), CN_OK);
     assert_int_equal(framing.body_size, 12);
     assert_false(framing.chunked);
-    assert_string_equal(framing.headers[FRAMING_HOST], "cairn.example:8080");
-    assert_string_equal(framing.headers[FRAMING_ACCEPT],
+    assert_string_equal(framing.headers[CN_FRAMING_HOST], "cairn.example:8080");
+    assert_string_equal(framing.headers[CN_FRAMING_ACCEPT],
                         "text/html, */*;q=0.1");
-    assert_null(framing.headers[FRAMING_IF_MATCH]);
+    assert_null(framing.headers[CN_FRAMING_IF_MATCH]);
 }
 
 struct row {
@@ -141,8 +141,8 @@ static void ambiguous_heads_are_refused(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(ROWS) / sizeof(ROWS[0]); i++) {
-        struct framing framing = { 0 };
-        struct framing_head head =
+        struct cn_framing framing = { 0 };
+        struct cn_framing_head head =
             s_head(ROWS[i].method, ROWS[i].path, ROWS[i].version);
         for (size_t f = 0; f + 1 < 8 && ROWS[i].fields[f] != NULL; f += 2) {
             s_add(&head, ROWS[i].fields[f], ROWS[i].fields[f + 1]);
@@ -156,8 +156,8 @@ static void ambiguous_heads_are_refused(void **state)
 
 static void an_old_client_needs_no_host(void **state)
 {
-    struct framing framing = { 0 };
-    const struct framing_head head = s_head("GET", "/", "HTTP/1.0");
+    struct cn_framing framing = { 0 };
+    const struct cn_framing_head head = s_head("GET", "/", "HTTP/1.0");
 
     (void)state;
     assert_int_equal(s_check(&head, &framing), CN_OK);
@@ -165,9 +165,9 @@ static void an_old_client_needs_no_host(void **state)
 
 static void a_path_over_the_limit_is_too_long(void **state)
 {
-    struct framing framing = { 0 };
-    char path[FRAMING_PATH_MAX + 2];
-    struct framing_head head = s_head("GET", path, "HTTP/1.1");
+    struct cn_framing framing = { 0 };
+    char path[CN_FRAMING_PATH_MAX + 2];
+    struct cn_framing_head head = s_head("GET", path, "HTTP/1.1");
 
     (void)state;
     memset(path, 'a', sizeof(path) - 1);
@@ -181,9 +181,9 @@ static void a_path_over_the_limit_is_too_long(void **state)
 
 /* A head as libmicrohttpd 0.9.75 leaves it: "%" stands for each NUL that it put
  * in place of a separator, and is one here. */
-static struct framing_head s_cut(char *memory, const char *text)
+static struct cn_framing_head s_cut(char *memory, const char *text)
 {
-    struct framing_head head = { 0 };
+    struct cn_framing_head head = { 0 };
     size_t size = strlen(text);
 
     memset(memory, 0, 512);
@@ -205,12 +205,12 @@ static struct framing_head s_cut(char *memory, const char *text)
 static void lines_that_lie_as_they_came_are_whole(void **state)
 {
     char memory[512];
-    struct framing_head head =
+    struct cn_framing_head head =
         s_cut(memory, "GET%/x%HTTP/1.1%%NameA%a%%NameB%b%%%%");
 
     (void)state;
     assert_int_equal(head.field_count, 2);
-    assert_true(framing_whole(&head));
+    assert_true(cn_framing_whole(&head));
 }
 
 static void lines_that_were_cut_short_are_not_whole(void **state)
@@ -233,8 +233,8 @@ static void lines_that_were_cut_short_are_not_whole(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(TEXTS) / sizeof(TEXTS[0]); i++) {
         char memory[512];
-        struct framing_head head = s_cut(memory, TEXTS[i]);
-        if (framing_whole(&head)) {
+        struct cn_framing_head head = s_cut(memory, TEXTS[i]);
+        if (cn_framing_whole(&head)) {
             fail_msg("text %zu passes", i);
         }
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The listening socket. */
-#include "services/gateway/listen.h"
+#include "common/listen.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -72,10 +72,10 @@ static unsigned s_port(int fd)
     return ntohs(bound.sin6_port);
 }
 
-enum cn_code listen_open(const char *address,
-                         int *ret_fd,
-                         unsigned *ret_port,
-                         struct cn_err *err)
+enum cn_code cn_listen_open(const char *address,
+                            int *ret_fd,
+                            unsigned *ret_port,
+                            struct cn_err *err)
 {
     const struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
                                     .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
@@ -98,7 +98,7 @@ enum cn_code listen_open(const char *address,
     return CN_OK;
 }
 
-void listen_raise_files(unsigned connections_max)
+void cn_listen_raise_files(unsigned connections_max)
 {
     struct rlimit limit;
     rlim_t wanted = connections_max + FILES_SPARE;

@@ -3,14 +3,14 @@
  * for the head, for each piece of the body, for the end, and again after a
  * resume; between the last two the connection is suspended and a fiber works.
  */
-#include "services/gateway/http.h"
+#include "common/http.h"
 
 #include "common/clock.h"
 #include "common/fiber.h"
 #include "common/log.h"
 #include "common/loop.h"
 
-#include "services/gateway/listen.h"
+#include "common/listen.h"
 
 #include <assert.h>
 #include <microhttpd.h>
@@ -66,13 +66,13 @@ struct slot {
     unsigned generation;
     enum slot_state state;
     struct slot *next_free;
-    struct http *http;
+    struct cn_http *http;
     struct peer *peer;
     struct MHD_Connection *connection;
     struct MHD_Response *response;
     unsigned status;
     struct cn_arena *arena; /* until the fiber has it */
-    struct http_request *request;
+    struct cn_http_request *request;
     uint8_t *body;
     size_t body_capacity;
     size_t body_memory; /* allocated for it so far */
@@ -82,15 +82,15 @@ struct slot {
 
 /* What the fiber of a request is given; in the request's arena. */
 struct work {
-    struct http *http;
+    struct cn_http *http;
     size_t number;
     unsigned generation;
-    struct http_request *request;
+    struct cn_http_request *request;
 };
 
-struct http {
+struct cn_http {
     struct cn_env *env;
-    struct http_config config;
+    struct cn_http_config config;
     struct MHD_Daemon *daemon;
     struct cn_watch *watch;
     struct slot *slots;
@@ -103,23 +103,23 @@ struct http {
     bool dirty;         /* libmicrohttpd has something to do */
     bool draining;
     struct cn_token drained;
-    bool judges_memory; /* the library is the one framing_whole knows */
+    bool judges_memory; /* the library is the one cn_framing_whole knows */
     unsigned port;
 };
 
-void http_field_add(struct http_response *response,
-                    const char *name,
-                    const char *value)
+void cn_http_field_add(struct cn_http_response *response,
+                       const char *name,
+                       const char *value)
 {
-    assert(response->field_count < HTTP_FIELDS_MAX);
+    assert(response->field_count < CN_HTTP_FIELDS_MAX);
     response->fields[response->field_count++] =
-        (struct http_field){ name, value };
+        (struct cn_http_field){ name, value };
 }
 
 /* ---- answers ---- */
 
 static struct MHD_Response *
-s_response(struct http *self, struct http_response *from, bool close)
+s_response(struct cn_http *self, struct cn_http_response *from, bool close)
 {
     static char nothing[1];
     struct cn_buffer *body = &from->body;
@@ -179,8 +179,8 @@ static enum MHD_Result s_queue(struct slot *slot)
 /* The answer of a request that no fiber sees. */
 static void s_refuse(struct slot *slot, const struct cn_err *err, bool close)
 {
-    struct http *self = slot->http;
-    struct http_response response = { 0 };
+    struct cn_http *self = slot->http;
+    struct cn_http_response response = { 0 };
 
     self->config.refuse(self->config.arg, slot->request, err, &response);
     slot->response = s_response(self, &response, close);
@@ -190,7 +190,7 @@ static void s_refuse(struct slot *slot, const struct cn_err *err, bool close)
 
 /* ---- slots ---- */
 
-static struct slot *s_slot_take(struct http *self, struct peer *peer)
+static struct slot *s_slot_take(struct cn_http *self, struct peer *peer)
 {
     struct slot *slot = self->slots_free;
 
@@ -198,7 +198,7 @@ static struct slot *s_slot_take(struct http *self, struct peer *peer)
         return NULL;
     }
     struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
-    struct http_request *request =
+    struct cn_http_request *request =
         arena == NULL ? NULL : cn_arena_alloc(arena, sizeof(*request));
     if (request == NULL) {
         cn_arena_free(arena);
@@ -219,7 +219,7 @@ static struct slot *s_slot_take(struct http *self, struct peer *peer)
 
 static void s_slot_free(struct slot *slot)
 {
-    struct http *self = slot->http;
+    struct cn_http *self = slot->http;
 
     cn_arena_free(slot->arena);
     if (slot->response != NULL) {
@@ -252,21 +252,21 @@ static enum MHD_Result s_collect_field(void *arg,
                                        const char *value,
                                        size_t value_size)
 {
-    struct framing_head *head = arg;
+    struct cn_framing_head *head = arg;
 
     (void)kind;
-    if (head->field_count == FRAMING_FIELDS_MAX) {
+    if (head->field_count == CN_FRAMING_FIELDS_MAX) {
         head->field_count++;
         return MHD_NO;
     }
-    head->fields[head->field_count++] = (struct framing_field){
+    head->fields[head->field_count++] = (struct cn_framing_field){
         name, name_size, value == NULL ? name + name_size : value, value_size
     };
     return MHD_YES;
 }
 
 struct query {
-    struct http_request *request;
+    struct cn_http_request *request;
     const char *end; /* of the last piece */
     bool full;
 };
@@ -279,16 +279,16 @@ static enum MHD_Result s_collect_parameter(void *arg,
                                            size_t value_size)
 {
     struct query *query = arg;
-    struct http_request *request = query->request;
+    struct cn_http_request *request = query->request;
 
     (void)kind;
-    if (request->query_count == HTTP_QUERY_MAX) {
+    if (request->query_count == CN_HTTP_QUERY_MAX) {
         query->full = true;
         return MHD_NO;
     }
     query->end = value == NULL ? name + name_size : value + value_size;
     request->query[request->query_count++] =
-        (struct http_parameter){ name, value == NULL ? "" : value };
+        (struct cn_http_parameter){ name, value == NULL ? "" : value };
     return MHD_YES;
 }
 
@@ -301,9 +301,9 @@ static bool s_copy(struct cn_arena *arena, const char **text)
 }
 
 /* What the fiber needs, out of libmicrohttpd's memory. */
-static enum cn_code s_keep(struct http_request *request,
-                           const struct framing_head *head,
-                           const struct framing *framing,
+static enum cn_code s_keep(struct cn_http_request *request,
+                           const struct cn_framing_head *head,
+                           const struct cn_framing *framing,
                            struct cn_err *err)
 {
     struct cn_arena *arena = request->arena;
@@ -313,7 +313,7 @@ static enum cn_code s_keep(struct http_request *request,
     request->path = head->path;
     memcpy(request->headers, framing->headers, sizeof(request->headers));
     kept = s_copy(arena, &request->method) && s_copy(arena, &request->path);
-    for (size_t i = 0; i < FRAMING_HEADER_COUNT; i++) {
+    for (size_t i = 0; i < CN_FRAMING_HEADER_COUNT; i++) {
         kept = kept && s_copy(arena, &request->headers[i]);
     }
     for (size_t i = 0; i < request->query_count; i++) {
@@ -327,13 +327,13 @@ static enum cn_code s_head(struct slot *slot,
                            const char *path,
                            const char *method,
                            const char *version,
-                           struct framing *ret_framing,
+                           struct cn_framing *ret_framing,
                            struct cn_err *err)
 {
-    struct http_request *request = slot->request;
-    struct framing_head head = { .method = method,
-                                 .path = path,
-                                 .version = version };
+    struct cn_http_request *request = slot->request;
+    struct cn_framing_head head = { .method = method,
+                                    .path = path,
+                                    .version = version };
     struct query query = { request, path + strlen(path), false };
 
     (void)MHD_get_connection_values_n(slot->connection, MHD_HEADER_KIND,
@@ -341,14 +341,14 @@ static enum cn_code s_head(struct slot *slot,
     (void)MHD_get_connection_values_n(slot->connection, MHD_GET_ARGUMENT_KIND,
                                       s_collect_parameter, &query);
     head.target_end = query.end;
-    if (head.field_count > FRAMING_FIELDS_MAX || query.full) {
+    if (head.field_count > CN_FRAMING_FIELDS_MAX || query.full) {
         return cn_fail(err, CN_MALFORMED, "too many fields or parameters");
     }
-    enum cn_code rc = framing_check(&head, request->arena, ret_framing, err);
+    enum cn_code rc = cn_framing_check(&head, request->arena, ret_framing, err);
     if (rc == CN_MALFORMED) {
         return rc;
     }
-    if (slot->http->judges_memory && !framing_whole(&head)) {
+    if (slot->http->judges_memory && !cn_framing_whole(&head)) {
         return cn_fail(err, CN_MALFORMED, "a line of the head is broken");
     }
     struct cn_err short_of = { 0 };
@@ -367,25 +367,25 @@ static enum MHD_Result s_begin(struct slot *slot,
                                const char *version)
 {
     struct cn_err err = { 0 };
-    struct framing framing = { 0 };
+    struct cn_framing framing = { 0 };
 
     slot->peer->deadline_at = cn_clock_monotonic() + BODY_US;
     enum cn_code rc = s_head(slot, path, method, version, &framing, &err);
     if (rc == CN_MALFORMED || rc == CN_NOMEM) {
         /* What was not kept must not be looked at. */
-        *slot->request = (struct http_request){ .arena = slot->arena };
+        *slot->request = (struct cn_http_request){ .arena = slot->arena };
         s_refuse(slot, &err, true);
         return s_queue(slot);
     }
     slot->announced = framing.body_size;
-    if (rc == CN_OK && framing.body_size > HTTP_BODY_MAX) {
+    if (rc == CN_OK && framing.body_size > CN_HTTP_BODY_MAX) {
         rc = cn_fail(&err, CN_TOO_LARGE, "the body is over %d bytes",
-                     HTTP_BODY_MAX);
+                     CN_HTTP_BODY_MAX);
     }
     if (rc == CN_OK) {
         return MHD_YES;
     }
-    bool waits = slot->request->headers[FRAMING_EXPECT] != NULL;
+    bool waits = slot->request->headers[CN_FRAMING_EXPECT] != NULL;
     bool dropped = framing.body_size > DROP_MAX || waits;
     s_refuse(slot, &err, dropped);
     return dropped ? s_queue(slot) : MHD_YES;
@@ -433,9 +433,9 @@ static enum MHD_Result s_body(struct slot *slot, const char *data, size_t size)
     if (slot->state != SLOT_READING) {
         return slot->body_size > DROP_MAX ? MHD_NO : MHD_YES;
     }
-    if (slot->body_size > HTTP_BODY_MAX) {
+    if (slot->body_size > CN_HTTP_BODY_MAX) {
         (void)cn_fail(&err, CN_TOO_LARGE, "the body is over %d bytes",
-                      HTTP_BODY_MAX);
+                      CN_HTTP_BODY_MAX);
     } else if (!s_body_room(slot, (size_t)slot->body_size)) {
         (void)cn_fail(&err, CN_BUSY, "too many bodies at once");
     }
@@ -452,8 +452,9 @@ static enum MHD_Result s_body(struct slot *slot, const char *data, size_t size)
 /* ---- the work ---- */
 
 /* The fiber's answer; dropped when the request is no more. */
-static void
-s_answer(struct http *self, const struct work *work, struct http_response *from)
+static void s_answer(struct cn_http *self,
+                     const struct work *work,
+                     struct cn_http_response *from)
 {
     struct slot *slot = &self->slots[work->number];
     struct MHD_Response *response = s_response(self, from, false);
@@ -475,10 +476,10 @@ s_answer(struct http *self, const struct work *work, struct http_response *from)
 static void s_work(void *arg)
 {
     struct work *work = arg;
-    struct http *self = work->http;
-    struct http_response response = { 0 };
+    struct cn_http *self = work->http;
+    struct cn_http_response response = { 0 };
 
-    cn_buffer_init(&response.body, HTTP_RESPONSE_MAX);
+    cn_buffer_init(&response.body, CN_HTTP_RESPONSE_MAX);
     self->config.handle(self->config.arg, work->request, &response);
     s_answer(self, work, &response);
     cn_arena_free(work->request->arena);
@@ -486,7 +487,7 @@ static void s_work(void *arg)
 
 static enum cn_code s_spawn(struct slot *slot, struct cn_err *err)
 {
-    struct http *self = slot->http;
+    struct cn_http *self = slot->http;
     struct work *work = cn_arena_alloc(slot->arena, sizeof(*work));
 
     if (self->working >= self->working_max) {
@@ -546,7 +547,7 @@ static enum MHD_Result s_on_access(void *arg,
                                    size_t *data_size,
                                    void **context)
 {
-    struct http *self = arg;
+    struct cn_http *self = arg;
     struct slot *slot = *context;
 
     if (slot == NULL) {
@@ -597,7 +598,7 @@ static void s_on_connection(void *arg,
                             void **context,
                             enum MHD_ConnectionNotificationCode code)
 {
-    struct http *self = arg;
+    struct cn_http *self = arg;
     struct peer *peer = *context;
 
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
@@ -660,7 +661,7 @@ s_on_unescape(void *arg, struct MHD_Connection *connection, char *text)
 
 static void s_on_ready(void *arg, unsigned events)
 {
-    struct http *self = arg;
+    struct cn_http *self = arg;
 
     (void)events;
     self->dirty = true;
@@ -668,7 +669,7 @@ static void s_on_ready(void *arg, unsigned events)
 
 static bool s_on_turn(void *arg)
 {
-    struct http *self = arg;
+    struct cn_http *self = arg;
     MHD_UNSIGNED_LONG_LONG timeout_ms = 0;
 
     if (!self->dirty) {
@@ -693,7 +694,7 @@ static bool s_has_left(const struct peer *peer)
            recv(peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
-static void s_sweep(struct http *self)
+static void s_sweep(struct cn_http *self)
 {
     int64_t now_at = cn_clock_monotonic();
 
@@ -707,10 +708,10 @@ static void s_sweep(struct http *self)
     }
 }
 
-static void s_drain(struct http *self)
+static void s_drain(struct cn_http *self)
 {
     int listener = MHD_quiesce_daemon(self->daemon);
-    int64_t until_at = cn_clock_monotonic() + HTTP_DRAIN_US;
+    int64_t until_at = cn_clock_monotonic() + CN_HTTP_DRAIN_US;
 
     if (listener >= 0) {
         (void)close(listener);
@@ -741,7 +742,7 @@ static void s_drain(struct http *self)
  * in flight end. */
 static void s_guard(void *arg)
 {
-    struct http *self = arg;
+    struct cn_http *self = arg;
 
     while (!cn_loop_stopping(self->env->loop)) {
         if (cn_fiber_sleep(SWEEP_US) == CN_OK) {
@@ -753,10 +754,11 @@ static void s_guard(void *arg)
 
 /* ---- the start ---- */
 
-static enum cn_code s_start(struct http *self, struct cn_err *err)
+static enum cn_code s_start(struct cn_http *self, struct cn_err *err)
 {
     int fd = -1;
-    enum cn_code rc = listen_open(self->config.listen, &fd, &self->port, err);
+    enum cn_code rc =
+        cn_listen_open(self->config.listen, &fd, &self->port, err);
 
     if (rc != CN_OK) {
         return rc;
@@ -790,12 +792,12 @@ static enum cn_code s_start(struct http *self, struct cn_err *err)
     return rc;
 }
 
-enum cn_code http_new(struct cn_env *env,
-                      const struct http_config *config,
-                      struct http **ret_http,
-                      struct cn_err *err)
+enum cn_code cn_http_new(struct cn_env *env,
+                         const struct cn_http_config *config,
+                         struct cn_http **ret_http,
+                         struct cn_err *err)
 {
-    struct http *self = calloc(1, sizeof(*self));
+    struct cn_http *self = calloc(1, sizeof(*self));
 
     if (self == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
@@ -811,18 +813,18 @@ enum cn_code http_new(struct cn_env *env,
         self->slots[i - 1].next_free = self->slots_free;
         self->slots_free = &self->slots[i - 1];
     }
-    listen_raise_files(config->connections_max);
+    cn_listen_raise_files(config->connections_max);
     enum cn_code rc = self->slots == NULL ? cn_fail(err, CN_NOMEM, "no memory")
                                           : s_start(self, err);
     if (rc != CN_OK) {
-        http_free(self);
+        cn_http_free(self);
         return rc;
     }
     *ret_http = self;
     return CN_OK;
 }
 
-void http_free(struct http *self)
+void cn_http_free(struct cn_http *self)
 {
     if (self == NULL) {
         return;
@@ -837,7 +839,7 @@ void http_free(struct http *self)
     free(self);
 }
 
-unsigned http_port(const struct http *self)
+unsigned cn_http_port(const struct cn_http *self)
 {
     return self->port;
 }

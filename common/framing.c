@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The checks of a request's head. */
-#include "services/gateway/framing.h"
+#include "common/framing.h"
 
 #include <string.h>
 #include <strings.h>
@@ -18,20 +18,20 @@ static const struct {
     const char *name;
     size_t size;
     bool is_list; /* may come in several fields */
-} HEADERS[FRAMING_HEADER_COUNT] = {
-    [FRAMING_HOST] = HEADER("Host", false),
-    [FRAMING_AUTHORIZATION] = HEADER("Authorization", false),
-    [FRAMING_CONTENT_TYPE] = HEADER("Content-Type", false),
-    [FRAMING_CONTENT_LENGTH] = HEADER("Content-Length", false),
-    [FRAMING_TRANSFER_ENCODING] = HEADER("Transfer-Encoding", false),
-    [FRAMING_ACCEPT] = HEADER("Accept", true),
-    [FRAMING_EXPECT] = HEADER("Expect", true),
-    [FRAMING_IDEMPOTENCY_KEY] = HEADER("Idempotency-Key", false),
-    [FRAMING_IF_MATCH] = HEADER("If-Match", true),
-    [FRAMING_IF_NONE_MATCH] = HEADER("If-None-Match", true),
-    [FRAMING_REQUEST_ID] = HEADER("Request-Id", false),
-    [FRAMING_X_REQUEST_ID] = HEADER("X-Request-Id", false),
-    [FRAMING_TRACEPARENT] = HEADER("Traceparent", false),
+} HEADERS[CN_FRAMING_HEADER_COUNT] = {
+    [CN_FRAMING_HOST] = HEADER("Host", false),
+    [CN_FRAMING_AUTHORIZATION] = HEADER("Authorization", false),
+    [CN_FRAMING_CONTENT_TYPE] = HEADER("Content-Type", false),
+    [CN_FRAMING_CONTENT_LENGTH] = HEADER("Content-Length", false),
+    [CN_FRAMING_TRANSFER_ENCODING] = HEADER("Transfer-Encoding", false),
+    [CN_FRAMING_ACCEPT] = HEADER("Accept", true),
+    [CN_FRAMING_EXPECT] = HEADER("Expect", true),
+    [CN_FRAMING_IDEMPOTENCY_KEY] = HEADER("Idempotency-Key", false),
+    [CN_FRAMING_IF_MATCH] = HEADER("If-Match", true),
+    [CN_FRAMING_IF_NONE_MATCH] = HEADER("If-None-Match", true),
+    [CN_FRAMING_REQUEST_ID] = HEADER("Request-Id", false),
+    [CN_FRAMING_X_REQUEST_ID] = HEADER("X-Request-Id", false),
+    [CN_FRAMING_TRACEPARENT] = HEADER("Traceparent", false),
 };
 
 static const char *const METHODS[] = { "GET",   "HEAD",   "POST",   "PUT",
@@ -88,7 +88,7 @@ static bool s_is_path(const char *path)
     return path[0] == '/';
 }
 
-static enum cn_code s_check_line(const struct framing_head *head,
+static enum cn_code s_check_line(const struct cn_framing_head *head,
                                  struct cn_err *err)
 {
     bool known = false;
@@ -110,10 +110,10 @@ static enum cn_code s_check_line(const struct framing_head *head,
     return CN_OK;
 }
 
-static enum cn_code s_take(const struct framing_field *field,
-                           enum framing_header header,
+static enum cn_code s_take(const struct cn_framing_field *field,
+                           enum cn_framing_header header,
                            struct cn_arena *arena,
-                           struct framing *framing,
+                           struct cn_framing *framing,
                            struct cn_err *err)
 {
     const char **slot = &framing->headers[header];
@@ -130,25 +130,25 @@ static enum cn_code s_take(const struct framing_field *field,
     return *slot != NULL ? CN_OK : cn_fail(err, CN_NOMEM, "no memory");
 }
 
-static enum cn_code s_check_fields(const struct framing_head *head,
+static enum cn_code s_check_fields(const struct cn_framing_head *head,
                                    struct cn_arena *arena,
-                                   struct framing *framing,
+                                   struct cn_framing *framing,
                                    struct cn_err *err)
 {
     for (size_t i = 0; i < head->field_count; i++) {
-        const struct framing_field *field = &head->fields[i];
+        const struct cn_framing_field *field = &head->fields[i];
         if (!s_is_token(field->name, field->name_size) ||
             !s_is_value(field->value, field->value_size)) {
             return cn_fail(err, CN_MALFORMED,
                            "a header field has a forbidden character");
         }
-        for (size_t h = 0; h < FRAMING_HEADER_COUNT; h++) {
+        for (size_t h = 0; h < CN_FRAMING_HEADER_COUNT; h++) {
             if (field->name_size != HEADERS[h].size ||
                 strcasecmp(field->name, HEADERS[h].name) != 0) {
                 continue;
             }
             enum cn_code rc =
-                s_take(field, (enum framing_header)h, arena, framing, err);
+                s_take(field, (enum cn_framing_header)h, arena, framing, err);
             if (rc != CN_OK) {
                 return rc;
             }
@@ -157,12 +157,12 @@ static enum cn_code s_check_fields(const struct framing_head *head,
     return CN_OK;
 }
 
-static enum cn_code s_check_length(const struct framing_head *head,
-                                   struct framing *framing,
+static enum cn_code s_check_length(const struct cn_framing_head *head,
+                                   struct cn_framing *framing,
                                    struct cn_err *err)
 {
-    const char *length = framing->headers[FRAMING_CONTENT_LENGTH];
-    const char *coding = framing->headers[FRAMING_TRANSFER_ENCODING];
+    const char *length = framing->headers[CN_FRAMING_CONTENT_LENGTH];
+    const char *coding = framing->headers[CN_FRAMING_TRANSFER_ENCODING];
 
     if (coding != NULL) {
         framing->chunked = true;
@@ -190,12 +190,12 @@ static enum cn_code s_check_length(const struct framing_head *head,
     return CN_OK;
 }
 
-enum cn_code framing_check(const struct framing_head *head,
-                           struct cn_arena *arena,
-                           struct framing *ret_framing,
-                           struct cn_err *err)
+enum cn_code cn_framing_check(const struct cn_framing_head *head,
+                              struct cn_arena *arena,
+                              struct cn_framing *ret_framing,
+                              struct cn_err *err)
 {
-    struct framing framing = { 0 };
+    struct cn_framing framing = { 0 };
 
     enum cn_code rc = s_check_line(head, err);
     if (rc == CN_OK) {
@@ -207,13 +207,13 @@ enum cn_code framing_check(const struct framing_head *head,
     if (rc != CN_OK) {
         return rc;
     }
-    const char *host = framing.headers[FRAMING_HOST];
+    const char *host = framing.headers[CN_FRAMING_HOST];
     if (host == NULL ? strcmp(head->version, "HTTP/1.0") != 0
                      : !s_is_host(host)) {
         return cn_fail(err, CN_MALFORMED, "Host is missing or malformed");
     }
     *ret_framing = framing;
-    if (strlen(head->path) > FRAMING_PATH_MAX) {
+    if (strlen(head->path) > CN_FRAMING_PATH_MAX) {
         return cn_fail_as(err, CN_TOO_LARGE, "uri_too_long",
                           "the path is too long");
     }
@@ -222,7 +222,7 @@ enum cn_code framing_check(const struct framing_head *head,
 
 /* A NUL in the target ends it early: then its rest stands before the version.
  */
-static bool s_whole_line(const struct framing_head *head)
+static bool s_whole_line(const struct cn_framing_head *head)
 {
     const char *end = head->version + strlen(head->version);
 
@@ -242,13 +242,13 @@ static bool s_whole_line(const struct framing_head *head)
            (next - end == 2 && end[1] == '\0');
 }
 
-bool framing_whole(const struct framing_head *head)
+bool cn_framing_whole(const struct cn_framing_head *head)
 {
     if (!s_whole_line(head)) {
         return false;
     }
     for (size_t i = 0; i < head->field_count; i++) {
-        const struct framing_field *field = &head->fields[i];
+        const struct cn_framing_field *field = &head->fields[i];
         const char *end = field->value + field->value_size;
         if (i + 1 == head->field_count) {
             /* The empty line that ends the head, at least an LF. */
