@@ -114,6 +114,11 @@ CN_CHECKED enum cn_code cn_bus_connect(struct cn_bus *self,
                                        const char *service,
                                        const char *endpoints,
                                        struct cn_err *err);
+/* All services of one text, as CAIRN_ENDPOINTS holds it:
+ * "name=tcp://host:port,tcp://host:port;name=...". "" connects none;
+ * CN_INVALID names what cannot be read. */
+CN_CHECKED enum cn_code
+cn_bus_connect_all(struct cn_bus *self, const char *text, struct cn_err *err);
 /* on_request runs outside any fiber for every request that fits the queue; the
  * rest is answered BUSY at once, and spent budgets CN_DEADLINE. Before this
  * call nothing is read, so that no caller finds the service alive. */

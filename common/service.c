@@ -172,32 +172,6 @@ static enum cn_code s_db_start(struct runtime *self, struct cn_err *err)
     return rc == CN_OK ? CN_OK : cn_wrap(err, "database");
 }
 
-/* "access=tcp://...;referrals=tcp://...,tcp://...": connects each. */
-static enum cn_code
-s_connect(struct cn_bus *bus, const char *text, struct cn_err *err)
-{
-    char *copy = strdup(text);
-    char *rest = copy;
-    enum cn_code rc = CN_OK;
-
-    if (copy == NULL) {
-        return cn_fail(err, CN_NOMEM, "no memory");
-    }
-    while (rc == CN_OK && rest != NULL && rest[0] != '\0') {
-        char *name = strsep(&rest, ";");
-        char *endpoints = strchr(name, '=');
-        if (endpoints == NULL || endpoints == name) {
-            rc = cn_fail(err, CN_INVALID,
-                         "CAIRN_ENDPOINTS: name=tcp://... is needed");
-            break;
-        }
-        *endpoints++ = '\0';
-        rc = cn_bus_connect(bus, name, endpoints, err);
-    }
-    free(copy);
-    return rc;
-}
-
 static bool s_healthy(void *arg)
 {
     const struct runtime *self = arg;
@@ -219,8 +193,8 @@ static enum cn_code s_bus_start(struct runtime *self, struct cn_err *err)
     enum cn_code rc = cn_bus_new(&self->env, &bus, &self->env.bus, err);
     if (rc == CN_OK) {
         cn_bus_set_health(self->env.bus, s_healthy, self);
-        rc = s_connect(self->env.bus, cn_config_text(config, "CAIRN_ENDPOINTS"),
-                       err);
+        rc = cn_bus_connect_all(self->env.bus,
+                                cn_config_text(config, "CAIRN_ENDPOINTS"), err);
     }
     return rc == CN_OK ? CN_OK : cn_wrap(err, "bus");
 }

@@ -8,7 +8,6 @@
 
 #include "cairn/routes.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -76,30 +75,6 @@ struct cn_config *setup_config(int argc, char **argv, bool *ret_done)
     return config;
 }
 
-/* "access=tcp://...;referrals=tcp://...,tcp://...": connects each. */
-static enum cn_code
-s_connect(struct cn_bus *bus, const char *text, struct cn_err *err)
-{
-    char *copy = strdup(text);
-    char *rest = copy;
-    enum cn_code rc =
-        copy == NULL ? cn_fail(err, CN_NOMEM, "no memory") : CN_OK;
-
-    while (rc == CN_OK && rest != NULL && rest[0] != '\0') {
-        char *name = strsep(&rest, ";");
-        char *endpoints = strchr(name, '=');
-        if (endpoints == NULL) {
-            rc = cn_fail(err, CN_INVALID,
-                         "CAIRN_ENDPOINTS: name=tcp://... is needed");
-            break;
-        }
-        *endpoints = '\0';
-        rc = cn_bus_connect(bus, name, endpoints + 1, err);
-    }
-    free(copy);
-    return rc;
-}
-
 enum cn_code setup_env(const struct cn_config *config,
                        struct cn_env *ret_env,
                        struct cn_err *err)
@@ -121,8 +96,8 @@ enum cn_code setup_env(const struct cn_config *config,
         rc = cn_bus_new(ret_env, &bus, &ret_env->bus, err);
     }
     if (rc == CN_OK) {
-        rc = s_connect(ret_env->bus, cn_config_text(config, "CAIRN_ENDPOINTS"),
-                       err);
+        rc = cn_bus_connect_all(ret_env->bus,
+                                cn_config_text(config, "CAIRN_ENDPOINTS"), err);
     }
     return rc;
 }

@@ -1535,6 +1535,40 @@ static void bad_keys_addresses_and_names_are_refused(void **state)
     s_run(s_body_config);
 }
 
+static void s_body_endpoints(struct world *world)
+{
+    static const char *const BAD[] = { "nonsense",
+                                       "=tcp://127.0.0.1:1",
+                                       "referrals=",
+                                       "referrals=udp://x:1",
+                                       ";",
+                                       "referrals",
+                                       "unknown=tcp://127.0.0.1:1" };
+    char text[256];
+    struct cn_err err = { 0 };
+
+    s_serve(world, 0, 0);
+    world->client = s_bus(world, "gateway", &world->gateway, NULL, 0);
+    for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
+        assert_int_equal(cn_bus_connect_all(world->client, BAD[i], &err),
+                         CN_INVALID);
+    }
+    assert_int_equal(cn_bus_connect_all(world->client, "", &err), CN_OK);
+    (void)snprintf(text, sizeof(text),
+                   "documents=tcp://127.0.0.1:1,tcp://127.0.0.1:2;referrals=%s",
+                   world->servers[0].address);
+    assert_int_equal(cn_bus_connect_all(world->client, text, &err), CN_OK);
+    s_must_answer(world);
+    assert_true(cn_bus_reachable(world->client, "referrals"));
+    assert_false(cn_bus_reachable(world->client, "documents"));
+}
+
+static void one_text_names_the_replicas_of_all_services(void **state)
+{
+    (void)state;
+    s_run(s_body_endpoints);
+}
+
 static void a_secret_key_has_one_public_key(void **state)
 {
     struct keys keys = s_keys();
@@ -1583,6 +1617,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_peer_that_never_authenticates_takes_no_memory),
         cmocka_unit_test(the_options_of_every_socket_are_set),
         cmocka_unit_test(bad_keys_addresses_and_names_are_refused),
+        cmocka_unit_test(one_text_names_the_replicas_of_all_services),
         cmocka_unit_test(a_secret_key_has_one_public_key),
     };
 
