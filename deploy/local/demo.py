@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Waits for a starting Cairn and loads its demo, through the HTTP API alone.
 
-    demo.py wait <home> <url> <supervisor's pid>
-    demo.py load <home> <url>
+    demo.py wait <home> <supervisor's pid> <url>...
+    demo.py load <home> <url>...
+
+There is a URL for each gateway; the demo is loaded through the first.
 
 Loading may be repeated: every write has its own fixed Idempotency-Key, and
 nothing is written where <home>/env names a demo whose keys still work."""
@@ -171,8 +173,9 @@ def works(url, key):
     return status == 200 and bool(reply.get("branch_id"))
 
 
-def load(home, url):
+def load(home, urls):
     """Makes both agencies, or finds that they are there."""
+    url = urls[0]
     env = read_env(home)
     key = env.get("CAIRN_API_KEY")
     other = env.get("CAIRN_API_KEY_OTHER_AGENCY")
@@ -186,7 +189,9 @@ def load(home, url):
                    body["name"].replace(" ", "-").lower())
         _, _, other = agency(url, platform_key, "Other Home Health",
                              OTHER_BRANCH, "two")
-    write_env(home, {"CAIRN_URL": url, "CAIRN_API_KEY": key,
+    more = {f"CAIRN_URL_{n}": other_url
+            for n, other_url in enumerate(urls[1:], 2)}
+    write_env(home, {"CAIRN_URL": url, **more, "CAIRN_API_KEY": key,
                      "CAIRN_API_KEY_OTHER_AGENCY": other})
     for name in LISTS:
         status, _ = call_until_up(url, "GET", f"/v1/{name}?limit=1", key)
@@ -194,38 +199,43 @@ def load(home, url):
             raise Failed(f"GET /v1/{name}: {status}")
 
 
-def wait(home, url, supervisor):
-    """Until the gateway knows the platform's key."""
+def wait(home, supervisor, urls):
+    """Until every gateway knows the platform's key."""
     key = read_line(os.path.join(home, "secrets/platform.key"))
     deadline = time.monotonic() + START_SECONDS
+    left = list(urls)
     seen = "no answer"
-    while time.monotonic() < deadline:
+    while left:
+        if time.monotonic() > deadline:
+            raise Failed(f"the gateway at {left[0]} is not ready after"
+                         f" {START_SECONDS} s: {seen}")
         try:
             os.kill(supervisor, 0)
         except ProcessLookupError:
             raise Failed("the supervisor ended before the gateway answered"
                          ) from None
         try:
-            status, _ = call(url, "GET", "/v1/me", key)
+            status, _ = call(left[0], "GET", "/v1/me", key)
             if status == 200:
-                return
+                left.pop(0)
+                continue
             seen = f"it answers {status}"
         except (OSError, http.client.HTTPException) as error:
             seen = type(error).__name__
         time.sleep(0.02)
-    raise Failed(f"the gateway is not ready after {START_SECONDS} s: {seen}")
 
 
 def main():
     """Reads the arguments."""
     words = sys.argv[1:]
     try:
-        if len(words) == 4 and words[0] == "wait":
-            wait(words[1], words[2], int(words[3]))
-        elif len(words) == 3 and words[0] == "load":
-            load(words[1], words[2])
+        if len(words) >= 4 and words[0] == "wait":
+            wait(words[1], int(words[2]), words[3:])
+        elif len(words) >= 3 and words[0] == "load":
+            load(words[1], words[2:])
         else:
-            sys.exit("usage: demo.py wait|load <home> <url> [<pid>]")
+            sys.exit("usage: demo.py wait <home> <pid> <url>...\n"
+                     "       demo.py load <home> <url>...")
     except Failed as failure:
         sys.exit(f"make run: {failure}")
 

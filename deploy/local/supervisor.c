@@ -32,15 +32,17 @@
 #include <unistd.h>
 
 enum {
-    PROCESSES_MAX = 32,
+    PROCESSES_MAX = 48, /* four of each */
     ARGUMENTS_MAX = 64,
     ENVIRONMENT_MAX = 64,
     LINE_MAX_SIZE = 8192
 };
 static const int64_t DELAY_MIN = 50 * CN_SECOND / 1000;
 static const int64_t DELAY_MAX = 2 * CN_SECOND;
-static const int64_t LIFE_GOOD = 10 * CN_SECOND; /* resets the delay */
-static const int64_t STOP_TIME = 10 * CN_SECOND; /* then SIGKILL */
+/* Resets the delay: what has lived so long and was killed is back at once. */
+static const int64_t LIFE_GOOD = 2 * CN_SECOND;
+/* Then SIGKILL; what drains gives itself 20 s. */
+static const int64_t STOP_TIME = 25 * CN_SECOND;
 
 struct process {
     char *name;

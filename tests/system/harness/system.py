@@ -6,6 +6,7 @@ import email.policy
 import glob
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -22,16 +23,31 @@ RUN = os.path.join(REPO, "deploy/local/run")
 START_SECONDS = 600  # a first start may have to build
 STOP_SECONDS = 60
 SERVICES = ["access", "referrals", "scheduling", "documents", "notifications"]
+REPLICAS = int(os.environ.get("CAIRN_TEST_REPLICAS") or 1)
 PR_SET_PDEATHSIG = 1
 SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:")
-ENDED = re.compile(r"(\w+): pid (\d+) ended (with|by signal) (\d+)")
+ENDED = re.compile(r"([\w-]+): pid (\d+) ended (with|by signal) (\d+)")
 
 
-def free_port():
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def free_port(count=1):
+    """The first of so many ports of 127.0.0.1 in a row that nobody listens
+    on. They lie below the range of outgoing connections: inside it, a client
+    that tries again while a gateway is down can be given the gateway's port."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range",
+              encoding="ascii") as file:
+        low = int(file.read().split()[0])
+    while True:
+        first = random.randrange(max(1024, low - 16000), low - count)
+        probes = [socket.socket() for _ in range(count)]
+        try:
+            for offset, probe in enumerate(probes):
+                probe.bind(("127.0.0.1", first + offset))
+            return first
+        except OSError:
+            continue
+        finally:
+            for probe in probes:
+                probe.close()
 
 
 def die_with_parent():
@@ -49,24 +65,31 @@ def read(path):
 
 
 class System:
-    """url, home, key (the demo's coordinator), other_key (another agency's),
-    platform_key, and the processes behind them."""
+    """url, urls (of all gateways), home, key (the demo's coordinator),
+    other_key (another agency's), platform_key, replicas (of each service and
+    of the gateway), and the processes behind them."""
 
     def __init__(self, home):
         self.home = home
         self.process = None
         self.killed = set()  # pids whose end is the tests' doing
         self.url = self.key = self.other_key = self.platform_key = None
+        self.urls = []
+        self.replicas = 1
 
     # Life
 
     def start(self, port=None, **environment):
         """Starts it and returns when it is ready. A second start keeps the
-        data; environment adds settings (CAIRN_LOG_LEVEL="debug")."""
+        data; environment adds settings (CAIRN_LOG_LEVEL="debug").
+        CAIRN_TEST_REPLICAS says how many of each run where the test does not
+        (CAIRN_REPLICAS="2")."""
         given = {name: value for name, value in os.environ.items()
                  if not name.startswith("CAIRN_")}
-        given.update(CAIRN_HOME=self.home, CAIRN_PORT=str(port or free_port()),
-                     **environment)
+        given.update({"CAIRN_REPLICAS": str(REPLICAS), **environment})
+        given["CAIRN_HOME"] = self.home
+        given["CAIRN_PORT"] = str(
+            port or free_port(int(given["CAIRN_REPLICAS"])))
         self.killed.clear()
         out = os.path.join(self.home, "run.out")
         os.makedirs(self.home, exist_ok=True)
@@ -88,6 +111,9 @@ class System:
         values = dict(line.split("=", 1) for line in
                       read(os.path.join(self.home, "env")).splitlines())
         self.url = values["CAIRN_URL"]
+        self.urls = [value for name, value in values.items()
+                     if re.fullmatch(r"CAIRN_URL(_\d+)?", name)]
+        self.replicas = len(self.urls)
         self.key = values["CAIRN_API_KEY"]
         self.other_key = values["CAIRN_API_KEY_OTHER_AGENCY"]
         self.platform_key = read(
@@ -122,8 +148,18 @@ class System:
 
     # Processes
 
+    def names_of(self, name):
+        """The names of all processes of "gateway" or a service: "referrals",
+        "referrals-2"."""
+        return [name] + [f"{name}-{n}" for n in range(2, self.replicas + 1)]
+
+    def names(self):
+        """The names of the processes of all services."""
+        return [name for service in SERVICES
+                for name in self.names_of(service)]
+
     def pid(self, name):
-        """Of "postgres", "sink", "gateway" or a service; waits while the
+        """Of "postgres", "sink" or one of names_of(); waits while the
         supervisor starts it."""
         path = os.path.join(self.home, "run", name + ".pid")
         return int(wait_for(lambda: read(path), what=f"the pid of {name}"))
