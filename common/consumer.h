@@ -14,6 +14,7 @@
 #include "common/id.h"
 #include "common/shape.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct cn_env;
@@ -23,6 +24,8 @@ struct cn_write;
 enum {
     CN_EVENT_ATTEMPTS_MAX = 5,
     CN_EVENT_BUDGET_US = 10000000,
+    CN_EVENT_BATCH_MAX = 100, /* copies in one unit */
+    CN_PARTITIONS = 16,       /* of every log */
     /* Failures that may pass by themselves (the database is away, a lock is not
      * had, no time is left) are not counted as attempts so many times in a row:
      * an outage must not empty the log into dead_letter. */
@@ -56,9 +59,16 @@ typedef enum cn_code cn_event_fn(void *self,
                                  struct cn_write *write,
                                  struct cn_err *err);
 
+/* A copy handler (copy = true) reads nothing and tells nothing: by the event
+ * alone it adds changes to write, each guarded so that the newer row stays
+ * ("keep the newer by event_seq"). Up to CN_EVENT_BATCH_MAX of them, of several
+ * aggregates and tenants, are one unit, so write may hold others' changes; it
+ * stands at the event's tenant. A lock is needed only for a row that is not the
+ * aggregate's own. All others are effects, and applied one by one. */
 struct cn_event_handler {
     const char *type;
     cn_event_fn *handler;
+    bool copy;
 };
 
 /* What a service follows of one producer. events is the producer's generated

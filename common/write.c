@@ -15,7 +15,6 @@
 #include <string.h>
 
 enum {
-    PARTITION_COUNT = 16,
     STEPS_FIRST = 16,    /* room at first, doubled when it is full */
     CONTENTION_MAX = 8,  /* times that a lock or a deadlock is tried again */
     RECORD_GONE_MAX = 2, /* times that a twin's record was not found */
@@ -37,6 +36,17 @@ enum stage {
 CN_SQL_WRITE(SQL_LOCK,
              "SELECT pg_advisory_xact_lock(hashtextextended('{{schema}}' || "
              "$1::text || $2::uuid::text, 0))");
+
+/* Of a batch: the lists are in the order in which they are locked. */
+CN_SQL_RELAY(SQL_LOCKS,
+             "SELECT pg_advisory_xact_lock(hashtextextended('{{schema}}' || "
+             "l.type || l.id::text, 0)) "
+             "FROM unnest($1::text[], $2::uuid[]) AS l (type, id)");
+
+/* Before the first tenant of a batch. */
+CN_SQL_RELAY(SQL_BATCH,
+             "SELECT set_config('synchronous_commit', 'off', true), "
+             "set_config('plan_cache_mode', 'force_generic_plan', true)");
 
 CN_SQL_WRITE(SQL_OUTBOX_INSERT,
              "INSERT INTO {{schema}}.outbox (tenant_id, epoch, partition, "
@@ -61,6 +71,13 @@ struct steps {
     struct cn_db_step *items;
     size_t count;
     size_t capacity;
+};
+
+/* What a batch holds of one event. */
+struct segment {
+    struct cn_uuid tenant_id;
+    size_t first; /* in steps */
+    size_t count;
 };
 
 struct lock {
@@ -94,6 +111,11 @@ struct cn_write {
     bool has_event;
     bool has_due;
     const struct cn_rows **rows; /* of steps, after the commit */
+    bool batch;
+    struct segment *segments; /* of a batch */
+    size_t segment_count;
+    size_t segment_capacity;
+    size_t position_at; /* index in steps of the position, if there is one */
 };
 
 static void s_fail_memory(struct cn_write *self)
@@ -139,10 +161,12 @@ static void s_add(struct cn_write *self,
 {
     assert(count <= CN_DB_PARAMS_MAX);
     struct steps *steps = &self->steps;
-    if (steps->count + self->lock_count >= CN_WRITE_STEPS_MAX) {
+    const size_t most =
+        self->batch ? CN_WRITE_BATCH_STEPS_MAX : CN_WRITE_STEPS_MAX;
+    if (steps->count + self->lock_count + self->segment_count >= most) {
         if (self->failure.code == CN_OK) {
             (void)cn_fail(&self->failure, CN_TOO_LARGE,
-                          "write: more than %d steps", CN_WRITE_STEPS_MAX);
+                          "write: more than %zu steps", most);
         }
         return;
     }
@@ -227,6 +251,43 @@ struct cn_write *cn_write_begin_event(struct cn_env *env,
     return self;
 }
 
+struct cn_write *cn_write_begin_batch(struct cn_env *env,
+                                      struct cn_arena *arena)
+{
+    struct cn_write *self = s_begin(env, arena, (struct cn_uuid){ 0 });
+    if (self != NULL) {
+        self->batch = true;
+        self->now_at = env->now(env);
+    }
+    return self;
+}
+
+static void s_segment_end(struct cn_write *self)
+{
+    if (self->segment_count > 0) {
+        struct segment *last = &self->segments[self->segment_count - 1];
+        last->count = self->steps.count - last->first;
+    }
+}
+
+void cn_write_tenant(struct cn_write *self, struct cn_uuid tenant)
+{
+    assert(self->batch && self->stage < STAGE_POSITION);
+    struct segment *segments =
+        s_room(self->arena, self->segments, self->segment_count,
+               &self->segment_capacity, sizeof(*segments));
+    if (segments == NULL) {
+        s_fail_memory(self);
+        return;
+    }
+    s_segment_end(self);
+    self->segments = segments;
+    segments[self->segment_count++] =
+        (struct segment){ .tenant_id = tenant, .first = self->steps.count };
+    self->tenant_id = tenant;
+    self->stage = STAGE_LOCK;
+}
+
 void cn_write_lock(struct cn_write *self,
                    const char *aggregate_type,
                    struct cn_uuid id)
@@ -267,7 +328,7 @@ static unsigned s_partition(struct cn_uuid id)
     for (size_t i = 0; i < sizeof(id.bytes); i++) {
         hash = (hash ^ id.bytes[i]) * UINT64_C(1099511628211);
     }
-    return (unsigned)((hash ^ hash >> 32) % PARTITION_COUNT);
+    return (unsigned)((hash ^ hash >> 32) % CN_PARTITIONS);
 }
 
 static struct cn_param s_text_or_null(const char *text)
@@ -282,6 +343,7 @@ void cn_write_event(struct cn_write *self,
                     int64_t aggregate_seq,
                     const ProtobufCMessage *payload)
 {
+    assert(!self->batch);
     s_enter(self, STAGE_EVENT);
     self->has_event = true;
     if (self->failure.code != CN_OK) {
@@ -321,6 +383,7 @@ void cn_write_audit(struct cn_write *self,
                     const char *resource,
                     struct cn_uuid patient_id)
 {
+    assert(!self->batch);
     s_enter(self, STAGE_AUDIT);
     struct cn_audit_row row = { .tenant_id = self->tenant_id,
                                 .id = cn_uuid_new(self->env),
@@ -378,6 +441,8 @@ void cn_write_position(struct cn_write *self,
 {
     assert(self->stage < STAGE_POSITION);
     s_enter(self, STAGE_POSITION);
+    s_segment_end(self);
+    self->position_at = self->steps.count;
     s_add(self, statement, params, count);
 }
 
@@ -439,7 +504,7 @@ static void s_put(struct cn_write *self,
 {
     const struct cn_param *copy =
         cn_arena_copy(self->arena, params, count * sizeof(*params));
-    if (copy == NULL) {
+    if (copy == NULL && count > 0) {
         s_fail_memory(self);
         return;
     }
@@ -461,11 +526,104 @@ s_put_record(struct cn_write *self, struct unit *unit, struct cn_err *err)
     return rc;
 }
 
+static void s_put_steps(const struct cn_write *self,
+                        struct unit *unit,
+                        size_t first,
+                        size_t count)
+{
+    if (count > 0) {
+        memcpy(unit->steps + unit->count, self->steps.items + first,
+               count * sizeof(*unit->steps));
+        unit->count += count;
+    }
+}
+
+static int s_segment_compare(const void *a, const void *b)
+{
+    const struct segment *left = a;
+    const struct segment *right = b;
+    int order = cn_uuid_compare(left->tenant_id, right->tenant_id);
+    if (order != 0) {
+        return order;
+    }
+    /* Of one tenant as they came. */
+    return left->first < right->first ? -1 : left->first > right->first;
+}
+
+/* All locks by one statement, which takes them in the order of the lists. */
+static void s_put_locks(struct cn_write *self, struct unit *unit)
+{
+    const char **types =
+        cn_arena_array(self->arena, self->lock_count, sizeof(*types));
+    struct cn_uuid *ids =
+        cn_arena_array(self->arena, self->lock_count, sizeof(*ids));
+    if (types == NULL || ids == NULL) {
+        s_fail_memory(self);
+        return;
+    }
+    for (size_t i = 0; i < self->lock_count; i++) {
+        types[i] = self->locks[i].aggregate_type;
+        ids[i] = self->locks[i].id;
+    }
+    const struct cn_param params[] = { cn_texts(types, self->lock_count),
+                                       cn_uuids(ids, self->lock_count) };
+    s_put(self, unit, &SQL_LOCKS, params, 2);
+}
+
+/* Settings, locks, then each tenant's steps, then the positions. */
+static enum cn_code s_assemble_batch(struct cn_write *self,
+                                     struct unit *ret_unit,
+                                     struct cn_err *err)
+{
+    enum { SETTINGS_AND_LOCKS = 2 };
+    struct unit unit = { 0 };
+    s_segment_end(self);
+    s_locks_sort(self);
+    if (self->segment_count > 0) {
+        qsort(self->segments, self->segment_count, sizeof(*self->segments),
+              s_segment_compare);
+    }
+    unit.steps = cn_arena_array(self->arena,
+                                SETTINGS_AND_LOCKS + self->segment_count +
+                                    self->steps.count,
+                                sizeof(*unit.steps));
+    if (unit.steps == NULL) {
+        return cn_fail(err, CN_NOMEM, "write: no memory for the unit");
+    }
+    s_put(self, &unit, &SQL_BATCH, NULL, 0);
+    if (self->lock_count > 0) {
+        s_put_locks(self, &unit);
+    }
+    struct cn_uuid tenant = { 0 };
+    for (size_t i = 0; i < self->segment_count; i++) {
+        const struct segment *segment = &self->segments[i];
+        if (segment->count > 0 && !cn_uuid_equal(segment->tenant_id, tenant)) {
+            tenant = segment->tenant_id;
+            const struct cn_param param = cn_uuid(tenant);
+            s_put(self, &unit, cn_db_tenant_statement(), &param, 1);
+        }
+        s_put_steps(self, &unit, segment->first, segment->count);
+    }
+    if (self->stage == STAGE_POSITION) {
+        s_put_steps(self, &unit, self->position_at,
+                    self->steps.count - self->position_at);
+    }
+    if (self->failure.code != CN_OK) {
+        *err = self->failure;
+        return err->code;
+    }
+    *ret_unit = unit;
+    return CN_OK;
+}
+
 /* Tenant, locks, record, then what was collected. */
 static enum cn_code
 s_assemble(struct cn_write *self, struct unit *ret_unit, struct cn_err *err)
 {
     enum { TENANT_AND_RECORD = 2 };
+    if (self->batch) {
+        return s_assemble_batch(self, ret_unit, err);
+    }
     s_locks_sort(self);
     struct unit unit = { 0 };
     unit.steps = cn_arena_array(
@@ -493,11 +651,7 @@ s_assemble(struct cn_write *self, struct unit *ret_unit, struct cn_err *err)
         return err->code;
     }
     unit.first = unit.count;
-    if (self->steps.count > 0) {
-        memcpy(unit.steps + unit.count, self->steps.items,
-               self->steps.count * sizeof(*unit.steps));
-        unit.count += self->steps.count;
-    }
+    s_put_steps(self, &unit, 0, self->steps.count);
     *ret_unit = unit;
     return CN_OK;
 }

@@ -3,7 +3,7 @@
  *   tenant, lock, idempotency record, change, outbox rows, audit row
  * sent before a single Sync (a consumer's position comes last of all). Calls
  * out of this order abort (a bug of ours). What fails while it is built
- * (memory, sealing, more than CN_WRITE_STEPS_MAX steps) is returned by
+ * (memory, sealing, more steps than CN_WRITE_STEPS_MAX) is returned by
  * cn_write_commit. Schema and epoch are those of the env's database
  * (cn_db_config).
  *
@@ -21,7 +21,10 @@
 
 struct cn_write;
 
-enum { CN_WRITE_STEPS_MAX = 512 };
+enum {
+    CN_WRITE_STEPS_MAX = 512,
+    CN_WRITE_BATCH_STEPS_MAX = 2048 /* of cn_write_begin_batch */
+};
 
 /* A write of a client's request: tenant, actor, idempotency key and fingerprint
  * come from the request, whose arena holds the steps. The reply must be filled
@@ -40,6 +43,16 @@ struct cn_write *cn_write_begin_system(struct cn_env *env,
 struct cn_write *cn_write_begin_event(struct cn_env *env,
                                       struct cn_arena *arena,
                                       const struct cn_event *event);
+
+/* The copies of several events in one unit, of one tenant or many, on the relay
+ * lane: all locks first, then tenant by tenant what was added for each, then
+ * the positions. It tells and audits nothing, so its commit does not wait for
+ * the disk: after a crash copies and positions are gone together. */
+struct cn_write *cn_write_begin_batch(struct cn_env *env,
+                                      struct cn_arena *arena);
+/* What is added from here on is of this tenant. Only for a batch, and before
+ * anything is added to it. */
+void cn_write_tenant(struct cn_write *self, struct cn_uuid tenant);
 
 /* Locks an aggregate. Several: all locks before anything else; they are sent
  * sorted and without repeats. */
@@ -103,7 +116,7 @@ bool cn_write_empty(const struct cn_write *self);
  * are retried within the budget, then CN_BUSY. */
 CN_CHECKED enum cn_code cn_write_commit(struct cn_write *self,
                                         struct cn_err *err);
-/* Rows of change statement n (from 0), after a commit. */
+/* Rows of change statement n (from 0), after a commit. Not of a batch. */
 const struct cn_rows *cn_write_rows(const struct cn_write *self, unsigned n);
 
 #endif

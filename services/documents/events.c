@@ -123,7 +123,7 @@ static enum cn_code on_referral_accepted(void *self,
 }
 
 static const struct cn_event_handler FROM_REFERRALS[] = {
-    { "referral.accepted", on_referral_accepted },
+    { "referral.accepted", on_referral_accepted, .copy = false },
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

@@ -232,11 +232,11 @@ static enum cn_code on_visit_booked(void *self,
 }
 
 static const struct cn_event_handler FROM_REFERRALS[] = {
-    { "referral.accepted", on_referral_accepted },
+    { "referral.accepted", on_referral_accepted, .copy = false },
 };
 
 static const struct cn_event_handler FROM_SCHEDULING[] = {
-    { "visit.booked", on_visit_booked },
+    { "visit.booked", on_visit_booked, .copy = false },
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

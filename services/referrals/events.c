@@ -31,8 +31,8 @@ static enum cn_code s_branch_copy(void *self,
 }
 
 static const struct cn_event_handler ACCESS_HANDLERS[] = {
-    { "branch.created", s_branch_copy },
-    { "branch.updated", s_branch_copy },
+    { "branch.created", s_branch_copy, .copy = true },
+    { "branch.updated", s_branch_copy, .copy = true },
 };
 
 /* ---- scheduling ---- */
@@ -212,8 +212,8 @@ static enum cn_code s_soc_completed(void *self,
 }
 
 static const struct cn_event_handler SCHEDULING_HANDLERS[] = {
-    { "visit.booked", s_soc_booked },
-    { "visit.completed", s_soc_completed },
+    { "visit.booked", s_soc_booked, .copy = false },
+    { "visit.completed", s_soc_completed, .copy = false },
 };
 
 #define COUNT(table) (sizeof(table) / sizeof(*(table)))

@@ -392,7 +392,6 @@ static enum cn_code on_agency(void *self,
     }
 
     struct cn_store store = cn_store_of_event(event);
-    cn_write_lock(write, "agency", event->tenant_id);
     agency_keep(&store, write, event->aggregate_seq, agency->time_zone,
                 !agency->has_auto_book_soc || agency->auto_book_soc);
     return CN_OK;
@@ -411,26 +410,25 @@ static enum cn_code on_branch(void *self,
     }
 
     struct cn_store store = cn_store_of_event(event);
-    cn_write_lock(write, "branch", event->aggregate_id);
     branch_keep(&store, write, event->aggregate_id, event->aggregate_seq,
                 payload->branch->time_zone);
     return CN_OK;
 }
 
 static const struct cn_event_handler FROM_REFERRALS[] = {
-    { "referral.received", on_referral },
-    { "referral.updated", on_referral },
-    { "referral.validated", on_referral },
-    { "referral.accepted", on_referral_accepted },
-    { "referral.declined", on_referral_declined },
-    { "patient.updated", on_patient_updated },
+    { "referral.received", on_referral, .copy = false },
+    { "referral.updated", on_referral, .copy = false },
+    { "referral.validated", on_referral, .copy = false },
+    { "referral.accepted", on_referral_accepted, .copy = false },
+    { "referral.declined", on_referral_declined, .copy = false },
+    { "patient.updated", on_patient_updated, .copy = false },
 };
 
 static const struct cn_event_handler FROM_ACCESS[] = {
-    { "agency.created", on_agency },
-    { "agency.updated", on_agency },
-    { "branch.created", on_branch },
-    { "branch.updated", on_branch },
+    { "agency.created", on_agency, .copy = true },
+    { "agency.updated", on_agency, .copy = true },
+    { "branch.created", on_branch, .copy = true },
+    { "branch.updated", on_branch, .copy = true },
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

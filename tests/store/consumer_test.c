@@ -77,7 +77,7 @@ static const struct cn_event_shape EVENTS_OF_PRODUCER[] = {
     { "thing.new_kind", "", &evt__fetch_request__shape },
 };
 static const struct cn_event_handler HANDLERS[] = {
-    { "thing.changed", s_changed },
+    { "thing.changed", s_changed, .copy = false },
 };
 static const struct cn_subscription SUBSCRIPTIONS[] = {
     { "producer", EVENTS_OF_PRODUCER, 2, HANDLERS, 1 },
