@@ -8,13 +8,14 @@
 # make clean      removes build/ (never the data of make run)
 # make help       this text
 #
-# MODE=release|asan picks flags and build folder, V=1 shows the commands. A new service is one word in SERVICES.
+# MODE=release|asan picks flags and build folder, V=1 shows the commands, VERSION= is what --version says. A new service is one word in SERVICES.
 ifeq ($(origin CC),default)
 CC := gcc
 endif
 MODE     ?= release
 SERVICES := gateway access referrals scheduling documents notifications
 B        ?= build/$(MODE)
+VERSION  ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 Q        := $(if $(V),,@)
 GEN      := build/gen
 PROTOS   := $(wildcard proto/cairn/*.proto)
@@ -52,7 +53,7 @@ UNIT      := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/*
 STORE     := $(patsubst tests/store/%.c,$(B)/tests/store/%,$(wildcard tests/store/*_test.c))
 MIGRATE   := $(foreach s,$(filter-out gateway,$(SERVICES)),build/migrations/$(s)/0001_platform.sql)
 
-.PHONY: all run test test-long bench lint format clean help install gen tests migrations
+.PHONY: FORCE all run test test-long bench lint format clean help install gen tests migrations
 .SECONDARY:
 .SECONDEXPANSION:
 .DELETE_ON_ERROR:
@@ -114,9 +115,16 @@ $(B)/libcairn.a: $(LIB_OBJ)
 	@rm -f $@
 	ar rcs $@ $^
 # A % written in the prerequisites of a static pattern rule becomes the stem, even in the second expansion.
+# Beside the library: a commit links the programs anew and no test.
+$(B)/version.c: FORCE
+	@mkdir -p $(@D)
+	@printf 'extern const char cn_version[];\nconst char cn_version[] = "%s";\n' '$(VERSION)' >$@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(B)/version.o: $(B)/version.c
+	$(Q)$(CC) $(CFLAGS) -c $< -o $@
 objects_of = $(patsubst %.c,$(B)/%.o,$(1))
 without_main = $(filter-out %/main.c,$(1))
-$(BIN): $(B)/cairn-%: $$(call objects_of,$$(wildcard services/$$*/*.c)) $$(if $$(filter gateway,$$*),,$(B)/gen/cairn/$$*.handlers.o) $(B)/libcairn.a
+$(BIN): $(B)/cairn-%: $$(call objects_of,$$(wildcard services/$$*/*.c)) $$(if $$(filter gateway,$$*),,$(B)/gen/cairn/$$*.handlers.o) $(B)/version.o $(B)/libcairn.a
 	@echo LD $@
 	$(Q)$(CC) $(LOPT) $(filter %.o,$^) $(B)/libcairn.a $(PKG_LIBS) -o $@
 $(TOOLS): $(B)/cairn-%: $(B)/deploy/local/%.o $(B)/libcairn.a

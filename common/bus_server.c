@@ -243,15 +243,15 @@ void cn_bus_reply_send(struct cn_bus *self,
 static void s_pong(struct cn_bus *self, zmq_msg_t *routing, uint64_t id)
 {
     Env__ReplyHeader header = ENV__REPLY_HEADER__INIT;
-    bool stopping = cn_loop_stopping(self->env->loop);
+    bool leaving = cn_loop_leaving(self->env->loop);
 
     header.has_id = true;
     header.id = id;
     header.has_queue = true;
     header.queue = (uint32_t)self->stats.serving;
     header.has_healthy = true;
-    header.healthy = !stopping && (self->healthy == NULL ||
-                                   self->healthy(self->healthy_arg));
+    header.healthy =
+        !leaving && (self->healthy == NULL || self->healthy(self->healthy_arg));
     self->stats.pings++;
     s_send(self, zmq_msg_data(routing), zmq_msg_size(routing), &header,
            (struct cn_bytes){ 0 });

@@ -93,6 +93,7 @@ struct cn_http {
     struct cn_http_config config;
     struct MHD_Daemon *daemon;
     struct cn_watch *watch;
+    struct cn_timer *sweeper; /* of one that serves to the end */
     struct slot *slots;
     struct slot *slots_free;
     struct peer *peers;
@@ -738,6 +739,16 @@ static void s_drain(struct cn_http *self)
     }
 }
 
+/* Instead of the guard: a fiber would hold the loop. */
+static void s_on_sweep(void *arg)
+{
+    struct cn_http *self = arg;
+
+    self->sweeper = cn_loop_timer(
+        self->env->loop, cn_clock_monotonic() + SWEEP_US, s_on_sweep, self);
+    s_sweep(self);
+}
+
 /* Ends connections that are past their deadline; at a stop, lets the requests
  * in flight end. */
 static void s_guard(void *arg)
@@ -786,10 +797,15 @@ static enum cn_code s_start(struct cn_http *self, struct cn_err *err)
         return cn_fail(err, CN_NOMEM, "no memory");
     }
     rc = cn_loop_prepare(self->env->loop, s_on_turn, self, err);
-    if (rc == CN_OK) {
-        rc = cn_fiber_spawn(self->env->loop, s_guard, self, INT64_MAX, err);
+    if (rc != CN_OK) {
+        return rc;
     }
-    return rc;
+    if (self->config.to_the_end) {
+        s_on_sweep(self);
+        return self->sweeper != NULL ? CN_OK
+                                     : cn_fail(err, CN_NOMEM, "no memory");
+    }
+    return cn_fiber_spawn(self->env->loop, s_guard, self, INT64_MAX, err);
 }
 
 enum cn_code cn_http_new(struct cn_env *env,
@@ -829,6 +845,10 @@ void cn_http_free(struct cn_http *self)
     if (self == NULL) {
         return;
     }
+    if (self->sweeper != NULL) {
+        cn_loop_cancel(self->sweeper);
+    }
+    cn_loop_unprepare(self->env->loop, s_on_turn, self);
     cn_loop_unwatch(self->watch);
     if (self->daemon != NULL) {
         /* Resumed connections must be seen as such before the stop. */

@@ -64,6 +64,8 @@ struct cn_http_config {
     unsigned connections_max;
     unsigned connections_per_ip; /* 0: no limit */
     int64_t timeout_us;          /* of a request, from its last byte on */
+    /* Serves while the loop ends, up to its last turn, and does not hold it. */
+    bool to_the_end;
     /* Runs in a fiber that has the request's deadline. */
     void (*handle)(void *arg,
                    const struct cn_http_request *request,
@@ -77,9 +79,9 @@ struct cn_http_config {
     void *arg;
 };
 
-/* Listens. When the loop stops it accepts no more, answers what is in flight
- * (at most CN_HTTP_DRAIN_US) and lets the loop end. CN_INVALID for a bad
- * address, CN_UNAVAILABLE when it is taken. */
+/* Listens. Unless it serves to the end, when the loop stops it accepts no more,
+ * answers what is in flight (at most CN_HTTP_DRAIN_US) and lets the loop end.
+ * CN_INVALID for a bad address, CN_UNAVAILABLE when it is taken. */
 #define CN_HTTP_DRAIN_US ((int64_t)10000000)
 CN_CHECKED enum cn_code cn_http_new(struct cn_env *env,
                                     const struct cn_http_config *config,

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The listening socket. */
+/* The listening socket, and one to it. */
 #include "common/listen.h"
+
+#include "common/config.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -72,28 +74,80 @@ static unsigned s_port(int fd)
     return ntohs(bound.sin6_port);
 }
 
+static enum cn_code s_resolve(const char *address,
+                              int flags,
+                              struct addrinfo **ret_found,
+                              struct cn_err *err)
+{
+    const struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
+                                    .ai_flags = flags | AI_NUMERICSERV };
+    char host[ADDRESS_MAX];
+    const char *port = NULL;
+
+    if (!s_address(address, host, &port) ||
+        getaddrinfo(host[0] == '\0' ? NULL : host, port, &hints, ret_found) !=
+            0) {
+        return cn_fail(err, CN_INVALID, "%.200s: host:port is needed", address);
+    }
+    return CN_OK;
+}
+
 enum cn_code cn_listen_open(const char *address,
                             int *ret_fd,
                             unsigned *ret_port,
                             struct cn_err *err)
 {
-    const struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
-                                    .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
     struct addrinfo *found = NULL;
-    char host[ADDRESS_MAX];
-    const char *port = NULL;
 
-    if (!s_address(address, host, &port) ||
-        getaddrinfo(host[0] == '\0' ? NULL : host, port, &hints, &found) != 0) {
-        return cn_fail(err, CN_INVALID, "CAIRN_LISTEN: host:port is needed");
+    enum cn_code rc = s_resolve(address, AI_PASSIVE, &found, err);
+    if (rc != CN_OK) {
+        return rc;
     }
     int fd = s_bind(found);
     int why = errno;
     freeaddrinfo(found);
     if (fd < 0) {
-        return cn_fail(err, CN_UNAVAILABLE, "CAIRN_LISTEN: errno %d", why);
+        return cn_fail(err, CN_UNAVAILABLE, "listen at %.200s: errno %d",
+                       address, why);
     }
     *ret_port = s_port(fd);
+    *ret_fd = fd;
+    return CN_OK;
+}
+
+bool cn_listen_valid(const char *address)
+{
+    char host[ADDRESS_MAX];
+    const char *port = NULL;
+    long number = 0;
+
+    return s_address(address, host, &port) &&
+           cn_parse_number(port, 0, UINT16_MAX, &number);
+}
+
+enum cn_code
+cn_listen_connect(const char *address, int *ret_fd, struct cn_err *err)
+{
+    struct addrinfo *found = NULL;
+
+    enum cn_code rc = s_resolve(address, 0, &found, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    int fd =
+        socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    bool begun =
+        fd >= 0 && (connect(fd, found->ai_addr, found->ai_addrlen) == 0 ||
+                    errno == EINPROGRESS);
+    int why = errno;
+    freeaddrinfo(found);
+    if (!begun) {
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+        return cn_fail(err, CN_UNAVAILABLE, "connect to %.200s: errno %d",
+                       address, why);
+    }
     *ret_fd = fd;
     return CN_OK;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The listening socket. */
+/* The listening socket, and one to it. */
 #ifndef CN_LISTEN_H
 #define CN_LISTEN_H
 
@@ -12,6 +12,12 @@ CN_CHECKED enum cn_code cn_listen_open(const char *address,
                                        int *ret_fd,
                                        unsigned *ret_port,
                                        struct cn_err *err);
+/* Could it be listened at, as far as the text tells? */
+bool cn_listen_valid(const char *address);
+/* Begins to connect to such an address, not blocking; one with a wildcard is
+ * this machine. CN_INVALID, CN_UNAVAILABLE. */
+CN_CHECKED enum cn_code
+cn_listen_connect(const char *address, int *ret_fd, struct cn_err *err);
 /* Raises the limit of open files to what so many connections need. */
 void cn_listen_raise_files(unsigned connections_max);
 

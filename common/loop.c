@@ -404,6 +404,7 @@ void cn_loop_run(struct cn_loop *self, int64_t grace_us)
 
 void cn_loop_stop(struct cn_loop *self)
 {
+    self->leaving = true;
     if (!self->stopping) {
         self->stopping = true;
         self->stop_at = cn_clock_monotonic();
@@ -416,17 +417,45 @@ bool cn_loop_stopping(const struct cn_loop *self)
     return self->stopping;
 }
 
-/* A second signal ends the grace. */
+void cn_loop_set_notice(struct cn_loop *self, int64_t notice_us)
+{
+    self->notice_us = notice_us;
+}
+
+bool cn_loop_leaving(const struct cn_loop *self)
+{
+    return self->leaving;
+}
+
+static void s_on_notice(void *arg)
+{
+    struct cn_loop *self = arg;
+    self->notice = NULL;
+    cn_loop_stop(self);
+}
+
+/* A second signal ends notice and grace. */
+static void s_signalled(struct cn_loop *self)
+{
+    if (self->leaving) {
+        self->cut = true;
+    } else if (self->notice_us > 0) {
+        self->leaving = true;
+        self->notice = cn_loop_timer(
+            self, cn_clock_monotonic() + self->notice_us, s_on_notice, self);
+    }
+    if (self->notice == NULL || self->cut) {
+        cn_loop_stop(self);
+    }
+}
+
 static void s_on_signal(void *arg, unsigned events)
 {
     struct cn_loop *self = arg;
     (void)events;
     struct signalfd_siginfo info;
     while (read(self->signal_fd, &info, sizeof info) == sizeof info) {
-        if (self->stopping) {
-            self->cut = true;
-        }
-        cn_loop_stop(self);
+        s_signalled(self);
     }
 }
 

@@ -30,6 +30,13 @@ bool cn_loop_stopping(const struct cn_loop *self);
 CN_CHECKED enum cn_code cn_loop_stop_on_signals(struct cn_loop *self,
                                                 struct cn_err *err);
 
+/* How long the loop still runs as before once a signal asks it to stop, so that
+ * those who send work can learn of it first. 0 as long as it is not set. */
+void cn_loop_set_notice(struct cn_loop *self, int64_t notice_us);
+/* Was the loop asked to stop, by a signal or by cn_loop_stop? From then on no
+ * work should be sent here. */
+bool cn_loop_leaving(const struct cn_loop *self);
+
 /* Level-triggered. fn(arg, events) runs outside any fiber and must not park.
  * Returns NULL when memory or epoll fails. */
 struct cn_watch *cn_loop_watch(struct cn_loop *self,

@@ -47,6 +47,9 @@ struct cn_loop {
     size_t prepare_count;
     int64_t wake_by;
 
+    int64_t notice_us;
+    struct cn_timer *notice; /* runs while the notice does */
+    bool leaving;            /* asked to stop */
     bool stopping;
     bool cut; /* the grace is over: no park waits any more */
     int64_t stop_at;

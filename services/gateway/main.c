@@ -1,56 +1,151 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cairn-gateway: HTTP in front of the services. */
 #include "common/bus.h"
-#include "common/fiber.h"
+#include "common/health.h"
 #include "common/log.h"
-#include "common/loop.h"
+#include "common/process.h"
 
-#include "services/gateway/setup.h"
+#include "services/gateway/exchange.h"
 
-#include <stdlib.h>
+#include "cairn/routes.h"
 
-/* A fiber that did not end may still hold any of these. */
-static void s_free(struct gateway *gateway, struct cn_http *http)
+enum { TIMEOUT_MAX_MS = 10000 };
+
+static const struct cn_option OPTIONS[] = {
+    { .name = "CAIRN_LISTEN",
+      .fallback = "127.0.0.1:8080",
+      .what = "Where HTTP is served: host:port." },
+    { .name = "CAIRN_PUBLIC_URL",
+      .fallback = "",
+      .what = "How clients see the gateway, without a slash at the end; the "
+              "Host of each request when it is empty." },
+    { .name = "CAIRN_REQUEST_TIMEOUT_MS",
+      .kind = CN_OPTION_NUMBER,
+      .fallback = "10000",
+      .min = 100,
+      .max = TIMEOUT_MAX_MS,
+      .what = "How long a request may take." },
+    { .name = "CAIRN_CONNECTIONS",
+      .kind = CN_OPTION_NUMBER,
+      .fallback = "2048",
+      .min = 16,
+      .max = 4096,
+      .what = "Connections at once; four fifths of them may have a request in "
+              "flight." },
+    { .name = "CAIRN_CONNECTIONS_PER_IP",
+      .kind = CN_OPTION_NUMBER,
+      .fallback = "0",
+      .max = 4096,
+      .what = "Connections at once of one address; 0: no limit, as behind a "
+              "proxy." },
+};
+
+/* A service that the gateway can do without: its routes alone are away. */
+struct reach {
+    const struct gateway *gateway;
+    const char *service;
+};
+
+struct runtime {
+    struct gateway gateway;
+    struct reach reaches[CN_BUS_PEERS_MAX];
+    struct cn_http *http;
+};
+
+static bool s_access(void *arg)
 {
-    struct cn_env *env = gateway->env;
+    const struct gateway *gateway = arg;
 
-    if (env->loop != NULL && cn_fiber_count(env->loop) > 0) {
-        return;
+    return auth_fresh(gateway->auth) &&
+           cn_bus_reachable(gateway->env->bus, "access");
+}
+
+static bool s_reachable(void *arg)
+{
+    const struct reach *reach = arg;
+
+    return cn_bus_reachable(reach->gateway->env->bus, reach->service);
+}
+
+static void s_health(struct runtime *self)
+{
+    cn_health_register("principals", CN_HEALTH_NEEDED, s_access,
+                       &self->gateway);
+    for (size_t i = 0; i < CN_BUS_PEERS_MAX && cn_route_services[i] != NULL;
+         i++) {
+        self->reaches[i] =
+            (struct reach){ &self->gateway, cn_route_services[i] };
+        cn_health_register(cn_route_services[i], CN_HEALTH_TOLD, s_reachable,
+                           &self->reaches[i]);
     }
-    cn_http_free(http);
-    auth_free(gateway->auth);
-    routes_free(gateway->routes);
-    cn_bus_free(env->bus);
-    cn_loop_free(env->loop);
+}
+
+static enum cn_code s_listen(struct runtime *self,
+                             const struct cn_config *config,
+                             struct cn_err *err)
+{
+    const struct cn_http_config http = {
+        .listen = cn_config_text(config, "CAIRN_LISTEN"),
+        .connections_max =
+            (unsigned)cn_config_number(config, "CAIRN_CONNECTIONS"),
+        .connections_per_ip =
+            (unsigned)cn_config_number(config, "CAIRN_CONNECTIONS_PER_IP"),
+        .timeout_us =
+            1000 * cn_config_number(config, "CAIRN_REQUEST_TIMEOUT_MS"),
+        .handle = exchange_handle,
+        .refuse = exchange_refuse,
+        .arg = &self->gateway,
+    };
+
+    enum cn_code rc = cn_http_new(self->gateway.env, &http, &self->http, err);
+    if (rc != CN_OK) {
+        return cn_wrap(err, "CAIRN_LISTEN");
+    }
+    cn_log(CN_LOG_INFO, "listens on port %u", cn_http_port(self->http));
+    return CN_OK;
+}
+
+static enum cn_code s_start(void *arg,
+                            struct cn_env *env,
+                            const struct cn_config *config,
+                            struct cn_err *err)
+{
+    struct runtime *self = arg;
+    struct gateway *gateway = &self->gateway;
+
+    gateway->env = env;
+    gateway->public_url = cn_config_text(config, "CAIRN_PUBLIC_URL");
+    gateway->routes = routes_new(cn_routes, cn_route_count);
+    if (gateway->routes == NULL) {
+        return cn_fail(err, CN_NOMEM, "no memory");
+    }
+    enum cn_code rc = auth_new(env, &gateway->auth, err);
+    if (rc == CN_OK) {
+        s_health(self);
+        rc = s_listen(self, config, err);
+    }
+    return rc;
+}
+
+static void s_done(void *arg)
+{
+    struct runtime *self = arg;
+
+    cn_http_free(self->http);
+    auth_free(self->gateway.auth);
+    routes_free(self->gateway.routes);
 }
 
 int main(int argc, char **argv)
 {
-    struct cn_env env = { 0 };
-    struct gateway gateway = { .env = &env };
-    struct cn_http *http = NULL;
-    struct cn_err err = { 0 };
-    bool done = false;
-    enum cn_code rc;
+    struct runtime self = { 0 };
+    const struct cn_process process = {
+        .name = "gateway",
+        .lists = { { OPTIONS, sizeof(OPTIONS) / sizeof(OPTIONS[0]) } },
+        .start = s_start,
+        .done = s_done,
+        .self = &self,
+    };
 
-    struct cn_config *config = setup_config(argc, argv, &done);
-    if (config == NULL || done) {
-        rc = config != NULL ? CN_OK : CN_INVALID;
-        cn_config_free(config);
-        return rc == CN_OK ? EXIT_SUCCESS : EXIT_FAILURE;
-    }
-    rc = setup_env(config, &env, &err);
-    if (rc == CN_OK) {
-        rc = setup_door(config, &gateway, &http, &err);
-    }
-    if (rc == CN_OK) {
-        cn_log(CN_LOG_INFO, "listens on port %u", cn_http_port(http));
-        cn_loop_run(env.loop, SETUP_GRACE_US);
-        cn_log(CN_LOG_INFO, "stopped");
-    } else {
-        cn_log(CN_LOG_ERROR, "start: %s: %s", cn_code_word(rc), err.msg);
-    }
-    s_free(&gateway, http);
-    cn_config_free(config);
-    return rc == CN_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+    return cn_process_main(&process, argc, argv);
 }

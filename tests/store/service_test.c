@@ -3,6 +3,7 @@
 #include "common/bus.h"
 #include "common/consumer.h"
 #include "common/fiber.h"
+#include "common/listen.h"
 #include "common/message.h"
 #include "common/service.h"
 #include "common/write.h"
@@ -13,6 +14,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <spawn.h>
@@ -27,6 +29,8 @@
 
 #define SEAL_KEY                                                               \
     "1:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+
+enum { ANSWER_MAX = 64 << 10 };
 
 /* ---- the service ---- */
 
@@ -113,9 +117,11 @@ static struct keys s_other_keys;
 static struct test_pg *s_service_pg;
 static struct test_pg *s_consumer_pg;
 static char s_address[64];
+static char s_admin[64]; /* "127.0.0.1:port" */
 static char s_log[] = "/tmp/cairn-service-test-XXXXXX";
+static char s_told[] = "/tmp/cairn-service-told-XXXXXX"; /* of other runs */
 
-static void s_address_choose(void)
+static unsigned s_port_choose(void)
 {
     struct sockaddr_in address = { .sin_family = AF_INET,
                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -125,47 +131,63 @@ static void s_address_choose(void)
     assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
     (void)close(fd);
-    (void)snprintf(s_address, sizeof(s_address), "tcp://127.0.0.1:%u",
-                   (unsigned)ntohs(address.sin_port));
+    return ntohs(address.sin_port);
 }
 
-/* Starts this program again; extra is one more setting or NULL. */
-static pid_t s_spawn(const char *extra)
+static void s_address_choose(void)
+{
+    (void)snprintf(s_address, sizeof(s_address), "tcp://127.0.0.1:%u",
+                   s_port_choose());
+    (void)snprintf(s_admin, sizeof(s_admin), "127.0.0.1:%u", s_port_choose());
+}
+
+/* Starts this program again, with a flag or NULL; extra is one more setting, or
+ * another value for one, or NULL. */
+static pid_t s_spawn_with(const char *flag, const char *extra)
 {
     enum { SETTINGS = 10, SETTING_MAX = 1200 };
     static char settings[SETTINGS][SETTING_MAX];
     char *env[SETTINGS + 1] = { NULL };
     char name[] = "probe";
     char serve[] = "serve";
-    char *argv[] = { name, serve, NULL };
+    char argument[32] = "";
+    char *argv[] = { name, serve, flag == NULL ? NULL : argument, NULL };
     posix_spawn_file_actions_t actions;
     pid_t pid = 0;
     int count = 0;
 
+    (void)snprintf(argument, sizeof(argument), "%s", flag == NULL ? "" : flag);
 #define SETTING(...)                                                           \
     (void)snprintf(settings[count], SETTING_MAX, __VA_ARGS__);                 \
     env[count] = settings[count];                                              \
     count++
+    if (extra != NULL) {
+        SETTING("%s", extra); /* The first one of a name counts. */
+    }
     SETTING("CAIRN_BIND=%s", s_address);
+    SETTING("CAIRN_ADMIN=%s", s_admin);
     SETTING("CAIRN_BUS_KEY=%s", s_service_keys.secret_key);
     SETTING("CAIRN_BUS_PEERS=gateway=%s,other=%s", s_front_keys.public_key,
             s_other_keys.public_key);
     SETTING("CAIRN_DB=%s", s_service_pg->conninfo);
     SETTING("CAIRN_SEAL_KEY=" SEAL_KEY);
     SETTING("PATH=%s", getenv("PATH"));
-    if (extra != NULL) {
-        SETTING("%s", extra);
-    }
 #undef SETTING
     assert_int_equal(posix_spawn_file_actions_init(&actions), 0);
-    assert_int_equal(posix_spawn_file_actions_addopen(&actions, 1, s_log,
-                                                      O_WRONLY | O_TRUNC, 0600),
+    assert_int_equal(posix_spawn_file_actions_addopen(
+                         &actions, 1, flag == NULL ? s_log : s_told,
+                         O_WRONLY | O_TRUNC, 0600),
                      0);
     assert_int_equal(posix_spawn_file_actions_adddup2(&actions, 1, 2), 0);
     assert_int_equal(
         posix_spawn(&pid, "/proc/self/exe", &actions, NULL, argv, env), 0);
     (void)posix_spawn_file_actions_destroy(&actions);
     return pid;
+}
+
+static pid_t s_spawn(const char *extra)
+{
+    return s_spawn_with(NULL, extra);
 }
 
 /* In a fiber: what it exited with, -1 for a signal. */
@@ -179,16 +201,72 @@ static int s_await_exit(pid_t pid)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-static bool s_log_has(const char *text)
+static bool s_file_has(const char *path, const char *text)
 {
     char log[16384] = { 0 };
-    FILE *file = fopen(s_log, "re");
+    FILE *file = fopen(path, "re");
 
     assert_non_null(file);
     size_t size = fread(log, 1, sizeof(log) - 1, file);
     (void)fclose(file);
     log[size] = '\0';
     return strstr(log, text) != NULL;
+}
+
+static bool s_log_has(const char *text)
+{
+    return s_file_has(s_log, text);
+}
+
+/* What it exits with when it is asked by the flag. */
+static int s_flag(const char *flag, const char *extra)
+{
+    return s_await_exit(s_spawn_with(flag, extra));
+}
+
+/* The answer of the admin port: its status, 0 when there is none, and all of
+ * its text. */
+static unsigned s_get(const char *request, char answer[ANSWER_MAX])
+{
+    struct cn_err err = { 0 };
+    size_t size = 0;
+    unsigned status = 0;
+    int fd = -1;
+
+    assert_int_equal(cn_listen_connect(s_admin, &fd, &err), CN_OK);
+    struct pollfd ready = { .fd = fd, .events = POLLOUT };
+    assert_int_equal(poll(&ready, 1, 5000), 1);
+    (void)dprintf(fd, "%s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+                  request);
+    ready.events = POLLIN;
+    while (size < ANSWER_MAX - 1 && poll(&ready, 1, 5000) == 1) {
+        ssize_t got = recv(fd, answer + size, ANSWER_MAX - 1 - size, 0);
+        if (got <= 0) {
+            break;
+        }
+        size += (size_t)got;
+    }
+    (void)close(fd);
+    answer[size] = '\0';
+    return sscanf(answer, "HTTP/1.1 %u", &status) == 1 ? status : 0;
+}
+
+static unsigned s_status(const char *request)
+{
+    char answer[ANSWER_MAX];
+
+    return s_get(request, answer);
+}
+
+/* In a fiber: until the admin port answers so. */
+static void s_await_status(const char *request, unsigned status)
+{
+    int64_t give_up_at = cn_clock_monotonic() + 20 * CN_SECOND;
+
+    while (s_status(request) != status) {
+        assert_true(cn_clock_monotonic() < give_up_at);
+        assert_int_equal(cn_fiber_sleep(5000), CN_OK);
+    }
 }
 
 /* ---- its callers ---- */
@@ -511,6 +589,141 @@ static void a_wrong_setting_stops_the_start_with_its_name(void **state)
     s_run(s_faults);
 }
 
+/* ---- the admin port ---- */
+
+static void s_tells(struct test_world *world)
+{
+    struct scene scene;
+    char answer[ANSWER_MAX];
+
+    s_open(&scene, world);
+    s_await_ready(world, &scene.front);
+    assert_int_equal(s_status("GET /livez"), 200);
+    assert_int_equal(s_status("GET /healthz"), 200);
+    assert_int_equal(s_status("GET /readyz"), 200);
+    assert_int_equal(s_get("GET /readyz?verbose", answer), 200);
+    assert_non_null(strstr(answer, "{\"ready\":true,\"checks\":{"));
+    assert_non_null(strstr(answer, "\"running\":true"));
+    assert_non_null(strstr(answer, "\"database\":true"));
+    assert_int_equal(s_get("GET /metrics", answer), 200);
+    assert_non_null(strstr(answer, "text/plain; version=0.0.4"));
+    assert_int_equal(s_status("GET /"), 404);
+    assert_int_equal(s_status("POST /readyz"), 405);
+    assert_int_equal(s_flag("--healthcheck", NULL), 0);
+    s_close(&scene);
+    assert_int_equal(s_flag("--healthcheck", NULL), 1);
+    assert_int_equal(s_flag("--healthcheck", "CAIRN_ADMIN="), 1);
+    assert_true(s_file_has(s_told, "CAIRN_ADMIN is not set"));
+    assert_int_equal(s_flag("--version", NULL), 0);
+    assert_true(s_file_has(s_told, "cairn-probe unknown"));
+}
+
+static void the_admin_port_tells_health_and_metrics(void **state)
+{
+    (void)state;
+    s_run(s_tells);
+}
+
+static void s_no_database(struct test_world *world)
+{
+    (void)world;
+    pid_t pid = s_spawn("CAIRN_DB=host=/nowhere dbname=none");
+
+    s_await_status("GET /livez", 200);
+    assert_int_equal(s_status("GET /readyz"), 503);
+    assert_int_equal(s_flag("--healthcheck", NULL), 1);
+    assert_int_equal(kill(pid, SIGTERM), 0);
+    assert_int_equal(s_await_exit(pid), 0);
+}
+
+static void without_its_database_it_is_alive_but_not_ready(void **state)
+{
+    (void)state;
+    s_run(s_no_database);
+}
+
+static void s_leaves(struct test_world *world)
+{
+    struct scene scene;
+
+    s_open(&scene, world);
+    s_await_ready(world, &scene.front);
+    struct ask slow = s_from_front(&scene, "probe.v1.Probe/Echo");
+    slow.wait_ms = 1000;
+    test_world_spawn(world, s_ask_fiber, &slow, 10 * CN_SECOND);
+    assert_int_equal(cn_fiber_sleep(50000), CN_OK);
+    assert_int_equal(kill(scene.pid, SIGTERM), 0);
+    s_await_status("GET /readyz", 503);
+    assert_int_equal(s_status("GET /livez"), 200);
+    struct ask late = s_from_front(&scene, "probe.v1.Probe/Echo");
+    s_ask(&late);
+    assert_int_equal(late.rc, CN_BUSY);
+    assert_string_equal(late.reply.err.msg, "probe is stopping");
+    test_world_join(world);
+    assert_int_equal(slow.rc, CN_OK);
+    assert_int_equal(s_await_exit(scene.pid), 0);
+    cn_bus_free(scene.other.bus);
+    cn_bus_free(scene.front.bus);
+}
+
+static void
+a_leaving_service_takes_no_more_and_finishes_what_it_has(void **state)
+{
+    (void)state;
+    s_run(s_leaves);
+}
+
+static void s_notices(struct test_world *world)
+{
+    struct scene scene = { .world = world,
+                           .pid = s_spawn("CAIRN_DRAIN_DELAY_MS=1500") };
+
+    s_caller(&scene.front, world, "gateway", &s_front_keys);
+    s_caller(&scene.other, world, "other", &s_other_keys);
+    s_await_ready(world, &scene.front);
+    assert_int_equal(kill(scene.pid, SIGTERM), 0);
+    s_await_status("GET /readyz", 503);
+    struct ask ask = s_from_front(&scene, "probe.v1.Probe/Echo");
+    s_ask(&ask);
+    assert_int_equal(ask.rc, CN_OK);
+    /* Asked again, it does not wait. */
+    int64_t since = cn_clock_monotonic();
+    s_close(&scene);
+    assert_true(cn_clock_monotonic() - since < CN_SECOND);
+}
+
+static void
+with_a_delay_it_serves_on_unready_until_it_is_asked_again(void **state)
+{
+    (void)state;
+    s_run(s_notices);
+}
+
+static void s_cut(struct test_world *world)
+{
+    struct scene scene;
+
+    s_open(&scene, world);
+    s_await_ready(world, &scene.front);
+    struct ask slow = s_from_front(&scene, "probe.v1.Probe/Echo");
+    slow.wait_ms = 4000;
+    test_world_spawn(world, s_ask_fiber, &slow, 10 * CN_SECOND);
+    assert_int_equal(cn_fiber_sleep(50000), CN_OK);
+    assert_int_equal(kill(scene.pid, SIGTERM), 0);
+    s_await_status("GET /readyz", 503);
+    int64_t since = cn_clock_monotonic();
+    s_close(&scene);
+    assert_true(cn_clock_monotonic() - since < CN_SECOND);
+    test_world_join(world);
+    assert_int_not_equal(slow.rc, CN_OK);
+}
+
+static void a_second_signal_ends_it_at_once(void **state)
+{
+    (void)state;
+    s_run(s_cut);
+}
+
 /* ---- following it through a kill ---- */
 
 static unsigned s_effects;
@@ -594,9 +807,12 @@ static int s_setup(void **state)
     (void)state;
     s_service_pg = test_pg_new("probe", "tests/store/probe");
     s_consumer_pg = test_pg_new("probe", "tests/store/probe");
-    int fd = mkstemp(s_log);
-    assert_true(fd >= 0);
-    (void)close(fd);
+    char *files[] = { s_log, s_told };
+    for (size_t i = 0; i < 2; i++) {
+        int fd = mkstemp(files[i]);
+        assert_true(fd >= 0);
+        (void)close(fd);
+    }
     s_address_choose();
     struct keys *all[] = { &s_service_keys, &s_front_keys, &s_other_keys };
     for (size_t i = 0; i < 3; i++) {
@@ -609,6 +825,7 @@ static int s_teardown(void **state)
 {
     (void)state;
     (void)unlink(s_log);
+    (void)unlink(s_told);
     test_pg_free(s_consumer_pg);
     test_pg_free(s_service_pg);
     return 0;
@@ -624,10 +841,17 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_stale_read_is_made_again_unless_a_version_was_named),
         cmocka_unit_test(a_stop_finishes_what_is_in_flight),
         cmocka_unit_test(a_wrong_setting_stops_the_start_with_its_name),
+        cmocka_unit_test(the_admin_port_tells_health_and_metrics),
+        cmocka_unit_test(without_its_database_it_is_alive_but_not_ready),
+        cmocka_unit_test(
+            a_leaving_service_takes_no_more_and_finishes_what_it_has),
+        cmocka_unit_test(
+            with_a_delay_it_serves_on_unready_until_it_is_asked_again),
+        cmocka_unit_test(a_second_signal_ends_it_at_once),
         cmocka_unit_test(events_flow_again_within_a_second_of_a_restart),
     };
     if (argc > 1 && strcmp(argv[1], "serve") == 0) {
-        return cn_service_main(&s_service, 1, argv);
+        return cn_service_main(&s_service, argc - 1, argv + 1);
     }
     return cmocka_run_group_tests(tests, s_setup, s_teardown);
 }
