@@ -82,12 +82,13 @@ help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
 
 PLUGIN := build/tool/protoc-gen-cairn
-$(PLUGIN): $(wildcard proto/plugin/*.[ch])
+# The policy says which events need a branch.
+$(PLUGIN): $(wildcard proto/plugin/*.[ch]) common/principal.c common/err.c
 	@mkdir -p build/tool/gen
 	protoc --proto_path=/usr/include --c_out=build/tool/gen google/protobuf/compiler/plugin.proto google/protobuf/descriptor.proto
 	$(CC) -O1 -w -isystem build/tool/gen -c build/tool/gen/google/protobuf/compiler/plugin.pb-c.c -o build/tool/plugin.pb-c.o
 	$(CC) -O1 -w -isystem build/tool/gen -c build/tool/gen/google/protobuf/descriptor.pb-c.c -o build/tool/descriptor.pb-c.o
-	$(CC) -std=gnu17 -O1 -g -D_GNU_SOURCE $(WARN) -isystem build/tool/gen $(wildcard proto/plugin/*.c) build/tool/plugin.pb-c.o \
+	$(CC) -std=gnu17 -O1 -g -D_GNU_SOURCE -I. $(WARN) -isystem build/tool/gen $(wildcard proto/plugin/*.c) common/principal.c common/err.c build/tool/plugin.pb-c.o \
 	  build/tool/descriptor.pb-c.o $(shell pkg-config --cflags --libs libprotobuf-c) -o $@
 $(GEN)/.done: $(PROTOS) $(PLUGIN)
 	@mkdir -p $(GEN)

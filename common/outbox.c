@@ -72,6 +72,8 @@ struct fetch {
     int64_t limit;
     int64_t wait_until; /* monotonic */
     bool only_head;
+    bool of_tenant; /* only its events; of all partitions */
+    struct cn_uuid tenant_id;
 };
 
 /* What one look at the log gave it. */
@@ -123,6 +125,8 @@ CN_SQL_RELAY(
 CN_SQL_RELAY(SQL_OUTBOX_FETCH, EVENT_COLUMNS " WHERE" EVENT_RANGE);
 CN_SQL_RELAY(SQL_OUTBOX_FETCH_PARTITION,
              EVENT_COLUMNS " WHERE o.partition = $6 AND" EVENT_RANGE);
+CN_SQL_RELAY(SQL_OUTBOX_FETCH_TENANT,
+             EVENT_COLUMNS " WHERE o.tenant_id = $6 AND" EVENT_RANGE);
 
 /* Of SQL_OUTBOX_HEAD, after the position. */
 enum { COLUMN_XMIN = 3, COLUMN_XMAX = 4 };
@@ -358,6 +362,16 @@ static enum cn_code s_fetch_check(const Evt__FetchRequest *body,
     if (fetch.wait_until > cn_fiber_deadline() - REPLY_MARGIN_US) {
         fetch.wait_until = cn_fiber_deadline() - REPLY_MARGIN_US;
     }
+    if (body->has_tenant_id) {
+        if (body->tenant_id.len != sizeof(fetch.tenant_id.bytes) ||
+            fetch.partition >= 0 || body->n_from > 0) {
+            return cn_fail_field(err, "/tenant_id", "invalid_value",
+                                 "a tenant's events are of the whole log");
+        }
+        memcpy(fetch.tenant_id.bytes, body->tenant_id.data,
+               sizeof(fetch.tenant_id.bytes));
+        fetch.of_tenant = true;
+    }
     if (body->has_only_head && body->only_head) {
         /* Behind every position there is, so that no row is read. */
         fetch.after = (struct position){ INT32_MAX, INT64_MAX, INT64_MAX };
@@ -377,16 +391,21 @@ static enum cn_code s_fetch_once(struct cn_outbox *self,
                                  struct cn_err *err)
 {
     const struct cn_param head_params[] = { cn_int(self->epoch) };
-    const struct cn_param fetch_params[] = {
-        cn_int(fetch->after.epoch), cn_int(fetch->after.xid),
-        cn_int(fetch->after.seq),   cn_int(self->epoch),
-        cn_int(fetch->limit),       cn_int(fetch->partition)
-    };
-    const bool all = fetch->partition < 0;
+    const struct cn_param fetch_params[] = { cn_int(fetch->after.epoch),
+                                             cn_int(fetch->after.xid),
+                                             cn_int(fetch->after.seq),
+                                             cn_int(self->epoch),
+                                             cn_int(fetch->limit),
+                                             fetch->of_tenant
+                                                 ? cn_uuid(fetch->tenant_id)
+                                                 : cn_int(fetch->partition) };
+    const bool all = fetch->partition < 0 && !fetch->of_tenant;
+    const struct cn_statement *of = fetch->of_tenant
+                                        ? &SQL_OUTBOX_FETCH_TENANT
+                                        : &SQL_OUTBOX_FETCH_PARTITION;
     const struct cn_db_step steps[] = {
         { &SQL_OUTBOX_HEAD, head_params, 1 },
-        { all ? &SQL_OUTBOX_FETCH : &SQL_OUTBOX_FETCH_PARTITION, fetch_params,
-          all ? 5 : 6 },
+        { all ? &SQL_OUTBOX_FETCH : of, fetch_params, all ? 5 : 6 },
     };
     struct cn_db_result result = { 0 };
     /* Others may look later and return earlier: what they learn about the

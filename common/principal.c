@@ -169,3 +169,34 @@ bool cn_policy_role_known(const char *role)
 {
     return s_role_find(role) >= 0;
 }
+
+bool cn_policy_permission_known(const char *permission)
+{
+    return s_row_find(permission) != NULL;
+}
+
+bool cn_policy_by_branch(const char *permission)
+{
+    const struct row *row = s_row_find(permission);
+
+    return row != NULL && strchr(row->cells, 'B') != NULL;
+}
+
+bool cn_policy_reaches(const struct cn_principal *principal,
+                       enum cn_reach reach,
+                       struct cn_uuid branch_id)
+{
+    if (reach == CN_REACH_AGENCY) {
+        return true;
+    }
+    if (reach != CN_REACH_BRANCH) {
+        return false;
+    }
+    for (size_t i = 0; i < principal->branch_count; i++) {
+        if (memcmp(principal->branches[i].bytes, branch_id.bytes,
+                   sizeof(branch_id.bytes)) == 0) {
+            return true;
+        }
+    }
+    return false;
+}

@@ -41,5 +41,13 @@ CN_CHECKED enum cn_code cn_policy_check(const struct cn_principal *principal,
 /* All scopes that a role can use, NULL-terminated; NULL for an unknown role. */
 const char *const *cn_policy_scopes(const char *role);
 bool cn_policy_role_known(const char *role);
+bool cn_policy_permission_known(const char *permission);
+/* Does a role reach only rows of its branches with this permission? */
+bool cn_policy_by_branch(const char *permission);
+/* May the principal touch a row of that branch (nil: of none) within that
+ * reach? The reaches T, S and O have no rows yet. */
+bool cn_policy_reaches(const struct cn_principal *principal,
+                       enum cn_reach reach,
+                       struct cn_uuid branch_id);
 
 #endif

@@ -25,16 +25,5 @@ struct cn_param cn_reach_branches(const struct cn_request *request)
 bool cn_reach_includes(const struct cn_request *request,
                        struct cn_uuid branch_id)
 {
-    if (request->reach == CN_REACH_AGENCY) {
-        return true;
-    }
-    if (request->reach != CN_REACH_BRANCH) {
-        return false;
-    }
-    for (size_t i = 0; i < request->principal.branch_count; i++) {
-        if (cn_uuid_equal(request->principal.branches[i], branch_id)) {
-            return true;
-        }
-    }
-    return false;
+    return cn_policy_reaches(&request->principal, request->reach, branch_id);
 }

@@ -64,4 +64,11 @@ struct cn_event_shape {
     const struct cn_shape *payload;
 };
 
+/* A service and the types of event that it writes. */
+struct cn_event_source {
+    const char *service; /* NULL at the end of the table */
+    const struct cn_event_shape *events;
+    size_t count;
+};
+
 #endif

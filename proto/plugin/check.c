@@ -2,6 +2,8 @@
 /* Refuses what would break the generated code or the contract's rules. */
 #include "plugin.h"
 
+#include "common/principal.h"
+
 #include <ctype.h>
 #include <string.h>
 
@@ -254,6 +256,35 @@ static void check_event(struct model *model, const struct message *message)
     }
 }
 
+/* A reader of the stream whose reach is a branch sees the events of resources
+ * of that branch: the first message in the payload must say which that is. */
+static void check_event_scope(struct model *model,
+                              const struct message *message)
+{
+    const struct message *resource = NULL;
+    if (message->event_type_count == 0 || message->event_scope == NULL) {
+        return;
+    }
+    if (!cn_policy_permission_known(message->event_scope)) {
+        fault(model, message->file, message->schema,
+              "the policy has no permission %s", message->event_scope);
+        return;
+    }
+    for (size_t i = 0; i < message->field_count && resource == NULL; i++) {
+        resource = message->fields[i].message;
+    }
+    const struct field *branch =
+        resource == NULL ? NULL : field_find(resource, "branch_id");
+    if (cn_policy_by_branch(message->event_scope) &&
+        (branch == NULL || branch->repeated ||
+         branch->proto->type != TYPE(STRING))) {
+        fault(model, message->file, message->schema,
+              "readers with %s reach a branch: the event's resource needs a "
+              "`string branch_id`",
+              message->event_scope);
+    }
+}
+
 static void check_message(struct model *model, struct message *message)
 {
     const MessageProto *proto = message->proto;
@@ -282,6 +313,7 @@ static void check_message(struct model *model, struct message *message)
         check_enum(model, message->file, proto->enum_type[i]);
     }
     check_event(model, message);
+    check_event_scope(model, message);
 }
 
 static bool is_scalar(const struct field *field)

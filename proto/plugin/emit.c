@@ -243,6 +243,39 @@ static void emit_literal(const char *text, struct text *source)
     }
 }
 
+static bool has_events(const struct model *model, const struct file *file)
+{
+    for (size_t i = 0; i < model->message_count; i++) {
+        if (file->wanted && model->messages[i].file == file &&
+            model->messages[i].event_type_count > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static size_t event_source_count(const struct model *model)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < model->file_count; i++) {
+        count += has_events(model, &model->files[i]) ? 1 : 0;
+    }
+    return count;
+}
+
+static void emit_event_sources(const struct model *model, struct text *source)
+{
+    text_puts(source, "const struct cn_event_source cn_event_sources[] = {\n");
+    for (size_t i = 0; i < model->file_count; i++) {
+        const struct file *file = &model->files[i];
+        if (has_events(model, file)) {
+            text_printf(source, "    { \"%s\", %s_events, %s_event_count },\n",
+                        file->stem, file->stem, file->stem);
+        }
+    }
+    text_puts(source, "    { NULL, NULL, 0 },\n};\n");
+}
+
 void emit_routes(const struct model *model,
                  const char *openapi,
                  struct text *header,
@@ -250,15 +283,21 @@ void emit_routes(const struct model *model,
 {
     begin(header, NULL);
     guard(header, "all", "routes");
-    text_puts(header, "#include \"common/shape.h\"\n\n"
-                      "extern const struct cn_route cn_routes[];\n"
-                      "extern const size_t cn_route_count;\n"
-                      "/* Each service that has a route, NULL at the end. */\n"
-                      "extern const char *const cn_route_services[];\n"
-                      "/* What GET /openapi.json answers; ends in NUL, which "
-                      "the size leaves out. */\n"
-                      "extern const char cn_openapi_json[];\n"
-                      "extern const size_t cn_openapi_json_size;\n\n#endif\n");
+    text_printf(header,
+                "#include \"common/shape.h\"\n\n"
+                "extern const struct cn_route cn_routes[];\n"
+                "extern const size_t cn_route_count;\n"
+                "/* Each service that has a route, NULL at the end. */\n"
+                "extern const char *const cn_route_services[];\n"
+                "/* Each service that writes events. */\n"
+                "extern const struct cn_event_source "
+                "cn_event_sources[];\n"
+                "enum { CN_EVENT_SOURCE_COUNT = %zu };\n"
+                "/* What GET /openapi.json answers; ends in NUL, which "
+                "the size leaves out. */\n"
+                "extern const char cn_openapi_json[];\n"
+                "extern const size_t cn_openapi_json_size;\n\n#endif\n",
+                event_source_count(model));
     begin(source, NULL);
     text_puts(source, "#include \"cairn/routes.h\"\n");
     struct text services = { 0 };
@@ -278,7 +317,9 @@ void emit_routes(const struct model *model,
     text_printf(source, "};\nconst size_t cn_route_count = %zu;\n", count);
     text_puts(source, "const char *const cn_route_services[] = {\n");
     text_puts(source, services.size > 0 ? services.data : "");
-    text_puts(source, "    NULL,\n};\nconst char cn_openapi_json[] =\n");
+    text_puts(source, "    NULL,\n};\n");
+    emit_event_sources(model, source);
+    text_puts(source, "const char cn_openapi_json[] =\n");
     emit_literal(openapi, source);
     text_puts(source, ";\nconst size_t cn_openapi_json_size = "
                       "sizeof(cn_openapi_json) - 1;\n");

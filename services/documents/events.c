@@ -110,6 +110,7 @@ static enum cn_code on_referral_accepted(void *self,
     }
     checklist->referral_id = payload->referral->id;
     checklist->patient_id = payload->patient->id;
+    checklist->branch_id = payload->referral->branch_id;
     CN_SET(checklist, opened_at, row.opened_at);
     CN_SET(checklist, open_count, (int32_t)count);
     checklist->documents = list;

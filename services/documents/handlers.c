@@ -194,6 +194,9 @@ enum cn_code checklist_get(void *self,
     }
     checklist->referral_id = body->referral_id;
     checklist->patient_id = cn_id_text(request->arena, "pat", row.patient_id);
+    if (!cn_uuid_is_nil(row.branch_id)) {
+        checklist->branch_id = cn_id_text(request->arena, "brn", row.branch_id);
+    }
     CN_SET(checklist, opened_at, row.opened_at);
     rc = s_checklist_documents(request, referral_id, checklist, err);
     if (rc != CN_OK) {

@@ -155,6 +155,7 @@ static enum cn_code s_episode(const struct cn_event *event,
     CN_SET(episode, status, REF__EPISODE__STATUS__ACTIVE);
     episode->patient_id = row->referral->patient_id;
     episode->referral_id = row->referral->id;
+    episode->branch_id = row->referral->branch_id;
     *ret_row = (struct episode_row){ .id = id,
                                      .branch_id = row->branch_id,
                                      .patient_id = row->patient_id,

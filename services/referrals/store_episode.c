@@ -27,6 +27,12 @@ static enum cn_code s_read(const struct cn_store *store,
                                       &ref__episode__descriptor, &message, err);
     if (rc == CN_OK) {
         episode.episode = (Ref__Episode *)message;
+        /* A body from before the field was. */
+        if (episode.episode->branch_id == NULL &&
+            !cn_uuid_is_nil(episode.branch_id)) {
+            episode.episode->branch_id =
+                cn_id_text(store->arena, "brn", episode.branch_id);
+        }
         *ret_row = episode;
     }
     return rc;

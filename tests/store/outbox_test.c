@@ -72,6 +72,7 @@ struct fetch {
     uint32_t wait_ms;
     bool only_head;
     const char *subject;
+    const struct cn_uuid *tenant; /* NULL: of all */
     struct cn_arena *arena;
     const Evt__FetchResponse *reply;
     enum cn_code rc;
@@ -92,6 +93,12 @@ static void s_fetch(struct fetch *fetch)
     CN_SET(&body, only_head, fetch->only_head);
     if (fetch->partition >= 0) {
         CN_SET(&body, partition, fetch->partition);
+    }
+    uint8_t tenant[16];
+    if (fetch->tenant != NULL) {
+        memcpy(tenant, fetch->tenant->bytes, sizeof(tenant));
+        body.has_tenant_id = 1;
+        body.tenant_id = (ProtobufCBinaryData){ sizeof(tenant), tenant };
     }
     struct cn_request request =
         test_world_request(fetch->world, fetch->arena, &METHOD, NULL, "fetch");
@@ -301,6 +308,44 @@ static void the_partitions_together_are_the_log(void **state)
 {
     (void)state;
     s_run(s_fetch_partitions);
+}
+
+static void s_fetch_tenant(struct test_world *world)
+{
+    const struct cn_uuid one = world->tenant;
+    const struct cn_uuid other = cn_uuid_new(&world->env);
+    (void)s_open(world);
+    for (uint32_t i = 1; i <= 6; i++) {
+        world->tenant = i % 2 == 0 ? other : one;
+        s_emit(world, "thing.made", cn_uuid_new(&world->env), 1, i);
+    }
+    world->tenant = one;
+    struct fetch fetch = s_all(world);
+    fetch.tenant = &one;
+    fetch.limit = 2;
+    s_fetch(&fetch);
+    assert_int_equal(fetch.rc, CN_OK);
+    assert_int_equal(fetch.reply->n_events, 2);
+    assert_int_equal(s_number(fetch.reply->events[0]), 1);
+    assert_int_equal(s_number(fetch.reply->events[1]), 3);
+    fetch.after = fetch.reply->head;
+    fetch.limit = 100;
+    s_fetch(&fetch);
+    assert_int_equal(fetch.reply->n_events, 1);
+    assert_int_equal(s_number(fetch.reply->events[0]), 5);
+    /* It goes on from the end of the log, which is another's event. */
+    assert_true(s_compare(fetch.reply->head, fetch.reply->events[0]->position) >
+                0);
+    fetch.partition = 3;
+    s_fetch(&fetch);
+    assert_int_equal(fetch.rc, CN_INVALID);
+    s_close(world);
+}
+
+static void a_tenants_fetch_shows_its_events_alone(void **state)
+{
+    (void)state;
+    s_run(s_fetch_tenant);
 }
 
 static void s_fetch_old_epoch(struct test_world *world)
@@ -543,6 +588,7 @@ int main(void)
         cmocka_unit_test(a_reader_that_starts_now_is_told_where_the_log_ends),
         cmocka_unit_test(a_client_may_not_fetch_and_a_partition_must_exist),
         cmocka_unit_test(the_partitions_together_are_the_log),
+        cmocka_unit_test(a_tenants_fetch_shows_its_events_alone),
         cmocka_unit_test(events_of_an_older_epoch_come_first),
         cmocka_unit_test(an_open_transaction_holds_back_what_comes_after_it),
         cmocka_unit_test(concurrent_writers_lose_no_event_and_keep_the_order),

@@ -312,6 +312,16 @@ static void each_bad_message_is_refused(void **state)
         { MESSAGE("option (event) = {type: \"moved\"};"), "must be two words" },
         { MESSAGE("option (event) = {type: [\"x.moved\", \"x.moved\"]};"),
           "the event type x.moved is taken" },
+        { MESSAGE("option (event) = {type: \"x.moved\" scope: \"x:read\"};"),
+          "M: the policy has no permission x:read" },
+        { MESSAGE("option (event) = {type: \"x.moved\" scope: "
+                  "\"visits:read\"};"),
+          "M: readers with visits:read reach a branch" },
+        { MESSAGE("// S.\nmessage S { repeated string branch_id = 1; }\n"
+                  "optional S s = 1;\n"
+                  "option (event) = {type: \"x.moved\" scope: "
+                  "\"visits:read\"};"),
+          "M: readers with visits:read reach a branch" },
         { HEAD "option (pb_c_file).const_strings = true;\n",
           "(pb_c_file).c_package" },
         { HEAD "option (pb_c_file).c_package = \"xx\";\n",
