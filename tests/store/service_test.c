@@ -764,7 +764,7 @@ static void s_killed(struct test_world *world)
         { "thing.changed", "", &evt__fetch_request__shape },
     };
     static const struct cn_event_handler HANDLERS[] = {
-        { "thing.changed", s_on_changed },
+        { "thing.changed", s_on_changed, false },
     };
     static const struct cn_subscription SUBSCRIPTIONS[] = {
         { "probe", EVENTS, 1, HANDLERS, 1 },
