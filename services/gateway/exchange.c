@@ -334,9 +334,8 @@ static enum cn_code s_page(struct exchange *self, struct cn_err *err)
 {
     const char *type = JSON_TYPE;
 
-    enum cn_code rc =
-        page_serve(self->gateway, self->request->method, self->request->path,
-                   self->base, &self->response->body, &type, err);
+    enum cn_code rc = page_serve(self->request->method, self->request->path,
+                                 self->base, &self->response->body, &type, err);
     if (rc == CN_METHOD_NOT_ALLOWED) {
         (void)snprintf(self->allow, sizeof(self->allow), "GET, HEAD, OPTIONS");
         if (s_is(self, "OPTIONS")) {

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the gateway itself serves, without a credential: the contract, the kinds
- * of problems, its readiness. */
+ * of problems. */
 #ifndef GATEWAY_PAGE_H
 #define GATEWAY_PAGE_H
 
-#include "services/gateway/exchange.h"
+#include "common/err.h"
+#include "common/json.h"
 
 /* Serves a page, filling body and content type. CN_NOT_FOUND: the path is none
- * of ours; CN_METHOD_NOT_ALLOWED; CN_UNAVAILABLE: not ready. */
-CN_CHECKED enum cn_code page_serve(const struct gateway *gateway,
-                                   const char *method,
+ * of ours; CN_METHOD_NOT_ALLOWED. */
+CN_CHECKED enum cn_code page_serve(const char *method,
                                    const char *path,
                                    const char *base,
                                    struct cn_buffer *body,

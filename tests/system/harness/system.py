@@ -146,7 +146,16 @@ class System:
         """A client with that key; None for no credential."""
         return Client(self.url, key)
 
+    def admin(self, name):
+        """A client of the admin port of one of names_of()."""
+        return Client("http://" + self.environment(name)["CAIRN_ADMIN"], None)
+
     # Processes
+
+    def environment(self, name):
+        """The settings that one of names_of() runs with."""
+        text = read(os.path.join(self.home, "environment", name))
+        return dict(line.split("=", 1) for line in text.splitlines())
 
     def names_of(self, name):
         """The names of all processes of "gateway" or a service: "referrals",

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The admin port of each process: health, metrics, and what it does not tell."""
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from harness.system import REPO
+
+MODE = os.environ.get("MODE", "release")
+NAMES = ["gateway", "access", "referrals", "scheduling", "documents",
+         "notifications"]
+
+
+def program(name):
+    """The binary of a process."""
+    return os.path.join(REPO, "build", MODE, "cairn-" + name)
+
+
+def run(name, flag, environment=None):
+    """Runs a binary with a flag. Returns the ended process."""
+    return subprocess.run([program(name), flag], env=environment or {},
+                          capture_output=True, text=True, timeout=20,
+                          check=False)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_running_process_is_alive_and_ready(system, wait_for, name):
+    admin = system.admin(name)
+    assert admin.get("/livez").status == 200
+    wait_for(lambda: admin.get("/readyz").status == 200, 10, "readiness")
+    told = admin.get("/readyz?verbose").ok(200)
+    assert told["ready"] is True
+    assert told["checks"]["running"] is True
+    assert admin.get("/startupz").status == 200
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_binary_asks_the_process_whose_environment_it_has(system, name):
+    assert run(name, "--healthcheck", system.environment(name)).returncode == 0
+    nobody = dict(system.environment(name), CAIRN_ADMIN="127.0.0.1:1")
+    assert run(name, "--healthcheck", nobody).returncode == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_binary_tells_of_what_it_was_built(name):
+    told = run(name, "--version")
+    assert told.returncode == 0
+    given, version = told.stdout.split()
+    assert given == "cairn-" + name
+    assert version
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/metrics"])
+def test_clients_find_no_admin_page(client, path):
+    assert client(None).get(path).status == 404
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_metrics_are_what_prometheus_reads(system, name):
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed")
+    text = system.admin(name).get("/metrics").text
+    checked = subprocess.run(["promtool", "check", "metrics"], input=text,
+                             capture_output=True, text=True, timeout=20,
+                             check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
