@@ -55,19 +55,26 @@ struct entry {
     int64_t forget_at;   /* monotonic; INT64_MAX: when an event says so */
 };
 
-/* A question to access that is under way, and the fibers that wait for it. */
+/* Fibers that wait for one thing. */
+struct waiters {
+    struct cn_token *tokens;
+    size_t count;
+    size_t max;
+};
+
+/* A question to access that is under way. */
 struct lookup {
     struct lookup *next;
     uint8_t hash[HASH_SIZE];
-    struct cn_token *waiters;
-    size_t waiter_count;
-    size_t waiter_max;
+    struct waiters waiters;
 };
 
 struct auth {
     struct cn_env *env;
     struct lookup *lookups;
-    uint64_t changes; /* events that ended or made something */
+    struct waiters stale; /* requests that came while nothing was fresh */
+    int64_t started_at;   /* monotonic */
+    uint64_t changes;     /* events that ended or made something */
     int64_t fresh_at; /* monotonic: the log was read to its end as of then */
     bool caught_up;   /* it was, once */
     bool held;        /* events may be committed that are not shown yet */
@@ -275,6 +282,38 @@ static void s_cache_clear(struct auth *self)
     }
 }
 
+/* ---- waiting ---- */
+
+static enum cn_code
+s_wait(struct waiters *waiters, int64_t until_at, struct cn_err *err)
+{
+    if (waiters->count == waiters->max) {
+        size_t max = waiters->max == 0 ? WAITERS_FIRST : 2 * waiters->max;
+        struct cn_token *tokens =
+            reallocarray(waiters->tokens, max, sizeof(*tokens));
+        if (tokens == NULL) {
+            return cn_fail(err, CN_NOMEM, "no memory");
+        }
+        waiters->tokens = tokens;
+        waiters->max = max;
+    }
+    waiters->tokens[waiters->count++] = cn_fiber_token();
+    enum cn_code rc = cn_fiber_park(until_at);
+    return rc == CN_OK
+               ? CN_OK
+               : cn_fail(err, rc, "the credential cannot be checked now");
+}
+
+/* A token of a fiber that has given up is old and wakes nobody. */
+static void s_wake_all(struct waiters *waiters, enum cn_code rc)
+{
+    for (size_t i = 0; i < waiters->count; i++) {
+        (void)cn_fiber_wake(waiters->tokens[i], rc);
+    }
+    free(waiters->tokens);
+    *waiters = (struct waiters){ 0 };
+}
+
 /* ---- asking ---- */
 
 /* The answer carries one reference, the caller's. */
@@ -342,27 +381,6 @@ static struct lookup *s_lookup_find(struct auth *self,
     return lookup;
 }
 
-/* Waits for the twin that asks already. */
-static enum cn_code s_lookup_wait(struct lookup *lookup, struct cn_err *err)
-{
-    if (lookup->waiter_count == lookup->waiter_max) {
-        size_t max =
-            lookup->waiter_max == 0 ? WAITERS_FIRST : 2 * lookup->waiter_max;
-        struct cn_token *waiters =
-            reallocarray(lookup->waiters, max, sizeof(*waiters));
-        if (waiters == NULL) {
-            return cn_fail(err, CN_NOMEM, "no memory");
-        }
-        lookup->waiters = waiters;
-        lookup->waiter_max = max;
-    }
-    lookup->waiters[lookup->waiter_count++] = cn_fiber_token();
-    enum cn_code rc = cn_fiber_park(INT64_MAX);
-    return rc == CN_OK
-               ? CN_OK
-               : cn_fail(err, rc, "the credential cannot be checked now");
-}
-
 static void
 s_lookup_end(struct auth *self, struct lookup *lookup, enum cn_code rc)
 {
@@ -372,10 +390,7 @@ s_lookup_end(struct auth *self, struct lookup *lookup, enum cn_code rc)
         link = &(*link)->next;
     }
     *link = lookup->next;
-    for (size_t i = 0; i < lookup->waiter_count; i++) {
-        (void)cn_fiber_wake(lookup->waiters[i], rc);
-    }
-    free(lookup->waiters);
+    s_wake_all(&lookup->waiters, rc);
     free(lookup);
 }
 
@@ -426,11 +441,31 @@ static enum cn_code s_grant_get(struct auth *self,
         if (lookup == NULL) {
             return s_lookup(self, arena, hash, ret_grant, err);
         }
-        enum cn_code rc = s_lookup_wait(lookup, err);
+        /* The twin asks already. */
+        enum cn_code rc = s_wait(&lookup->waiters, INT64_MAX, err);
         if (rc != CN_OK) {
             return rc;
         }
     }
+}
+
+/* A gateway that has just started, or whose last replica of access has just
+ * gone, is fresh in a moment; in a longer outage nobody is kept waiting. */
+static enum cn_code s_fresh_wait(struct auth *self, struct cn_err *err)
+{
+    int64_t until_at =
+        AUTH_WAIT_US +
+        (self->caught_up ? self->fresh_at + AUTH_STALE_US : self->started_at);
+
+    while (!auth_fresh(self)) {
+        if (cn_clock_monotonic() >= until_at ||
+            s_wait(&self->stale, until_at, err) != CN_OK) {
+            cn_err_clear(err);
+            return cn_fail(err, CN_UNAVAILABLE,
+                           "credentials cannot be checked now");
+        }
+    }
+    return CN_OK;
 }
 
 enum cn_code auth_resolve(struct auth *self,
@@ -449,12 +484,12 @@ enum cn_code auth_resolve(struct auth *self,
     if (!auth_key_valid(key)) {
         return cn_fail(err, CN_UNAUTHENTICATED, "this is no API key of Cairn");
     }
-    if (!auth_fresh(self)) {
-        return cn_fail(err, CN_UNAVAILABLE,
-                       "credentials cannot be checked now");
+    enum cn_code rc = s_fresh_wait(self, err);
+    if (rc != CN_OK) {
+        return rc;
     }
     s_sha256(key, strlen(key), hash);
-    enum cn_code rc = s_grant_get(self, arena, hash, &grant, err);
+    rc = s_grant_get(self, arena, hash, &grant, err);
     if (rc != CN_OK) {
         return rc;
     }
@@ -592,6 +627,7 @@ static enum cn_code s_follow_once(struct auth *self, struct cn_err *err)
     self->held = !response->has_complete_until ||
                  response->complete_until + CN_OUTBOX_SLACK_US + LAG_US <
                      self->env->now(self->env);
+    s_wake_all(&self->stale, CN_OK);
     return CN_OK;
 }
 
@@ -619,6 +655,7 @@ auth_new(struct cn_env *env, struct auth **ret_auth, struct cn_err *err)
         return cn_fail(err, CN_NOMEM, "no memory");
     }
     self->env = env;
+    self->started_at = cn_clock_monotonic();
     enum cn_code rc = cn_fiber_spawn(env->loop, s_follow, self, INT64_MAX, err);
     if (rc != CN_OK) {
         free(self);
@@ -634,5 +671,6 @@ void auth_free(struct auth *self)
         return;
     }
     s_cache_clear(self);
+    free(self->stale.tokens);
     free(self);
 }

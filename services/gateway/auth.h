@@ -15,6 +15,8 @@ enum { AUTH_CACHE_MAX = 4096 /* keys */ };
 
 /* An event ends what it concerns within this time, or nobody gets in. */
 #define AUTH_STALE_US ((int64_t)5000000)
+/* So long a request waits for that after the start or after they went stale. */
+#define AUTH_WAIT_US ((int64_t)2000000)
 /* How long a key that is none is remembered as such. */
 #define AUTH_NEGATIVE_US ((int64_t)1000000)
 
@@ -28,7 +30,7 @@ void auth_free(struct auth *self);
 bool auth_key_valid(const char *key);
 /* Finds the principal of a key; parks when it must ask. It lives as long as the
  * arena. CN_UNAUTHENTICATED, or CN_UNAVAILABLE when access cannot be asked or
- * its events are too old. */
+ * its events have been too old for longer than AUTH_WAIT_US. */
 CN_CHECKED enum cn_code auth_resolve(struct auth *self,
                                      struct cn_arena *arena,
                                      const char *key,

@@ -46,6 +46,7 @@ struct world {
     unsigned polls;
     int64_t seq;
     bool complete; /* nothing is held back by an open transaction */
+    bool silent;   /* polls are not answered by themselves */
 };
 
 /* ---- access ---- */
@@ -124,7 +125,7 @@ static void s_on_request(void *arg, struct cn_bus_request *request)
 
     if (strcmp(request->method, "events.v1.Events/Fetch") == 0) {
         world->poll = request;
-        if (world->polls++ == 0) {
+        if (world->polls++ == 0 && !world->silent) {
             s_poll_answer(world, NULL);
         }
         return;
@@ -200,7 +201,9 @@ static void s_fiber(void *arg)
 
     cn_fiber_set_deadline(cn_clock_monotonic() + 30 * CN_SECOND);
     assert_int_equal(auth_new(&world->env, &world->auth, &err), CN_OK);
-    UNTIL(auth_fresh(world->auth));
+    if (!world->silent) {
+        UNTIL(auth_fresh(world->auth));
+    }
     world->body(world);
     cn_loop_stop(world->loop);
 }
@@ -225,7 +228,7 @@ static struct cn_bus *s_bus(struct world *world,
     return bus;
 }
 
-static void s_run(void (*body)(struct world *world))
+static void s_run_in(void (*body)(struct world *world), bool silent)
 {
     char keys[4][CN_BUS_KEY_SIZE];
     char peers[256];
@@ -243,6 +246,7 @@ static void s_run(void (*body)(struct world *world))
     world->found = true;
     world->complete = true;
     world->body = body;
+    world->silent = silent;
     world->access = s_bus(world, "access", keys[3], "tcp://127.0.0.1:*", peers);
     world->env.bus = s_bus(world, "gateway", keys[1], NULL, peers);
     cn_bus_serve(world->access, s_on_request, world);
@@ -260,6 +264,11 @@ static void s_run(void (*body)(struct world *world))
     auth_free(world->auth);
     cn_loop_free(world->loop);
     free(world);
+}
+
+static void s_run(void (*body)(struct world *world))
+{
+    s_run_in(body, false);
 }
 
 /* ---- questions ---- */
@@ -423,6 +432,43 @@ static void a_failure_is_told_to_all_and_not_remembered(void **state)
     s_run(s_failing);
 }
 
+static void s_early(struct world *world)
+{
+    struct errand errand = s_errand(world, KEY);
+
+    s_start(&errand);
+    UNTIL(world->poll != NULL);
+    assert_false(errand.done);
+    s_poll_answer(world, NULL);
+    UNTIL(errand.done);
+    assert_int_equal(errand.rc, CN_OK);
+    cn_arena_free(errand.arena);
+}
+
+static void a_request_before_the_first_events_waits_for_them(void **state)
+{
+    (void)state;
+    s_run_in(s_early, true);
+}
+
+static void s_deaf(struct world *world)
+{
+    int64_t from = cn_clock_monotonic();
+
+    assert_int_equal(s_code(world, KEY), CN_UNAVAILABLE);
+    assert_true(cn_clock_monotonic() - from <= 2 * AUTH_WAIT_US);
+    from = cn_clock_monotonic();
+    assert_int_equal(s_code(world, KEY), CN_UNAVAILABLE);
+    assert_true(cn_clock_monotonic() - from <= AUTH_WAIT_US / 4);
+    assert_int_equal(world->asked, 0);
+}
+
+static void in_a_longer_outage_nobody_is_kept_waiting(void **state)
+{
+    (void)state;
+    s_run_in(s_deaf, true);
+}
+
 static void s_revoked(struct world *world)
 {
     assert_int_equal(s_code(world, KEY), CN_OK);
@@ -528,6 +574,8 @@ int main(void)
         cmocka_unit_test(a_key_of_nobody_is_remembered_until_it_is_made),
         cmocka_unit_test(twins_wait_for_one_question),
         cmocka_unit_test(a_failure_is_told_to_all_and_not_remembered),
+        cmocka_unit_test(a_request_before_the_first_events_waits_for_them),
+        cmocka_unit_test(in_a_longer_outage_nobody_is_kept_waiting),
         cmocka_unit_test(a_revoked_key_is_forgotten_and_no_other),
         cmocka_unit_test(a_change_of_a_user_ends_all_that_was_known),
         cmocka_unit_test(an_answer_that_an_event_overtook_is_not_kept),
