@@ -187,6 +187,33 @@ class System:
         return wait_for(lambda: read(path).strip() not in ("", str(old_pid))
                         and int(read(path)), seconds, f"the restart of {name}")
 
+    def starts(self, name):
+        """How often a process of a service, or a gateway, has begun to
+        serve."""
+        log = self.log(name)
+        return log.count('"ready in ') + log.count('"listens on port ')
+
+    def serving(self, name, starts, seconds=30):
+        """Waits until it has begun to serve more often than it had, and a
+        gateway knows a key again."""
+        wait_for(lambda: self.starts(name) > starts, seconds,
+                 f"{name} being ready")
+        if name in self.names_of("gateway"):
+            url = self.urls[self.names_of("gateway").index(name)]
+            wait_for(lambda: Client(url, self.key).get("/v1/me").status == 200,
+                     seconds, f"{name} knowing its keys")
+
+    def end_of(self, name, pid, seconds):
+        """Waits for the end of a process. Returns how: "with 0",
+        "by signal 9"."""
+        def look():
+            for line in reversed(self.log("supervisor").splitlines()):
+                match = ENDED.search(line)
+                if match and (match[1], match[2]) == (name, str(pid)):
+                    return f"{match[3]} {match[4]}"
+            return None
+        return wait_for(look, seconds, f"the end of {name}")
+
     # What it leaves
 
     def log(self, name):
