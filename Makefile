@@ -5,6 +5,8 @@
 # make bench      the figures of the design, as ratios; writes build/bench.json
 # make lint       bans, analysers, shell and SQL checks
 # make format     clang-format over our sources
+# make images     the container images (deploy/docker/Dockerfile)
+# make up         images and secrets, then docker-compose up -d; docker-compose down ends it
 # make clean      removes build/ (never the data of make run)
 # make help       this text
 #
@@ -53,7 +55,7 @@ UNIT      := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/*
 STORE     := $(patsubst tests/store/%.c,$(B)/tests/store/%,$(wildcard tests/store/*_test.c))
 MIGRATE   := $(foreach s,$(filter-out gateway,$(SERVICES)),build/migrations/$(s)/0001_platform.sql)
 
-.PHONY: FORCE all run test test-long bench lint format clean help install gen tests migrations
+.PHONY: FORCE all run test test-long bench lint format images up clean help install gen tests migrations
 .SECONDARY:
 .SECONDEXPANSION:
 .DELETE_ON_ERROR:
@@ -74,6 +76,10 @@ bench: install
 	tests/bench/run
 lint: install
 	tests/lint
+images:
+	deploy/docker/setup images
+up:
+	deploy/docker/setup up
 format:
 	clang-format-14 -i $$(git ls-files '*.c' '*.h')
 clean:

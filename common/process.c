@@ -40,7 +40,9 @@ static const struct cn_option COMMON_OPTIONS[] = {
     { .name = "CAIRN_BUS_KEY",
       .kind = CN_OPTION_SECRET,
       .what = "Secret CURVE key of this process (Z85)." },
+    /* As from a file: Z85 has characters that other readers expand. */
     { .name = "CAIRN_BUS_PEERS",
+      .kind = CN_OPTION_SECRET,
       .what = "Public keys of the processes on the bus: name=key,..." },
     { .name = "CAIRN_ENDPOINTS",
       .fallback = "",

@@ -3,6 +3,8 @@
 gateway that was killed in between does not show."""
 import http.client
 import json
+import os
+import ssl
 import urllib.parse
 import uuid
 
@@ -61,18 +63,28 @@ class Client:
 
     def __init__(self, url, key, timeout=15):
         place = urllib.parse.urlsplit(url)
+        self.tls = ssl.create_default_context(
+            cafile=os.environ.get("CAIRN_CA")) \
+            if place.scheme == "https" else None
         self.host = place.hostname
         self.port = place.port
         self.key = key
         self.timeout = timeout
+
+    def connect(self):
+        """A connection to the gateway, or to the edge before it."""
+        if self.tls is not None:
+            return http.client.HTTPSConnection(
+                self.host, self.port, timeout=self.timeout, context=self.tls)
+        return http.client.HTTPConnection(self.host, self.port,
+                                          timeout=self.timeout)
 
     def raw(self, method, path, content=None, headers=None):
         """One request as it is given, with the credential added."""
         sent = {} if self.key is None else {"Authorization":
                                             "Bearer " + self.key}
         sent.update(headers or {})
-        connection = http.client.HTTPConnection(self.host, self.port,
-                                                timeout=self.timeout)
+        connection = self.connect()
         try:
             connection.request(method, path, content, sent)
             reply = connection.getresponse()

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cairn in containers: the journeys of the other files once more, against
+docker-compose with several replicas, and what the edge and the containers are."""
+import http.client
+import os
+import socket
+import ssl
+import subprocess
+import sys
+
+import pytest
+
+from harness.client import Client
+from harness.compose import Compose, Engine
+from harness.system import REPO, read
+from harness.wait import wait_for
+
+SCALE = {"referrals": 3, "scheduling": 2, "gateway": 2}
+JOURNEYS = ["test_story.py", "test_idempotency.py", "test_tenancy.py",
+            "test_access.py", "test_referrals.py"]
+JOURNEY_SECONDS = 900
+OURS = ["access", "referrals", "scheduling", "documents", "notifications",
+        "gateway"]
+
+pytestmark = pytest.mark.skipif(
+    bool(os.environ.get("CAIRN_TEST_HOME")),
+    reason="another Cairn is the one under test")
+
+
+@pytest.fixture(scope="module")
+def engine():
+    """The Docker Engine; where none can be had the reason is said."""
+    running = Engine()
+    reason = running.start()
+    if reason is not None:
+        # A CI machine has been given one: a test that skips is a fault.
+        assert os.environ.get("CAIRN_CONTAINERS") != "1", reason
+        pytest.skip(f"no Docker Engine here: {reason}")
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def compose(engine):  # pylint: disable=unused-argument
+    """The containers of this module."""
+    running = Compose(SCALE)
+    try:
+        yield running.start()
+    finally:
+        if os.environ.get("CAIRN_KEEP_HOME"):
+            print(f"kept: {running.home}")
+        else:
+            running.stop()
+
+
+@pytest.fixture
+def client(compose):
+    """A client of the edge with the demo coordinator's key."""
+    os.environ["CAIRN_CA"] = os.path.join(compose.secrets, "ca.crt")
+    values = dict(line.split("=", 1) for line in
+                  read(os.path.join(compose.home, "env")).splitlines())
+    yield Client(compose.url, values["CAIRN_API_KEY"])
+    del os.environ["CAIRN_CA"]
+
+
+def raw(compose, content):
+    """Bytes to the edge as they are; its whole answer."""
+    context = ssl.create_default_context(
+        cafile=os.path.join(compose.secrets, "ca.crt"))
+    with socket.create_connection(("127.0.0.1", compose.https), 20) as plain:
+        with context.wrap_socket(plain, server_hostname="127.0.0.1") as tls:
+            tls.sendall(content)
+            answer = b""
+            while chunk := tls.recv(65536):
+                answer += chunk
+    return answer
+
+
+def test_the_journeys_pass_against_the_containers(compose):
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+         "--tb=short", *(os.path.join(REPO, "tests/system", name)
+                         for name in JOURNEYS)],
+        env=compose.test_environment(), cwd=REPO, check=False,
+        capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        timeout=JOURNEY_SECONDS)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+
+
+def test_each_service_runs_in_as_many_replicas_as_were_asked_for(compose):
+    for name, count in dict(SCALE, access=2, documents=1).items():
+        assert len(compose.containers(name)) == count
+
+
+def test_requests_go_to_every_replica(compose, client):
+    served = set()
+
+    def all_served():
+        client.get("/v1/referrals", limit=1).ok(200)
+        for box in compose.containers("referrals"):
+            text = compose.run("docker", "logs", box["Id"])
+            if "ListReferrals" in text:
+                served.add(box["Id"])
+        return len(served) == SCALE["referrals"]
+    wait_for(all_served, 30, "each replica of referrals to serve a request")
+
+
+def test_a_container_has_no_more_rights_than_it_needs(compose):
+    for name in OURS:
+        for box in compose.containers(name):
+            assert box["Config"]["User"] == "10001:10001"
+            host = box["HostConfig"]
+            assert host["ReadonlyRootfs"]
+            assert host["CapDrop"] == ["ALL"]
+            assert "no-new-privileges:true" in host["SecurityOpt"]
+            status = read(f"/proc/{box['State']['Pid']}/status")
+            assert "\nCapEff:\t0000000000000000\n" in status
+            assert "\nNoNewPrivs:\t1\n" in status
+
+
+def test_no_secret_is_in_an_environment_or_an_image(compose):
+    secrets = []
+    for folder, _, files in os.walk(compose.secrets):
+        secrets += [read(os.path.join(folder, name)).strip() for name in files
+                    if not name.endswith((".crt", ".pub", ".srl", "peers"))]
+    secrets = [line for text in secrets for line in text.splitlines()
+               if len(line) > 20 and not line.startswith(("-----", "CAIRN_U"))]
+    assert len(secrets) > 15
+    shown = str(compose.containers())
+    assert not [line for line in secrets if line in shown]
+    logged = compose.logs()
+    assert not [line for line in secrets if line in logged]
+
+
+def test_only_the_edge_can_be_reached_from_outside(compose):
+    for box in compose.containers():
+        name = box["Config"]["Labels"]["com.docker.compose.service"]
+        ports = {port for port, to in box["NetworkSettings"]["Ports"].items()
+                 if to}
+        # PostgreSQL's is the tests' own addition.
+        assert not ports or name in ("edge", "postgres")
+
+
+@pytest.mark.parametrize("head", [
+    b"GET /v1/me HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    b"POST /v1/referrals HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n"
+    b"Content-Length: 2\r\n\r\nxx",
+    b"POST /v1/referrals HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"GET /v1/me HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n",
+    b"G\x01T /v1/me HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /v1/me HTTP/1.1\r\nHost : a\r\n\r\n",
+], ids=["two hosts", "two lengths", "length and chunks", "NUL", "control",
+        "space before colon"])
+def test_a_request_that_two_readers_could_read_differently_is_refused(compose,
+                                                                      head):
+    answer = raw(compose, head)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in answer.lower()
+
+
+def test_what_no_gateway_reads_is_a_problem_too(compose):
+    def problem(content):
+        answer = raw(compose, content)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert b"application/problem+json" in head.lower(), answer[:300]
+        assert b'"code"' in body
+        return int(answer.split(b" ", 2)[1])
+    long_path = b"GET /" + b"a" * 20000 + \
+        b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    assert problem(long_path) == 414
+    many = b"".join(b"X-%d: y\r\n" % i for i in range(99)) * 1
+    large = b"GET /v1/me HTTP/1.1\r\nHost: a\r\nConnection: close\r\n" + many \
+        + b"X-Large: " + b"a" * 31000 + b"\r\n\r\n"
+    assert problem(large) in (400, 431)
+
+
+def test_a_head_that_drips_is_cut_off(compose, long_run):
+    if not long_run:
+        pytest.skip("takes 10 s: make test-long")
+    answer = raw(compose, b"GET /v1/me HTTP/1.1\r\nHost: a\r\n")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_plain_http_is_sent_to_https_and_hsts_keeps_it_there(compose, client):
+    plain = http.client.HTTPConnection("127.0.0.1", compose.http, timeout=10)
+    plain.request("GET", "/v1/me")
+    assert plain.getresponse().status == 308
+    plain.close()
+    headers = client.get("/v1/me").headers
+    assert "max-age=" in headers["strict-transport-security"]
+
+
+@pytest.mark.parametrize("name", ["referrals", "gateway"])
+def test_a_killed_replica_costs_no_safe_request(compose, client, name):
+    victim = compose.containers(name)[0]
+    client.get("/v1/referrals", limit=1).ok(200)
+    compose.run("docker", "kill", "-s", "KILL", victim["Id"])
+    for number in range(100):
+        client.get("/v1/referrals", limit=1).ok(200)
+        client.post("/v1/referrals", {"channel": "phone"},
+                    key=f"after-the-kill-{name}-{number}").ok(201)
+    # Docker takes a kill of its own for a wish and starts it no more.
+    compose.run("docker", "start", victim["Id"])
+    wait_for(compose.healthy, 60, "all containers to be healthy again")
