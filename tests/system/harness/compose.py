@@ -88,7 +88,7 @@ class Compose:
             COMPOSE_PROFILES="demo", COMPOSE_FILE=":".join(
                 (os.path.join(REPO, "docker-compose.yml"),
                  os.path.join(REPO, "tests/system/compose.yml"))),
-            CAIRN_VERSION="test", CAIRN_SECRETS=self.secrets,
+            CAIRN_VERSION="test", CAIRN_PUBLIC_URL=self.url, CAIRN_SECRETS=self.secrets,
             CAIRN_HTTPS_PORT=str(self.https), CAIRN_HTTP_PORT=str(self.http),
             CAIRN_TEST_PG_PORT=str(self.pg_port), CAIRN_TEST_MAIL=mail)
 
