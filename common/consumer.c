@@ -91,6 +91,11 @@ static enum cn_code s_round(struct consumer *self, struct cn_err *err)
     }
     if (rc != CN_OK) {
         self->known = false;
+    } else if (self->known && batch->has_complete_until &&
+               !cn_loop_stopping(self->env->loop)) {
+        static const int ALL = CONSUMER_ALL;
+        consumer_complete_note(self->env, self->subscription->producer, &ALL, 1,
+                               batch->complete_until, &self->noted_at);
     }
     return rc;
 }

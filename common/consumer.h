@@ -86,5 +86,12 @@ struct cn_subscription {
 CN_CHECKED enum cn_code cn_consumers_start(struct cn_env *env,
                                            const struct cn_service *service,
                                            struct cn_err *err);
+/* All that the producer committed before *ret_until has had its effect here,
+ * by whichever replica: the minimum over the partitions; 0 while it is not
+ * known. In a fiber. */
+CN_CHECKED enum cn_code cn_consumer_complete_until(struct cn_env *env,
+                                                   const char *producer,
+                                                   int64_t *ret_until,
+                                                   struct cn_err *err);
 
 #endif

@@ -38,6 +38,7 @@ struct consumer {
     unsigned failures;     /* of any kind in a row, for the backoff */
     int64_t failing_since; /* monotonic; 0: all is well */
     bool told;             /* the trouble was logged */
+    int64_t noted_at;      /* monotonic: complete_until was last written */
     uint64_t skipped;      /* events of types that nobody handles here */
 };
 
@@ -65,6 +66,14 @@ void consumer_move_params(const struct consumer *self,
                           int attempts,
                           bool keep,
                           struct cn_param params[CONSUMER_MOVE_PARAMS]);
+/* All that a reply held of these partitions is applied: keeps its
+ * complete_until for cn_consumer_complete_until, at most once a second. */
+void consumer_complete_note(struct cn_env *env,
+                            const char *producer,
+                            const int *partitions,
+                            size_t count,
+                            int64_t complete_until,
+                            int64_t *noted_at);
 /* Applies what was fetched. On a failure the position must be loaded anew. */
 CN_CHECKED enum cn_code consumer_apply(struct consumer *self,
                                        struct cn_arena *arena,

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/page.h"
 
+#include "common/audit.h"
 #include "common/json.h"
 
+#include <assert.h>
 #include <string.h>
 
 void cn_filter_begin(struct cn_filter *self,
@@ -120,4 +122,70 @@ enum cn_code cn_page_next(const struct cn_request *request,
     }
     *ret_cursor = cursor;
     return CN_OK;
+}
+
+/* Where the reply keeps a field; every list has it. */
+static void *
+s_member(ProtobufCMessage *reply, const char *name, bool quantifier)
+{
+    const ProtobufCFieldDescriptor *field =
+        protobuf_c_message_descriptor_get_field_by_name(reply->descriptor,
+                                                        name);
+    assert(field != NULL);
+    return (char *)reply +
+           (quantifier ? field->quantifier_offset : field->offset);
+}
+
+static void s_put(ProtobufCMessage *list,
+                  const ProtobufCMessage **data,
+                  size_t count,
+                  const char *next_cursor)
+{
+    const protobuf_c_boolean more = next_cursor != NULL;
+    const protobuf_c_boolean has = 1;
+    memcpy(s_member(list, "data", false), &data, sizeof(data));
+    memcpy(s_member(list, "data", true), &count, sizeof(count));
+    memcpy(s_member(list, "next_cursor", false), &next_cursor,
+           sizeof(next_cursor));
+    memcpy(s_member(list, "has_more", false), &more, sizeof(more));
+    memcpy(s_member(list, "has_more", true), &has, sizeof(has));
+}
+
+enum cn_code cn_page_answer(const struct cn_request *request,
+                            struct cn_reply *reply,
+                            const struct cn_page *page,
+                            const struct cn_page_row *rows,
+                            size_t rows_read,
+                            const char *action,
+                            const char *resource,
+                            struct cn_err *err)
+{
+    struct cn_arena *arena = request->arena;
+    size_t count = cn_page_count(page, rows_read);
+    ProtobufCMessage *list =
+        cn_message_new(arena, request->method->output->descriptor);
+    const ProtobufCMessage **data =
+        cn_arena_array(arena, count + 1, sizeof(*data));
+    struct cn_uuid *patients =
+        cn_arena_array(arena, count + 1, sizeof(*patients));
+    const char *next_cursor = NULL;
+    struct cn_cursor last = { 0 };
+    if (list == NULL || data == NULL || patients == NULL) {
+        return cn_fail(err, CN_NOMEM, "%s", action);
+    }
+    for (size_t i = 0; i < count; i++) {
+        data[i] = rows[i].shown;
+        patients[i] = rows[i].patient_id;
+        last = rows[i].place;
+    }
+    enum cn_code rc =
+        cn_page_next(request, page, rows_read, last, &next_cursor, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    s_put(list, data, count, next_cursor);
+    reply->body = list;
+    return count == 0 && resource == NULL
+               ? CN_OK
+               : cn_audit_read(request, action, resource, patients, count, err);
 }

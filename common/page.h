@@ -59,4 +59,23 @@ CN_CHECKED enum cn_code cn_page_next(const struct cn_request *request,
                                      const char **ret_cursor,
                                      struct cn_err *err);
 
+/* One row of a list, as it is shown. */
+struct cn_page_row {
+    const ProtobufCMessage *shown;
+    struct cn_uuid patient_id; /* of whom it tells, for the audit */
+    struct cn_cursor place;    /* in the order of the list */
+};
+/* Answers a list: the rows of the page (rows_read of them were read), the
+ * cursor of the next, the audit row (none when nothing is shown and no resource
+ * is named). The method's reply is a message of data, next_cursor and has_more.
+ */
+CN_CHECKED enum cn_code cn_page_answer(const struct cn_request *request,
+                                       struct cn_reply *reply,
+                                       const struct cn_page *page,
+                                       const struct cn_page_row *rows,
+                                       size_t rows_read,
+                                       const char *action,
+                                       const char *resource,
+                                       struct cn_err *err);
+
 #endif

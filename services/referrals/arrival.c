@@ -152,6 +152,7 @@ enum cn_code arrival_make(const struct cn_request *request,
                           struct cn_err *err)
 {
     const struct cn_store store = cn_store_of_request(request);
+    const struct cn_clock_rule *c01 = NULL;
     struct arrival arrival = { 0 };
     const char *zone = NULL;
     enum cn_code rc = s_referral_make(request, facts, &arrival.row, err);
@@ -171,8 +172,15 @@ enum cn_code arrival_make(const struct cn_request *request,
     row->zone = zone;
     row->patient_id = row->patient.id;
     row->referral->patient_id = row->patient.patient->id;
-    rc = referral_settle(request->arena, row->referral, row->patient.patient,
-                         zone, request->now_at, &arrival.validated, err);
+    rc = soc_rule(&store, row->referral, row->patient.patient, &c01, err);
+    if (rc == CN_OK) {
+        rc = referral_settle(request->arena, row->referral,
+                             row->patient.patient, zone, c01, request->now_at,
+                             &arrival.validated, err);
+    }
+    if (rc == CN_OK) {
+        rc = soc_deadline(&store, row, true, &arrival.deadline, err);
+    }
     if (rc == CN_OK) {
         row->event_seq = arrival.validated ? 2 : 1;
         *ret_arrival = arrival;
@@ -187,7 +195,7 @@ void arrival_lock(const struct arrival *self, struct cn_write *write)
 }
 
 enum cn_code arrival_change(const struct cn_store *store,
-                            const struct arrival *self,
+                            struct arrival *self,
                             struct cn_write *write,
                             struct cn_err *err)
 {
@@ -198,7 +206,11 @@ enum cn_code arrival_change(const struct cn_store *store,
         patient_require(write, store->tenant_id, self->row.patient_id,
                         self->row.patient.version);
     }
-    return rc == CN_OK ? referral_add(store, write, &self->row, err) : rc;
+    if (rc == CN_OK) {
+        rc = referral_add(store, write, &self->row, err);
+    }
+    return rc == CN_OK ? cn_deadline_change(store, write, &self->deadline, err)
+                       : rc;
 }
 
 enum cn_code arrival_tell(const struct cn_store *store,
@@ -219,5 +231,6 @@ enum cn_code arrival_tell(const struct cn_store *store,
         rc = referral_tell(store, write, &self->row, "referral.validated", 2,
                            err);
     }
-    return rc;
+    return rc == CN_OK ? cn_deadline_tell(store, write, &self->deadline, err)
+                       : rc;
 }

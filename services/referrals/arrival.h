@@ -4,7 +4,7 @@
 #ifndef REFERRALS_ARRIVAL_H
 #define REFERRALS_ARRIVAL_H
 
-#include "services/referrals/store.h"
+#include "services/referrals/clock.h"
 
 /* What came. */
 struct arrival_facts {
@@ -21,6 +21,7 @@ struct arrival {
     bool patient_made;
     bool skip[PATIENT_KEYS_MAX]; /* identifiers that are somebody else's */
     bool validated;
+    struct cn_deadline deadline; /* C01, when it is valid */
 };
 
 /* Finds the patient (the given one; the only one with an identifier of theirs;
@@ -35,7 +36,7 @@ CN_CHECKED enum cn_code arrival_make(const struct cn_request *request,
 /* The three parts of its unit, in this order. */
 void arrival_lock(const struct arrival *self, struct cn_write *write);
 CN_CHECKED enum cn_code arrival_change(const struct cn_store *store,
-                                       const struct arrival *self,
+                                       struct arrival *self,
                                        struct cn_write *write,
                                        struct cn_err *err);
 CN_CHECKED enum cn_code arrival_tell(const struct cn_store *store,

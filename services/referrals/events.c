@@ -4,6 +4,7 @@
 #include "cairn/access.cairn.h"
 #include "cairn/scheduling.cairn.h"
 #include "common/clock.h"
+#include "services/referrals/clock.h"
 #include "services/referrals/rules.h"
 #include "services/referrals/unit.h"
 
@@ -175,6 +176,7 @@ static enum cn_code s_soc_completed(void *self,
     const struct cn_store store = cn_store_of_event(event);
     struct referral_row row;
     struct episode_row episode;
+    struct cn_deadline deadline;
     Ref__Referral__Status to;
     bool found = false;
     enum cn_code rc = s_soc_referral(event, payload->visit, &row, &found, err);
@@ -182,7 +184,14 @@ static enum cn_code s_soc_completed(void *self,
         !referral_move(row.referral->status, REFERRAL_ADMIT, &to)) {
         return rc;
     }
-    rc = s_episode(event, payload->visit, &row, &episode, err);
+    const Sch__Visit *visit = payload->visit;
+    rc = soc_deadline_act(&store, &row,
+                          visit->has_completed_at ? visit->completed_at
+                                                  : event->occurred_at,
+                          &deadline, err);
+    if (rc == CN_OK) {
+        rc = s_episode(event, visit, &row, &episode, err);
+    }
     Ref__EpisodeEvent *opened =
         CN_NEW(event->arena, ref__episode_event, Ref__EpisodeEvent);
     if (rc != CN_OK) {
@@ -200,12 +209,18 @@ static enum cn_code s_soc_completed(void *self,
         rc = episode_add(&store, write, &episode, err);
     }
     if (rc == CN_OK) {
+        rc = cn_deadline_change(&store, write, &deadline, err);
+    }
+    if (rc == CN_OK) {
         rc = referral_tell(&store, write, &row, "referral.admitted",
                            row.event_seq + 1, err);
     }
     if (rc == CN_OK) {
         cn_write_event(write, "episode.opened", "episode", episode.id, 1,
                        &opened->base);
+        rc = cn_deadline_tell(&store, write, &deadline, err);
+    }
+    if (rc == CN_OK) {
         cn_write_audit(write, "referral.admit", row.referral->id,
                        row.patient_id);
     }

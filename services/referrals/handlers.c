@@ -49,7 +49,7 @@ static enum cn_code s_existing(const struct cn_request *request,
 
 static enum cn_code s_create(const struct cn_request *request,
                              struct cn_reply *reply,
-                             const struct arrival *arrival,
+                             struct arrival *arrival,
                              struct cn_err *err)
 {
     const struct cn_store store = cn_store_of_request(request);
@@ -180,6 +180,22 @@ enum cn_code referral_raw_get(void *self,
     reply->body = &shown->base;
     return cn_audit_read(request, "referral.raw.read", row.referral->id,
                          &row.patient_id, 1, err);
+}
+
+enum cn_code referral_deadlines_list(void *self,
+                                     const struct cn_request *request,
+                                     struct cn_reply *reply,
+                                     struct cn_err *err)
+{
+    (void)self;
+    const Dln__ListDeadlinesRequest *body = request->body;
+    struct referral_row row;
+    enum cn_code rc = s_load(request, body->id, &row, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    const struct cn_deadline_subject subject = soc_subject(&row);
+    return cn_deadlines_answer(request, reply, &subject, err);
 }
 
 /* ---- list ---- */
@@ -365,11 +381,17 @@ static enum cn_code s_patch(const struct cn_request *request,
         body->referral != NULL ? body->referral : &empty;
     Ref__Referral *referral = row->referral;
     const char *ordered = referral->ordered_soc_date;
+    const struct cn_store store = cn_store_of_request(request);
+    const struct cn_clock_rule *c01 = NULL;
     enum cn_code rc = cn_message_merge(request->arena, &referral->base,
                                        &patch->base, mask, count, err);
     if (rc == CN_OK && cn_mask_has(mask, count, "branch_id")) {
         rc = s_patch_branch(request, row, err);
     }
+    if (rc != CN_OK) {
+        return rc;
+    }
+    rc = soc_rule(&store, referral, row->patient.patient, &c01, err);
     if (rc != CN_OK) {
         return rc;
     }
@@ -381,7 +403,7 @@ static enum cn_code s_patch(const struct cn_request *request,
         CN_SET(referral, ordered_soc_at, request->now_at);
     }
     return referral_settle(request->arena, referral, row->patient.patient,
-                           row->zone, request->now_at, ret_validated, err);
+                           row->zone, c01, request->now_at, ret_validated, err);
 }
 
 enum cn_code referral_update(void *self,
@@ -439,15 +461,20 @@ static enum cn_code s_command(const struct cn_request *request,
                               bool *ret_moved,
                               struct cn_err *err)
 {
+    const struct cn_store store = cn_store_of_request(request);
+    const struct cn_clock_rule *c01 = NULL;
     struct referral_passage passage;
     enum cn_code rc = s_load(request, id, row, err);
     if (rc == CN_OK) {
         rc = version_check(request, row->version, err);
     }
     if (rc == CN_OK) {
-        rc =
-            referral_settle(request->arena, row->referral, row->patient.patient,
-                            row->zone, request->now_at, ret_validated, err);
+        rc = soc_rule(&store, row->referral, row->patient.patient, &c01, err);
+    }
+    if (rc == CN_OK) {
+        rc = referral_settle(request->arena, row->referral,
+                             row->patient.patient, row->zone, c01,
+                             request->now_at, ret_validated, err);
     }
     if (rc == CN_OK) {
         rc = referral_pass(row->referral, row->patient.patient, command,

@@ -345,7 +345,7 @@ static enum cn_code s_existing(struct receipt *self,
 }
 
 static enum cn_code
-s_save(struct receipt *self, const struct arrival *arrival, struct cn_err *err)
+s_save(struct receipt *self, struct arrival *arrival, struct cn_err *err)
 {
     struct cn_write *write = cn_write_begin(self->request, self->reply);
     if (write == NULL) {

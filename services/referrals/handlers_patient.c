@@ -5,6 +5,7 @@
 #include "common/audit.h"
 #include "common/page.h"
 #include "common/reach.h"
+#include "services/referrals/clock.h"
 #include "services/referrals/rules.h"
 #include "services/referrals/unit.h"
 
@@ -204,6 +205,7 @@ struct follower {
     struct referral_row row;
     bool changed;
     bool validated;
+    struct cn_deadline deadline;
 };
 
 static enum cn_code s_follow(const struct cn_request *request,
@@ -211,6 +213,8 @@ static enum cn_code s_follow(const struct cn_request *request,
                              struct follower *follower,
                              struct cn_err *err)
 {
+    const struct cn_store store = cn_store_of_request(request);
+    const struct cn_clock_rule *c01 = NULL;
     struct referral_row *row = &follower->row;
     Ref__Referral *before =
         cn_message_copy(request->arena, &row->referral->base);
@@ -220,8 +224,12 @@ static enum cn_code s_follow(const struct cn_request *request,
     }
     row->patient = *patient;
     enum cn_code rc =
-        referral_settle(request->arena, row->referral, patient->patient,
-                        row->zone, request->now_at, &follower->validated, err);
+        soc_rule(&store, row->referral, patient->patient, &c01, err);
+    if (rc == CN_OK) {
+        rc = referral_settle(request->arena, row->referral, patient->patient,
+                             row->zone, c01, request->now_at,
+                             &follower->validated, err);
+    }
     if (rc == CN_OK) {
         rc = messages_equal(request->arena, &before->base, &row->referral->base,
                             &equal, err);
@@ -230,6 +238,7 @@ static enum cn_code s_follow(const struct cn_request *request,
     if (rc == CN_OK && !equal) {
         CN_SET(row->referral, version, row->version + 1);
         CN_SET(row->referral, updated_at, request->now_at);
+        rc = soc_deadline(&store, row, false, &follower->deadline, err);
     }
     return rc;
 }
@@ -297,6 +306,9 @@ static enum cn_code s_save(const struct cn_request *request,
         if (followers[i].changed) {
             rc = referral_change(&store, write, &followers[i].row, 1, err);
         }
+        if (rc == CN_OK) {
+            rc = cn_deadline_change(&store, write, &followers[i].deadline, err);
+        }
     }
     if (rc == CN_OK) {
         rc = patient_tell(&store, write, row, "patient.updated",
@@ -308,6 +320,9 @@ static enum cn_code s_save(const struct cn_request *request,
                                followers[i].validated ? "referral.validated"
                                                       : "referral.updated",
                                followers[i].row.event_seq + 1, err);
+        }
+        if (rc == CN_OK) {
+            rc = cn_deadline_tell(&store, write, &followers[i].deadline, err);
         }
     }
     if (rc != CN_OK) {

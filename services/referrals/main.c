@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cairn-referrals: intake, patients, referrals, episodes. */
 #include "cairn/referrals.handlers.h"
+#include "common/deadline_unit.h"
 #include "services/referrals/events.h"
+
+static const struct cn_due_handler DUE[] = { CN_DEADLINE_DUE };
 
 int main(int argc, char **argv)
 {
@@ -11,6 +14,8 @@ int main(int argc, char **argv)
         .method_count = referrals_method_count,
         .events = referrals_events,
         .event_count = referrals_event_count,
+        .due_handlers = DUE,
+        .due_handler_count = sizeof(DUE) / sizeof(*DUE),
         .subscriptions = referrals_subscriptions,
         .subscription_count = REFERRALS_SUBSCRIPTION_COUNT,
     };

@@ -332,105 +332,9 @@ enum cn_code referral_pass(const Ref__Referral *referral,
 
 /* ---- the clock C01 ---- */
 
-enum { SOC_HOURS = 48 };
-#define SOC_CITE "42 CFR 484.55(a)(1)"
-
-/* The same civil time two days later: what the clock on the wall says. */
-static bool s_wall_clock(const char *zone, int64_t from_at, int64_t *ret_at)
+struct soc_facts soc_facts_of(const Ref__Referral *referral)
 {
-    struct cn_civil civil;
-    if (!cn_zone_civil(zone, from_at, &civil)) {
-        return false;
-    }
-    civil.date = cn_date_add(civil.date, SOC_HOURS / 24);
-    if (!cn_zone_instant(zone, civil, ret_at)) {
-        return false;
-    }
-    *ret_at += from_at % CN_SECOND; /* a civil time has whole seconds */
-    return true;
-}
-
-static bool s_end_of_day(const char *zone, const char *text, int64_t *ret_at)
-{
-    struct cn_civil civil = { .minute_of_day = 24 * 60 - 1, .second = 59 };
-    return cn_date_parse(text, &civil.date) &&
-           cn_zone_instant(zone, civil, ret_at);
-}
-
-/* Adds to the reason; SOC_WHY_MAX holds all that is ever added. */
-static void CN_PRINTF(2, 3)
-    s_say(struct soc_clock *clock, const char *format, ...)
-{
-    size_t used = strlen(clock->why);
-    va_list args;
-    va_start(args, format);
-    (void)vsnprintf(clock->why + used, sizeof(clock->why) - used, format, args);
-    va_end(args);
-}
-
-static bool s_elapsed(const struct soc_facts *facts, struct soc_clock *clock)
-{
-    bool home =
-        facts->has_return_home && facts->return_home_at > facts->valid_at;
-    int64_t from_at = home ? facts->return_home_at : facts->valid_at;
-    int64_t wall_at = 0;
-    char from[CN_TIME_TEXT_MAX * 2];
-    char due[CN_TIME_TEXT_MAX * 2];
-    char warn[CN_TIME_TEXT_MAX * 2];
-    clock->due_at = from_at + SOC_HOURS * CN_HOUR;
-    if (!s_wall_clock(facts->zone, from_at, &wall_at)) {
-        return false;
-    }
-    clock->warn_at = wall_at < clock->due_at ? wall_at : clock->due_at;
-    if (!cn_zone_format(facts->zone, from_at, from) ||
-        !cn_zone_format(facts->zone, clock->due_at, due) ||
-        !cn_zone_format(facts->zone, clock->warn_at, warn)) {
-        return false;
-    }
-    s_say(clock, "C01: %s %s + %d h elapsed = %s",
-          home ? "return home" : "valid referral", from, SOC_HOURS, due);
-    if (clock->warn_at != clock->due_at) {
-        s_say(clock, "; warn from %s (wall clock)", warn);
-    }
-    s_say(clock, "; " SOC_CITE);
-    return true;
-}
-
-bool soc_clock(const struct soc_facts *facts, struct soc_clock *ret_clock)
-{
-    struct soc_clock clock = { 0 };
-    char due[CN_TIME_TEXT_MAX * 2];
-    int64_t ordered_due_at = 0;
-    if (!s_elapsed(facts, &clock)) {
-        return false;
-    }
-    if (facts->ordered_date != NULL && facts->ordered_at > clock.due_at) {
-        s_say(&clock, "; the order for %s came later and moves nothing",
-              facts->ordered_date);
-    } else if (facts->ordered_date != NULL) {
-        if (!s_end_of_day(facts->zone, facts->ordered_date, &ordered_due_at) ||
-            !cn_zone_format(facts->zone, ordered_due_at, due)) {
-            return false;
-        }
-        clock = (struct soc_clock){ .due_at = ordered_due_at,
-                                    .warn_at = ordered_due_at };
-        s_say(&clock,
-              "C01: start of care ordered for %s: due by the end of that day, "
-              "%s; " SOC_CITE,
-              facts->ordered_date, due);
-    }
-    *ret_clock = clock;
-    return true;
-}
-
-/* ---- bringing a referral up to date ---- */
-
-static enum cn_code s_settle_clock(struct cn_arena *arena,
-                                   Ref__Referral *referral,
-                                   struct cn_err *err)
-{
-    struct soc_clock clock;
-    const struct soc_facts facts = {
+    return (struct soc_facts){
         .valid_at = referral->valid_at,
         .has_return_home = referral->has_return_home_at,
         .return_home_at = referral->return_home_at,
@@ -438,7 +342,36 @@ static enum cn_code s_settle_clock(struct cn_arena *arena,
         .ordered_at = referral->ordered_soc_at,
         .zone = referral->time_zone,
     };
-    if (!soc_clock(&facts, &clock)) {
+}
+
+bool soc_clock(const struct cn_clock_rule *rule,
+               const struct soc_facts *facts,
+               struct cn_clock *ret_clock)
+{
+    const struct cn_clock_fact starts[] = {
+        { "valid_referral", true, facts->valid_at },
+        { "return_home", facts->has_return_home, facts->return_home_at },
+    };
+    const struct cn_clock_facts given = {
+        .starts = starts,
+        .start_count = sizeof(starts) / sizeof(*starts),
+        .ordered_date = facts->ordered_date,
+        .ordered_at = facts->ordered_at,
+        .zone = facts->zone,
+    };
+    return cn_clock_apply(rule, &given, ret_clock);
+}
+
+/* ---- bringing a referral up to date ---- */
+
+static enum cn_code s_settle_clock(struct cn_arena *arena,
+                                   Ref__Referral *referral,
+                                   const struct cn_clock_rule *c01,
+                                   struct cn_err *err)
+{
+    struct cn_clock clock;
+    const struct soc_facts facts = soc_facts_of(referral);
+    if (!soc_clock(c01, &facts, &clock)) {
         return cn_fail(err, CN_INTERNAL, "soc clock: zone or date");
     }
     CN_SET(referral, soc_due_at, clock.due_at);
@@ -477,6 +410,7 @@ enum cn_code referral_settle(struct cn_arena *arena,
                              Ref__Referral *referral,
                              const Ref__Patient *patient,
                              const char *zone,
+                             const struct cn_clock_rule *c01,
                              int64_t now_at,
                              bool *ret_validated,
                              struct cn_err *err)
@@ -494,7 +428,7 @@ enum cn_code referral_settle(struct cn_arena *arena,
         referral->time_zone = own ? patient->time_zone : zone;
         s_settle_status(referral, patient, now_at, &validated);
         if (referral->has_valid_at) {
-            rc = s_settle_clock(arena, referral, err);
+            rc = s_settle_clock(arena, referral, c01, err);
         }
     }
     if (rc == CN_OK) {

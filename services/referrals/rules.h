@@ -11,6 +11,7 @@
 
 #include "cairn/referrals.pb-c.h"
 #include "common/arena.h"
+#include "common/deadline.h"
 #include "common/err.h"
 
 #include <stdint.h>
@@ -77,30 +78,28 @@ struct soc_facts {
     int64_t ordered_at;       /* when that order arrived */
     const char *zone;         /* IANA, of the place of care */
 };
-enum { SOC_WHY_MAX = 480 };
-struct soc_clock {
-    int64_t due_at;
-    int64_t warn_at; /* the earlier of elapsed and wall-clock time */
-    char why[SOC_WHY_MAX];
-};
-/* 42 CFR 484.55(a)(1): within 48 hours of the valid referral or of the return
- * home, whichever is later, or on the start-of-care date that the physician
- * ordered. Hours are elapsed; at a change to or from daylight saving time the
- * warning comes at the earlier of elapsed and wall-clock time. An order that
- * arrives after the 48 hours does not move the date. False for an unknown zone.
- */
-CN_CHECKED bool soc_clock(const struct soc_facts *facts,
-                          struct soc_clock *ret_clock);
+/* The facts as a referral has them. */
+struct soc_facts soc_facts_of(const Ref__Referral *referral);
+/* 42 CFR 484.55(a)(1), as the rule's row has it (migration 0011): within 48
+ * hours of the valid referral or of the return home, whichever is later, or on
+ * the start-of-care date that the physician ordered. Hours are elapsed; at a
+ * change to or from daylight saving time the warning comes at the earlier of
+ * elapsed and wall-clock time. An order that arrives after the 48 hours does
+ * not move the date. False for an unknown zone. */
+CN_CHECKED bool soc_clock(const struct cn_clock_rule *rule,
+                          const struct soc_facts *facts,
+                          struct cn_clock *ret_clock);
 
 /* Brings the derived fields of a referral (missing, status as far as validity
  * goes, valid_at, soc_due_at and its reason, time_zone) up to date with its
  * facts and its patient's. *ret_validated: it became valid by this. zone is the
- * branch's, for a patient without one. Changes nothing when the facts did not
- * change. */
+ * branch's, for a patient without one; c01 the rule of the clock. Changes
+ * nothing when the facts did not change. */
 CN_CHECKED enum cn_code referral_settle(struct cn_arena *arena,
                                         Ref__Referral *referral,
                                         const Ref__Patient *patient,
                                         const char *zone,
+                                        const struct cn_clock_rule *c01,
                                         int64_t now_at,
                                         bool *ret_validated,
                                         struct cn_err *err);

@@ -6,6 +6,7 @@
 #include "common/message.h"
 #include "common/page.h"
 #include "common/reach.h"
+#include "services/referrals/clock.h"
 #include "services/referrals/rules.h"
 
 #include <stdio.h>
@@ -280,16 +281,27 @@ enum cn_code referral_save(const struct cn_request *request,
         return cn_fail(err, CN_NOMEM, "%s", save->action);
     }
     int events = (save->events[0] != NULL) + (save->events[1] != NULL);
+    struct cn_deadline deadline;
+    enum cn_code rc = soc_deadline(&store, row, false, &deadline, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
     CN_SET(row->referral, version, row->version + 1);
     CN_SET(row->referral, updated_at, request->now_at);
     cn_write_lock(write, "referral", row->id);
     cn_write_lock(write, "patient", row->patient_id);
     patient_require(write, store.tenant_id, row->patient_id,
                     row->patient.version);
-    enum cn_code rc = referral_change(&store, write, row, events, err);
+    rc = referral_change(&store, write, row, events, err);
+    if (rc == CN_OK) {
+        rc = cn_deadline_change(&store, write, &deadline, err);
+    }
     for (int i = 0; rc == CN_OK && i < events; i++) {
         rc = referral_tell(&store, write, row, save->events[i],
                            row->event_seq + i + 1, err);
+    }
+    if (rc == CN_OK) {
+        rc = cn_deadline_tell(&store, write, &deadline, err);
     }
     if (rc == CN_OK) {
         rc = s_fill(request, reply, row, err);
