@@ -116,9 +116,36 @@ void cn_unit_free(struct unit *unit)
     db->pooled++;
 }
 
+static void
+s_count(struct lane *lane, const struct unit *unit, enum unit_end end)
+{
+    lane->ends[end]++;
+    cn_histogram_add(&lane->durations, cn_clock_monotonic() - unit->began_at);
+}
+
+static void s_count_outcome(const struct unit *unit)
+{
+    static const enum unit_end ENDS[] = {
+        [CN_COMMITTED] = END_COMMITTED,
+        [CN_ABORTED] = END_ABORTED,
+        [CN_OUTCOME_UNKNOWN] = END_UNKNOWN,
+    };
+    enum unit_end end = ENDS[unit->outcome];
+
+    if (unit->refusal != CN_OK) {
+        end = END_REFUSED;
+    } else if (unit->abandoned) {
+        end = END_LATE;
+    }
+    s_count(unit->lane, unit, end);
+}
+
 void cn_unit_complete(struct unit *unit)
 {
     unit->state = UNIT_DONE;
+    if (unit->db != NULL) {
+        s_count_outcome(unit);
+    }
     if (unit->abandoned) {
         cn_unit_free(unit);
     } else {
@@ -214,8 +241,11 @@ static struct unit *s_unit_run(struct cn_db *self,
         return NULL;
     }
     unit->token = cn_fiber_token();
+    unit->lane = lane;
+    unit->began_at = cn_clock_monotonic();
     enum cn_code rc = s_unit_enter(self, lane, unit, err);
     if (rc != CN_OK) {
+        s_count(lane, unit, END_REFUSED);
         cn_unit_free(unit);
         return NULL;
     }
@@ -224,6 +254,7 @@ static struct unit *s_unit_run(struct cn_db *self,
     }
     if (unit->state == UNIT_WAITING) {
         cn_queue_remove(lane, unit);
+        s_count(lane, unit, END_REFUSED);
         cn_unit_free(unit);
         (void)cn_fail(err, rc == CN_DEADLINE ? CN_DEADLINE : CN_UNAVAILABLE,
                       "database: waited in vain for the %s lane",
@@ -436,6 +467,7 @@ struct cn_db *cn_db_new(struct cn_env *env, const struct cn_db_config *config)
     for (unsigned id = 0; id < CN_LANE_COUNT; id++) {
         ok = s_lane_init(self, (enum cn_lane)id, config) && ok;
     }
+    cn_metrics_register(cn_db_metrics, self);
     if (!ok) {
         cn_db_free(self);
         return NULL;
@@ -526,6 +558,7 @@ void cn_db_free(struct cn_db *self)
     if (self == NULL) {
         return;
     }
+    cn_metrics_forget(self);
     if (self->timer != NULL) {
         cn_loop_cancel(self->timer);
     }

@@ -7,6 +7,7 @@
 #include "common/db_value.h"
 #include "common/env.h"
 #include "common/fiber.h"
+#include "common/metrics.h"
 
 #include <libpq-fe.h>
 
@@ -23,6 +24,8 @@ struct unit {
     struct unit *next; /* in the lane's queue or the pool */
     struct unit *previous;
     struct cn_db *db; /* NULL when that was freed */
+    struct lane *lane;
+    int64_t began_at; /* monotonic */
     struct cn_token token;
     const struct cn_db_step *steps; /* the fiber's; until it is sent */
     size_t count;
@@ -63,6 +66,16 @@ struct connection {
     unsigned in_flight;
 };
 
+/* How a unit ended, for the metrics. */
+enum unit_end {
+    END_COMMITTED,
+    END_ABORTED,
+    END_UNKNOWN,
+    END_LATE,    /* its fiber left before the answer came */
+    END_REFUSED, /* nothing was sent */
+    END_COUNT
+};
+
 struct lane {
     struct cn_db *db;
     enum cn_lane id;
@@ -75,6 +88,9 @@ struct lane {
     struct unit *first; /* waiting */
     struct unit *last;
     size_t waiting;
+    uint64_t ends[END_COUNT];
+    uint64_t losses;               /* of connections */
+    struct cn_histogram durations; /* of units, the wait for a connection too */
 };
 
 struct cn_db {
@@ -106,6 +122,10 @@ void cn_unit_complete(struct unit *unit);
 void cn_unit_break(struct unit *unit);
 void cn_queue_add(struct lane *lane, struct unit *unit);
 void cn_queue_remove(struct lane *lane, struct unit *unit);
+
+/* Metrics: common/db_metrics.c */
+
+void cn_db_metrics(void *arg, struct cn_metrics_page *page);
 
 /* Connections: common/db_link.c */
 

@@ -131,6 +131,7 @@ static void s_connection_lost(struct connection *connection)
                "database: a connection of the %s lane was lost with %u units",
                cn_lane_names[lane->id], connection->in_flight);
     }
+    lane->losses++;
     connection->state = CLOSED;
     connection->since_at = now;
     connection->retry_at = now + s_backoff(self, connection->attempts);

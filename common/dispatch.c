@@ -7,18 +7,24 @@
 #include "common/fiber.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/metrics.h"
 #include "common/outbox.h"
 #include "common/seal.h"
 #include "common/write.h"
 
 #include "cairn/events.cairn.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* One method of the table. */
+enum { LABELS_MAX = 160 };
+
+/* One method of the table, and what was served of it. */
 struct row {
-    const struct cn_method *method;
+    const struct cn_method *method; /* NULL: all that are none of ours */
+    uint64_t codes[CN_CODE_COUNT];
+    struct cn_histogram duration;
 };
 
 struct cn_dispatch {
@@ -26,13 +32,14 @@ struct cn_dispatch {
     const struct cn_service *service;
     const char *fronts;
     size_t method_count;
-    struct row methods[]; /* by name */
+    struct row methods[]; /* by name; one more for the unknown ones */
 };
 
 /* A request in flight; in the request's arena. */
 struct work {
     struct cn_dispatch *dispatch;
     struct cn_bus_request in;
+    struct row *row;
     int64_t started_at; /* monotonic */
 };
 
@@ -61,15 +68,55 @@ static int s_method_compare(const void *a, const void *b)
     return strcmp(left->method->name, right->method->name);
 }
 
-static const struct cn_method *s_method_find(const struct cn_dispatch *self,
-                                             const char *name)
+static struct row *s_row_find(struct cn_dispatch *self, const char *name)
 {
     const struct cn_method wanted = { .name = name };
-    const struct row key = { &wanted };
-    const struct row *found = bsearch(&key, self->methods, self->method_count,
-                                      sizeof(key), s_method_compare);
+    const struct row key = { .method = &wanted };
+    struct row *found = bsearch(&key, self->methods, self->method_count,
+                                sizeof(key), s_method_compare);
 
-    return found == NULL ? NULL : found->method;
+    return found == NULL ? &self->methods[self->method_count] : found;
+}
+
+/* A name that is not in the table came from outside. */
+static const char *s_row_name(const struct row *row)
+{
+    return row->method == NULL ? "unknown" : row->method->name;
+}
+
+/* ---- metrics ---- */
+
+static void s_metrics(void *arg, struct cn_metrics_page *page)
+{
+    static const struct cn_metric REQUESTS = {
+        "cairn_rpc_requests_total", "Requests served, by method and outcome.",
+        CN_METRIC_COUNTER
+    };
+    const struct cn_dispatch *self = arg;
+    char labels[LABELS_MAX];
+
+    for (size_t i = 0; i <= self->method_count; i++) {
+        const struct row *row = &self->methods[i];
+        for (int code = 0; code < CN_CODE_COUNT; code++) {
+            if (row->codes[code] > 0) {
+                (void)snprintf(labels, sizeof(labels),
+                               "method=\"%s\",code=\"%s\"", s_row_name(row),
+                               cn_code_word((enum cn_code)code));
+                cn_metrics_value(page, &REQUESTS, labels,
+                                 (double)row->codes[code]);
+            }
+        }
+    }
+    for (size_t i = 0; i <= self->method_count; i++) {
+        const struct row *row = &self->methods[i];
+        if (row->duration.count > 0) {
+            (void)snprintf(labels, sizeof(labels), "method=\"%s\"",
+                           s_row_name(row));
+            cn_metrics_histogram(page, "cairn_rpc_request_duration_seconds",
+                                 "From a request's arrival to its reply.",
+                                 labels, &row->duration);
+        }
+    }
 }
 
 /* Is name one of the words of the comma-separated list? */
@@ -94,7 +141,7 @@ struct cn_dispatch *cn_dispatch_new(struct cn_env *env,
 {
     size_t count = service->method_count + 1;
     struct cn_dispatch *self =
-        calloc(1, sizeof(*self) + count * sizeof(struct row));
+        calloc(1, sizeof(*self) + (count + 1) * sizeof(struct row));
 
     if (self == NULL) {
         return NULL;
@@ -108,11 +155,13 @@ struct cn_dispatch *cn_dispatch_new(struct cn_env *env,
     }
     self->methods[count - 1].method = &FETCH;
     qsort(self->methods, count, sizeof(struct row), s_method_compare);
+    cn_metrics_register(s_metrics, self);
     return self;
 }
 
 void cn_dispatch_free(struct cn_dispatch *self)
 {
+    cn_metrics_forget(self);
     free(self);
 }
 
@@ -264,13 +313,17 @@ static enum cn_code s_answer(const struct work *work,
     return rc;
 }
 
-static void s_log(const struct work *work,
-                  const struct cn_request *request,
-                  const struct cn_err *err)
+/* Counts and logs what was served. */
+static void s_tell(const struct work *work,
+                   const struct cn_request *request,
+                   const struct cn_err *err)
 {
     char tenant[CN_UUID_TEXT_SIZE];
     bool has_tenant = !cn_uuid_is_nil(request->principal.tenant_id);
+    int64_t elapsed_us = cn_clock_monotonic() - work->started_at;
 
+    work->row->codes[err->code]++;
+    cn_histogram_add(&work->row->duration, elapsed_us);
     /* A long poll that went well, or that our stop ended, says nothing. */
     if (request->method == &FETCH &&
         (err->code == CN_OK || cn_loop_stopping(request->env->loop))) {
@@ -279,10 +332,8 @@ static void s_log(const struct work *work,
     if (has_tenant) {
         cn_uuid_format(request->principal.tenant_id, tenant);
     }
-    /* A name that is not in the table came from outside. */
     cn_log_request(request->request_id, has_tenant ? tenant : NULL,
-                   request->method == NULL ? "unknown" : request->method->name,
-                   err, cn_clock_monotonic() - work->started_at);
+                   s_row_name(work->row), err, elapsed_us);
 }
 
 static void s_reply(const struct work *work,
@@ -310,7 +361,7 @@ static void s_serve(void *arg)
     struct cn_request request = {
         .env = self->env,
         .service = self->service,
-        .method = s_method_find(self, in->method),
+        .method = work->row->method,
         .principal = in->principal,
         .request_id = in->request_id,
         .trace = in->trace == NULL ? "" : in->trace,
@@ -326,7 +377,7 @@ static void s_serve(void *arg)
 
     err.code = s_answer(work, &request, &reply, &err);
     s_reply(work, &reply, &err);
-    s_log(work, &request, &err);
+    s_tell(work, &request, &err);
     cn_arena_free(in->arena); /* work is in it */
 }
 
@@ -350,12 +401,11 @@ void cn_dispatch_request(void *arg, struct cn_bus_request *request)
     struct cn_err err = { 0 };
     enum cn_code rc;
 
-    if (cn_loop_stopping(self->env->loop)) {
-        rc = cn_fail(&err, CN_UNAVAILABLE, "the service is stopping");
-    } else if (work == NULL) {
+    if (work == NULL) {
         rc = cn_fail(&err, CN_NOMEM, "no memory");
     } else {
-        *work = (struct work){ self, *request, now };
+        *work = (struct work){ self, *request,
+                               s_row_find(self, request->method), now };
         rc = cn_fiber_spawn(
             self->env->loop, s_serve, work,
             request->deadline_at < latest_at ? request->deadline_at : latest_at,

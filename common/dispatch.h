@@ -24,8 +24,7 @@ struct cn_dispatch *cn_dispatch_new(struct cn_env *env,
                                     const char *fronts);
 /* After the loop has ended. NULL is accepted. */
 void cn_dispatch_free(struct cn_dispatch *self);
-/* For cn_bus_serve; arg is the struct cn_dispatch. When the loop is stopping
- * every new request is answered CN_UNAVAILABLE. */
+/* For cn_bus_serve; arg is the struct cn_dispatch. */
 void cn_dispatch_request(void *arg, struct cn_bus_request *request);
 
 #endif

@@ -3,9 +3,13 @@
 #include "common/health.h"
 
 #include "common/json.h"
+#include "common/metrics.h"
 
 #include <assert.h>
 #include <stddef.h>
+#include <stdio.h>
+
+enum { LABELS_MAX = 80 };
 
 struct check {
     const char *name;
@@ -61,4 +65,24 @@ void cn_health_write(struct cn_buffer *buffer)
                        s_checks[i].holds(s_checks[i].arg) ? ":true" : ":false");
     }
     cn_buffer_puts(buffer, "}}");
+}
+
+void cn_health_metrics(struct cn_metrics_page *page)
+{
+    static const struct cn_metric READY = { "cairn_ready",
+                                            "Does /readyz say 200?",
+                                            CN_METRIC_GAUGE };
+    static const struct cn_metric CHECK = {
+        "cairn_check", "Does this hold, as /readyz?verbose tells?",
+        CN_METRIC_GAUGE
+    };
+    char labels[LABELS_MAX];
+
+    cn_metrics_value(page, &READY, "", cn_health_ready() ? 1 : 0);
+    for (size_t i = 0; i < s_check_count; i++) {
+        (void)snprintf(labels, sizeof(labels), "check=\"%.60s\"",
+                       s_checks[i].name);
+        cn_metrics_value(page, &CHECK, labels,
+                         s_checks[i].holds(s_checks[i].arg) ? 1 : 0);
+    }
 }

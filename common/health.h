@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 struct cn_buffer;
+struct cn_metrics_page;
 
 enum { CN_HEALTH_CHECKS_MAX = 32 };
 
@@ -33,5 +34,7 @@ bool cn_health_ready(void);
 /* {"ready":true,"checks":{"database":true,...}}, in the order of
  * registration. */
 void cn_health_write(struct cn_buffer *buffer);
+/* The same as metrics: cairn_ready, and cairn_check by name. */
+void cn_health_metrics(struct cn_metrics_page *page);
 
 #endif

@@ -97,6 +97,7 @@ struct cn_http {
     struct slot *slots;
     struct slot *slots_free;
     struct peer *peers;
+    unsigned connections;
     unsigned used;    /* slots */
     unsigned working; /* fibers */
     unsigned working_max;
@@ -618,6 +619,7 @@ static void s_on_connection(void *arg,
             peer->next->previous = peer;
         }
         self->peers = peer;
+        self->connections++;
         *context = peer;
     } else if (peer != NULL) {
         if (peer->next != NULL) {
@@ -629,6 +631,7 @@ static void s_on_connection(void *arg,
             self->peers = peer->next;
         }
         *context = NULL;
+        self->connections--;
         free(peer);
     }
 }
@@ -862,4 +865,14 @@ void cn_http_free(struct cn_http *self)
 unsigned cn_http_port(const struct cn_http *self)
 {
     return self->port;
+}
+
+unsigned cn_http_connections(const struct cn_http *self)
+{
+    return self->connections;
+}
+
+unsigned cn_http_in_flight(const struct cn_http *self)
+{
+    return self->working;
 }

@@ -91,5 +91,8 @@ CN_CHECKED enum cn_code cn_http_new(struct cn_env *env,
 void cn_http_free(struct cn_http *self);
 /* Where it listens: the port that ":0" was given. */
 unsigned cn_http_port(const struct cn_http *self);
+/* Now, for metrics: open connections, and requests that a fiber answers. */
+unsigned cn_http_connections(const struct cn_http *self);
+unsigned cn_http_in_flight(const struct cn_http *self);
 
 #endif

@@ -368,9 +368,15 @@ static int64_t s_min(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+const struct cn_histogram *cn_loop_turns(const struct cn_loop *self)
+{
+    return &self->turns;
+}
+
 void cn_loop_run(struct cn_loop *self, int64_t grace_us)
 {
     int cut_turns = 0;
+    int64_t woken_at = cn_clock_monotonic();
     for (;;) {
         bool busy = s_work(self);
         int64_t at = self->wake_by;
@@ -397,7 +403,9 @@ void cn_loop_run(struct cn_loop *self, int64_t grace_us)
             at = s_min(at, self->heap[0]->at);
         }
         cn_log_flush();
+        cn_histogram_add(&self->turns, cn_clock_monotonic() - woken_at);
         s_poll(self, busy ? 0 : at);
+        woken_at = cn_clock_monotonic();
         s_timers_run(self);
     }
 }

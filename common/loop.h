@@ -37,6 +37,11 @@ void cn_loop_set_notice(struct cn_loop *self, int64_t notice_us);
  * work should be sent here. */
 bool cn_loop_leaving(const struct cn_loop *self);
 
+/* How long each turn kept all others waiting: from the end of one poll to the
+ * beginning of the next. */
+struct cn_histogram;
+const struct cn_histogram *cn_loop_turns(const struct cn_loop *self);
+
 /* Level-triggered. fn(arg, events) runs outside any fiber and must not park.
  * Returns NULL when memory or epoll fails. */
 struct cn_watch *cn_loop_watch(struct cn_loop *self,

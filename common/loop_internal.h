@@ -5,6 +5,7 @@
 
 #include "common/fiber.h"
 #include "common/loop.h"
+#include "common/metrics.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -46,6 +47,8 @@ struct cn_loop {
     } prepares[CN_LOOP_PREPARES_MAX];
     size_t prepare_count;
     int64_t wake_by;
+
+    struct cn_histogram turns;
 
     int64_t notice_us;
     struct cn_timer *notice; /* runs while the notice does */

@@ -9,6 +9,7 @@
 #include "common/health.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/vitals.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,6 +91,11 @@ struct runtime {
 
 /* Of the build; a program that is linked without it has none. */
 extern const char cn_version[] __attribute__((weak));
+
+static const char *s_version(void)
+{
+    return cn_version != NULL ? cn_version : "unknown";
+}
 
 /* ---- settings ---- */
 
@@ -256,6 +262,7 @@ static enum cn_code s_prepare(struct runtime *self, struct cn_err *err)
         self->env.loop,
         1000 * cn_config_number(self->config, "CAIRN_DRAIN_DELAY_MS"));
     cn_health_register("running", CN_HEALTH_NEEDED, s_running, self);
+    cn_vitals_start(&self->env, self->process->name, s_version());
     rc = s_bus_start(self, err);
     if (rc == CN_OK) {
         rc = s_admin_start(self, err);
@@ -306,10 +313,9 @@ static int s_healthcheck(const struct cn_process *process)
     return cn_admin_ask(listen) ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-static int s_version(const struct cn_process *process)
+static int s_version_tell(const struct cn_process *process)
 {
-    (void)printf("cairn-%s %s\n", process->name,
-                 cn_version != NULL ? cn_version : "unknown");
+    (void)printf("cairn-%s %s\n", process->name, s_version());
     return EXIT_SUCCESS;
 }
 
@@ -321,7 +327,7 @@ int cn_process_main(const struct cn_process *process, int argc, char **argv)
     bool done = false;
 
     if (s_flag(argc, argv, "--version")) {
-        return s_version(process);
+        return s_version_tell(process);
     }
     if (s_flag(argc, argv, "--healthcheck")) {
         return s_healthcheck(process);

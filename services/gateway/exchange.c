@@ -378,16 +378,23 @@ static enum cn_code s_serve(struct exchange *self, struct cn_err *err)
     return rc == CN_OK ? s_call(self, err) : rc;
 }
 
-static void s_log(const struct exchange *self, const struct cn_err *err)
+/* Counts and logs what was answered. */
+static void s_tell(const struct exchange *self, const struct cn_err *err)
 {
     char tenant[CN_UUID_TEXT_SIZE];
+    int64_t elapsed_us = self->request->came_at == 0
+                             ? 0
+                             : cn_clock_monotonic() - self->request->came_at;
+
+    tally_add(self->gateway->tally, self->route, self->response->status,
+              elapsed_us);
 
     if (self->principal != NULL) {
         cn_uuid_format(self->principal->tenant_id, tenant);
     }
     cn_log_request(self->request_id, self->principal != NULL ? tenant : NULL,
                    self->route != NULL ? self->route->method : "gateway", err,
-                   cn_clock_monotonic() - self->request->came_at);
+                   elapsed_us);
 }
 
 void exchange_handle(void *arg,
@@ -401,7 +408,7 @@ void exchange_handle(void *arg,
     if (s_serve(&exchange, &err) != CN_OK) {
         s_fail(&exchange, &err);
     }
-    s_log(&exchange, &err);
+    s_tell(&exchange, &err);
 }
 
 void exchange_refuse(void *arg,
@@ -413,5 +420,5 @@ void exchange_refuse(void *arg,
 
     s_begin(&exchange, arg, request, response);
     s_fail(&exchange, err);
-    cn_log_request(exchange.request_id, NULL, "gateway", err, 0);
+    s_tell(&exchange, err);
 }

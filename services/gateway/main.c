@@ -101,6 +101,7 @@ static enum cn_code s_listen(struct runtime *self,
     if (rc != CN_OK) {
         return cn_wrap(err, "CAIRN_LISTEN");
     }
+    tally_watch(self->gateway.tally, self->http);
     cn_log(CN_LOG_INFO, "listens on port %u", cn_http_port(self->http));
     return CN_OK;
 }
@@ -116,7 +117,8 @@ static enum cn_code s_start(void *arg,
     gateway->env = env;
     gateway->public_url = cn_config_text(config, "CAIRN_PUBLIC_URL");
     gateway->routes = routes_new(cn_routes, cn_route_count);
-    if (gateway->routes == NULL) {
+    gateway->tally = tally_new(cn_routes, cn_route_count);
+    if (gateway->routes == NULL || gateway->tally == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
     enum cn_code rc = auth_new(env, &gateway->auth, err);
@@ -132,6 +134,7 @@ static void s_done(void *arg)
     struct runtime *self = arg;
 
     cn_http_free(self->http);
+    tally_free(self->gateway.tally);
     auth_free(self->gateway.auth);
     routes_free(self->gateway.routes);
 }

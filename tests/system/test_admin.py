@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The admin port of each process: health, metrics, and what it does not tell."""
 import os
+import re
 import shutil
 import subprocess
 
@@ -66,3 +67,34 @@ def test_metrics_are_what_prometheus_reads(system, name):
                              capture_output=True, text=True, timeout=20,
                              check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_requests_are_counted_by_route_and_by_method(system, agency):
+    agency.coordinator.get("/v1/me").ok(200)
+    agency.coordinator.get("/v1/referrals").ok(200)
+    assert agency.coordinator.get("/v1/nothing").status == 404
+    text = system.admin("gateway").get("/metrics").text
+    for line in ('cairn_http_requests_total{route="/v1/referrals",'
+                 'method="GET",status="200"}',
+                 'cairn_http_requests_total{route="none",method="any",'
+                 'status="404"}',
+                 'cairn_http_request_duration_seconds_count{'
+                 'route="/v1/referrals",method="GET"}'):
+        assert line in text
+    served = system.admin("referrals").get("/metrics").text
+    for line in ('cairn_rpc_requests_total{method='
+                 '"referrals.v1.Referrals/ListReferrals",code="ok"}',
+                 'cairn_rpc_request_duration_seconds_bucket{method='
+                 '"referrals.v1.Referrals/ListReferrals",le="10"}',
+                 'cairn_db_units_total{lane="read",outcome="committed"}'):
+        assert line in served
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_metrics_name_no_tenant_and_no_record(system, agency, name):
+    agency.coordinator.get("/v1/patients?limit=1")
+    text = system.admin(name).get("/metrics").text
+    assert "cairn_build_info{" in text
+    assert "process_resident_memory_bytes" in text
+    assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}|(ref|pat|vis|doc|msg|agy)_",
+                         text)
