@@ -153,6 +153,13 @@ enum cn_code bus_socket_open(struct cn_bus *bus,
     return rc;
 }
 
+enum cn_code bus_socket_ipv6(struct bus_socket *socket, struct cn_err *err)
+{
+    const int on = 1;
+
+    return s_set(socket->zmq, ZMQ_IPV6, &on, sizeof(on), "IPV6", err);
+}
+
 static void s_socket_ready(void *arg, unsigned events)
 {
     struct bus_socket *socket = arg;

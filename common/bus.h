@@ -22,7 +22,7 @@ enum {
     CN_BUS_QUEUE_MAX = 1024,   /* requests being served at once */
     CN_BUS_WAITERS_MAX = 256,  /* calls that wait for a replica of a service */
     CN_BUS_KEY_SIZE = 41,      /* Z85 text and NUL */
-    CN_BUS_PING_INTERVAL_MS = 250
+    CN_BUS_PING_INTERVAL_MS = 150
 };
 
 /* Code and error of a reply with the rest of its header. */
@@ -89,6 +89,7 @@ struct cn_bus_stats {
     uint64_t replies;   /* sent, refusals included */
     uint64_t pings;     /* answered */
     uint64_t busy;      /* refused: the queue is full or the loop stops */
+    uint64_t stale;     /* refused: too long on the way; in busy too */
     uint64_t expired;   /* refused: the budget was spent */
     uint64_t malformed; /* dropped: not a message of ours */
     uint64_t vanished;  /* replies whose peer was gone (EHOSTUNREACH) */
@@ -97,7 +98,7 @@ struct cn_bus_stats {
     uint64_t serving;   /* now */
     /* client */
     uint64_t calls;   /* sent, repeats included */
-    uint64_t repeats; /* sent once more to another replica */
+    uint64_t repeats; /* sent again, to another replica */
     uint64_t late;    /* replies to calls that had ended */
     uint64_t downs;   /* replicas that were marked down */
     uint64_t waiting; /* now, for a replica with credit */
@@ -109,7 +110,20 @@ CN_CHECKED enum cn_code cn_bus_new(struct cn_env *env,
                                    struct cn_bus **ret_bus,
                                    struct cn_err *err);
 void cn_bus_free(struct cn_bus *self);
-/* Comma-separated "tcp://host:port" of the replicas of a service. */
+/* Comma-separated "tcp://host:port" of the replicas of a service. A host is an
+ * IPv4 address, an IPv6 address in brackets, or a name. A name stands for all
+ * its addresses, now and later: each gets a DEALER of its own (libzmq would
+ * keep to the first). It is looked up every 5 s, at once when a replica goes,
+ * and every second while one is missing, by a thread: calls wait for the first
+ * answer as they wait for a replica. An address that is in the answer no more
+ * takes no new call and is closed when those under way have ended, after 10 s
+ * at the latest. A look-up that fails changes nothing.
+ *
+ * Docker's name server lists every running container of a service under the
+ * service's name, and Kubernetes every ready pod under that of a headless
+ * Service ("clusterIP: None"): "tcp://referrals:7000" is all replicas, however
+ * many there are. The address of a plain Kubernetes Service is one that is
+ * balanced by connection, which is not enough here. */
 CN_CHECKED enum cn_code cn_bus_connect(struct cn_bus *self,
                                        const char *service,
                                        const char *endpoints,
@@ -141,9 +155,13 @@ void cn_bus_reply_send(struct cn_bus *self,
  * CN_UNAVAILABLE: no replica alive, CN_BUSY: none free (nothing was done; it
  * waits for one up to half of the budget and at most 1 s), CN_DEADLINE /
  * CN_UNKNOWN: outcome not known; a read whose replica died is CN_UNAVAILABLE.
- * Calls that are safe to repeat (reads, and writes with a key) are sent once
- * more to another replica while half of the budget is left. The reply's bytes
- * are in arena; ret_reply is untouched when err holds the failure. */
+ *
+ * When its replica dies, a call that is safe to repeat (a read, or a write with
+ * a key) is sent to another one while half of the budget is left, until three
+ * have died under it. What a replica refuses as busy was not done there: it
+ * goes to each of the others, and when the one that refused it is stopping it
+ * waits for one to come. The reply's bytes are in arena; ret_reply is untouched
+ * when err holds the failure. */
 CN_CHECKED enum cn_code cn_bus_call(struct cn_bus *self,
                                     struct cn_arena *arena,
                                     const struct cn_bus_call *call,

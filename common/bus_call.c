@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One call on the bus: it waits for a replica, sends, parks, and is sent once
- * more elsewhere where that is safe. */
+/* One call on the bus: it waits for a replica, sends, parks, and is sent again
+ * elsewhere where that is safe. */
 #include "common/bus_internal.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { TRIES_MAX = 2 };
+enum {
+    /* Replicas that may die under one call: the second one does when two are
+     * killed in a row. No more, since it may be the call that kills them. */
+    LOSSES_MAX = 3,
+    SENDS_MAX = 16 /* in all, refusals included */
+};
 
 /* A call as its fiber sees it. */
 struct trial {
@@ -17,9 +22,11 @@ struct trial {
     struct cn_arena *arena;
     const struct cn_bus_call *call;
     int64_t deadline_at;
-    int64_t half_at; /* until then it may be sent once more */
-    unsigned tries;  /* that were sent */
+    int64_t half_at; /* until then it may be sent again */
+    unsigned sends;
+    unsigned losses; /* of which the replica died */
     bool lost;       /* one of them may have been carried out */
+    bool leaves;     /* who answered is stopping */
 };
 
 static const char *s_service_name(const struct trial *trial)
@@ -61,7 +68,7 @@ s_acquire(struct trial *trial, int64_t wait_until, struct cn_err *err)
     struct bus_replica *replica = NULL;
 
     if (op->long_poll || bus_list_empty(&service->waiters)) {
-        replica = bus_pick(service, op->long_poll, NULL);
+        replica = bus_pick(service, op);
     }
     if (replica != NULL) {
         bus_assign(op, replica);
@@ -174,11 +181,11 @@ static enum cn_code s_send(struct trial *trial, struct cn_err *err)
         return s_undone(trial, CN_TOO_LARGE, "the header is too large", err);
     }
     if (!bus_replica_send(replica, &header, trial->call->body)) {
-        bus_replica_down(replica);
+        bus_replica_down(replica, "cannot be sent to");
         return CN_OK;
     }
     trial->op->sent = true;
-    trial->tries++;
+    trial->sends++;
     trial->bus->stats.calls++;
     return CN_OK;
 }
@@ -238,6 +245,7 @@ static enum cn_code s_reply_read(struct trial *trial,
     }
     const Env__ReplyHeader *header = (const Env__ReplyHeader *)message;
     if (s_code(header) != CN_OK) {
+        trial->leaves = header->has_stopping && header->stopping;
         return s_failure_read(header, err);
     }
     bool kept = bus_frame_keep(&op->body, trial->arena, &body);
@@ -257,11 +265,11 @@ static enum cn_code s_reply_read(struct trial *trial,
 
 /* --- the call --- */
 
-/* Once more, elsewhere, while at least half of the budget is left. */
+/* Again, elsewhere, while at least half of the budget is left. */
 static bool s_may_repeat(const struct trial *trial)
 {
-    return trial->tries < TRIES_MAX && s_safe_twice(trial->call) &&
-           cn_clock_monotonic() <= trial->half_at;
+    return trial->losses < LOSSES_MAX && trial->sends < SENDS_MAX &&
+           s_safe_twice(trial->call) && cn_clock_monotonic() <= trial->half_at;
 }
 
 static int64_t s_wait_until(const struct trial *trial)
@@ -284,6 +292,39 @@ s_unanswered(struct trial *trial, enum cn_code woken, struct cn_err *err)
                    s_service_name(trial));
 }
 
+/* BUSY: nothing was done there, so even a write may go elsewhere. A replica
+ * that is full is asked once; one that stops is replaced by another, for which
+ * the call waits. True: again, with the call assigned to another replica or to
+ * none. */
+static bool s_refused(struct trial *trial,
+                      struct bus_replica *replica,
+                      uint32_t bit,
+                      enum cn_code *ret_rc,
+                      struct cn_err *err)
+{
+    struct bus_op *op = trial->op;
+
+    if (trial->leaves) {
+        bus_stops(trial->service, replica);
+    } else {
+        op->full |= bit;
+    }
+    if (trial->sends < SENDS_MAX) {
+        struct bus_replica *other = bus_pick(trial->service, op);
+        if (other != NULL) {
+            bus_assign(op, other);
+            return true;
+        }
+        if (trial->leaves) {
+            return true;
+        }
+    }
+    if (trial->lost && s_may_change(trial->call)) {
+        *ret_rc = s_undone(trial, CN_UNKNOWN, "its replica died", err);
+    }
+    return false;
+}
+
 /* Waits for the outcome of what was sent. True: it is to be sent again, with
  * the call assigned to no replica, or to another one. */
 static bool s_await(struct trial *trial,
@@ -293,6 +334,7 @@ static bool s_await(struct trial *trial,
 {
     struct bus_op *op = trial->op;
     struct bus_replica *replica = op->replica;
+    uint32_t bit = replica != NULL ? replica->bit : 0;
 
     if (op->state == BUS_CALL_ASSIGNED) {
         op->token = cn_fiber_token();
@@ -305,6 +347,7 @@ static bool s_await(struct trial *trial,
     }
     if (op->state == BUS_CALL_LOST) {
         trial->lost = trial->lost || op->sent;
+        trial->losses += op->sent ? 1 : 0;
         if (!op->sent || s_may_repeat(trial)) {
             return true;
         }
@@ -314,22 +357,7 @@ static bool s_await(struct trial *trial,
     assert(op->state == BUS_CALL_ANSWERED);
     *ret_rc = s_reply_read(trial, ret_reply, err);
     bus_op_drop_reply(op);
-    if (*ret_rc != CN_BUSY) {
-        return false;
-    }
-    /* Nothing was done there, so even a write may go elsewhere. */
-    struct bus_replica *other =
-        trial->tries < TRIES_MAX
-            ? bus_pick(trial->service, op->long_poll, replica)
-            : NULL;
-    if (other == NULL) {
-        if (trial->lost && s_may_change(trial->call)) {
-            *ret_rc = s_undone(trial, CN_UNKNOWN, "its replica died", err);
-        }
-        return false;
-    }
-    bus_assign(op, other);
-    return true;
+    return *ret_rc == CN_BUSY && s_refused(trial, replica, bit, ret_rc, err);
 }
 
 static enum cn_code
@@ -344,7 +372,7 @@ s_call(struct trial *trial, struct cn_bus_reply *ret_reply, struct cn_err *err)
             rc = s_acquire(trial, wait_until, err);
         }
         if (rc == CN_OK && trial->op->state == BUS_CALL_ASSIGNED) {
-            trial->bus->stats.repeats += trial->tries > 0 ? 1 : 0;
+            trial->bus->stats.repeats += trial->sends > 0 ? 1 : 0;
             rc = s_send(trial, err);
         }
         if (rc != CN_OK) {

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the three files of the bus share: bus.c (sockets, keys, the loop's
- * hook), bus_client.c (replicas, calls), bus_server.c (requests, replies). */
+/* What the files of the bus share. bus.c: sockets, keys, the loop's hook.
+ * bus_endpoint.c: which addresses a service has; bus_resolve.c: the thread that
+ * looks names up. bus_replica.c: one DEALER and its health; bus_client.c: the
+ * choice among them; bus_call.c: one call. bus_server.c: requests and replies;
+ * bus_zap.c: who may connect. */
 #ifndef CN_BUS_INTERNAL_H
 #define CN_BUS_INTERNAL_H
 
@@ -10,6 +13,7 @@
 #include "common/loop.h"
 #include "common/message.h"
 
+#include <pthread.h>
 #include <zmq.h>
 
 #include "cairn/envelope.pb-c.h"
@@ -29,12 +33,32 @@ enum {
     BUS_ADDRESS_SIZE = 128,
     BUS_ROUTING_MAX = 16, /* bytes of a routing id; libzmq's own have 5 */
     BUS_KEY_BYTES = 32,
+    BUS_HOST_SIZE = 256,
+    BUS_PORT_SIZE = 8,
+    BUS_ANSWER_MAX = 128,  /* addresses of one name */
+    BUS_CALLERS_MAX = 256, /* connections to a server that are remembered */
     BUS_CALLS_MAX = CN_FIBERS_MAX,
     BUS_REMAKE_MS = 100 /* a socket lives at least so long */
 };
 
-/* Three pings unanswered, less the slack of a timer. */
-#define BUS_SILENCE_US ((int64_t)700000)
+/* A ping that is so old when the next but one is due makes its replica down:
+ * a process that stops just after a pong is seen after three intervals. Less
+ * the slack of a timer. */
+#define BUS_SILENCE_US                                                         \
+    ((int64_t)1000 * (2 * CN_BUS_PING_INTERVAL_MS) - (int64_t)10000)
+/* A tick so late was starved itself, and does not judge others. */
+#define BUS_LATE_US ((int64_t)100000)
+/* A request that was so long on the way is not taken any more. */
+#define BUS_STALE_US CN_SECOND
+/* A connection stands, but nobody has answered on it yet. */
+#define BUS_MUTE_US (5 * CN_SECOND)
+/* Between two look-ups of a name: at ease, while a replica is missing, and
+ * while none is known. */
+#define BUS_LOOKUP_US       (5 * CN_SECOND)
+#define BUS_LOOKUP_SOON_US  CN_SECOND
+#define BUS_LOOKUP_FIRST_US (CN_SECOND / 4)
+/* What an address that vanished gets for its calls. */
+#define BUS_LEAVE_US (10 * CN_SECOND)
 /* A call waits no longer for a replica with credit; a service restarted by its
  * supervisor is back sooner. */
 #define BUS_WAIT_US CN_SECOND
@@ -81,38 +105,88 @@ struct bus_op {
     enum bus_call_state state;
     bool sent;
     bool long_poll;
+    uint32_t full; /* bits of the replicas that answered BUSY */
     zmq_msg_t header;
     zmq_msg_t body;
 };
 
-/* One endpoint of a service and the DEALER that is connected to it. */
+/* One numeric address of a service and the DEALER that is connected to it. */
 struct bus_replica {
     struct bus_service *service;
     char address[BUS_ADDRESS_SIZE];
+    uint32_t bit;      /* among the replicas of the service */
+    uint32_t named_by; /* bits of the endpoints that lead to the address */
     struct bus_socket dealer;
     struct bus_socket monitor;
-    int64_t made_at;     /* when the DEALER was made */
-    int64_t heard_at;    /* last message, or the handshake */
-    unsigned unanswered; /* pings since heard_at */
-    bool connected;      /* TCP stands */
-    bool greeted;        /* the handshake is done */
-    bool up;             /* and it answered a ping */
+    int64_t made_at;  /* when the DEALER was made */
+    int64_t heard_at; /* last message, or the handshake */
+    int64_t asked_at; /* the oldest ping since then; 0: none */
+    int64_t leave_by; /* no endpoint leads here any more; 0: one does */
+    bool connected;   /* TCP stands */
+    bool greeted;     /* the handshake is done */
+    bool up;          /* and it answered a ping */
     bool healthy;
+    bool stopping;  /* it takes no more calls */
     unsigned queue; /* as its last ping said */
     struct bus_link calls;
     unsigned outstanding; /* calls without the long polls */
     unsigned polls;
 };
 
+/* "tcp://host:port" as it was configured. */
+struct bus_endpoint {
+    char host[BUS_HOST_SIZE];
+    char port[BUS_PORT_SIZE];
+    bool numeric;     /* needs no look-up */
+    bool failed;      /* the last look-up */
+    int64_t asked_at; /* the last look-up */
+    int64_t ask_at;   /* the next one */
+};
+
 /* A service that is called. */
 struct bus_service {
     struct cn_bus *bus;
     const struct bus_peer *peer;
+    struct bus_endpoint endpoints[CN_BUS_ENDPOINTS_MAX];
+    size_t endpoint_count;
     struct bus_replica *replicas[CN_BUS_ENDPOINTS_MAX];
     size_t replica_count;
     size_t next; /* where the search for the least busy begins */
     struct bus_link waiters;
     unsigned waiting;
+};
+
+/* What the thread is asked and answers: bytes over a socket pair, and nothing
+ * else is shared. */
+struct bus_question {
+    char host[BUS_HOST_SIZE];
+    char port[BUS_PORT_SIZE];
+};
+struct bus_answer {
+    int error; /* of getaddrinfo; 0: the addresses are all there are */
+    bool more; /* addresses than fit */
+    unsigned count;
+    char addresses[BUS_ANSWER_MAX][BUS_ADDRESS_SIZE]; /* "tcp://[::1]:7001" */
+};
+
+/* The thread, from the loop's side. */
+struct bus_resolver {
+    pthread_t thread;
+    int fd; /* only while it runs */
+    struct cn_watch *watch;
+    bool running;
+    bool asked; /* and not answered */
+    struct bus_service *service;
+    struct bus_endpoint *endpoint;
+};
+
+/* A connection to a server. */
+struct bus_caller {
+    uint8_t routing[BUS_ROUTING_MAX];
+    uint8_t routing_size;
+    uint64_t ping;   /* id of its last one */
+    int64_t seen_at; /* its last message */
+    int64_t least;   /* of our clock less its own when it sent */
 };
 
 /* Where a reply goes. */
@@ -146,6 +220,9 @@ struct cn_bus {
     unsigned queue_max;
     struct cn_bus_return *returns; /* queue_max of them */
     struct cn_bus_return *returns_free;
+    struct bus_caller *callers; /* BUS_CALLERS_MAX */
+    size_t caller_count;
+    int told; /* the phase that the callers know of */
 
     /* client */
     struct bus_service *services[CN_BUS_PEERS_MAX];
@@ -156,6 +233,8 @@ struct cn_bus {
     uint64_t ids;
     unsigned monitors; /* made so far; names them */
     struct cn_timer *tick;
+    int64_t tick_at; /* when it is due */
+    struct bus_resolver resolver;
 };
 
 /* bus.c: sockets */
@@ -166,6 +245,9 @@ CN_CHECKED enum cn_code bus_socket_open(struct cn_bus *bus,
                                         struct bus_socket *socket,
                                         int type,
                                         const char *server_key,
+                                        struct cn_err *err);
+/* Before a socket is bound or connected to an IPv6 address. */
+CN_CHECKED enum cn_code bus_socket_ipv6(struct bus_socket *socket,
                                         struct cn_err *err);
 /* Watches the socket's fd, once it is bound or connected. */
 CN_CHECKED enum cn_code bus_socket_watch(struct bus_socket *socket,
@@ -205,7 +287,7 @@ CN_CHECKED bool bus_id_peek(struct cn_bytes header, uint64_t *ret_id);
 const struct bus_peer *bus_peer_find(const struct cn_bus *bus,
                                      const char *name);
 
-/* bus_client.c: replicas and calls */
+/* bus_client.c: services and their calls */
 
 /* Each drain reads what has come; true when there was something. */
 bool bus_client_drain(struct cn_bus *bus);
@@ -214,28 +296,76 @@ void bus_client_done(struct cn_bus *bus);
 struct bus_service *bus_service_find(const struct cn_bus *bus,
                                      const char *name);
 bool bus_any_up(const struct bus_service *service);
-/* A live replica with credit that is not `avoid`: a healthy one first, then the
- * least busy, equal ones in turn. NULL: none. */
+/* A live replica with credit, none of those that op->full names: a healthy one
+ * first, then the least busy, equal ones in turn. NULL: none. */
 struct bus_replica *bus_pick(struct bus_service *service,
-                             bool long_poll,
-                             const struct bus_replica *avoid);
-/* False: nothing of it will be delivered. */
-CN_CHECKED bool bus_replica_send(struct bus_replica *replica,
-                                 const Env__RequestHeader *header,
-                                 struct cn_bytes body);
-/* Its calls are lost, and their fibers woken. The DEALER is made anew, or all
- * that it still holds would be delivered when the replica returns. */
-void bus_replica_down(struct bus_replica *replica);
+                             const struct bus_op *op);
+/* Begins to ping. */
+CN_CHECKED enum cn_code bus_tick_start(struct cn_bus *bus, struct cn_err *err);
+/* Gives what is free to the calls that wait, in their order. */
+void bus_grant(struct bus_service *service);
 /* NULL when all are in use. */
 struct bus_op *bus_op_take(struct cn_bus *bus);
 void bus_op_give(struct bus_service *service, struct bus_op *op);
 /* A new id for the next try: replies to the old one find nothing. */
 uint64_t bus_op_renew(struct cn_bus *bus, struct bus_op *op);
+uint64_t bus_ping_id(struct cn_bus *bus);
+/* The call that an id belongs to, NULL when it is none's. */
+struct bus_op *bus_op_find(struct cn_bus *bus, uint64_t id, bool *ret_ping);
 void bus_op_drop_reply(struct bus_op *op);
 /* Takes the call out of the waiters or from its replica, whose credit goes to
  * the next. */
 void bus_op_leave(struct bus_service *service, struct bus_op *op);
 void bus_assign(struct bus_op *op, struct bus_replica *replica);
+/* A call learnt that the replica stops, which may be gone by now. */
+void bus_stops(struct bus_service *service, const struct bus_replica *replica);
+
+/* bus_replica.c */
+
+/* Makes the replica and begins to connect. */
+CN_CHECKED enum cn_code bus_replica_new(struct bus_service *service,
+                                        const char *address,
+                                        uint32_t named_by,
+                                        struct cn_err *err);
+/* Its calls are lost. Never from inside bus_client_drain. */
+void bus_replica_free(struct bus_replica *replica);
+bool bus_replica_drain(struct bus_replica *replica);
+/* Judges its silence, unless `late`, and pings it. */
+void bus_replica_tick(struct bus_replica *replica, int64_t now, bool late);
+/* False: nothing of it will be delivered. */
+CN_CHECKED bool bus_replica_send(struct bus_replica *replica,
+                                 Env__RequestHeader *header,
+                                 struct cn_bytes body);
+/* Its calls are lost, and their fibers woken. The DEALER is made anew, or all
+ * that it still holds would be delivered when the replica returns. why is for
+ * the log. */
+void bus_replica_down(struct bus_replica *replica, const char *why);
+/* It said so: no more calls for it. */
+void bus_replica_stops(struct bus_replica *replica);
+
+/* bus_endpoint.c: which addresses a service has */
+
+/* Something changed among the replicas: its names are looked up soon. */
+void bus_discover(struct bus_service *service);
+/* Asks what is due, and removes what has left. */
+void bus_discover_tick(struct cn_bus *bus, int64_t now);
+/* The answer to what was asked last. */
+void bus_discovered(struct cn_bus *bus, const struct bus_answer *answer);
+
+/* bus_resolve.c */
+
+/* One question at a time; bus_discovered gets its answer from the loop. */
+CN_CHECKED enum cn_code bus_resolve_ask(struct cn_bus *bus,
+                                        const struct bus_question *question,
+                                        struct cn_err *err);
+/* Ends the thread, or lets go of it while libc does not return. */
+void bus_resolve_done(struct cn_bus *bus);
+
+/* bus_zap.c */
+
+/* Before the ROUTER is bound: without it any key would be accepted (Z4). */
+CN_CHECKED enum cn_code bus_zap_init(struct cn_bus *bus, struct cn_err *err);
+bool bus_zap_drain(struct cn_bus *bus);
 
 /* bus_server.c */
 

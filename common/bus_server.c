@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The serving side of the bus: who may connect (ZAP), requests, replies. */
+/* The serving side of the bus: requests and replies. */
 #include "common/bus_internal.h"
 
 #include <assert.h>
@@ -9,94 +9,6 @@
 
 /* Longer than the names of methods, keys and traces that we make. */
 enum { TEXT_MAX = 256, PARTS_MAX = 256 };
-
-/* --- ZAP (RFC 27): the allow-list --- */
-
-enum {
-    ZAP_VERSION,
-    ZAP_REQUEST,
-    ZAP_ITS_DOMAIN,
-    ZAP_ADDRESS,
-    ZAP_IDENTITY,
-    ZAP_MECHANISM,
-    ZAP_KEY,
-    ZAP_FRAMES
-};
-
-static bool s_frame_is(zmq_msg_t *frame, const char *text)
-{
-    return zmq_msg_size(frame) == strlen(text) &&
-           memcmp(zmq_msg_data(frame), text, strlen(text)) == 0;
-}
-
-static const struct bus_peer *
-s_zap_peer(const struct cn_bus *self, zmq_msg_t *frames, size_t count)
-{
-    if (count != ZAP_FRAMES || !s_frame_is(&frames[ZAP_VERSION], "1.0") ||
-        !s_frame_is(&frames[ZAP_MECHANISM], "CURVE") ||
-        zmq_msg_size(&frames[ZAP_KEY]) != BUS_KEY_BYTES) {
-        return NULL;
-    }
-    for (size_t i = 0; i < self->peer_count; i++) {
-        if (memcmp(self->peers[i].key, zmq_msg_data(&frames[ZAP_KEY]),
-                   BUS_KEY_BYTES) == 0) {
-            return &self->peers[i];
-        }
-    }
-    return NULL;
-}
-
-/* version, request id, status code, status text, user id, metadata */
-static void s_zap_answer(struct bus_socket *zap,
-                         zmq_msg_t *request,
-                         const struct bus_peer *peer)
-{
-    const char *texts[] = { "1.0",
-                            NULL,
-                            peer != NULL ? "200" : "400",
-                            peer != NULL ? "OK" : "unknown key",
-                            peer != NULL ? peer->name : "",
-                            "" };
-    enum { COUNT = sizeof(texts) / sizeof(texts[0]) };
-
-    for (size_t i = 0; i < COUNT; i++) {
-        zmq_msg_t frame;
-        struct cn_bytes bytes =
-            i == 1 ? bus_frame_view(request)
-                   : (struct cn_bytes){ (const uint8_t *)texts[i],
-                                        strlen(texts[i]) };
-        if (!bus_frame_bytes(&frame, bytes.data, bytes.size) ||
-            !bus_send(zap, &frame, i + 1 < COUNT)) {
-            return; /* the handshake times out */
-        }
-    }
-}
-
-static bool s_zap_drain(struct cn_bus *self)
-{
-    bool worked = false;
-
-    while (self->zap.dirty) {
-        zmq_msg_t frames[ZAP_FRAMES];
-        size_t count = bus_receive(&self->zap, frames, ZAP_FRAMES);
-        if (count == 0) {
-            self->zap.dirty = false;
-            break;
-        }
-        const struct bus_peer *peer = s_zap_peer(self, frames, count);
-        if (peer == NULL) {
-            self->stats.refused++;
-        }
-        zmq_msg_t none;
-        (void)zmq_msg_init(&none);
-        s_zap_answer(&self->zap,
-                     count > ZAP_REQUEST ? &frames[ZAP_REQUEST] : &none, peer);
-        (void)zmq_msg_close(&none);
-        bus_frames_close(frames, count < ZAP_FRAMES ? count : ZAP_FRAMES);
-        worked = true;
-    }
-    return worked;
-}
 
 /* --- replies --- */
 
@@ -118,6 +30,7 @@ static void s_reply_fields(const struct cn_err *err,
 
 /* A failure tells what err holds, a success the rest of the reply. */
 static void s_reply_header(const struct cn_bus_reply *reply,
+                           bool stopping,
                            Env__ReplyHeader *header)
 {
     bool failed = reply->err.code != CN_OK;
@@ -125,6 +38,8 @@ static void s_reply_header(const struct cn_bus_reply *reply,
 
     header->has_code = true;
     header->code = (int32_t)reply->err.code;
+    header->has_stopping = failed && stopping;
+    header->stopping = header->has_stopping;
     if (version != 0) {
         header->has_version = true;
         header->version = version;
@@ -201,7 +116,7 @@ static void s_reply(struct cn_bus *self,
 
     header.has_id = true;
     header.id = id;
-    s_reply_header(reply, &header);
+    s_reply_header(reply, cn_loop_stopping(self->env->loop), &header);
     if (reply->err.code == CN_OK) {
         body = reply->body;
     } else {
@@ -240,7 +155,10 @@ void cn_bus_reply_send(struct cn_bus *self,
     self->stats.serving--;
 }
 
-static void s_pong(struct cn_bus *self, zmq_msg_t *routing, uint64_t id)
+static void s_pong(struct cn_bus *self,
+                   const void *routing,
+                   size_t routing_size,
+                   uint64_t id)
 {
     Env__ReplyHeader header = ENV__REPLY_HEADER__INIT;
     bool leaving = cn_loop_leaving(self->env->loop);
@@ -252,9 +170,93 @@ static void s_pong(struct cn_bus *self, zmq_msg_t *routing, uint64_t id)
     header.has_healthy = true;
     header.healthy =
         !leaving && (self->healthy == NULL || self->healthy(self->healthy_arg));
+    header.has_stopping = cn_loop_stopping(self->env->loop);
+    header.stopping = header.has_stopping;
     self->stats.pings++;
-    s_send(self, zmq_msg_data(routing), zmq_msg_size(routing), &header,
-           (struct cn_bytes){ 0 });
+    s_send(self, routing, routing_size, &header, (struct cn_bytes){ 0 });
+}
+
+/* Of its end: 0: none, 1: it serves on but callers shall turn away, 2: it takes
+ * no more. */
+static int s_phase(const struct cn_bus *self)
+{
+    return (cn_loop_leaving(self->env->loop) ? 1 : 0) +
+           (cn_loop_stopping(self->env->loop) ? 1 : 0);
+}
+
+/* Callers learn it now, and not by a refusal each or by their next ping. */
+static void s_pong_all(struct cn_bus *self)
+{
+    int64_t since = cn_clock_monotonic() - CN_SECOND;
+
+    for (size_t i = 0; i < self->caller_count; i++) {
+        const struct bus_caller *caller = &self->callers[i];
+        if (caller->seen_at >= since && caller->ping != 0) {
+            s_pong(self, caller->routing, caller->routing_size, caller->ping);
+        }
+    }
+}
+
+/* --- how old a request is --- */
+
+/* The caller's entry; a new one takes the place of the one unseen longest.
+ * *ret_known: it was there. */
+static struct bus_caller *
+s_caller(struct cn_bus *self, zmq_msg_t *routing, bool *ret_known)
+{
+    struct bus_caller *oldest = &self->callers[0];
+    size_t size = zmq_msg_size(routing);
+
+    for (size_t i = 0; i < self->caller_count; i++) {
+        struct bus_caller *caller = &self->callers[i];
+        if (caller->routing_size == size &&
+            memcmp(caller->routing, zmq_msg_data(routing), size) == 0) {
+            *ret_known = true;
+            return caller;
+        }
+        if (caller->seen_at < oldest->seen_at) {
+            oldest = caller;
+        }
+    }
+    if (self->caller_count < BUS_CALLERS_MAX) {
+        oldest = &self->callers[self->caller_count++];
+    }
+    *oldest = (struct bus_caller){ .routing_size = (uint8_t)size };
+    memcpy(oldest->routing, zmq_msg_data(routing), size);
+    *ret_known = false;
+    return oldest;
+}
+
+/* How long it lay on the way, in buffers of the kernel above all, while one of
+ * the two processes stood still. The clocks of two machines share no zero, but
+ * their difference stays: what exceeds the least difference seen on this
+ * connection is time on the way. The least may rise by a thousandth, for clocks
+ * that are not equally quick. A connection begins with a ping, and requests
+ * follow only when that was answered in time. */
+static int64_t
+s_age(struct cn_bus *self, zmq_msg_t *routing, const Env__RequestHeader *header)
+{
+    int64_t now = cn_clock_monotonic();
+    int64_t difference = 0;
+    bool known = false;
+
+    if (!header->has_sent_at ||
+        __builtin_sub_overflow(now, header->sent_at, &difference) ||
+        difference > INT64_MAX / 2 || difference < -(INT64_MAX / 2)) {
+        return 0;
+    }
+    struct bus_caller *caller = s_caller(self, routing, &known);
+    if (known) {
+        int64_t least = caller->least + (now - caller->seen_at) / 1000;
+        caller->least = difference < least ? difference : least;
+    } else {
+        caller->least = difference;
+    }
+    caller->seen_at = now;
+    if (header->has_ping && header->ping) {
+        caller->ping = header->id;
+    }
+    return difference - caller->least;
 }
 
 /* --- requests --- */
@@ -322,11 +324,16 @@ static bool s_text_fits(const char *text)
  * into. */
 static enum cn_code s_request_read(const struct bus_peer *peer,
                                    const Env__RequestHeader *header,
+                                   int64_t age_us,
                                    struct cn_bus_request *request,
                                    struct cn_err *err)
 {
     int64_t budget_us = header->has_budget_us ? header->budget_us : 0;
 
+    if (budget_us > BUS_BUDGET_MAX) {
+        budget_us = BUS_BUDGET_MAX;
+    }
+    budget_us -= age_us;
     if (header->method == NULL || !s_text_fits(header->method) ||
         !s_text_fits(header->request_id) || !s_text_fits(header->trace) ||
         !s_text_fits(header->idempotency_key)) {
@@ -334,9 +341,6 @@ static enum cn_code s_request_read(const struct bus_peer *peer,
     }
     if (budget_us <= 0) {
         return cn_fail(err, CN_DEADLINE, "the budget was spent on the way");
-    }
-    if (budget_us > BUS_BUDGET_MAX) {
-        budget_us = BUS_BUDGET_MAX;
     }
     request->peer = peer->name;
     request->method = header->method;
@@ -357,10 +361,16 @@ static enum cn_code s_request_read(const struct bus_peer *peer,
     return CN_OK;
 }
 
-static enum cn_code s_admit(struct cn_bus *self, struct cn_err *err)
+static enum cn_code
+s_admit(struct cn_bus *self, int64_t age_us, struct cn_err *err)
 {
     if (cn_loop_stopping(self->env->loop)) {
         return cn_fail(err, CN_BUSY, "%s is stopping", self->name);
+    }
+    if (age_us >= BUS_STALE_US) {
+        /* Its caller has taken us for dead and asked another. */
+        self->stats.stale++;
+        return cn_fail(err, CN_BUSY, "the request is too old");
     }
     if (self->returns_free == NULL) {
         return cn_fail(err, CN_BUSY, "%s serves %u requests at once",
@@ -394,7 +404,8 @@ static enum cn_code s_accept(struct cn_bus *self,
                              struct cn_err *err)
 {
     struct cn_bus_request *request = cn_arena_alloc(arena, sizeof(*request));
-    enum cn_code rc = s_admit(self, err);
+    int64_t age_us = s_age(self, &frames[FRAME_ROUTING], header);
+    enum cn_code rc = s_admit(self, age_us, err);
 
     if (rc != CN_OK) {
         self->stats.busy++;
@@ -404,7 +415,7 @@ static enum cn_code s_accept(struct cn_bus *self,
         return cn_fail(err, CN_NOMEM, "no memory for the request");
     }
     request->arena = arena;
-    rc = s_request_read(peer, header, request, err);
+    rc = s_request_read(peer, header, age_us, request, err);
     if (rc != CN_OK) {
         self->stats.expired += rc == CN_DEADLINE ? 1 : 0;
         return rc;
@@ -475,7 +486,9 @@ static void s_receive(struct cn_bus *self, zmq_msg_t *frames, size_t count)
     const Env__RequestHeader *header =
         s_header_read(arena, &frames[FRAME_HEADER], id, &err);
     if (header != NULL && header->has_ping && header->ping) {
-        s_pong(self, &frames[FRAME_ROUTING], id);
+        (void)s_age(self, &frames[FRAME_ROUTING], header);
+        s_pong(self, zmq_msg_data(&frames[FRAME_ROUTING]),
+               zmq_msg_size(&frames[FRAME_ROUTING]), id);
     } else if (header != NULL &&
                s_accept(self, peer, header, arena, frames, &err) == CN_OK) {
         arena = NULL; /* the receiver's now */
@@ -507,10 +520,14 @@ static bool s_router_drain(struct cn_bus *self)
 
 bool bus_server_drain(struct cn_bus *self)
 {
-    bool shaken = s_zap_drain(self);
+    bool shaken = bus_zap_drain(self);
 
     if (self->on_request == NULL) {
         return shaken;
+    }
+    if (self->told != s_phase(self)) {
+        self->told = s_phase(self);
+        s_pong_all(self);
     }
     return s_router_drain(self) || shaken;
 }
@@ -534,6 +551,14 @@ s_bind(struct cn_bus *self, const char *address, struct cn_err *err)
     return bus_socket_watch(&self->router, err);
 }
 
+/* "tcp://[::1]:7001", or all addresses of both kinds: libzmq takes IPv4 alone
+ * where the machine has no IPv6. */
+static bool s_is_ipv6(const char *address)
+{
+    return strncmp(address, "tcp://[", 7) == 0 ||
+           strncmp(address, "tcp://*:", 8) == 0;
+}
+
 enum cn_code bus_server_init(struct cn_bus *self,
                              const struct cn_bus_config *config,
                              struct cn_err *err)
@@ -543,24 +568,20 @@ enum cn_code bus_server_init(struct cn_bus *self,
     self->queue_max =
         max == 0 || max > CN_BUS_QUEUE_MAX ? CN_BUS_QUEUE_MAX : max;
     self->returns = calloc(self->queue_max, sizeof(*self->returns));
-    if (self->returns == NULL) {
+    self->callers = calloc(BUS_CALLERS_MAX, sizeof(*self->callers));
+    if (self->returns == NULL || self->callers == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory for the bus");
     }
     for (unsigned i = self->queue_max; i > 0; i--) {
         self->returns[i - 1].next_free = self->returns_free;
         self->returns_free = &self->returns[i - 1];
     }
-    /* The ZAP socket comes first: without it any key would be accepted (Z4). */
-    enum cn_code rc = bus_socket_open(self, &self->zap, ZMQ_REP, NULL, err);
-    if (rc == CN_OK && zmq_bind(self->zap.zmq, "inproc://zeromq.zap.01") != 0) {
-        rc = cn_fail(err, CN_INTERNAL, "bind ZAP: %s",
-                     zmq_strerror(zmq_errno()));
-    }
-    if (rc == CN_OK) {
-        rc = bus_socket_watch(&self->zap, err);
-    }
+    enum cn_code rc = bus_zap_init(self, err);
     if (rc == CN_OK) {
         rc = bus_socket_open(self, &self->router, ZMQ_ROUTER, NULL, err);
+    }
+    if (rc == CN_OK && s_is_ipv6(config->bind)) {
+        rc = bus_socket_ipv6(&self->router, err);
     }
     return rc == CN_OK ? s_bind(self, config->bind, err) : rc;
 }
@@ -579,6 +600,8 @@ void bus_server_done(struct cn_bus *self)
     bus_socket_close(&self->zap);
     free(self->returns);
     self->returns = NULL;
+    free(self->callers);
+    self->callers = NULL;
 }
 
 void cn_bus_serve(struct cn_bus *self,
