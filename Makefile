@@ -112,11 +112,11 @@ build/migrations/%/0001_platform.sql: $(wildcard common/schema/*.sql) $$(wildcar
 
 $(B)/gen/%.o: $(GEN)/%.c
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) $(GEN_CFLAGS) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(CPPFLAGS) $(GEN_CFLAGS) -MD -MP -c $< -o $@
 $(B)/%.o: %.c | $(GEN)/.done
 	@mkdir -p $(@D)
 	@echo CC $<
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MD -MP -c $< -o $@
 # The library is an archive: each program takes only what it uses.
 $(B)/libcairn.a: $(LIB_OBJ)
 	@rm -f $@

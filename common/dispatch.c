@@ -10,6 +10,7 @@
 #include "common/metrics.h"
 #include "common/outbox.h"
 #include "common/seal.h"
+#include "common/snapshot.h"
 #include "common/write.h"
 
 #include "cairn/events.cairn.h"
@@ -52,6 +53,15 @@ static enum cn_code s_fetch(void *self,
     return cn_outbox_fetch(request->env->outbox, request, reply, err);
 }
 
+static enum cn_code s_snapshot(void *self,
+                               const struct cn_request *request,
+                               struct cn_reply *reply,
+                               struct cn_err *err)
+{
+    (void)self;
+    return cn_snapshot_page(request, reply, err);
+}
+
 /* What every service serves besides its own methods. */
 static const struct cn_method FETCH = { "events.v1.Events/Fetch",
                                         &evt__fetch_request__shape,
@@ -59,6 +69,14 @@ static const struct cn_method FETCH = { "events.v1.Events/Fetch",
                                         NULL,
                                         false,
                                         s_fetch };
+static const struct cn_method SNAPSHOT = { "events.v1.Events/Snapshot",
+                                           &evt__snapshot_request__shape,
+                                           &evt__snapshot_response__shape,
+                                           NULL,
+                                           false,
+                                           s_snapshot };
+static const struct cn_method *const OF_ALL[] = { &FETCH, &SNAPSHOT };
+enum { OF_ALL_COUNT = sizeof(OF_ALL) / sizeof(OF_ALL[0]) };
 
 static int s_method_compare(const void *a, const void *b)
 {
@@ -139,7 +157,7 @@ struct cn_dispatch *cn_dispatch_new(struct cn_env *env,
                                     const struct cn_service *service,
                                     const char *fronts)
 {
-    size_t count = service->method_count + 1;
+    size_t count = service->method_count + OF_ALL_COUNT;
     struct cn_dispatch *self =
         calloc(1, sizeof(*self) + (count + 1) * sizeof(struct row));
 
@@ -153,7 +171,9 @@ struct cn_dispatch *cn_dispatch_new(struct cn_env *env,
     for (size_t i = 0; i < service->method_count; i++) {
         self->methods[i].method = &service->methods[i];
     }
-    self->methods[count - 1].method = &FETCH;
+    for (size_t i = 0; i < OF_ALL_COUNT; i++) {
+        self->methods[service->method_count + i].method = OF_ALL[i];
+    }
     qsort(self->methods, count, sizeof(struct row), s_method_compare);
     cn_metrics_register(s_metrics, self);
     return self;

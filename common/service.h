@@ -74,6 +74,8 @@ struct cn_method {
     cn_handler_fn *handler;
 };
 
+struct cn_provider;
+
 /* A service, as its main() names it. */
 struct cn_service {
     const char *name; /* "referrals": schema, config prefix, bus name */
@@ -81,6 +83,8 @@ struct cn_service {
     size_t method_count;
     const struct cn_event_shape *events; /* that it produces, generated */
     size_t event_count;
+    const struct cn_provider *providers; /* what others copy (snapshot.h) */
+    size_t provider_count;
     const struct cn_subscription *subscriptions;
     size_t subscription_count;
     const struct cn_due_handler *due_handlers;

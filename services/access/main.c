@@ -37,6 +37,8 @@ int main(int argc, char **argv)
         .method_count = access_method_count,
         .events = access_events,
         .event_count = access_event_count,
+        .providers = ACCESS_PROVIDERS,
+        .provider_count = ACCESS_PROVIDER_COUNT,
         .options = OPTIONS,
         .option_count = sizeof(OPTIONS) / sizeof(OPTIONS[0]),
         .start = s_access_start,

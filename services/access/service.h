@@ -4,10 +4,15 @@
 #define ACCESS_SERVICE_H
 
 #include "common/service.h"
+#include "common/snapshot.h"
 
 struct access_service {
     /* SHA-256 of the platform operator's key; the key itself is not kept. */
     uint8_t platform_key_hash[32];
 };
+
+/* Agencies and branches, as others copy them (snapshot.c). */
+extern const struct cn_provider ACCESS_PROVIDERS[];
+extern const size_t ACCESS_PROVIDER_COUNT;
 
 #endif

@@ -24,6 +24,11 @@
                  " WHERE id = $1 AND version = $2 RETURNING 1)"                \
                  " SELECT access.require(EXISTS (SELECT 1 FROM u), '" #table   \
                  "_version')")
+#define RESOURCE_AFTER(table)                                                  \
+    CN_SQL_READ(SQL_AFTER_##table,                                             \
+                "SELECT id, version, event_seq, body, tenant_id, created_at,"  \
+                " updated_at FROM access." #table " t WHERE t.id > $1"         \
+                " ORDER BY t.id LIMIT $2")
 #define RESOURCE_INSERT(table)                                                 \
     CN_SQL_WRITE(SQL_INSERT_##table,                                           \
                  "INSERT INTO access." #table " (tenant_id, id, version,"      \
@@ -32,8 +37,10 @@
 
 RESOURCE_STATEMENTS(agency, 1U << CN_LANE_READ | 1U << CN_LANE_RELAY);
 RESOURCE_INSERT(agency);
+RESOURCE_AFTER(agency);
 RESOURCE_STATEMENTS(branch, 1U << CN_LANE_READ);
 RESOURCE_INSERT(branch);
+RESOURCE_AFTER(branch);
 RESOURCE_STATEMENTS(app_user, 1U << CN_LANE_READ);
 RESOURCE_INSERT(app_user);
 RESOURCE_STATEMENTS(api_key, 1U << CN_LANE_READ);
@@ -48,6 +55,7 @@ const struct resource_table AGENCIES = {
     &SQL_LIST_agency,
     &SQL_INSERT_agency,
     &SQL_UPDATE_agency,
+    &SQL_AFTER_agency,
 };
 const struct resource_table BRANCHES = {
     "branch",
@@ -59,6 +67,7 @@ const struct resource_table BRANCHES = {
     &SQL_LIST_branch,
     &SQL_INSERT_branch,
     &SQL_UPDATE_branch,
+    &SQL_AFTER_branch,
 };
 const struct resource_table USERS = {
     "user",
@@ -70,6 +79,7 @@ const struct resource_table USERS = {
     &SQL_LIST_app_user,
     &SQL_INSERT_app_user,
     &SQL_UPDATE_app_user,
+    NULL,
 };
 const struct resource_table API_KEYS = {
     "key",
@@ -81,9 +91,11 @@ const struct resource_table API_KEYS = {
     &SQL_LIST_api_key,
     NULL,
     &SQL_UPDATE_api_key,
+    NULL,
 };
 
-static enum cn_code s_resource_read(const struct cn_request *request,
+static enum cn_code s_resource_read(struct cn_env *env,
+                                    struct cn_arena *arena,
                                     const struct resource_table *table,
                                     const struct cn_rows *rows,
                                     size_t row,
@@ -97,7 +109,7 @@ static enum cn_code s_resource_read(const struct cn_request *request,
         .updated_at = cn_row_at(rows, row, 6),
     };
     enum cn_code rc = cn_unseal_message(
-        request->env, request->arena, cn_row_uuid(rows, row, 4), table->context,
+        env, arena, cn_row_uuid(rows, row, 4), table->context,
         cn_row_bytes(rows, row, 3), table->descriptor, &resource.message, err);
     if (rc == CN_OK) {
         *ret_resource = resource;
@@ -126,7 +138,8 @@ enum cn_code resource_get(const struct cn_request *request,
     if (cn_rows_count(rows) == 0) {
         return cn_fail(err, CN_NOT_FOUND, "no such %s", table->aggregate);
     }
-    return s_resource_read(request, table, rows, 0, ret_resource, err);
+    return s_resource_read(request->env, request->arena, table, rows, 0,
+                           ret_resource, err);
 }
 
 enum cn_code resource_list(const struct cn_request *request,
@@ -159,7 +172,8 @@ enum cn_code resource_list(const struct cn_request *request,
     }
     for (size_t row = 0; row < count; row++) {
         struct resource resource;
-        rc = s_resource_read(request, table, rows, row, &resource, err);
+        rc = s_resource_read(request->env, request->arena, table, rows, row,
+                             &resource, err);
         if (rc != CN_OK) {
             return rc;
         }
@@ -169,6 +183,38 @@ enum cn_code resource_list(const struct cn_request *request,
     }
     *ret_messages = messages;
     *ret_cursors = cursors;
+    *ret_count = count;
+    return CN_OK;
+}
+
+enum cn_code resources_after(const struct cn_store *store,
+                             const struct resource_table *table,
+                             struct cn_uuid after,
+                             int limit,
+                             struct resource **ret_rows,
+                             size_t *ret_count,
+                             struct cn_err *err)
+{
+    const struct cn_rows *rows = NULL;
+    enum cn_code rc = CN_STORE_READ(store, table->after, &rows, err,
+                                    cn_uuid(after), cn_int(limit));
+    if (rc != CN_OK) {
+        return rc;
+    }
+    size_t count = cn_rows_count(rows);
+    struct resource *found =
+        cn_arena_array(store->arena, count + 1, sizeof(*found));
+    if (found == NULL) {
+        return cn_fail(err, CN_NOMEM, "read %s", table->aggregate);
+    }
+    for (size_t row = 0; row < count; row++) {
+        rc = s_resource_read(store->env, store->arena, table, rows, row,
+                             &found[row], err);
+        if (rc != CN_OK) {
+            return rc;
+        }
+    }
+    *ret_rows = found;
     *ret_count = count;
     return CN_OK;
 }

@@ -5,7 +5,7 @@
 #define ACCESS_STORE_H
 
 #include "common/page.h"
-
+#include "common/store.h"
 #include "common/write.h"
 
 /* One of the tables and what it holds. */
@@ -19,6 +19,7 @@ struct resource_table {
     const struct cn_statement *list;
     const struct cn_statement *insert;
     const struct cn_statement *update;
+    const struct cn_statement *after; /* NULL: not in a snapshot */
 };
 
 extern const struct resource_table AGENCIES;
@@ -51,6 +52,14 @@ CN_CHECKED enum cn_code resource_list(const struct cn_request *request,
                                       struct cn_cursor **ret_cursors,
                                       size_t *ret_count,
                                       struct cn_err *err);
+/* Up to limit rows of the store's tenant after an id, in the order of ids. */
+CN_CHECKED enum cn_code resources_after(const struct cn_store *store,
+                                        const struct resource_table *table,
+                                        struct cn_uuid after,
+                                        int limit,
+                                        struct resource **ret_rows,
+                                        size_t *ret_count,
+                                        struct cn_err *err);
 /* Every id must be of a branch of the agency; NULL ids are skipped. CN_INVALID
  * at that pointer. */
 CN_CHECKED enum cn_code branches_known(const struct cn_request *request,

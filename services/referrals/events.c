@@ -34,6 +34,7 @@ static enum cn_code s_branch_copy(void *self,
 static const struct cn_event_handler ACCESS_HANDLERS[] = {
     { "branch.created", s_branch_copy, .copy = true },
     { "branch.updated", s_branch_copy, .copy = true },
+    { "branch.snapshot", s_branch_copy, .copy = true },
 };
 
 /* ---- scheduling ---- */

@@ -16,6 +16,8 @@ int main(int argc, char **argv)
         .event_count = referrals_event_count,
         .due_handlers = DUE,
         .due_handler_count = sizeof(DUE) / sizeof(*DUE),
+        .providers = referrals_providers,
+        .provider_count = REFERRALS_PROVIDER_COUNT,
         .subscriptions = referrals_subscriptions,
         .subscription_count = REFERRALS_SUBSCRIPTION_COUNT,
     };

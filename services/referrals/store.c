@@ -37,7 +37,7 @@ CN_SQL_WRITE(SQL_BRANCH_PUT,
              " ON CONFLICT (tenant_id, id) DO UPDATE"
              " SET name = excluded.name, time_zone = excluded.time_zone,"
              " event_seq = excluded.event_seq"
-             " WHERE b.event_seq < excluded.event_seq");
+             " WHERE b.event_seq <= excluded.event_seq");
 
 void branch_put(struct cn_write *write,
                 struct cn_uuid tenant,
@@ -74,6 +74,29 @@ enum cn_code patient_read(const struct cn_store *store,
     if (rc == CN_OK) {
         patient.patient = (Ref__Patient *)message;
         *ret_row = patient;
+    }
+    return rc;
+}
+
+static enum cn_code s_patients_read(const struct cn_store *store,
+                                    const struct cn_rows *rows,
+                                    struct patient_row **ret_rows,
+                                    size_t *ret_count,
+                                    struct cn_err *err)
+{
+    enum cn_code rc = CN_OK;
+    size_t count = cn_rows_count(rows);
+    struct patient_row *page =
+        cn_arena_array(store->arena, count + 1, sizeof(*page));
+    if (page == NULL) {
+        return cn_fail(err, CN_NOMEM, "list patients");
+    }
+    for (size_t row = 0; rc == CN_OK && row < count; row++) {
+        rc = patient_read(store, rows, row, 0, &page[row], err);
+    }
+    if (rc == CN_OK) {
+        *ret_rows = page;
+        *ret_count = count;
     }
     return rc;
 }
@@ -208,23 +231,27 @@ enum cn_code patients_page(const struct cn_store *store,
     enum cn_code rc = CN_STORE_READ(
         store, &SQL_PATIENTS_PAGE, &rows, err, cn_uuid(store->tenant_id),
         cn_text(family), cn_text(end), cn_uuid(after), reach, cn_int(limit));
-    if (rc != CN_OK) {
-        return rc;
-    }
-    size_t count = cn_rows_count(rows);
-    struct patient_row *page =
-        cn_arena_array(store->arena, count + 1, sizeof(*page));
-    if (page == NULL) {
-        return cn_fail(err, CN_NOMEM, "list patients");
-    }
-    for (size_t row = 0; rc == CN_OK && row < count; row++) {
-        rc = patient_read(store, rows, row, 0, &page[row], err);
-    }
-    if (rc == CN_OK) {
-        *ret_rows = page;
-        *ret_count = count;
-    }
-    return rc;
+    return rc == CN_OK ? s_patients_read(store, rows, ret_rows, ret_count, err)
+                       : rc;
+}
+
+CN_SQL_READ(SQL_PATIENTS_AFTER,
+            "SELECT " PATIENT_COLUMNS " FROM referrals.patient p"
+            " WHERE p.tenant_id = $1 AND p.id > $2 ORDER BY p.id LIMIT $3");
+
+enum cn_code patients_after(const struct cn_store *store,
+                            struct cn_uuid after,
+                            int limit,
+                            struct patient_row **ret_rows,
+                            size_t *ret_count,
+                            struct cn_err *err)
+{
+    const struct cn_rows *rows = NULL;
+    enum cn_code rc =
+        CN_STORE_READ(store, &SQL_PATIENTS_AFTER, &rows, err,
+                      cn_uuid(store->tenant_id), cn_uuid(after), cn_int(limit));
+    return rc == CN_OK ? s_patients_read(store, rows, ret_rows, ret_count, err)
+                       : rc;
 }
 
 /* ---- patients, written ---- */

@@ -95,6 +95,14 @@ CN_CHECKED enum cn_code patients_page(const struct cn_store *store,
                                       struct patient_row **ret_rows,
                                       size_t *ret_count,
                                       struct cn_err *err);
+/* All of the tenant, whatever their branch, in the order of their ids: up to
+ * limit after one. */
+CN_CHECKED enum cn_code patients_after(const struct cn_store *store,
+                                       struct cn_uuid after,
+                                       int limit,
+                                       struct patient_row **ret_rows,
+                                       size_t *ret_count,
+                                       struct cn_err *err);
 /* row->patient holds id, version and times; row holds the columns. Identifiers
  * for which skip[i] holds stay out of the table. */
 CN_CHECKED enum cn_code patient_add(const struct cn_store *store,
@@ -143,6 +151,14 @@ CN_CHECKED enum cn_code referrals_page(const struct cn_store *store,
                                        struct referral_row **ret_rows,
                                        size_t *ret_count,
                                        struct cn_err *err);
+/* All of the tenant, whatever their branch, in the order of their ids: up to
+ * limit after one. */
+CN_CHECKED enum cn_code referrals_after(const struct cn_store *store,
+                                        struct cn_uuid after,
+                                        int limit,
+                                        struct referral_row **ret_rows,
+                                        size_t *ret_count,
+                                        struct cn_err *err);
 /* The open ones of a patient, at most PATIENT_REFERRALS_MAX, without patient.
  */
 CN_CHECKED enum cn_code referrals_open(const struct cn_store *store,

@@ -71,6 +71,29 @@ static enum cn_code s_read_one(const struct cn_store *store,
     return s_read_whole(store, rows, 0, ret_row, err);
 }
 
+static enum cn_code s_read_all(const struct cn_store *store,
+                               const struct cn_rows *rows,
+                               struct referral_row **ret_rows,
+                               size_t *ret_count,
+                               struct cn_err *err)
+{
+    enum cn_code rc = CN_OK;
+    size_t count = cn_rows_count(rows);
+    struct referral_row *page =
+        cn_arena_array(store->arena, count + 1, sizeof(*page));
+    if (page == NULL) {
+        return cn_fail(err, CN_NOMEM, "list referrals");
+    }
+    for (size_t row = 0; rc == CN_OK && row < count; row++) {
+        rc = s_read_whole(store, rows, row, &page[row], err);
+    }
+    if (rc == CN_OK) {
+        *ret_rows = page;
+        *ret_count = count;
+    }
+    return rc;
+}
+
 /* A referral with its patient. OFFSET keeps the lookup a lookup. */
 #define REFERRAL_PATIENT                                                       \
     " CROSS JOIN LATERAL (SELECT q.tenant_id, q.id, q.branch_id, q.version,"   \
@@ -183,23 +206,27 @@ enum cn_code referrals_page(const struct cn_store *store,
 {
     const struct cn_rows *rows = NULL;
     enum cn_code rc = s_page(store, filter, after, limit, &rows, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    size_t count = cn_rows_count(rows);
-    struct referral_row *page =
-        cn_arena_array(store->arena, count + 1, sizeof(*page));
-    if (page == NULL) {
-        return cn_fail(err, CN_NOMEM, "list referrals");
-    }
-    for (size_t row = 0; rc == CN_OK && row < count; row++) {
-        rc = s_read_whole(store, rows, row, &page[row], err);
-    }
-    if (rc == CN_OK) {
-        *ret_rows = page;
-        *ret_count = count;
-    }
-    return rc;
+    return rc == CN_OK ? s_read_all(store, rows, ret_rows, ret_count, err) : rc;
+}
+
+CN_SQL_READ(SQL_REFERRALS_AFTER,
+            "SELECT " REFERRAL_COLUMNS ", " PATIENT_COLUMNS
+            " FROM (SELECT " PAGE_COLUMNS " FROM referrals.referral x"
+            " WHERE x.tenant_id = $1 AND x.id > $2 ORDER BY x.id LIMIT $3) "
+            "r" REFERRAL_PATIENT " ORDER BY r.id");
+
+enum cn_code referrals_after(const struct cn_store *store,
+                             struct cn_uuid after,
+                             int limit,
+                             struct referral_row **ret_rows,
+                             size_t *ret_count,
+                             struct cn_err *err)
+{
+    const struct cn_rows *rows = NULL;
+    enum cn_code rc =
+        CN_STORE_READ(store, &SQL_REFERRALS_AFTER, &rows, err,
+                      cn_uuid(store->tenant_id), cn_uuid(after), cn_int(limit));
+    return rc == CN_OK ? s_read_all(store, rows, ret_rows, ret_count, err) : rc;
 }
 
 CN_SQL_READ(SQL_REFERRALS_OPEN,

@@ -155,6 +155,23 @@ static Ref__Patient *s_patient_told(struct cn_arena *arena,
     return s_drop_ssn(arena, told) ? told : NULL;
 }
 
+Ref__ReferralEvent *referral_event(struct cn_arena *arena,
+                                   const struct referral_row *row)
+{
+    Ref__ReferralEvent *event =
+        CN_NEW(arena, ref__referral_event, Ref__ReferralEvent);
+    Ref__Referral *told = CN_NEW(arena, ref__referral, Ref__Referral);
+    Ref__Patient *patient = s_patient_told(arena, row->patient.patient);
+    if (event == NULL || told == NULL || patient == NULL) {
+        return NULL;
+    }
+    *told = *row->referral;
+    told->patient = NULL;
+    event->referral = told;
+    event->patient = patient;
+    return event;
+}
+
 enum cn_code referral_tell(const struct cn_store *store,
                            struct cn_write *write,
                            const struct referral_row *row,
@@ -162,20 +179,26 @@ enum cn_code referral_tell(const struct cn_store *store,
                            int64_t aggregate_seq,
                            struct cn_err *err)
 {
-    Ref__ReferralEvent *event =
-        CN_NEW(store->arena, ref__referral_event, Ref__ReferralEvent);
-    Ref__Referral *told = CN_NEW(store->arena, ref__referral, Ref__Referral);
-    Ref__Patient *patient = s_patient_told(store->arena, row->patient.patient);
-    if (event == NULL || told == NULL || patient == NULL) {
+    Ref__ReferralEvent *event = referral_event(store->arena, row);
+    if (event == NULL) {
         return cn_fail(err, CN_NOMEM, "referral event");
     }
-    *told = *row->referral;
-    told->patient = NULL;
-    event->referral = told;
-    event->patient = patient;
     cn_write_event(write, type, "referral", row->id, aggregate_seq,
                    &event->base);
     return CN_OK;
+}
+
+Ref__PatientEvent *patient_event(struct cn_arena *arena,
+                                 const struct patient_row *row)
+{
+    Ref__PatientEvent *event =
+        CN_NEW(arena, ref__patient_event, Ref__PatientEvent);
+    Ref__Patient *patient = s_patient_told(arena, row->patient);
+    if (event == NULL || patient == NULL) {
+        return NULL;
+    }
+    event->patient = patient;
+    return event;
 }
 
 enum cn_code patient_tell(const struct cn_store *store,
@@ -185,13 +208,10 @@ enum cn_code patient_tell(const struct cn_store *store,
                           int64_t aggregate_seq,
                           struct cn_err *err)
 {
-    Ref__PatientEvent *event =
-        CN_NEW(store->arena, ref__patient_event, Ref__PatientEvent);
-    Ref__Patient *patient = s_patient_told(store->arena, row->patient);
-    if (event == NULL || patient == NULL) {
+    Ref__PatientEvent *event = patient_event(store->arena, row);
+    if (event == NULL) {
         return cn_fail(err, CN_NOMEM, "patient event");
     }
-    event->patient = patient;
     cn_write_event(write, type, "patient", row->id, aggregate_seq,
                    &event->base);
     return CN_OK;

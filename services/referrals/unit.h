@@ -40,6 +40,12 @@ Ref__Referral *referral_shown(struct cn_arena *arena,
 const char *referral_path(struct cn_arena *arena, struct cn_uuid id);
 const char *patient_path(struct cn_arena *arena, struct cn_uuid id);
 
+/* What others are told of a row: the referral with its patient, whose social
+ * security number stays here. NULL without memory. */
+Ref__ReferralEvent *referral_event(struct cn_arena *arena,
+                                   const struct referral_row *row);
+Ref__PatientEvent *patient_event(struct cn_arena *arena,
+                                 const struct patient_row *row);
 /* An event of the referral as the row has it, with its patient. */
 CN_CHECKED enum cn_code referral_tell(const struct cn_store *store,
                                       struct cn_write *write,

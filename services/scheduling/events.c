@@ -69,23 +69,21 @@ static void s_need_commitments(struct cn_arena *arena,
     }
 }
 
-/* The part of a need that the patient tells. */
-static void s_need_of_patient(struct cn_arena *arena,
-                              const Ref__Patient *patient,
-                              Sch__Need *need)
+/* What a patient tells of every need of theirs; NULL without memory. */
+static Sch__Need *s_need_of_patient(struct cn_arena *arena,
+                                    const Ref__Patient *patient)
 {
+    Sch__Need *need = CN_NEW(arena, sch__need, Sch__Need);
+    if (need == NULL) {
+        return NULL;
+    }
     need->postal_code =
         patient->address != NULL ? patient->address->postal_code : NULL;
     need->language = patient->language;
     need->has_interpreter_needed = patient->has_interpreter_needed;
     need->interpreter_needed = patient->interpreter_needed;
-    need->has_gender = 0;
-    need->n_windows = 0;
-    need->n_commitments = 0;
+    need->time_zone = patient->time_zone;
     CN_SET(need, patient_version, patient->version);
-    if (patient->time_zone != NULL) {
-        need->time_zone = patient->time_zone;
-    }
 
     if (patient->preferences != NULL) {
         const Ref__Patient__Preferences *preferences = patient->preferences;
@@ -99,28 +97,14 @@ static void s_need_of_patient(struct cn_arena *arena,
         s_need_windows(arena, preferences, need);
     }
     s_need_commitments(arena, patient, need);
+    return need;
 }
 
-/* The patient's part of one need into another. */
-static void s_need_patient_copy(const Sch__Need *from, Sch__Need *to)
-{
-    to->postal_code = from->postal_code;
-    to->language = from->language;
-    to->has_interpreter_needed = from->has_interpreter_needed;
-    to->interpreter_needed = from->interpreter_needed;
-    to->has_gender = from->has_gender;
-    to->gender = from->gender;
-    to->windows = from->windows;
-    to->n_windows = from->n_windows;
-    to->commitments = from->commitments;
-    to->n_commitments = from->n_commitments;
-    to->time_zone = from->time_zone;
-    CN_SET(to, patient_version, from->patient_version);
-}
-
-/* The need that a referral's event tells. */
+/* What a referral's event tells: the referral's part of the need, and its
+ * patient's. */
 static enum cn_code s_need_of_event(const struct cn_event *event,
                                     struct need_row *ret_row,
+                                    const Sch__Need **ret_patient,
                                     struct cn_err *err)
 {
     const Ref__ReferralEvent *payload = event->payload;
@@ -132,7 +116,9 @@ static enum cn_code s_need_of_event(const struct cn_event *event,
         return cn_fail(err, CN_INTERNAL, "the event names no referral");
     }
     Sch__Need *need = CN_NEW(event->arena, sch__need, Sch__Need);
-    if (need == NULL) {
+    const Sch__Need *patient =
+        s_need_of_patient(event->arena, payload->patient);
+    if (need == NULL || patient == NULL) {
         return cn_fail(err, CN_NOMEM, "keep a need");
     }
     need->referral_id = referral->id;
@@ -145,43 +131,29 @@ static enum cn_code s_need_of_event(const struct cn_event *event,
     need->disciplines =
         cn_arena_array(event->arena, referral->n_disciplines + 1,
                        sizeof(need->disciplines[0]));
-    for (size_t i = 0; i < referral->n_disciplines; i++) {
+    for (size_t i = 0; need->disciplines != NULL && i < referral->n_disciplines;
+         i++) {
         /* The two enums share their words and numbers. */
         need->disciplines[need->n_disciplines++] =
             (Sch__Clinician__Discipline)referral->disciplines[i];
     }
-    s_need_of_patient(event->arena, payload->patient, need);
     row.need = need;
     *ret_row = row;
+    *ret_patient = patient;
     return CN_OK;
 }
 
-/* What the event tells and what is known already: the referral's part is the
- * event's, the patient's part that of the newer patient, for a referral may
- * have been written beside a change of its patient. */
-static enum cn_code s_need_now(const struct cn_event *event,
-                               struct need_row *ret_row,
-                               struct cn_err *err)
+/* Adds both copies; both are locked. */
+static enum cn_code s_copies_keep(const struct cn_store *store,
+                                  struct cn_write *write,
+                                  const struct need_row *need,
+                                  const Sch__Need *patient,
+                                  struct cn_err *err)
 {
-    struct cn_store store = cn_store_of_event(event);
-    struct need_row row;
-    struct need_row known;
-    enum cn_code rc = s_need_of_event(event, &row, err);
-    if (rc == CN_OK) {
-        rc = need_get(&store, row.referral_id, &known, err);
-    }
-    if (rc != CN_OK) {
-        return rc;
-    }
-    if (known.found) {
-        CN_SET(row.need, accepted, known.need->accepted);
-    }
-    if (known.found && cn_uuid_equal(known.patient_id, row.patient_id) &&
-        known.need->patient_version > row.need->patient_version) {
-        s_need_patient_copy(known.need, row.need);
-    }
-    *ret_row = row;
-    return CN_OK;
+    enum cn_code rc = need_keep(store, write, need, err);
+    return rc == CN_OK
+               ? patient_keep(store, write, need->patient_id, patient, err)
+               : rc;
 }
 
 static enum cn_code on_referral(void *self,
@@ -192,12 +164,60 @@ static enum cn_code on_referral(void *self,
     (void)self;
     struct cn_store store = cn_store_of_event(event);
     struct need_row need;
-    enum cn_code rc = s_need_now(event, &need, err);
+    const Sch__Need *patient = NULL;
+    enum cn_code rc = s_need_of_event(event, &need, &patient, err);
     if (rc != CN_OK) {
         return rc;
     }
-    cn_write_lock(write, "need", need.referral_id);
-    return need_keep(&store, write, &need, err);
+    cn_write_lock(write, "patient", need.patient_id);
+    return s_copies_keep(&store, write, &need, patient, err);
+}
+
+static enum cn_code on_patient(void *self,
+                               const struct cn_event *event,
+                               struct cn_write *write,
+                               struct cn_err *err)
+{
+    (void)self;
+    const Ref__PatientEvent *payload = event->payload;
+    struct cn_store store = cn_store_of_event(event);
+    if (payload->patient == NULL) {
+        return cn_fail(err, CN_INTERNAL, "the event names no patient");
+    }
+    const Sch__Need *patient =
+        s_need_of_patient(event->arena, payload->patient);
+    if (patient == NULL) {
+        return cn_fail(err, CN_NOMEM, "keep a patient");
+    }
+    /* Referrals' events change the same row. */
+    cn_write_lock(write, "patient", event->aggregate_id);
+    return patient_keep(&store, write, event->aggregate_id, patient, err);
+}
+
+/* The need to act on: the referral's part as the event tells it, the patient's
+ * as it is known now, for a later event of the patient may have come first. */
+static enum cn_code s_need_whole(const struct cn_store *store,
+                                 const struct need_row *told,
+                                 const Sch__Need *patient,
+                                 struct need_row *ret_row,
+                                 struct cn_err *err)
+{
+    const Sch__Need *known = NULL;
+    Sch__Need *whole = CN_NEW(store->arena, sch__need, Sch__Need);
+    enum cn_code rc = patient_get(store, told->patient_id, &known, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    if (whole == NULL) {
+        return cn_fail(err, CN_NOMEM, "read a need");
+    }
+    bool newer =
+        known != NULL && known->patient_version > patient->patient_version;
+    *whole = *told->need;
+    need_of_patient(newer ? known : patient, whole);
+    *ret_row = *told;
+    ret_row->need = whole;
+    return CN_OK;
 }
 
 /* Adds the visit, its event and the audit row. */
@@ -260,9 +280,50 @@ static enum cn_code s_visit_tell(const struct cn_store *store,
     return CN_OK;
 }
 
-/* Books the start of care, or says of whom nobody could come. A visit that was
- * booked by hand before stands, and is told again: who waited for the
- * acceptance did not act on it then. */
+/* What an acceptance finds, and what it does about it. */
+struct acceptance {
+    struct need_row need;
+    const Sch__Need *patient; /* as the event tells it */
+    struct visit_row visit;
+    const char *clinician_name;
+    bool book;   /* the visit is new */
+    bool stands; /* the visit was booked by hand before */
+};
+
+static enum cn_code s_acceptance_read(const struct cn_event *event,
+                                      struct acceptance *ret_acceptance,
+                                      struct cn_err *err)
+{
+    struct cn_store store = cn_store_of_event(event);
+    struct acceptance self = { .visit = { .version = 0 } };
+    struct need_row whole;
+    bool has_visit = false;
+    enum cn_code rc = s_need_of_event(event, &self.need, &self.patient, err);
+    if (rc == CN_OK) {
+        rc = s_need_whole(&store, &self.need, self.patient, &whole, err);
+    }
+    if (rc == CN_OK) {
+        rc = auto_book_soc(&store, &self.book, err);
+    }
+    if (rc == CN_OK) {
+        rc = visit_soc_live(&store, whole.referral_id, &has_visit, &self.visit,
+                            err);
+    }
+    self.book = self.book && !has_visit;
+    if (rc == CN_OK && self.book) {
+        rc =
+            booking_soc(&store, &whole, &self.visit, &self.clinician_name, err);
+    }
+    if (rc == CN_OK) {
+        self.stands = has_visit && s_is_booked(self.visit.visit);
+        *ret_acceptance = self;
+    }
+    return rc;
+}
+
+/* Books the start of care, or says of whom nobody could come. A visit that is
+ * booked already stands, and is told again: who waits for the acceptance did
+ * not act on it before. */
 static enum cn_code on_referral_accepted(void *self,
                                          const struct cn_event *event,
                                          struct cn_write *write,
@@ -270,40 +331,25 @@ static enum cn_code on_referral_accepted(void *self,
 {
     (void)self;
     struct cn_store store = cn_store_of_event(event);
-    struct need_row need;
-    struct visit_row visit = { .version = 0 };
-    const char *clinician_name = NULL;
-    bool book = false;
-    bool has_visit = false;
-    enum cn_code rc = s_need_now(event, &need, err);
-    if (rc == CN_OK) {
-        rc = auto_book_soc(&store, &book, err);
-    }
-    if (rc == CN_OK) {
-        rc = visit_soc_live(&store, need.referral_id, &has_visit, &visit, err);
-    }
-    book = book && !has_visit;
-    if (rc == CN_OK && book) {
-        rc = booking_soc(&store, &need, &visit, &clinician_name, err);
-    }
+    struct acceptance found;
+    enum cn_code rc = s_acceptance_read(event, &found, err);
     if (rc != CN_OK) {
         return rc;
     }
-    bool stands = has_visit && !need.need->accepted && s_is_booked(visit.visit);
-    CN_SET(need.need, accepted, true);
-    cn_write_lock(write, "need", need.referral_id);
-    if (book || stands) {
-        cn_write_lock(write, "visit", visit.id);
+    cn_write_lock(write, "patient", found.need.patient_id);
+    if (found.book || found.stands) {
+        cn_write_lock(write, "visit", found.visit.id);
     }
-    rc = need_keep(&store, write, &need, err);
-    if (rc == CN_OK && book) {
-        return s_soc_write(&store, write, &visit, clinician_name, err);
+    rc = s_copies_keep(&store, write, &found.need, found.patient, err);
+    if (rc == CN_OK && found.book) {
+        return s_soc_write(&store, write, &found.visit, found.clinician_name,
+                           err);
     }
-    if (rc == CN_OK && stands) {
-        rc = s_visit_change(&store, write, &visit, err);
+    if (rc == CN_OK && found.stands) {
+        rc = s_visit_change(&store, write, &found.visit, err);
     }
-    return rc == CN_OK && stands
-               ? s_visit_tell(&store, write, &visit, "visit.booked", err)
+    return rc == CN_OK && found.stands
+               ? s_visit_tell(&store, write, &found.visit, "visit.booked", err)
                : rc;
 }
 
@@ -316,21 +362,21 @@ static enum cn_code on_referral_declined(void *self,
     (void)self;
     struct cn_store store = cn_store_of_event(event);
     struct need_row need;
+    const Sch__Need *patient = NULL;
     struct visit_row *visits = NULL;
     size_t count = 0;
-    enum cn_code rc = s_need_now(event, &need, err);
+    enum cn_code rc = s_need_of_event(event, &need, &patient, err);
     if (rc == CN_OK) {
         rc = visits_to_come(&store, need.referral_id, &visits, &count, err);
     }
     if (rc != CN_OK) {
         return rc;
     }
-    CN_SET(need.need, accepted, false);
-    cn_write_lock(write, "need", need.referral_id);
-    for (size_t i = 0; rc == CN_OK && i < count; i++) {
+    cn_write_lock(write, "patient", need.patient_id);
+    for (size_t i = 0; i < count; i++) {
         cn_write_lock(write, "visit", visits[i].id);
     }
-    rc = need_keep(&store, write, &need, err);
+    rc = s_copies_keep(&store, write, &need, patient, err);
     for (size_t i = 0; rc == CN_OK && i < count; i++) {
         Sch__Visit *visit = visits[i].visit;
         if (visit_move(visit->status, "cancel", &visit->status)) {
@@ -344,36 +390,6 @@ static enum cn_code on_referral_declined(void *self,
     for (size_t i = 0; rc == CN_OK && i < count; i++) {
         cn_write_audit(write, "visit.cancel", visits[i].visit->id,
                        visits[i].patient_id);
-    }
-    return rc;
-}
-
-/* A patient's wishes changed: the needs of their referrals follow. */
-static enum cn_code on_patient_updated(void *self,
-                                       const struct cn_event *event,
-                                       struct cn_write *write,
-                                       struct cn_err *err)
-{
-    (void)self;
-    const Ref__PatientEvent *payload = event->payload;
-    struct cn_store store = cn_store_of_event(event);
-    struct need_row *needs = NULL;
-    size_t count = 0;
-    size_t kept = 0;
-    if (payload->patient == NULL) {
-        return cn_fail(err, CN_INTERNAL, "the event names no patient");
-    }
-    enum cn_code rc =
-        needs_of_patient(&store, event->aggregate_id, &needs, &count, err);
-    for (size_t i = 0; rc == CN_OK && i < count; i++) {
-        if (needs[i].need->patient_version < payload->patient->version) {
-            needs[kept++] = needs[i];
-            cn_write_lock(write, "need", needs[i].referral_id);
-        }
-    }
-    for (size_t i = 0; rc == CN_OK && i < kept; i++) {
-        s_need_of_patient(event->arena, payload->patient, needs[i].need);
-        rc = need_keep(&store, write, &needs[i], err);
     }
     return rc;
 }
@@ -416,19 +432,26 @@ static enum cn_code on_branch(void *self,
 }
 
 static const struct cn_event_handler FROM_REFERRALS[] = {
-    { "referral.received", on_referral, .copy = false },
-    { "referral.updated", on_referral, .copy = false },
-    { "referral.validated", on_referral, .copy = false },
+    { "referral.received", on_referral, .copy = true },
+    { "referral.updated", on_referral, .copy = true },
+    { "referral.validated", on_referral, .copy = true },
     { "referral.accepted", on_referral_accepted, .copy = false },
     { "referral.declined", on_referral_declined, .copy = false },
-    { "patient.updated", on_patient_updated, .copy = false },
+    { "referral.scheduled", on_referral, .copy = true },
+    { "referral.admitted", on_referral, .copy = true },
+    { "referral.snapshot", on_referral, .copy = true },
+    { "patient.created", on_patient, .copy = true },
+    { "patient.updated", on_patient, .copy = true },
+    { "patient.snapshot", on_patient, .copy = true },
 };
 
 static const struct cn_event_handler FROM_ACCESS[] = {
     { "agency.created", on_agency, .copy = true },
     { "agency.updated", on_agency, .copy = true },
+    { "agency.snapshot", on_agency, .copy = true },
     { "branch.created", on_branch, .copy = true },
     { "branch.updated", on_branch, .copy = true },
+    { "branch.snapshot", on_branch, .copy = true },
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What scheduling does about other services' events. */
+/* What scheduling does about other services' events, and what it shows of
+ * itself. */
 #ifndef SCHEDULING_EVENTS_H
 #define SCHEDULING_EVENTS_H
 
 #include "common/consumer.h"
+#include "common/snapshot.h"
 
 extern const struct cn_subscription SCHEDULING_SUBSCRIPTIONS[];
 extern const size_t SCHEDULING_SUBSCRIPTION_COUNT;
+
+/* Clinicians and visits, as others copy them (snapshot.c). */
+extern const struct cn_provider SCHEDULING_PROVIDERS[];
+extern const size_t SCHEDULING_PROVIDER_COUNT;
 
 #endif

@@ -12,6 +12,8 @@ int main(int argc, char **argv)
         .method_count = scheduling_method_count,
         .events = scheduling_events,
         .event_count = scheduling_event_count,
+        .providers = SCHEDULING_PROVIDERS,
+        .provider_count = SCHEDULING_PROVIDER_COUNT,
         .subscriptions = SCHEDULING_SUBSCRIPTIONS,
         .subscription_count = SCHEDULING_SUBSCRIPTION_COUNT,
     };

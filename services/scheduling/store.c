@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Clinicians and the copies of other services' facts. Visits are in
- * store_visit.c. */
+/* Clinicians. Visits are in store_visit.c, the copies of other services' facts
+ * in store_copy.c. */
 #include "services/scheduling/store.h"
 
 #include "common/json.h"
 #include "common/reach.h"
 
 static const char CLINICIAN_CONTEXT[] = "scheduling.clinician.body";
-static const char NEED_CONTEXT[] = "scheduling.need.body";
 
 /* Columns of a clinician c. A clinician's hours are in their own zone, else in
  * that of their branch, else in the agency's: the copies may lag behind. */
@@ -134,6 +133,26 @@ enum cn_code clinicians_page(const struct cn_request *request,
                : rc;
 }
 
+CN_SQL_READ(SQL_CLINICIANS_AFTER,
+            "SELECT " CLINICIAN_COLUMNS
+            " FROM scheduling.clinician c WHERE c.id > $1"
+            " ORDER BY c.id LIMIT $2");
+
+enum cn_code clinicians_after(const struct cn_store *store,
+                              struct cn_uuid after,
+                              int limit,
+                              struct clinician_row **ret_rows,
+                              size_t *ret_count,
+                              struct cn_err *err)
+{
+    const struct cn_rows *rows = NULL;
+    enum cn_code rc = CN_STORE_READ(store, &SQL_CLINICIANS_AFTER, &rows, err,
+                                    cn_uuid(after), cn_int(limit));
+    return rc == CN_OK
+               ? s_clinicians_read(store, rows, ret_rows, ret_count, err)
+               : rc;
+}
+
 static const char *s_discipline_word(const Sch__Clinician *clinician)
 {
     return cn_enum_word(&sch__clinician__discipline__descriptor,
@@ -185,151 +204,4 @@ enum cn_code clinician_store_update(const struct cn_store *store,
                   cn_at(store->now_at), body);
     }
     return rc;
-}
-
-/* Columns: id, patient_id, event_seq, body. */
-static enum cn_code s_needs_read(const struct cn_store *store,
-                                 const struct cn_rows *rows,
-                                 struct need_row **ret_rows,
-                                 size_t *ret_count,
-                                 struct cn_err *err)
-{
-    size_t count = cn_rows_count(rows);
-    struct need_row *found =
-        cn_arena_array(store->arena, count + 1, sizeof(*found));
-    if (found == NULL) {
-        return cn_fail(err, CN_NOMEM, "read needs");
-    }
-    for (size_t row = 0; row < count; row++) {
-        ProtobufCMessage *message = NULL;
-        found[row].found = true;
-        found[row].referral_id = cn_row_uuid(rows, row, 0);
-        found[row].patient_id = cn_row_uuid(rows, row, 1);
-        found[row].event_seq = cn_row_int(rows, row, 2);
-        enum cn_code rc =
-            cn_store_unseal(store, NEED_CONTEXT, rows, row, 3,
-                            &sch__need__descriptor, &message, err);
-        if (rc != CN_OK) {
-            return rc;
-        }
-        found[row].need = (Sch__Need *)message;
-    }
-    *ret_rows = found;
-    *ret_count = count;
-    return CN_OK;
-}
-
-CN_SQL_READ(SQL_NEED_GET,
-            "SELECT id, patient_id, event_seq, body FROM scheduling.need"
-            " WHERE id = $1");
-
-enum cn_code need_get(const struct cn_store *store,
-                      struct cn_uuid referral_id,
-                      struct need_row *ret_row,
-                      struct cn_err *err)
-{
-    const struct cn_rows *rows = NULL;
-    struct need_row *found = NULL;
-    size_t count = 0;
-    enum cn_code rc =
-        CN_STORE_READ(store, &SQL_NEED_GET, &rows, err, cn_uuid(referral_id));
-    if (rc == CN_OK) {
-        rc = s_needs_read(store, rows, &found, &count, err);
-    }
-    if (rc == CN_OK) {
-        *ret_row = found[0]; /* all zero, so found false, when there is none */
-    }
-    return rc;
-}
-
-CN_SQL_READ(SQL_NEEDS_OF_PATIENT,
-            "SELECT id, patient_id, event_seq, body FROM scheduling.need n"
-            " WHERE n.patient_id = $1 ORDER BY n.id DESC LIMIT $2");
-
-enum cn_code needs_of_patient(const struct cn_store *store,
-                              struct cn_uuid patient_id,
-                              struct need_row **ret_rows,
-                              size_t *ret_count,
-                              struct cn_err *err)
-{
-    const struct cn_rows *rows = NULL;
-    enum cn_code rc =
-        CN_STORE_READ(store, &SQL_NEEDS_OF_PATIENT, &rows, err,
-                      cn_uuid(patient_id), cn_int(NEEDS_OF_PATIENT_MAX));
-    return rc == CN_OK ? s_needs_read(store, rows, ret_rows, ret_count, err)
-                       : rc;
-}
-
-CN_SQL_WRITE(SQL_NEED_KEEP,
-             "INSERT INTO scheduling.need (tenant_id, id, patient_id,"
-             " event_seq, body) VALUES ($1, $2, $3, $4, $5)"
-             " ON CONFLICT (tenant_id, id) DO UPDATE SET"
-             " event_seq = excluded.event_seq, body = excluded.body"
-             " WHERE scheduling.need.event_seq <= excluded.event_seq");
-
-enum cn_code need_keep(const struct cn_store *store,
-                       struct cn_write *write,
-                       const struct need_row *row,
-                       struct cn_err *err)
-{
-    struct cn_param body;
-    enum cn_code rc =
-        cn_store_seal(store, NEED_CONTEXT, &row->need->base, &body, err);
-    if (rc == CN_OK) {
-        CN_CHANGE(write, &SQL_NEED_KEEP, cn_uuid(store->tenant_id),
-                  cn_uuid(row->referral_id), cn_uuid(row->patient_id),
-                  cn_int(row->event_seq), body);
-    }
-    return rc;
-}
-
-CN_SQL_READ(SQL_AUTO_BOOK_SOC,
-            "SELECT coalesce((SELECT a.auto_book_soc FROM scheduling.agency a"
-            " WHERE a.tenant_id = $1), true)");
-
-enum cn_code
-auto_book_soc(const struct cn_store *store, bool *ret_auto, struct cn_err *err)
-{
-    const struct cn_rows *rows = NULL;
-    enum cn_code rc = CN_STORE_READ(store, &SQL_AUTO_BOOK_SOC, &rows, err,
-                                    cn_uuid(store->tenant_id));
-    if (rc == CN_OK) {
-        *ret_auto = cn_row_bool(rows, 0, 0);
-    }
-    return rc;
-}
-
-CN_SQL_WRITE(SQL_AGENCY_KEEP,
-             "INSERT INTO scheduling.agency (tenant_id, event_seq, time_zone,"
-             " auto_book_soc) VALUES ($1, $2, $3, $4)"
-             " ON CONFLICT (tenant_id) DO UPDATE SET"
-             " event_seq = excluded.event_seq, time_zone = excluded.time_zone,"
-             " auto_book_soc = excluded.auto_book_soc"
-             " WHERE scheduling.agency.event_seq < excluded.event_seq");
-
-void agency_keep(const struct cn_store *store,
-                 struct cn_write *write,
-                 int64_t event_seq,
-                 const char *time_zone,
-                 bool auto_book)
-{
-    CN_CHANGE(write, &SQL_AGENCY_KEEP, cn_uuid(store->tenant_id),
-              cn_int(event_seq), cn_text(time_zone), cn_bool(auto_book));
-}
-
-CN_SQL_WRITE(SQL_BRANCH_KEEP,
-             "INSERT INTO scheduling.branch (tenant_id, id, event_seq,"
-             " time_zone) VALUES ($1, $2, $3, $4)"
-             " ON CONFLICT (tenant_id, id) DO UPDATE SET"
-             " event_seq = excluded.event_seq, time_zone = excluded.time_zone"
-             " WHERE scheduling.branch.event_seq < excluded.event_seq");
-
-void branch_keep(const struct cn_store *store,
-                 struct cn_write *write,
-                 struct cn_uuid id,
-                 int64_t event_seq,
-                 const char *time_zone)
-{
-    CN_CHANGE(write, &SQL_BRANCH_KEEP, cn_uuid(store->tenant_id), cn_uuid(id),
-              cn_int(event_seq), cn_text(time_zone));
 }

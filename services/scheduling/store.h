@@ -65,6 +65,13 @@ CN_CHECKED enum cn_code clinicians_page(const struct cn_request *request,
                                         struct clinician_row **ret_rows,
                                         size_t *ret_count,
                                         struct cn_err *err);
+/* All of the tenant in the order of their ids: up to limit after one. */
+CN_CHECKED enum cn_code clinicians_after(const struct cn_store *store,
+                                         struct cn_uuid after,
+                                         int limit,
+                                         struct clinician_row **ret_rows,
+                                         size_t *ret_count,
+                                         struct cn_err *err);
 CN_CHECKED enum cn_code clinician_store_insert(const struct cn_store *store,
                                                struct cn_write *write,
                                                const struct clinician_row *row,
@@ -108,6 +115,13 @@ CN_CHECKED enum cn_code visits_page(const struct cn_request *request,
                                     struct visit_row **ret_rows,
                                     size_t *ret_count,
                                     struct cn_err *err);
+/* All of the tenant in the order of their ids: up to limit after one. */
+CN_CHECKED enum cn_code visits_after(const struct cn_store *store,
+                                     struct cn_uuid after,
+                                     int limit,
+                                     struct visit_row **ret_rows,
+                                     size_t *ret_count,
+                                     struct cn_err *err);
 /* The live start-of-care visit of a referral; *ret_found false: none, and
  * *ret_row is as it was. */
 CN_CHECKED enum cn_code visit_soc_live(const struct cn_store *store,
@@ -142,6 +156,13 @@ CN_CHECKED enum cn_code visit_store_update(const struct cn_store *store,
                                            const struct visit_row *row,
                                            struct cn_err *err);
 
+/* ---- copies (store_copy.c) ---- */
+
+/* A copy is kept unless a newer one is there; two may be told in any order. */
+
+/* The patient's part of a need: what a row of patient holds, the rest empty. */
+void need_of_patient(const Sch__Need *patient, Sch__Need *need);
+/* With the patient's part as it is known now. */
 CN_CHECKED enum cn_code need_get(const struct cn_store *store,
                                  struct cn_uuid referral_id,
                                  struct need_row *ret_row,
@@ -154,13 +175,23 @@ CN_CHECKED enum cn_code needs_of_patient(const struct cn_store *store,
                                          struct need_row **ret_rows,
                                          size_t *ret_count,
                                          struct cn_err *err);
-/* Keeps it unless a later event of the referral was applied. */
+/* *ret_patient is NULL when nothing was told of the patient. */
+CN_CHECKED enum cn_code patient_get(const struct cn_store *store,
+                                    struct cn_uuid id,
+                                    const Sch__Need **ret_patient,
+                                    struct cn_err *err);
+/* The referral's part, by row->event_seq. */
 CN_CHECKED enum cn_code need_keep(const struct cn_store *store,
                                   struct cn_write *write,
                                   const struct need_row *row,
                                   struct cn_err *err);
+/* The patient's part, by patient->patient_version. */
+CN_CHECKED enum cn_code patient_keep(const struct cn_store *store,
+                                     struct cn_write *write,
+                                     struct cn_uuid id,
+                                     const Sch__Need *patient,
+                                     struct cn_err *err);
 
-/* Copies of access. */
 /* Agency setting auto_book_soc; true until told otherwise. */
 CN_CHECKED enum cn_code
 auto_book_soc(const struct cn_store *store, bool *ret_auto, struct cn_err *err);

@@ -149,6 +149,24 @@ enum cn_code visits_page(const struct cn_request *request,
                        : rc;
 }
 
+CN_SQL_READ(SQL_VISITS_AFTER,
+            "SELECT " VISIT_COLUMNS " FROM scheduling.visit v WHERE v.id > $1"
+            " ORDER BY v.id LIMIT $2");
+
+enum cn_code visits_after(const struct cn_store *store,
+                          struct cn_uuid after,
+                          int limit,
+                          struct visit_row **ret_rows,
+                          size_t *ret_count,
+                          struct cn_err *err)
+{
+    const struct cn_rows *rows = NULL;
+    enum cn_code rc = CN_STORE_READ(store, &SQL_VISITS_AFTER, &rows, err,
+                                    cn_uuid(after), cn_int(limit));
+    return rc == CN_OK ? s_visits_read(store, rows, ret_rows, ret_count, err)
+                       : rc;
+}
+
 /* A visit lasts a day at most, so one that touches the span begins at most a
  * day before it; what follows it within the way to the next home counts too. */
 CN_SQL_READ(SQL_BOOKED_BETWEEN,

@@ -528,6 +528,8 @@ static const struct test_plan PLANS[] = {
       NULL },
     { "SQL_FIND_KEY", BODY, "api_key_hash" },
     { "SQL_KEY_HASH", ID, "api_key_key" },
+    { "SQL_AFTER_agency", ID ", 100", "agency_key" },
+    { "SQL_AFTER_branch", ID ", 100", "branch_key" },
     { "SQL_BRANCHES_KNOWN", "ARRAY[" ID "]::uuid[]", "branch_key" },
 };
 

@@ -34,6 +34,9 @@ static const char ROWS[] =
     " || 1 + (i %% 10) / 9)::uuid, md5('r' || i)::uuid, md5('p' || i / "
     "2)::uuid,"
     " 1, '\\x00' FROM generate_series(1, %ld) i;"
+    "INSERT INTO scheduling.patient SELECT ('00000000-0000-7000-8000-00000000"
+    "000' || 1 + (i %% 10) / 9)::uuid, md5('p' || i)::uuid, 1, '\\x00'"
+    " FROM generate_series(1, %ld) i;"
     "INSERT INTO scheduling.visit SELECT c.tenant_id, md5('v' || i)::uuid,"
     " c.branch_id, md5('r' || i / 8)::uuid, md5('p' || i / 16)::uuid, c.id,"
     " 'routine', s.status, t.at, t.at + interval '1 h', t.at + interval '75 "
@@ -57,9 +60,12 @@ static const struct test_plan PLANS[] = {
       NULL },
     { "SQL_CLINICIAN_UPDATE", ID ", 1, " ID ", 'rn', " AT ", " BODY,
       "clinician_key" },
+    { "SQL_CLINICIANS_AFTER", ID ", 100", "clinician_key" },
     { "SQL_NEED_GET", ID, "need_key" },
     { "SQL_NEEDS_OF_PATIENT", ID ", 100", "need_by_patient" },
     { "SQL_NEED_KEEP", ID ", " ID ", " ID ", 1, " BODY, NULL },
+    { "SQL_PATIENT_GET", ID, "patient_key" },
+    { "SQL_PATIENT_KEEP", ID ", " ID ", 1, " BODY, NULL },
     { "SQL_AUTO_BOOK_SOC", "'" TENANT "'", "agency_key" },
     { "SQL_AGENCY_KEEP", "'" TENANT "', 1, 'UTC', true", NULL },
     { "SQL_BRANCH_KEEP", ID ", " ID ", 1, 'UTC'", NULL },
@@ -72,6 +78,7 @@ static const struct test_plan PLANS[] = {
       "visit_by_patient" },
     { "SQL_VISITS_OF_CLINICIAN", PAGE_ARGS ", NULL, NULL, NULL, " ID,
       "visit_by_clinician" },
+    { "SQL_VISITS_AFTER", ID ", 100", "visit_key" },
     { "SQL_BOOKED_BETWEEN", AT ", '2026-07-01Z', " IDS ", 20000",
       "visit_by_clinician" },
     { "SQL_VISIT_SOC_LIVE", ID, "visit_" },
@@ -101,6 +108,8 @@ static void a_page_reads_no_more_than_itself(void **state)
     test_explain_page(s_pg, s_tenant, "SQL_VISITS_PAGE", PAGE_ARGS, 51);
     test_explain_page(s_pg, s_tenant, "SQL_VISITS_BY_STATUS",
                       PAGE_ARGS ", '{missed}'", 51);
+    test_explain_page(s_pg, s_tenant, "SQL_VISITS_AFTER", ID ", 100", 100);
+    test_explain_page(s_pg, s_tenant, "SQL_CLINICIANS_AFTER", ID ", 100", 100);
     test_explain_page(s_pg, s_tenant, "SQL_CLINICIANS_PAGE",
                       BEGIN ", NULL, NULL, 51", 51);
 }
@@ -112,7 +121,7 @@ static int s_setup(void **state)
     assert_true(cn_uuid_parse(TENANT, &s_tenant));
     s_pg = test_pg_new("scheduling", NULL);
     assert_in_range(snprintf(sql, sizeof(sql), ROWS, test_explain_rows(),
-                             test_explain_rows()),
+                             test_explain_rows(), test_explain_rows()),
                     1, sizeof(sql) - 1);
     free(test_pg_sql(s_pg, sql));
     return 0;

@@ -343,12 +343,13 @@ static void s_soc_is_booked(struct test_world *world)
     assert_int_equal(test_rows(world, "outbox", "type = 'visit.booked'"), 1);
     assert_int_equal(test_rows(world, "audit", "action = 'visit.book'"), 1);
     assert_int_equal(test_rows(world, "audit", "action = 'visit.list'"), 1);
-    /* Told again, and accepted again after a reopening: it stands. */
-    s_told_ok(world, "referral.accepted", &told);
+    /* Accepted again after a reopening: it stands, and whoever waited for the
+     * acceptance is told of it. */
     told.seq = 5;
     s_told_ok(world, "referral.accepted", &told);
     assert_int_equal(test_rows(world, "visit", NULL), 1);
-    assert_int_equal(test_rows(world, "outbox", "type LIKE 'visit.%'"), 1);
+    assert_int_equal(test_rows(world, "outbox", "type LIKE 'visit.%'"), 2);
+    assert_int_equal(test_rows(world, "audit", "action = 'visit.book'"), 1);
 }
 
 static void s_declined_visits_are_free(struct test_world *world)
@@ -966,6 +967,54 @@ static void s_older_facts_do_not_replace_newer(struct test_world *world)
     assert_int_equal(test_rows(world, "need", NULL), 1);
 }
 
+/* Events of a patient and of their referral are in different partitions: either
+ * may come first. */
+static void s_patients_come_in_any_order(struct test_world *world)
+{
+    struct told told = s_told(world);
+    struct told newer = told;
+    const struct nurse nurses[] = {
+        { .name = "English" },
+        { .name = "Spanish", .language = "es" },
+    };
+    for (size_t i = 0; i < COUNT(nurses); i++) {
+        assert_int_equal(s_nurse_make(world, &SUPERVISOR, &nurses[i]).rc,
+                         CN_OK);
+    }
+    newer.patient_version = 2;
+    newer.language = "es";
+    assert_int_equal(s_patient_told(world, &newer, true), CN_OK);
+    /* The acceptance was written before that change, and comes after it. */
+    s_told_ok(world, "referral.accepted", &told);
+    assert_string_equal(s_need(world, told.referral_id)->language, "es");
+    const Sch__Visit *visit = s_visits_of(world, told.referral_id)->data[0];
+    assert_int_equal(visit->status, SCH__VISIT__STATUS__BOOKED);
+    assert_int_equal(visit->n_left_out, 1);
+    assert_string_equal(visit->left_out[0]->reason, "language");
+}
+
+/* What a snapshot brought first does not keep an event from its effect. */
+static void s_snapshot_before_the_acceptance(struct test_world *world)
+{
+    (void)s_nurse(world);
+    struct told told = s_told(world);
+    struct told now = told;
+    now.seq = 4;
+    now.soc_due_at += CN_DAY;
+    s_told_ok(world, "referral.snapshot", &now);
+    told.seq = 2;
+    s_told_ok(world, "referral.accepted", &told);
+    assert_int_equal(test_rows(world, "visit", "status = 'booked'"), 1);
+    /* The copy stays at the newer event. */
+    assert_int_equal(s_need(world, told.referral_id)->soc_due_at,
+                     now.soc_due_at);
+    /* And what is as new repairs it. */
+    now.soc_due_at += CN_DAY;
+    s_told_ok(world, "referral.snapshot", &now);
+    assert_int_equal(s_need(world, told.referral_id)->soc_due_at,
+                     now.soc_due_at);
+}
+
 static void s_odd_events_are_refused(struct test_world *world)
 {
     struct told told = s_told(world);
@@ -1033,6 +1082,9 @@ TEST(one_tenant_never_sees_anothers_rows, s_tenants_are_apart)
 TEST(availability_stays_within_reach, s_availability_stays_in_reach)
 TEST(booked_hours_are_not_offered, s_booked_hours_are_not_offered)
 TEST(older_facts_do_not_replace_newer, s_older_facts_do_not_replace_newer)
+TEST(patients_and_referrals_come_in_any_order, s_patients_come_in_any_order)
+TEST(a_snapshot_does_not_keep_an_acceptance_from_its_effect,
+     s_snapshot_before_the_acceptance)
 TEST(odd_events_are_refused_without_harm, s_odd_events_are_refused)
 
 static int s_setup(void **state)
@@ -1079,6 +1131,9 @@ int main(void)
         cmocka_unit_test(availability_stays_within_reach),
         cmocka_unit_test(booked_hours_are_not_offered),
         cmocka_unit_test(older_facts_do_not_replace_newer),
+        cmocka_unit_test(patients_and_referrals_come_in_any_order),
+        cmocka_unit_test(
+            a_snapshot_does_not_keep_an_acceptance_from_its_effect),
         cmocka_unit_test(odd_events_are_refused_without_harm),
         cmocka_unit_test(the_enums_of_two_services_agree),
     };
