@@ -58,6 +58,10 @@ struct cn_bus_call {
 struct cn_bus_request {
     struct cn_arena *arena;
     const char *peer; /* name of the calling service, by its key */
+    bool front;       /* it is one that speaks for clients */
+    /* It named one; without being a front it is not believed, and the principal
+     * below is the peer itself. */
+    bool names_principal;
     const char *method;
     struct cn_bytes body;
     int64_t deadline_at; /* monotonic */

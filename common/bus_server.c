@@ -343,6 +343,8 @@ static enum cn_code s_request_read(const struct bus_peer *peer,
         return cn_fail(err, CN_DEADLINE, "the budget was spent on the way");
     }
     request->peer = peer->name;
+    request->front = peer->front;
+    request->names_principal = header->principal != NULL;
     request->method = header->method;
     request->deadline_at = cn_clock_monotonic() + budget_us;
     request->request_id = s_text(header->request_id);

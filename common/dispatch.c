@@ -3,6 +3,7 @@
 #include "common/dispatch.h"
 
 #include "common/audit.h"
+#include "common/caller.h"
 #include "common/clock.h"
 #include "common/fiber.h"
 #include "common/log.h"
@@ -31,7 +32,6 @@ struct row {
 struct cn_dispatch {
     struct cn_env *env;
     const struct cn_service *service;
-    const char *fronts;
     size_t method_count;
     struct row methods[]; /* by name; one more for the unknown ones */
 };
@@ -137,25 +137,8 @@ static void s_metrics(void *arg, struct cn_metrics_page *page)
     }
 }
 
-/* Is name one of the words of the comma-separated list? */
-static bool s_list_has(const char *list, const char *name)
-{
-    size_t size = strlen(name);
-
-    while (list != NULL && size > 0) {
-        if (strncmp(list, name, size) == 0 &&
-            (list[size] == ',' || list[size] == '\0')) {
-            return true;
-        }
-        list = strchr(list, ',');
-        list = list == NULL ? NULL : list + 1;
-    }
-    return false;
-}
-
 struct cn_dispatch *cn_dispatch_new(struct cn_env *env,
-                                    const struct cn_service *service,
-                                    const char *fronts)
+                                    const struct cn_service *service)
 {
     size_t count = service->method_count + OF_ALL_COUNT;
     struct cn_dispatch *self =
@@ -166,7 +149,6 @@ struct cn_dispatch *cn_dispatch_new(struct cn_env *env,
     }
     self->env = env;
     self->service = service;
-    self->fronts = fronts;
     self->method_count = count;
     for (size_t i = 0; i < service->method_count; i++) {
         self->methods[i].method = &service->methods[i];
@@ -187,26 +169,25 @@ void cn_dispatch_free(struct cn_dispatch *self)
 
 /* ---- who may ---- */
 
-static enum cn_code s_authorize(const struct cn_dispatch *self,
-                                const struct cn_bus_request *in,
+static enum cn_code s_authorize(const struct cn_bus_request *in,
                                 struct cn_request *request,
                                 struct cn_err *err)
 {
     const struct cn_method *method = request->method;
     const struct cn_principal *principal = &request->principal;
-    bool front = s_list_has(self->fronts, in->peer);
 
-    /* Only a front speaks for somebody else, and it too has calls in its own
-     * name: then the subject is the peer's name, without tenant and role. */
-    if (!front || (cn_uuid_is_nil(principal->tenant_id) &&
-                   (principal->role == NULL || principal->role[0] == '\0'))) {
+    enum cn_code rc = cn_caller_check(in, method, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    /* A call in the caller's own name: the subject is then the peer's name,
+     * without tenant and role. */
+    if (cn_uuid_is_nil(principal->tenant_id) &&
+        (principal->role == NULL || principal->role[0] == '\0')) {
         request->principal = (struct cn_principal){ 0 };
     }
     if (method->scope == NULL) {
         return CN_OK;
-    }
-    if (!front) {
-        return cn_fail(err, CN_FORBIDDEN, "this method is for clients");
     }
     if (cn_uuid_is_nil(principal->tenant_id) &&
         (principal->role == NULL || strcmp(principal->role, "platform") != 0)) {
@@ -310,7 +291,7 @@ static enum cn_code s_answer(const struct work *work,
     if (request->method == NULL) {
         return cn_fail(err, CN_NOT_FOUND, "no such method");
     }
-    enum cn_code rc = s_authorize(work->dispatch, in, request, err);
+    enum cn_code rc = s_authorize(in, request, err);
     if (rc != CN_OK) {
         return rc;
     }

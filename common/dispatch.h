@@ -16,12 +16,9 @@ enum {
     CN_REQUEST_BUDGET_MAX_US = 10000000
 };
 
-/* fronts: names of the peers that speak for clients, comma-separated. Only they
- * may call the methods that have an HTTP route; any allowed peer may call the
- * others. NULL without memory. */
+/* NULL without memory. */
 struct cn_dispatch *cn_dispatch_new(struct cn_env *env,
-                                    const struct cn_service *service,
-                                    const char *fronts);
+                                    const struct cn_service *service);
 /* After the loop has ended. NULL is accepted. */
 void cn_dispatch_free(struct cn_dispatch *self);
 /* For cn_bus_serve; arg is the struct cn_dispatch. */

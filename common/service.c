@@ -124,8 +124,7 @@ static enum cn_code s_begin(struct runtime *self,
     if (env->seal == NULL) {
         return cn_wrap(err, "CAIRN_SEAL_KEY");
     }
-    self->dispatch = cn_dispatch_new(env, self->service,
-                                     cn_config_text(config, "CAIRN_FRONTS"));
+    self->dispatch = cn_dispatch_new(env, self->service);
     if (self->dispatch == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }

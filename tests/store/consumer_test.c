@@ -131,7 +131,7 @@ static void s_producer_open(struct producer *self, struct test_world *world)
     *self = (struct producer){ .world = world };
     world->env.outbox = cn_outbox_start(&world->env, &s_producer, 1, &err);
     assert_non_null(world->env.outbox);
-    self->dispatch = cn_dispatch_new(&world->env, &s_producer, "");
+    self->dispatch = cn_dispatch_new(&world->env, &s_producer);
     assert_non_null(self->dispatch);
     s_producer_bus(self);
 }

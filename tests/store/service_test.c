@@ -436,14 +436,24 @@ static void s_guards(struct test_world *world)
     struct scene scene;
 
     s_open(&scene, world);
-    s_await_ready(world, &scene.other);
+    s_await_ready(world, &scene.front);
+    /* Another service: events in its own name, and nothing else. */
     struct ask ask = s_from_front(&scene, "probe.v1.Probe/Echo");
     ask.env = &scene.other;
     s_ask(&ask);
     assert_int_equal(ask.rc, CN_FORBIDDEN);
+    ask.nobody = true;
+    s_ask(&ask);
+    assert_int_equal(ask.rc, CN_FORBIDDEN);
     ask.method = "probe.v1.Probe/Inside";
     s_ask(&ask);
+    assert_int_equal(ask.rc, CN_FORBIDDEN);
+    ask.method = "events.v1.Events/Fetch";
+    s_ask(&ask);
     assert_int_equal(ask.rc, CN_OK);
+    ask.nobody = false;
+    s_ask(&ask);
+    assert_int_equal(ask.rc, CN_FORBIDDEN);
 
     ask = s_from_front(&scene, "probe.v1.Probe/Echo");
     ask.without_tenant = true;

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The rule of callers. */
+#include "common/caller.h"
+
+#include "common/bus.h"
+#include "common/service.h"
+
+#include <string.h>
+
+/* Of another service a service needs to know what happened, and nothing else.
+ */
+static bool s_is_for_services(const struct cn_method *method)
+{
+    static const char EVENTS[] = "events.v1.Events/";
+
+    return method->scope == NULL &&
+           strncmp(method->name, EVENTS, sizeof(EVENTS) - 1) == 0;
+}
+
+enum cn_code cn_caller_check(const struct cn_bus_request *request,
+                             const struct cn_method *method,
+                             struct cn_err *err)
+{
+    if (request->front) {
+        return CN_OK;
+    }
+    if (request->names_principal) {
+        return cn_fail(err, CN_FORBIDDEN,
+                       "a service speaks in its own name alone");
+    }
+    return s_is_for_services(method)
+               ? CN_OK
+               : cn_fail(err, CN_FORBIDDEN, "this method is not for services");
+}
