@@ -29,6 +29,10 @@
 #define IDLE_US       (75 * CN_SECOND) /* between two requests */
 #define SWEEP_US      CN_SECOND
 #define DRAIN_LOOK_US (CN_SECOND / 10)
+/* At a stop: for handshakes under way, and for a client that is about to send
+ * on a connection which it has just used. */
+#define DRAIN_DOOR_US (CN_SECOND / 2000)
+#define DRAIN_IDLE_US (2 * CN_SECOND)
 
 enum {
     CONNECTION_MEMORY = 32 << 10, /* bounds a request's head */
@@ -93,6 +97,7 @@ struct cn_http {
     struct cn_http_config config;
     struct MHD_Daemon *daemon;
     struct cn_watch *watch;
+    int listener;             /* until the stop */
     struct cn_timer *sweeper; /* of one that serves to the end */
     struct slot *slots;
     struct slot *slots_free;
@@ -104,6 +109,7 @@ struct cn_http {
     size_t body_memory; /* of all slots */
     bool dirty;         /* libmicrohttpd has something to do */
     bool draining;
+    int64_t idle_until_at; /* at a stop */
     struct cn_token drained;
     bool judges_memory; /* the library is the one cn_framing_whole knows */
     unsigned port;
@@ -230,7 +236,7 @@ static void s_slot_free(struct slot *slot)
     slot->peer->busy = false;
     slot->peer->listens = true;
     slot->peer->deadline_at =
-        self->draining ? 0 : cn_clock_monotonic() + IDLE_US;
+        self->draining ? self->idle_until_at : cn_clock_monotonic() + IDLE_US;
     self->body_memory -= slot->body_memory;
     slot->arena = NULL;
     slot->response = NULL;
@@ -240,9 +246,6 @@ static void s_slot_free(struct slot *slot)
     slot->next_free = self->slots_free;
     self->slots_free = slot;
     self->used--;
-    if (self->draining && self->used == 0) {
-        (void)cn_fiber_wake(self->drained, CN_OK);
-    }
 }
 
 /* ---- the head ---- */
@@ -613,7 +616,8 @@ static void s_on_connection(void *arg,
         }
         peer->fd = info->connect_fd;
         peer->listens = true;
-        peer->deadline_at = cn_clock_monotonic() + HEAD_US;
+        peer->deadline_at = self->draining ? self->idle_until_at
+                                           : cn_clock_monotonic() + HEAD_US;
         peer->next = self->peers;
         if (peer->next != NULL) {
             peer->next->previous = peer;
@@ -633,6 +637,9 @@ static void s_on_connection(void *arg,
         *context = NULL;
         self->connections--;
         free(peer);
+        if (self->draining && self->peers == NULL) {
+            (void)cn_fiber_wake(self->drained, CN_OK);
+        }
     }
 }
 
@@ -641,12 +648,12 @@ static void s_on_connection(void *arg,
 static void *
 s_on_line(void *arg, const char *uri, struct MHD_Connection *connection)
 {
+    const struct cn_http *self = arg;
     struct peer *peer = s_peer(connection);
     int64_t until_at = cn_clock_monotonic() + HEAD_US;
 
-    (void)arg;
     (void)uri;
-    if (peer != NULL && peer->deadline_at > until_at) {
+    if (peer != NULL && (peer->deadline_at > until_at || self->draining)) {
         peer->deadline_at = until_at;
     }
     return NULL;
@@ -698,12 +705,22 @@ static bool s_has_left(const struct peer *peer)
            recv(peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
+/* At a stop, a request that came in the last moment is still answered. */
+static bool s_has_asked(const struct cn_http *self, const struct peer *peer)
+{
+    char byte;
+
+    return self->draining && peer->listens && !peer->busy &&
+           recv(peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 static void s_sweep(struct cn_http *self)
 {
     int64_t now_at = cn_clock_monotonic();
 
     for (struct peer *peer = self->peers; peer != NULL; peer = peer->next) {
-        if (peer->deadline_at <= now_at || s_has_left(peer)) {
+        bool over = peer->deadline_at <= now_at && !s_has_asked(self, peer);
+        if (over || s_has_left(peer)) {
             /* The library sees this end and closes the connection. */
             (void)shutdown(peer->fd, SHUT_RDWR);
             peer->deadline_at = INT64_MAX;
@@ -712,23 +729,50 @@ static void s_sweep(struct cn_http *self)
     }
 }
 
+/* Nobody is let in any more. Whom the kernel has told that it is connected is
+ * taken over: it may have sent its request. */
+static void s_door_close(struct cn_http *self)
+{
+    cn_listen_turn_away(self->listener);
+    (void)!cn_fiber_sleep(DRAIN_DOOR_US);
+    int listener = MHD_quiesce_daemon(self->daemon);
+    if (listener < 0) {
+        return;
+    }
+    for (;;) {
+        struct sockaddr_storage address = { 0 };
+        socklen_t size = sizeof(address);
+        int fd = accept4(listener, (struct sockaddr *)&address, &size,
+                         SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) {
+            break;
+        }
+        /* Closes it where it fails. */
+        (void)MHD_add_connection(self->daemon, fd, (struct sockaddr *)&address,
+                                 size);
+        self->dirty = true;
+    }
+    (void)close(listener);
+}
+
+/* Answers what is in flight, and what comes within a moment on connections that
+ * are open, with "Connection: close": a client that was about to ask is told,
+ * not cut off. */
 static void s_drain(struct cn_http *self)
 {
-    int listener = MHD_quiesce_daemon(self->daemon);
-    int64_t until_at = cn_clock_monotonic() + CN_HTTP_DRAIN_US;
+    int64_t now_at = cn_clock_monotonic();
+    int64_t until_at = now_at + CN_HTTP_DRAIN_US;
 
-    if (listener >= 0) {
-        (void)close(listener);
-    }
+    cn_fiber_set_deadline(until_at);
     self->draining = true;
+    self->idle_until_at = now_at + DRAIN_IDLE_US;
     for (struct peer *peer = self->peers; peer != NULL; peer = peer->next) {
         if (!peer->busy) {
-            peer->deadline_at = 0;
+            peer->deadline_at = self->idle_until_at;
         }
     }
-    cn_fiber_set_deadline(until_at);
-    s_sweep(self);
-    while (self->used > 0 && cn_clock_monotonic() < until_at) {
+    s_door_close(self);
+    while (self->peers != NULL && cn_clock_monotonic() < until_at) {
         self->drained = cn_fiber_token();
         enum cn_code rc = cn_fiber_park(cn_clock_monotonic() + DRAIN_LOOK_US);
         if (rc != CN_OK && rc != CN_DEADLINE) {
@@ -792,6 +836,7 @@ static enum cn_code s_start(struct cn_http *self, struct cn_err *err)
         (void)close(fd);
         return cn_fail(err, CN_INTERNAL, "libmicrohttpd does not start");
     }
+    self->listener = fd;
     const union MHD_DaemonInfo *info =
         MHD_get_daemon_info(self->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     self->watch = cn_loop_watch(self->env->loop, info->epoll_fd, CN_READABLE,

@@ -80,8 +80,10 @@ struct cn_http_config {
 };
 
 /* Listens. Unless it serves to the end, when the loop stops it accepts no more,
- * answers what is in flight (at most CN_HTTP_DRAIN_US) and lets the loop end.
- * CN_INVALID for a bad address, CN_UNAVAILABLE when it is taken. */
+ * answers what is in flight and what comes within two seconds on connections
+ * that are open, with "Connection: close" (all of it within CN_HTTP_DRAIN_US),
+ * and lets the loop end. CN_INVALID for a bad address, CN_UNAVAILABLE when it
+ * is taken. */
 #define CN_HTTP_DRAIN_US ((int64_t)10000000)
 CN_CHECKED enum cn_code cn_http_new(struct cn_env *env,
                                     const struct cn_http_config *config,

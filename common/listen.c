@@ -5,6 +5,7 @@
 #include "common/config.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -150,6 +151,23 @@ cn_listen_connect(const char *address, int *ret_fd, struct cn_err *err)
     }
     *ret_fd = fd;
     return CN_OK;
+}
+
+void cn_listen_turn_away(int fd)
+{
+    /* On the TCP header: drops what carries SYN (0x02 of byte 13). */
+    static const struct sock_filter DROP_SYN[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x02, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+    };
+    struct sock_filter code[4];
+    const struct sock_fprog program = { .len = 4, .filter = code };
+
+    memcpy(code, DROP_SYN, sizeof(code));
+    (void)setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
+                     sizeof(program));
 }
 
 void cn_listen_raise_files(unsigned connections_max)

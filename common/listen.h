@@ -18,6 +18,11 @@ bool cn_listen_valid(const char *address);
  * this machine. CN_INVALID, CN_UNAVAILABLE. */
 CN_CHECKED enum cn_code
 cn_listen_connect(const char *address, int *ret_fd, struct cn_err *err);
+/* From now on nobody begins to connect, as if the segment had been lost, while
+ * those who have begun still arrive: what waits can be accepted and the socket
+ * closed without a reset for a client who was told that it is connected. Where
+ * the system refuses, such clients are reset. */
+void cn_listen_turn_away(int fd);
 /* Raises the limit of open files to what so many connections need. */
 void cn_listen_raise_files(unsigned connections_max);
 

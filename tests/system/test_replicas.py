@@ -2,10 +2,14 @@
 """Two of each service and two gateways, under load through both: one of them
 may be killed, stopped or restarted, and no request that is safe to repeat
 fails, nothing is done twice."""
+import errno
+import http.client
 import os
 import random
 import signal
+import socket
 import time
+import urllib.parse
 
 import pytest
 
@@ -177,6 +181,46 @@ def test_what_a_killed_gateway_did_not_answer_is_answered_once_by_the_other(
                 break
     assert any(one.retried and one.key for one in load.outcomes())
     check(load, office, pair, stored)
+
+
+def kept_connection(pair, url):
+    """A connection on which one request was answered, and how to ask again."""
+    place = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(place.hostname, place.port,
+                                            timeout=DRAIN_SECONDS)
+    connection.auto_open = 0  # it is this one or none
+    connection.connect()
+
+    def ask():
+        connection.request("GET", "/v1/me",
+                           headers={"Authorization": "Bearer " + pair.key})
+        reply = connection.getresponse()
+        reply.read()
+        return reply.status, reply.getheader("Connection")
+    assert ask() == (200, None)
+    return connection, ask
+
+
+def test_a_stopping_gateway_lets_nobody_in_and_answers_who_is_there(pair):
+    name, url = GATEWAYS[0], pair.urls[0]
+    starts = pair.starts(name)
+    _, ask = kept_connection(pair, url)
+    idle, _ = kept_connection(pair, url)
+    pid = pair.kill(name, signal.SIGTERM)
+    place = urllib.parse.urlsplit(url)
+
+    def refused():
+        with socket.socket() as probe:
+            probe.settimeout(0.05)  # while the door closes nobody answers
+            return probe.connect_ex((place.hostname, place.port)) == \
+                errno.ECONNREFUSED
+    wait_for(refused, what="the closed door")
+    assert ask() == (200, "close")
+    # Who asks nothing is told by the end of the connection, not by a reset.
+    assert idle.sock.recv(1) == b""
+    assert pair.end_of(name, pid, DRAIN_SECONDS) == "with 0"
+    pair.restarted(name, pid)
+    pair.serving(name, starts)
 
 
 def restart(pair, name):
