@@ -269,6 +269,30 @@ static void s_await_status(const char *request, unsigned status)
     }
 }
 
+/* In a fiber: until it has logged so. The line follows the reply. */
+static void s_await_log(const char *text)
+{
+    int64_t give_up_at = cn_clock_monotonic() + 20 * CN_SECOND;
+
+    while (!s_log_has(text)) {
+        assert_true(cn_clock_monotonic() < give_up_at);
+        assert_int_equal(cn_fiber_sleep(5000), CN_OK);
+    }
+}
+
+/* In a fiber: until it works on one request. */
+static void s_await_in_flight(void)
+{
+    int64_t give_up_at = cn_clock_monotonic() + 20 * CN_SECOND;
+    char answer[ANSWER_MAX];
+
+    while (s_get("GET /metrics", answer) != 200 ||
+           strstr(answer, "\ncairn_bus_requests_in_flight 1\n") == NULL) {
+        assert_true(cn_clock_monotonic() < give_up_at);
+        assert_int_equal(cn_fiber_sleep(5000), CN_OK);
+    }
+}
+
 /* ---- its callers ---- */
 
 /* The bus keeps the env. */
@@ -377,13 +401,23 @@ static void s_open(struct scene *scene, struct test_world *world)
     s_caller(&scene->other, world, "other", &s_other_keys);
 }
 
-static void s_close(struct scene *scene)
+static void s_stop(struct scene *scene)
 {
     assert_int_equal(kill(scene->pid, SIGTERM), 0);
     assert_int_equal(s_await_exit(scene->pid), 0);
     assert_true(s_log_has("\"stopped\""));
+}
+
+static void s_leave(struct scene *scene)
+{
     cn_bus_free(scene->other.bus);
     cn_bus_free(scene->front.bus);
+}
+
+static void s_close(struct scene *scene)
+{
+    s_stop(scene);
+    s_leave(scene);
 }
 
 static struct ask s_from_front(struct scene *scene, const char *method)
@@ -421,7 +455,7 @@ static void s_serves(struct test_world *world)
     ask.raw = (struct cn_bytes){ (const uint8_t *)"\x0a\x03\xff\xfe\x01", 5 };
     s_ask(&ask);
     assert_int_equal(ask.rc, CN_MALFORMED);
-    assert_true(s_log_has("\"method\":\"probe.v1.Probe/Echo\""));
+    s_await_log("\"method\":\"probe.v1.Probe/Echo\"");
     s_close(&scene);
 }
 
@@ -569,7 +603,7 @@ static void s_drains(struct test_world *world)
     ask.wait_ms = 400;
     ask.number = 1;
     test_world_spawn(world, s_ask_fiber, &ask, 10 * CN_SECOND);
-    assert_int_equal(cn_fiber_sleep(100000), CN_OK);
+    s_await_in_flight();
     s_close(&scene);
     test_world_join(world);
     assert_int_equal(ask.rc, CN_OK);
@@ -659,9 +693,9 @@ static void s_leaves(struct test_world *world)
     s_open(&scene, world);
     s_await_ready(world, &scene.front);
     struct ask slow = s_from_front(&scene, "probe.v1.Probe/Echo");
-    slow.wait_ms = 1000;
+    slow.wait_ms = 2000;
     test_world_spawn(world, s_ask_fiber, &slow, 10 * CN_SECOND);
-    assert_int_equal(cn_fiber_sleep(50000), CN_OK);
+    s_await_in_flight();
     assert_int_equal(kill(scene.pid, SIGTERM), 0);
     s_await_status("GET /readyz", 503);
     assert_int_equal(s_status("GET /livez"), 200);
@@ -673,8 +707,7 @@ static void s_leaves(struct test_world *world)
     test_world_join(world);
     assert_int_equal(slow.rc, CN_OK);
     assert_int_equal(s_await_exit(scene.pid), 0);
-    cn_bus_free(scene.other.bus);
-    cn_bus_free(scene.front.bus);
+    s_leave(&scene);
 }
 
 static void
@@ -719,14 +752,15 @@ static void s_cut(struct test_world *world)
     struct ask slow = s_from_front(&scene, "probe.v1.Probe/Echo");
     slow.wait_ms = 4000;
     test_world_spawn(world, s_ask_fiber, &slow, 10 * CN_SECOND);
-    assert_int_equal(cn_fiber_sleep(50000), CN_OK);
+    s_await_in_flight();
     assert_int_equal(kill(scene.pid, SIGTERM), 0);
     s_await_status("GET /readyz", 503);
     int64_t since = cn_clock_monotonic();
-    s_close(&scene);
+    s_stop(&scene);
     assert_true(cn_clock_monotonic() - since < CN_SECOND);
     test_world_join(world);
     assert_int_not_equal(slow.rc, CN_OK);
+    s_leave(&scene);
 }
 
 static void a_second_signal_ends_it_at_once(void **state)
