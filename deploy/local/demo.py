@@ -9,6 +9,7 @@ There is a URL for each gateway; the demo is loaded through the first.
 
 Loading may be repeated: every write has its own fixed Idempotency-Key, and
 nothing is written where <home>/env names a demo whose keys still work."""
+import glob
 import http.client
 import json
 import os
@@ -78,7 +79,7 @@ def call(url, method, path, key, body=None, idempotency_key=None):
     place = urllib.parse.urlsplit(url)
     connection = http.client.HTTPConnection(place.hostname, place.port,
                                             timeout=10)
-    headers = {"Authorization": "Bearer " + key}
+    headers = {} if key is None else {"Authorization": "Bearer " + key}
     content = None
     if body is not None:
         content = json.dumps(body).encode()
@@ -200,22 +201,26 @@ def load(home, urls):
 
 
 def wait(home, supervisor, urls):
-    """Until every gateway knows the platform's key."""
+    """Until every process is ready and every gateway knows the platform's
+    key."""
     key = read_line(os.path.join(home, "secrets/platform.key"))
     deadline = time.monotonic() + START_SECONDS
-    left = list(urls)
+    left = [("http://" + read_line(path), "/readyz", None)
+            for path in sorted(glob.glob(os.path.join(home, "run/*.admin")))]
+    left += [(url, "/v1/me", key) for url in urls]
     seen = "no answer"
     while left:
+        url, path, credential = left[0]
         if time.monotonic() > deadline:
-            raise Failed(f"the gateway at {left[0]} is not ready after"
-                         f" {START_SECONDS} s: {seen}")
+            raise Failed(f"{url}{path} is not ready after {START_SECONDS} s:"
+                         f" {seen}")
         try:
             os.kill(supervisor, 0)
         except ProcessLookupError:
-            raise Failed("the supervisor ended before the gateway answered"
+            raise Failed("the supervisor ended before all was ready"
                          ) from None
         try:
-            status, _ = call(left[0], "GET", "/v1/me", key)
+            status, _ = call(url, "GET", path, credential)
             if status == 200:
                 left.pop(0)
                 continue

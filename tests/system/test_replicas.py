@@ -145,10 +145,9 @@ def check(load, office, pair, stored):
 def test_a_killed_replica_fails_no_safe_request(pair, office, stored, name):
     with Load(pair, office, SEED) as load:
         load.go_on()
-        starts = pair.starts(name)
         pair.restarted(name, pair.kill(name))
         load.go_on()
-        pair.serving(name, starts)
+        pair.ready(name)
         load.go_on()
     check(load, office, pair, stored)
 
@@ -172,9 +171,8 @@ def test_what_a_killed_gateway_did_not_answer_is_answered_once_by_the_other(
         load.go_on()
         for kills in range(20):
             name = GATEWAYS[kills % 2]
-            starts = pair.starts(name)
             pair.restarted(name, pair.kill(name))
-            pair.serving(name, starts)
+            pair.ready(name)
             load.go_on()
             if not LONG and any(one.retried and one.key
                                 for one in load.outcomes()):
@@ -203,7 +201,6 @@ def kept_connection(pair, url):
 
 def test_a_stopping_gateway_lets_nobody_in_and_answers_who_is_there(pair):
     name, url = GATEWAYS[0], pair.urls[0]
-    starts = pair.starts(name)
     _, ask = kept_connection(pair, url)
     idle, _ = kept_connection(pair, url)
     pid = pair.kill(name, signal.SIGTERM)
@@ -220,17 +217,16 @@ def test_a_stopping_gateway_lets_nobody_in_and_answers_who_is_there(pair):
     assert idle.sock.recv(1) == b""
     assert pair.end_of(name, pid, DRAIN_SECONDS) == "with 0"
     pair.restarted(name, pid)
-    pair.serving(name, starts)
+    pair.ready(name)
 
 
 def restart(pair, name):
     """As an orchestrator does: SIGTERM, and the next one only when this one
     serves again."""
-    starts = pair.starts(name)
     pid = pair.kill(name, signal.SIGTERM)
     assert pair.end_of(name, pid, DRAIN_SECONDS) == "with 0", name
     pair.restarted(name, pid)
-    pair.serving(name, starts)
+    pair.ready(name)
 
 
 def test_a_rolling_restart_fails_no_safe_request(pair, office, stored):

@@ -102,7 +102,8 @@ class System:
                  "\nready in " in read(out), START_SECONDS, "make run")
         if self.process.poll() is not None:
             raise AssertionError(f"make run failed:\n{read(out)}\n"
-                                 f"{self.log('supervisor')[-2000:]}")
+                                 f"{self.log('supervisor')[-2000:]}\n" +
+                                 "\n".join(self.problems())[:4000])
         self.attach()
         return self
 
@@ -187,21 +188,15 @@ class System:
         return wait_for(lambda: read(path).strip() not in ("", str(old_pid))
                         and int(read(path)), seconds, f"the restart of {name}")
 
-    def starts(self, name):
-        """How often a process of a service, or a gateway, has begun to
-        serve."""
-        log = self.log(name)
-        return log.count('"ready in ') + log.count('"listens on port ')
+    def admin(self, name):
+        """A client of the admin port of a process."""
+        path = os.path.join(self.home, "run", name + ".admin")
+        return Client("http://" + read(path).strip(), None)
 
-    def serving(self, name, starts, seconds=30):
-        """Waits until it has begun to serve more often than it had, and a
-        gateway knows a key again."""
-        wait_for(lambda: self.starts(name) > starts, seconds,
-                 f"{name} being ready")
-        if name in self.names_of("gateway"):
-            url = self.urls[self.names_of("gateway").index(name)]
-            wait_for(lambda: Client(url, self.key).get("/v1/me").status == 200,
-                     seconds, f"{name} knowing its keys")
+    def ready(self, name, seconds=30):
+        """Waits until a process is ready to be sent work."""
+        wait_for(lambda: self.admin(name).get("/readyz").status == 200,
+                 seconds, f"{name} being ready")
 
     def end_of(self, name, pid, seconds):
         """Waits for the end of a process. Returns how: "with 0",
