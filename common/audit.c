@@ -31,15 +31,15 @@ static const int64_t INSERT_BUDGET_US = 5 * CN_SECOND;
 
 CN_SQL_WRITE(SQL_AUDIT_INSERT,
              "INSERT INTO {{schema}}.audit (tenant_id, id, at, actor, role, "
-             "action, resource, patients, request_id) "
-             "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
+             "action, resource, patients, request_id, epoch) "
+             "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)");
 
 CN_SQL_WRITE(SQL_AUDIT_INSERT_MANY,
              "INSERT INTO {{schema}}.audit (tenant_id, id, at, actor, role, "
-             "action, resource, patients, request_id) "
+             "action, resource, patients, request_id, epoch) "
              "SELECT $1, r.id, r.at::timestamptz, r.actor, r.role, r.action, "
              "NULLIF(r.resource, ''), r.patients::uuid[], "
-             "NULLIF(r.request_id, '') "
+             "NULLIF(r.request_id, ''), $10::int "
              "FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], "
              "$6::text[], $7::text[], $8::text[], $9::text[]) "
              "AS r (id, at, actor, role, action, resource, patients, "
@@ -86,6 +86,7 @@ cn_audit_statement(const struct cn_audit_row *row,
     params[7] = cn_uuids(row->patients != NULL ? row->patients : &NONE,
                          row->patient_count);
     params[8] = cn_text(row->request_id);
+    params[9] = cn_int(row->epoch);
     return &SQL_AUDIT_INSERT;
 }
 
@@ -216,14 +217,16 @@ static enum cn_code s_batch_insert(struct batch *self)
 {
     struct gather *gather = self->gather;
     struct cn_err err = { 0 };
-    struct cn_param params[2 + COLUMN_COUNT];
+    struct cn_param params[2 + COLUMN_COUNT + 1];
     params[0] = cn_uuid(gather->tenant_id);
     params[1] = cn_uuids(self->ids, self->count);
     for (size_t i = 0; i < COLUMN_COUNT; i++) {
         params[2 + i] = cn_texts(self->columns[i], self->count);
     }
+    params[2 + COLUMN_COUNT] = cn_int(cn_db_epoch(gather->env->db));
     return s_insert(gather->env, self->arena, gather->tenant_id,
-                    &SQL_AUDIT_INSERT_MANY, params, 2 + COLUMN_COUNT, &err);
+                    &SQL_AUDIT_INSERT_MANY, params,
+                    sizeof(params) / sizeof(params[0]), &err);
 }
 
 /* Fiber of a batch: waits for the insert before it, for more rows or for its
@@ -358,7 +361,8 @@ enum cn_code cn_audit_read(const struct cn_request *request,
                                 .role = request->principal.role,
                                 .action = action,
                                 .resource = resource,
-                                .request_id = request->request_id };
+                                .request_id = request->request_id,
+                                .epoch = cn_db_epoch(env->db) };
     row.patients =
         s_patients(request->arena, patients, patient_count, &row.patient_count);
     if (row.patients == NULL) {

@@ -16,7 +16,7 @@ struct cn_request;
 enum {
     CN_AUDIT_GATHER_MAX = 64,
     CN_AUDIT_GATHER_US = 5000,
-    CN_AUDIT_PARAMS = 9
+    CN_AUDIT_PARAMS = 10
 };
 
 /* Who did what to which records, when. */
@@ -31,6 +31,7 @@ struct cn_audit_row {
     const struct cn_uuid *patients;
     size_t patient_count;
     const char *request_id; /* or NULL */
+    int epoch;              /* cn_db_epoch */
 };
 
 /* The statement that inserts one row, and its parameters, which borrow from the

@@ -7,14 +7,16 @@
 
 #include <string.h>
 
-/* Of another service a service needs to know what happened, and nothing else.
- */
+/* Of another service a service needs to know what happened and who did it, and
+ * nothing else. */
 static bool s_is_for_services(const struct cn_method *method)
 {
     static const char EVENTS[] = "events.v1.Events/";
+    static const char AUDIT[] = "audit.v1.Audit/";
 
     return method->scope == NULL &&
-           strncmp(method->name, EVENTS, sizeof(EVENTS) - 1) == 0;
+           (strncmp(method->name, EVENTS, sizeof(EVENTS) - 1) == 0 ||
+            strncmp(method->name, AUDIT, sizeof(AUDIT) - 1) == 0);
 }
 
 enum cn_code cn_caller_check(const struct cn_bus_request *request,

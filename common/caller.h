@@ -12,7 +12,8 @@ struct cn_method;
 /* The rule (design.md 3):
  *   a front, that is a gateway: every method; for a client, whom it names
  *     in the principal, or in its own name;
- *   any other service: events.v1.Events/... alone, in its own name;
+ *   any other service: events.v1.Events/... and audit.v1.Audit/... alone, in
+ *     its own name;
  *   a key that is not listed: nothing, not even an answer (bus_zap.c).
  * CN_FORBIDDEN. What the client himself may is another question
  * (common/principal.h). */

@@ -3,6 +3,7 @@
 #include "common/dispatch.h"
 
 #include "common/audit.h"
+#include "common/audit_sealed.h"
 #include "common/caller.h"
 #include "common/clock.h"
 #include "common/fiber.h"
@@ -14,6 +15,7 @@
 #include "common/snapshot.h"
 #include "common/write.h"
 
+#include "cairn/audit.cairn.h"
 #include "cairn/events.cairn.h"
 
 #include <stdio.h>
@@ -75,7 +77,13 @@ static const struct cn_method SNAPSHOT = { "events.v1.Events/Snapshot",
                                            NULL,
                                            false,
                                            s_snapshot };
-static const struct cn_method *const OF_ALL[] = { &FETCH, &SNAPSHOT };
+static const struct cn_method SEALED = { "audit.v1.Audit/FetchSealed",
+                                         &aud__fetch_sealed_request__shape,
+                                         &aud__fetch_sealed_response__shape,
+                                         NULL,
+                                         false,
+                                         cn_audit_sealed_fetch };
+static const struct cn_method *const OF_ALL[] = { &FETCH, &SNAPSHOT, &SEALED };
 enum { OF_ALL_COUNT = sizeof(OF_ALL) / sizeof(OF_ALL[0]) };
 
 static int s_method_compare(const void *a, const void *b)
@@ -325,8 +333,9 @@ static void s_tell(const struct work *work,
 
     work->row->codes[err->code]++;
     cn_histogram_add(&work->row->duration, elapsed_us);
-    /* A long poll that went well, or that our stop ended, says nothing. */
-    if (request->method == &FETCH &&
+    /* What is asked all the time, and went well or was ended by our stop, says
+     * nothing. */
+    if ((request->method == &FETCH || request->method == &SEALED) &&
         (err->code == CN_OK || cn_loop_stopping(request->env->loop))) {
         return;
     }

@@ -27,6 +27,11 @@ _Static_assert((int)CN_SEAL_KEY_SIZE ==
                "the header tells the key's size");
 _Static_assert((int)CN_SHA256_SIZE == (int)crypto_hash_sha256_BYTES,
                "the header tells the digest's size");
+_Static_assert((int)CN_SIGN_SECRET_SIZE == (int)crypto_sign_SEEDBYTES &&
+                   (int)CN_SIGN_PUBLIC_SIZE ==
+                       (int)crypto_sign_PUBLICKEYBYTES &&
+                   (int)CN_SIGN_SIZE == (int)crypto_sign_BYTES,
+               "the header tells the sizes of keys and signatures");
 
 struct master {
     uint32_t id;
@@ -345,6 +350,66 @@ void cn_sha256_parts(const struct cn_bytes *parts,
         }
     }
     (void)crypto_hash_sha256_final(&state, digest);
+}
+
+/* Signatures. */
+
+/* libsodium's secret key is the seed and the public key. */
+static void s_sign_pair(const uint8_t seed[CN_SIGN_SECRET_SIZE],
+                        uint8_t public_key[CN_SIGN_PUBLIC_SIZE],
+                        uint8_t secret[crypto_sign_SECRETKEYBYTES])
+{
+    s_ready();
+    int rc = crypto_sign_seed_keypair(public_key, secret, seed);
+    assert(rc == 0);
+}
+
+void cn_sign_public(const uint8_t secret[CN_SIGN_SECRET_SIZE],
+                    uint8_t public_key[CN_SIGN_PUBLIC_SIZE])
+{
+    uint8_t pair[crypto_sign_SECRETKEYBYTES];
+
+    s_sign_pair(secret, public_key, pair);
+    sodium_memzero(pair, sizeof pair);
+}
+
+void cn_sign(const uint8_t secret[CN_SIGN_SECRET_SIZE],
+             struct cn_bytes data,
+             uint8_t signature[CN_SIGN_SIZE])
+{
+    uint8_t public_key[CN_SIGN_PUBLIC_SIZE];
+    uint8_t pair[crypto_sign_SECRETKEYBYTES];
+
+    s_sign_pair(secret, public_key, pair);
+    int rc = crypto_sign_detached(signature, NULL, data.data, data.size, pair);
+    assert(rc == 0);
+    sodium_memzero(pair, sizeof pair);
+}
+
+bool cn_sign_verify(const uint8_t public_key[CN_SIGN_PUBLIC_SIZE],
+                    struct cn_bytes data,
+                    const uint8_t signature[CN_SIGN_SIZE])
+{
+    s_ready();
+    return crypto_sign_verify_detached(signature, data.data, data.size,
+                                       public_key) == 0;
+}
+
+/* Hex. */
+
+void cn_hex(const uint8_t *data, size_t size, char *text)
+{
+    (void)sodium_bin2hex(text, 2 * size + 1, data, size);
+}
+
+bool cn_unhex(const char *text, uint8_t *data, size_t size)
+{
+    size_t read_size = 0;
+
+    return text != NULL && strlen(text) == 2 * size &&
+           sodium_hex2bin(data, size, text, 2 * size, NULL, &read_size, NULL) ==
+               0 &&
+           read_size == size;
 }
 
 bool cn_equal_secret(const void *a, const void *b, size_t size)

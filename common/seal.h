@@ -17,7 +17,10 @@ enum {
     CN_SEAL_KEY_SIZE = 32,
     CN_SEAL_KEYS_MAX = 16,
     CN_SEAL_OVERHEAD = 1 + 4 + 24 + 16,
-    CN_SHA256_SIZE = 32
+    CN_SHA256_SIZE = 32,
+    CN_SIGN_SECRET_SIZE = 32, /* the seed of the pair */
+    CN_SIGN_PUBLIC_SIZE = 32,
+    CN_SIGN_SIZE = 64
 };
 
 /* text: "<id>:<64 hex digits>" lines, the first seals, all open. NULL with err
@@ -65,6 +68,20 @@ void cn_sha256(struct cn_bytes data, uint8_t digest[CN_SHA256_SIZE]);
 void cn_sha256_parts(const struct cn_bytes *parts,
                      size_t count,
                      uint8_t digest[CN_SHA256_SIZE]);
+/* Signatures: Ed25519 (RFC 8032). The public half of a secret key. */
+void cn_sign_public(const uint8_t secret[CN_SIGN_SECRET_SIZE],
+                    uint8_t public_key[CN_SIGN_PUBLIC_SIZE]);
+void cn_sign(const uint8_t secret[CN_SIGN_SECRET_SIZE],
+             struct cn_bytes data,
+             uint8_t signature[CN_SIGN_SIZE]);
+CN_CHECKED bool cn_sign_verify(const uint8_t public_key[CN_SIGN_PUBLIC_SIZE],
+                               struct cn_bytes data,
+                               const uint8_t signature[CN_SIGN_SIZE]);
+/* Lower-case hex with a NUL: text has room for 2 * size + 1. */
+void cn_hex(const uint8_t *data, size_t size, char *text);
+/* Exactly `size` bytes as hex, else false. */
+CN_CHECKED bool cn_unhex(const char *text, uint8_t *data, size_t size);
+
 /* Takes the same time wherever the two differ. */
 bool cn_equal_secret(const void *a, const void *b, size_t size);
 

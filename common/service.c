@@ -2,6 +2,7 @@
 /* The parts of every service in their order, and their end. */
 #include "common/service.h"
 
+#include "common/audit_seal.h"
 #include "common/bus.h"
 #include "common/db.h"
 #include "common/dispatch.h"
@@ -57,6 +58,16 @@ static const struct cn_option OPTIONS[] = {
       .min = 1,
       .max = EPOCH_MAX,
       .what = "Epoch of the log; raised after a restore." },
+    { .name = "CAIRN_AUDIT_KEY",
+      .kind = CN_OPTION_SECRET,
+      .fallback = "",
+      .what = "Secret key that signs the heads of the audit, 64 hex digits "
+              "(cairn-audit keygen)." },
+    { .name = "CAIRN_AUDIT_HEADS",
+      .kind = CN_OPTION_TEXT,
+      .fallback = "",
+      .what = "Folder that the heads of the audit are exported to, hourly and "
+              "at a stop." },
 };
 
 struct runtime {
@@ -158,6 +169,14 @@ static enum cn_code s_start(void *arg,
     }
     if (rc == CN_OK) {
         rc = cn_retention_start(env, err);
+    }
+    if (rc == CN_OK) {
+        const struct cn_audit_heads_config heads = {
+            .service = service->name,
+            .folder = cn_config_text(config, "CAIRN_AUDIT_HEADS"),
+            .key = cn_config_text(config, "CAIRN_AUDIT_KEY"),
+        };
+        rc = cn_audit_seal_start(env, &heads, err);
     }
     if (rc == CN_OK) {
         cn_bus_serve(env->bus, cn_dispatch_request, self->dispatch);

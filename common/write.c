@@ -392,7 +392,8 @@ void cn_write_audit(struct cn_write *self,
                                 .role = self->role,
                                 .action = action,
                                 .resource = resource,
-                                .request_id = self->request_id };
+                                .request_id = self->request_id,
+                                .epoch = cn_db_epoch(self->env->db) };
     if (self->reply != NULL) {
         self->reply->patient_id = patient_id;
         self->reply->resource = resource;

@@ -192,8 +192,9 @@ static void response_fill(const struct model *model, Response *response)
         emit_shapes(model, file, &header, &source);
         response_add(response, format("cairn/%s.cairn.h", file->stem), &header);
         response_add(response, format("cairn/%s.cairn.c", file->stem), &source);
-        /* Events/Fetch is served by common/ itself, for every service. */
-        if (file->service_count > 0 && !equal(file->stem, "events")) {
+        /* Events and Audit are served by common/ itself, for every service. */
+        if (file->service_count > 0 && !equal(file->stem, "events") &&
+            !equal(file->stem, "audit")) {
             header = (struct text){ 0 };
             source = (struct text){ 0 };
             emit_handlers(file, &header, &source);

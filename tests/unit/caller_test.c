@@ -38,11 +38,16 @@ static void a_front_may_call_everything_for_anybody(void **state)
     }
 }
 
-static void a_service_may_follow_events_and_nothing_else(void **state)
+static void
+a_service_may_follow_events_and_the_audit_and_nothing_else(void **state)
 {
     (void)state;
     assert_int_equal(s_check(false, false, "events.v1.Events/Fetch", NULL),
                      CN_OK);
+    assert_int_equal(s_check(false, false, "audit.v1.Audit/FetchSealed", NULL),
+                     CN_OK);
+    assert_int_equal(s_check(false, false, "audit.v1.Auditor/Fetch", NULL),
+                     CN_FORBIDDEN);
     assert_int_equal(s_check(false, false, "events.v1.Events/Snapshot", NULL),
                      CN_OK);
     assert_int_equal(s_check(false, false, "a.v1.A/Get", "referrals:read"),
@@ -70,7 +75,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_front_may_call_everything_for_anybody),
-        cmocka_unit_test(a_service_may_follow_events_and_nothing_else),
+        cmocka_unit_test(
+            a_service_may_follow_events_and_the_audit_and_nothing_else),
         cmocka_unit_test(a_service_speaks_for_nobody_else),
     };
 
