@@ -32,6 +32,7 @@ static const struct {
     [CN_FRAMING_REQUEST_ID] = HEADER("Request-Id", false),
     [CN_FRAMING_X_REQUEST_ID] = HEADER("X-Request-Id", false),
     [CN_FRAMING_TRACEPARENT] = HEADER("Traceparent", false),
+    [CN_FRAMING_LAST_EVENT_ID] = HEADER("Last-Event-ID", false),
 };
 
 static const char *const METHODS[] = { "GET",   "HEAD",   "POST",   "PUT",

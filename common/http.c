@@ -13,7 +13,10 @@
 #include "common/listen.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <microhttpd.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -33,12 +36,14 @@
  * on a connection which it has just used. */
 #define DRAIN_DOOR_US (CN_SECOND / 2000)
 #define DRAIN_IDLE_US (2 * CN_SECOND)
+#define STREAM_END_US CN_SECOND /* for a stream's last bytes at a stop */
 
 enum {
     CONNECTION_MEMORY = 32 << 10, /* bounds a request's head */
     /* So much of a body over the limit is read and dropped, so that the client
      * sees the 413 and not a reset. */
     DROP_MAX = 8 << 20,
+    STREAM_BLOCK = 2048,
     BODY_FIRST = 4096,
     /* Of all requests together: bodies come before the credential is looked
      * at. */
@@ -53,6 +58,7 @@ struct peer {
     int fd;
     bool busy;           /* with a request */
     bool listens;        /* nothing but bytes of the client's is waited for */
+    struct slot *stream; /* whose answer is one, else NULL */
     int64_t deadline_at; /* INT64_MAX while a fiber works for it */
 };
 
@@ -82,6 +88,9 @@ struct slot {
     size_t body_memory; /* allocated for it so far */
     uint64_t body_size; /* that came, dropped bytes included */
     uint64_t announced;
+    struct cn_http_source source; /* read is NULL: no stream */
+    bool rests;                   /* a stream, suspended */
+    bool cut;
 };
 
 /* What the fiber of a request is given; in the request's arena. */
@@ -107,7 +116,8 @@ struct cn_http {
     unsigned working; /* fibers */
     unsigned working_max;
     size_t body_memory; /* of all slots */
-    bool dirty;         /* libmicrohttpd has something to do */
+    size_t slot_count;
+    bool dirty; /* libmicrohttpd has something to do */
     bool draining;
     int64_t idle_until_at; /* at a stop */
     struct cn_token drained;
@@ -124,19 +134,149 @@ void cn_http_field_add(struct cn_http_response *response,
         (struct cn_http_field){ name, value };
 }
 
+/* ---- streams ---- */
+
+static void s_source_close(struct cn_http_source *source)
+{
+    struct cn_http_source closed = *source;
+
+    *source = (struct cn_http_source){ 0 };
+    if (closed.read != NULL) {
+        closed.closed(closed.arg);
+    }
+}
+
+/* libmicrohttpd asks for more. With nothing to give, the connection is
+ * suspended: else it would ask again at every turn. */
+static ssize_t s_on_read(void *arg, uint64_t at, char *buffer, size_t size)
+{
+    struct slot *slot = arg;
+
+    (void)at;
+    if (slot->cut) {
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
+    if (slot->http->draining) {
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    }
+    ssize_t got = slot->source.read(slot->source.arg, buffer, size);
+    if (got < 0) {
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    }
+    if (got == 0) {
+        slot->rests = true;
+        MHD_suspend_connection(slot->connection);
+    }
+    return got;
+}
+
+/* A failure leaves the kernel's own bounds. */
+static void s_stream_begin(struct slot *slot)
+{
+    const int buffer = CN_HTTP_STREAM_SNDBUF;
+    const unsigned timeout_ms = CN_HTTP_STREAM_TIMEOUT_MS;
+    int fd = slot->peer->fd;
+
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms,
+                     sizeof(timeout_ms));
+    slot->peer->stream = slot;
+    slot->peer->deadline_at = INT64_MAX;
+}
+
+static void s_stream_resume(struct slot *slot)
+{
+    if (slot->rests) {
+        slot->rests = false;
+        slot->http->dirty = true;
+        MHD_resume_connection(slot->connection);
+    }
+}
+
+static void s_stream_cut(struct slot *slot)
+{
+    slot->cut = true;
+    (void)shutdown(slot->peer->fd, SHUT_RDWR);
+    s_stream_resume(slot);
+}
+
+/* NULL: it is over. */
+static struct slot *s_stream_slot(struct cn_http_stream stream)
+{
+    if (stream.http == NULL) {
+        return NULL;
+    }
+    struct slot *slot = &stream.http->slots[stream.number];
+    return slot->generation == stream.generation && slot->source.read != NULL
+               ? slot
+               : NULL;
+}
+
+void cn_http_stream_wake(struct cn_http_stream stream)
+{
+    struct slot *slot = s_stream_slot(stream);
+
+    if (slot != NULL) {
+        s_stream_resume(slot);
+    }
+}
+
+bool cn_http_stream_rests(struct cn_http_stream stream)
+{
+    const struct slot *slot = s_stream_slot(stream);
+
+    return slot != NULL && slot->rests;
+}
+
+void cn_http_stream_cut(struct cn_http_stream stream)
+{
+    struct slot *slot = s_stream_slot(stream);
+
+    if (slot != NULL) {
+        s_stream_cut(slot);
+    }
+}
+
+/* A client that leaves is not noticed while its stream rests. */
+static bool s_stream_left(const struct slot *slot)
+{
+    char byte;
+    ssize_t got = recv(slot->peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+    return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
+}
+
+static void s_streams_end(struct cn_http *self)
+{
+    for (struct peer *peer = self->peers; peer != NULL; peer = peer->next) {
+        if (peer->stream != NULL) {
+            s_stream_resume(peer->stream);
+            peer->deadline_at = cn_clock_monotonic() + STREAM_END_US;
+        }
+    }
+}
+
 /* ---- answers ---- */
 
-static struct MHD_Response *
-s_response(struct cn_http *self, struct cn_http_response *from, bool close)
+static struct MHD_Response *s_response(struct cn_http *self,
+                                       struct slot *slot,
+                                       struct cn_http_response *from,
+                                       bool close)
 {
     static char nothing[1];
     struct cn_buffer *body = &from->body;
     struct MHD_Response *response = NULL;
 
-    if (body->failed) {
+    if (from->source != NULL) {
+        cn_buffer_done(body);
+        response = MHD_create_response_from_callback(
+            MHD_SIZE_UNKNOWN, STREAM_BLOCK, s_on_read, slot, NULL);
+    } else if (body->failed) {
         from->status = MHD_HTTP_SERVICE_UNAVAILABLE;
     }
-    if (body->failed || body->size == 0) {
+    if (from->source != NULL) {
+        /* It is made. */
+    } else if (body->failed || body->size == 0) {
         cn_buffer_done(body);
         response =
             MHD_create_response_from_buffer(0, nothing, MHD_RESPMEM_PERSISTENT);
@@ -156,7 +296,7 @@ s_response(struct cn_http *self, struct cn_http_response *from, bool close)
             whole && MHD_add_response_header(response, from->fields[i].name,
                                              from->fields[i].value) == MHD_YES;
     }
-    if (close || self->draining) {
+    if (close || self->draining || from->source != NULL) {
         whole = whole &&
                 MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION,
                                         "close") == MHD_YES;
@@ -177,6 +317,9 @@ static enum MHD_Result s_queue(struct slot *slot)
     slot->state = SLOT_QUEUED;
     slot->peer->listens = false;
     slot->peer->deadline_at = cn_clock_monotonic() + REPLY_US;
+    if (slot->source.read != NULL) {
+        s_stream_begin(slot);
+    }
     enum MHD_Result rc =
         MHD_queue_response(slot->connection, slot->status, slot->response);
     MHD_destroy_response(slot->response);
@@ -191,7 +334,7 @@ static void s_refuse(struct slot *slot, const struct cn_err *err, bool close)
     struct cn_http_response response = { 0 };
 
     self->config.refuse(self->config.arg, slot->request, err, &response);
-    slot->response = s_response(self, &response, close);
+    slot->response = s_response(self, slot, &response, close);
     slot->status = response.status;
     slot->state = SLOT_ANSWERED;
 }
@@ -233,6 +376,8 @@ static void s_slot_free(struct slot *slot)
     if (slot->response != NULL) {
         MHD_destroy_response(slot->response);
     }
+    s_source_close(&slot->source);
+    slot->peer->stream = NULL;
     slot->peer->busy = false;
     slot->peer->listens = true;
     slot->peer->deadline_at =
@@ -462,14 +607,27 @@ static void s_answer(struct cn_http *self,
                      struct cn_http_response *from)
 {
     struct slot *slot = &self->slots[work->number];
-    struct MHD_Response *response = s_response(self, from, false);
+    struct cn_http_source source = { 0 };
+    struct MHD_Response *response = s_response(self, slot, from, false);
 
+    if (from->source != NULL) {
+        source = *from->source;
+    }
     self->working--;
+    if (slot->generation != work->generation || slot->state != SLOT_WORKING ||
+        response == NULL) {
+        s_source_close(&source);
+    }
     if (slot->generation != work->generation || slot->state != SLOT_WORKING) {
         if (response != NULL) {
             MHD_destroy_response(response);
         }
         return;
+    }
+    if (source.read != NULL) {
+        slot->source = source;
+        *from->stream =
+            (struct cn_http_stream){ self, work->number, work->generation };
     }
     slot->response = response;
     slot->status = from->status;
@@ -719,6 +877,9 @@ static void s_sweep(struct cn_http *self)
     int64_t now_at = cn_clock_monotonic();
 
     for (struct peer *peer = self->peers; peer != NULL; peer = peer->next) {
+        if (peer->stream != NULL && s_stream_left(peer->stream)) {
+            s_stream_cut(peer->stream);
+        }
         bool over = peer->deadline_at <= now_at && !s_has_asked(self, peer);
         if (over || s_has_left(peer)) {
             /* The library sees this end and closes the connection. */
@@ -766,6 +927,7 @@ static void s_drain(struct cn_http *self)
     cn_fiber_set_deadline(until_at);
     self->draining = true;
     self->idle_until_at = now_at + DRAIN_IDLE_US;
+    s_streams_end(self);
     for (struct peer *peer = self->peers; peer != NULL; peer = peer->next) {
         if (!peer->busy) {
             peer->deadline_at = self->idle_until_at;
@@ -825,7 +987,7 @@ static enum cn_code s_start(struct cn_http *self, struct cn_err *err)
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO, 0, NULL, NULL,
         s_on_access, self, MHD_OPTION_LISTEN_SOCKET, fd,
         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_LIMIT,
-        self->config.connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+        (unsigned)self->slot_count, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
         self->config.connections_per_ip, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, 0U,
         MHD_OPTION_NOTIFY_COMPLETED, s_on_completed, self,
@@ -871,13 +1033,13 @@ enum cn_code cn_http_new(struct cn_env *env,
     self->dirty = true;
     self->working_max = config->connections_max * USED_PERCENT / 100;
     self->judges_memory = strcmp(MHD_get_version(), "0.9.75") == 0;
-    self->slots = calloc(config->connections_max, sizeof(*self->slots));
-    for (size_t i = config->connections_max; self->slots != NULL && i > 0;
-         i--) {
+    self->slot_count = (size_t)config->connections_max + config->streams_max;
+    self->slots = calloc(self->slot_count, sizeof(*self->slots));
+    for (size_t i = self->slot_count; self->slots != NULL && i > 0; i--) {
         self->slots[i - 1].next_free = self->slots_free;
         self->slots_free = &self->slots[i - 1];
     }
-    cn_listen_raise_files(config->connections_max);
+    cn_listen_raise_files((unsigned)self->slot_count);
     enum cn_code rc = self->slots == NULL ? cn_fail(err, CN_NOMEM, "no memory")
                                           : s_start(self, err);
     if (rc != CN_OK) {
@@ -900,6 +1062,8 @@ void cn_http_free(struct cn_http *self)
     cn_loop_unwatch(self->watch);
     if (self->daemon != NULL) {
         /* Resumed connections must be seen as such before the stop. */
+        self->draining = true;
+        s_streams_end(self);
         (void)MHD_run(self->daemon);
         MHD_stop_daemon(self->daemon);
     }

@@ -12,6 +12,7 @@
 #include "common/framing.h"
 
 #include <stdint.h>
+#include <sys/types.h>
 
 struct cn_http;
 
@@ -46,12 +47,33 @@ struct cn_http_field {
     const char *value;
 };
 
+/* An answer without an end, in place of a body. Both functions run in the
+ * loop, outside any fiber, and must not park. */
+struct cn_http_source {
+    /* Puts at most size bytes into buffer and returns how many. 0: nothing now,
+     * the stream rests until cn_http_stream_wake; -1: it ends cleanly. */
+    ssize_t (*read)(void *arg, char *buffer, size_t size);
+    /* Nothing will be read any more. Comes exactly once, also for a stream that
+     * never began because its client had left. */
+    void (*closed)(void *arg);
+    void *arg;
+};
+
+/* Names a stream, also when it is over: then all below does nothing. */
+struct cn_http_stream {
+    struct cn_http *http; /* NULL: none */
+    size_t number;
+    unsigned generation;
+};
+
 /* What a handler fills. Texts need to live until it returns. */
 struct cn_http_response {
     unsigned status;
     struct cn_buffer body; /* taken over */
     struct cn_http_field fields[CN_HTTP_FIELDS_MAX];
     size_t field_count;
+    const struct cn_http_source *source; /* copied; NULL: there is a body */
+    struct cn_http_stream *stream;       /* is set once the stream begins */
 };
 
 /* Adds a field; both texts are kept by pointer. */
@@ -66,6 +88,7 @@ struct cn_http_config {
     int64_t timeout_us;          /* of a request, from its last byte on */
     /* Serves while the loop ends, up to its last turn, and does not hold it. */
     bool to_the_end;
+    unsigned streams_max; /* connections beyond connections_max, for streams */
     /* Runs in a fiber that has the request's deadline. */
     void (*handle)(void *arg,
                    const struct cn_http_request *request,
@@ -96,5 +119,17 @@ unsigned cn_http_port(const struct cn_http *self);
 /* Now, for metrics: open connections, and requests that a fiber answers. */
 unsigned cn_http_connections(const struct cn_http *self);
 unsigned cn_http_in_flight(const struct cn_http *self);
+
+/* A stream's peer that takes nothing for CN_HTTP_STREAM_TIMEOUT_MS, or has
+ * left, is given up. What the kernel keeps for it is bounded, so a slow reader
+ * shows as one that does not ask. At a stop every stream ends cleanly. */
+enum { CN_HTTP_STREAM_TIMEOUT_MS = 20000, CN_HTTP_STREAM_SNDBUF = 32 << 10 };
+
+/* There is something to read again. */
+void cn_http_stream_wake(struct cn_http_stream stream);
+/* Does it rest, all that it was given being on its way? */
+bool cn_http_stream_rests(struct cn_http_stream stream);
+/* Ends the connection at once, whatever is on its way. */
+void cn_http_stream_cut(struct cn_http_stream stream);
 
 #endif

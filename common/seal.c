@@ -18,6 +18,7 @@ enum {
     TAG_SIZE = crypto_aead_xchacha20poly1305_ietf_ABYTES,
     CONTEXT_SIZE_MAX = 128,
     AAD_SIZE_MAX = HEAD_SIZE + 16 + CONTEXT_SIZE_MAX,
+    TEXT_VARIANT = sodium_base64_VARIANT_URLSAFE_NO_PADDING,
     DERIVED_MAX = 64 /* tenants' keys that are remembered */
 };
 _Static_assert(CN_SEAL_OVERHEAD == HEAD_SIZE + NONCE_SIZE + TAG_SIZE,
@@ -320,6 +321,58 @@ enum cn_code cn_unseal_message(struct cn_env *env,
     /* It was made in this arena just now; const only guards requests. */
     *ret_message = (ProtobufCMessage *)(uintptr_t)message;
     return CN_OK;
+}
+
+enum cn_code cn_seal_text(struct cn_env *env,
+                          struct cn_arena *arena,
+                          struct cn_uuid tenant,
+                          const char *context,
+                          struct cn_bytes plain,
+                          const char **ret_text,
+                          struct cn_err *err)
+{
+    struct cn_bytes sealed = { 0 };
+    enum cn_code rc = cn_seal(env, arena, tenant, context, plain, &sealed, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    size_t size = sodium_base64_encoded_len(sealed.size, TEXT_VARIANT);
+    char *text = cn_arena_bytes(arena, size);
+    if (text == NULL) {
+        return cn_fail(err, CN_NOMEM, "seal: no memory for %zu bytes", size);
+    }
+    *ret_text =
+        sodium_bin2base64(text, size, sealed.data, sealed.size, TEXT_VARIANT);
+    return CN_OK;
+}
+
+enum cn_code cn_unseal_text(struct cn_env *env,
+                            struct cn_arena *arena,
+                            struct cn_uuid tenant,
+                            const char *context,
+                            const char *text,
+                            struct cn_bytes *ret_plain,
+                            struct cn_err *err)
+{
+    size_t size = strlen(text);
+    size_t sealed_size = 0;
+    uint8_t *sealed = cn_arena_bytes(arena, size + 1);
+    if (sealed == NULL) {
+        return cn_fail(err, CN_NOMEM, "unseal: no memory for %zu bytes", size);
+    }
+    if (sodium_base642bin(sealed, size + 1, text, size, NULL, &sealed_size,
+                          NULL, TEXT_VARIANT) != 0) {
+        return cn_fail(err, CN_MALFORMED, "unseal %s: no sealed text", context);
+    }
+    enum cn_code rc =
+        cn_unseal(env, arena, tenant, context,
+                  (struct cn_bytes){ sealed, sealed_size }, ret_plain, err);
+    if (rc == CN_INTERNAL) {
+        /* The bytes are a client's: nothing of ours is broken. */
+        cn_err_clear(err);
+        return cn_fail(err, CN_MALFORMED, "unseal %s: does not open", context);
+    }
+    return rc;
 }
 
 /* Hashes. */

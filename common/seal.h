@@ -59,6 +59,23 @@ cn_unseal_message(struct cn_env *env,
                   const ProtobufCMessageDescriptor *descriptor,
                   ProtobufCMessage **ret_message,
                   struct cn_err *err);
+/* The same as text for a URL or a header field (base64url, not padded).
+ * cn_unseal_text takes what a client sent: CN_MALFORMED for anything that
+ * cn_seal_text did not make for this tenant and context. */
+CN_CHECKED enum cn_code cn_seal_text(struct cn_env *env,
+                                     struct cn_arena *arena,
+                                     struct cn_uuid tenant,
+                                     const char *context,
+                                     struct cn_bytes plain,
+                                     const char **ret_text,
+                                     struct cn_err *err);
+CN_CHECKED enum cn_code cn_unseal_text(struct cn_env *env,
+                                       struct cn_arena *arena,
+                                       struct cn_uuid tenant,
+                                       const char *context,
+                                       const char *text,
+                                       struct cn_bytes *ret_plain,
+                                       struct cn_err *err);
 /* Keyed hash for cursors (BLAKE2b under a key derived from the first master
  * key), 16 bytes. */
 void cn_seal_mac(struct cn_seal *self, struct cn_bytes data, uint8_t mac[16]);

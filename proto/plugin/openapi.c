@@ -523,6 +523,50 @@ static bool is_first_of_path(const struct method **methods, size_t at)
     return true;
 }
 
+/* The gateway's own: no rpc stands behind it. */
+static void stream(struct text *json)
+{
+    text_puts(
+        json,
+        ",\n \"/v1/stream\":{\"get\":{\"operationId\":\"StreamEvents\","
+        "\"tags\":[\"Stream\"],\"summary\":\"Stream events\","
+        "\"description\":\"Server-sent events: what changes, as it changes, as "
+        "far as the credential may read it. `event` is the type, `data` names "
+        "the record and its version and holds nothing of a patient, `id` is "
+        "an opaque position. A reader that comes back with its last id misses "
+        "and repeats nothing; where that cannot be kept it gets the event "
+        "`reset`: load the lists again. A comment and a fresh id come every "
+        "15 s.\",\"x-scope\":\"stream:read\",\n"
+        "   \"parameters\":[{\"$ref\":\"#/components/parameters/RequestId\"},\n"
+        "    {\"name\":\"topics\",\"in\":\"query\",\"description\":\"Only "
+        "events "
+        "that these scopes read: `referrals,visits` are those of "
+        "referrals:read and visits:read; all when absent.\",\"style\":\"form\","
+        "\"explode\":false,\"schema\":{\"type\":\"array\",\"items\":{\"type\":"
+        "\"string\"}}},\n"
+        "    {\"name\":\"last_event_id\",\"in\":\"query\",\"description\":\"As "
+        "Last-Event-ID, for readers that cannot send "
+        "it.\",\"schema\":{\"type\":"
+        "\"string\"}},\n"
+        "    "
+        "{\"name\":\"Last-Event-ID\",\"in\":\"header\",\"description\":\"The "
+        "id "
+        "after which to go on.\",\"schema\":{\"type\":\"string\"}}],\n"
+        "   \"responses\":{\n"
+        "    \"200\":{\"description\":\"The stream, without an end.\","
+        "\"headers\":{\"Request-Id\":{\"$ref\":"
+        "\"#/components/headers/RequestId\"}},\"content\":{"
+        "\"text/event-stream\":{\"schema\":{\"type\":\"string\"},\"example\":"
+        "\"id: AQ...\\nevent: referral.accepted\\ndata: {\\\"type\\\":"
+        "\\\"referral.accepted\\\"}\\n\\n\"}}},\n"
+        "    \"400\":{\"$ref\":\"#/components/responses/BadRequest\"},\n"
+        "    \"401\":{\"$ref\":\"#/components/responses/Unauthenticated\"},\n"
+        "    \"403\":{\"$ref\":\"#/components/responses/Forbidden\"},\n"
+        "    \"500\":{\"$ref\":\"#/components/responses/Internal\"},\n"
+        "    \"503\":{\"$ref\":\"#/components/responses/Unavailable\"},\n"
+        "    \"504\":{\"$ref\":\"#/components/responses/Deadline\"}}}}");
+}
+
 static void paths(const struct model *model,
                   const struct method **methods,
                   struct text *json)
@@ -537,6 +581,7 @@ static void paths(const struct model *model,
               "\"summary\":\"The types of problem\",\"security\":[],"
               "\"responses\":{\"200\":{\"description\":\"Done.\",\"content\":{"
               "\"application/json\":{\"schema\":{\"type\":\"object\"}}}}}}}");
+    stream(json);
     for (size_t i = 0; methods[i] != NULL; i++) {
         if (!is_first_of_path(methods, i)) {
             continue;
@@ -663,7 +708,10 @@ void emit_openapi(const struct model *model, struct text *json)
             is_first = false;
         }
     }
-    text_puts(json, "]");
+    text_printf(json,
+                "%s\n {\"name\":\"Stream\",\"description\":\"What changes, "
+                "told to those who watch.\"}]",
+                is_first ? "" : ",");
     paths(model, methods, json);
     schemas(model, methods, json);
     shared_parts(json);

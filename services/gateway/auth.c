@@ -11,7 +11,6 @@
 #include "common/seal.h"
 
 #include "cairn/access.pb-c.h"
-#include "cairn/events.pb-c.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -25,10 +24,6 @@ enum {
     KEY_CHECK = 6,   /* hex digits of its checksum */
     BRANCHES_MAX = 4096,
     SCOPES_MAX = 256,
-    FETCH_LIMIT = 100,
-    FETCH_WAIT_MS = 1000,
-    FETCH_BUDGET_US = 2500000,
-    RETRY_US = 100000, /* after a fetch that failed */
     WAITERS_FIRST = 8
 };
 
@@ -40,7 +35,8 @@ enum {
 
 /* What a key stands for; in the cache and with the requests that use it. One
  * block of memory holds its texts too. */
-struct grant {
+struct auth_grant {
+    uint8_t hash[HASH_SIZE]; /* of the key */
     unsigned references;
     bool found;
     int64_t expires_at; /* INT64_MAX: never */
@@ -49,10 +45,10 @@ struct grant {
 
 struct entry {
     uint8_t hash[HASH_SIZE];
-    struct grant *grant; /* NULL: free */
-    int64_t used_at;     /* monotonic */
-    int64_t asked_at;    /* monotonic */
-    int64_t forget_at;   /* monotonic; INT64_MAX: when an event says so */
+    struct auth_grant *grant; /* NULL: free */
+    int64_t used_at;          /* monotonic */
+    int64_t asked_at;         /* monotonic */
+    int64_t forget_at;        /* monotonic; INT64_MAX: when an event says so */
 };
 
 /* Fibers that wait for one thing. */
@@ -78,8 +74,8 @@ struct auth {
     int64_t fresh_at; /* monotonic: the log was read to its end as of then */
     bool caught_up;   /* it was, once */
     bool held;        /* events may be committed that are not shown yet */
-    bool has_position;
-    Evt__Position position;
+    auth_watch_fn *watch;
+    void *watch_arg;
     struct entry entries[AUTH_CACHE_MAX];
 };
 
@@ -130,13 +126,16 @@ bool auth_key_valid(const char *key)
 
 /* ---- grants ---- */
 
-static void s_grant_release(void *handle)
+void auth_release(struct auth_grant *grant)
 {
-    struct grant *grant = handle;
-
     if (grant != NULL && --grant->references == 0) {
         free(grant);
     }
+}
+
+static void s_grant_release(void *handle)
+{
+    auth_release(handle);
 }
 
 static void s_id(ProtobufCBinaryData data, struct cn_uuid *id)
@@ -161,16 +160,17 @@ static const char *s_text_put(char **at, const char *text)
     return put;
 }
 
-static struct grant *s_grant_new(const Acc__ResolveKeyResponse *from)
+static struct auth_grant *s_grant_new(const Acc__ResolveKeyResponse *from)
 {
-    size_t size = sizeof(struct grant) + from->n_scopes * sizeof(const char *) +
+    size_t size = sizeof(struct auth_grant) +
+                  from->n_scopes * sizeof(const char *) +
                   from->n_branches * sizeof(struct cn_uuid) +
                   s_text_size(from->subject) + s_text_size(from->role);
 
     for (size_t i = 0; i < from->n_scopes; i++) {
         size += s_text_size(from->scopes[i]);
     }
-    struct grant *grant = calloc(1, size);
+    struct auth_grant *grant = calloc(1, size);
     if (grant == NULL) {
         return NULL;
     }
@@ -218,7 +218,7 @@ static void s_entry_drop(struct entry *entry)
     *entry = (struct entry){ 0 };
 }
 
-static struct grant *
+static struct auth_grant *
 s_cache_find(struct auth *self, const uint8_t hash[HASH_SIZE], int64_t at)
 {
     struct entry *set = s_set(self, hash);
@@ -242,7 +242,7 @@ s_cache_find(struct auth *self, const uint8_t hash[HASH_SIZE], int64_t at)
 /* Takes the place of what was not used for longest. */
 static void s_cache_put(struct auth *self,
                         const uint8_t hash[HASH_SIZE],
-                        struct grant *grant)
+                        struct auth_grant *grant)
 {
     struct entry *set = s_set(self, hash);
     struct entry *entry = set;
@@ -320,7 +320,7 @@ static void s_wake_all(struct waiters *waiters, enum cn_code rc)
 static enum cn_code s_ask(struct auth *self,
                           struct cn_arena *arena,
                           const uint8_t hash[HASH_SIZE],
-                          struct grant **ret_grant,
+                          struct auth_grant **ret_grant,
                           struct cn_err *err)
 {
     Acc__ResolveKeyRequest *request =
@@ -361,11 +361,12 @@ static enum cn_code s_ask(struct auth *self,
         response->n_scopes > SCOPES_MAX) {
         return cn_fail(err, CN_INTERNAL, "the principal is too big");
     }
-    struct grant *grant = s_grant_new(response);
+    struct auth_grant *grant = s_grant_new(response);
     if (grant == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
     grant->references = 1;
+    memcpy(grant->hash, hash, HASH_SIZE);
     *ret_grant = grant;
     return CN_OK;
 }
@@ -399,12 +400,12 @@ s_lookup_end(struct auth *self, struct lookup *lookup, enum cn_code rc)
 static enum cn_code s_lookup(struct auth *self,
                              struct cn_arena *arena,
                              const uint8_t hash[HASH_SIZE],
-                             struct grant **ret_grant,
+                             struct auth_grant **ret_grant,
                              struct cn_err *err)
 {
     struct lookup *lookup = calloc(1, sizeof(*lookup));
     uint64_t changes = self->changes;
-    struct grant *grant = NULL;
+    struct auth_grant *grant = NULL;
 
     if (lookup == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
@@ -427,11 +428,12 @@ static enum cn_code s_lookup(struct auth *self,
 static enum cn_code s_grant_get(struct auth *self,
                                 struct cn_arena *arena,
                                 const uint8_t hash[HASH_SIZE],
-                                struct grant **ret_grant,
+                                struct auth_grant **ret_grant,
                                 struct cn_err *err)
 {
     for (;;) {
-        struct grant *grant = s_cache_find(self, hash, cn_clock_monotonic());
+        struct auth_grant *grant =
+            s_cache_find(self, hash, cn_clock_monotonic());
         if (grant != NULL) {
             grant->references++;
             *ret_grant = grant;
@@ -468,14 +470,39 @@ static enum cn_code s_fresh_wait(struct auth *self, struct cn_err *err)
     return CN_OK;
 }
 
-enum cn_code auth_resolve(struct auth *self,
-                          struct cn_arena *arena,
-                          const char *key,
-                          const struct cn_principal **ret_principal,
-                          struct cn_err *err)
+static enum cn_code s_hold(struct auth *self,
+                           struct cn_arena *arena,
+                           const uint8_t hash[HASH_SIZE],
+                           struct auth_grant **ret_grant,
+                           struct cn_err *err)
+{
+    struct auth_grant *grant = NULL;
+
+    if (!auth_fresh(self)) {
+        return cn_fail(err, CN_UNAVAILABLE,
+                       "credentials cannot be checked now");
+    }
+    enum cn_code rc = s_grant_get(self, arena, hash, &grant, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    assert(grant != NULL);
+    if (!grant->found || grant->expires_at <= self->env->now(self->env)) {
+        auth_release(grant);
+        return cn_fail(err, CN_UNAUTHENTICATED,
+                       "the API key is unknown, revoked or expired");
+    }
+    *ret_grant = grant;
+    return CN_OK;
+}
+
+enum cn_code auth_hold(struct auth *self,
+                       struct cn_arena *arena,
+                       const char *key,
+                       struct auth_grant **ret_grant,
+                       struct cn_err *err)
 {
     uint8_t hash[HASH_SIZE];
-    struct grant *grant = NULL;
 
     if (key == NULL) {
         return cn_fail(err, CN_UNAUTHENTICATED,
@@ -489,7 +516,18 @@ enum cn_code auth_resolve(struct auth *self,
         return rc;
     }
     s_sha256(key, strlen(key), hash);
-    rc = s_grant_get(self, arena, hash, &grant, err);
+    return s_hold(self, arena, hash, ret_grant, err);
+}
+
+enum cn_code auth_resolve(struct auth *self,
+                          struct cn_arena *arena,
+                          const char *key,
+                          const struct cn_principal **ret_principal,
+                          struct cn_err *err)
+{
+    struct auth_grant *grant = NULL;
+
+    enum cn_code rc = auth_hold(self, arena, key, &grant, err);
     if (rc != CN_OK) {
         return rc;
     }
@@ -497,12 +535,82 @@ enum cn_code auth_resolve(struct auth *self,
     if (!cn_arena_defer(arena, s_grant_release, grant)) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
-    if (!grant->found || grant->expires_at <= self->env->now(self->env)) {
-        return cn_fail(err, CN_UNAUTHENTICATED,
-                       "the API key is unknown, revoked or expired");
-    }
     *ret_principal = &grant->principal;
     return CN_OK;
+}
+
+/* ---- held grants ---- */
+
+enum cn_code auth_hold_again(struct auth *self,
+                             struct cn_arena *arena,
+                             const struct auth_grant *grant,
+                             struct auth_grant **ret_grant,
+                             struct cn_err *err)
+{
+    return s_hold(self, arena, grant->hash, ret_grant, err);
+}
+
+struct auth_grant *auth_share(struct auth_grant *grant)
+{
+    grant->references++;
+    return grant;
+}
+
+const struct cn_principal *auth_principal(const struct auth_grant *grant)
+{
+    return &grant->principal;
+}
+
+int64_t auth_expires_at(const struct auth_grant *grant)
+{
+    return grant->expires_at;
+}
+
+bool auth_is_key(const struct auth_grant *grant, const uint8_t *key_hash)
+{
+    return memcmp(grant->hash, key_hash, HASH_SIZE) == 0;
+}
+
+static bool s_same_scopes(const struct cn_principal *a,
+                          const struct cn_principal *b)
+{
+    for (size_t i = 0; i < a->scope_count && i < b->scope_count; i++) {
+        if (strcmp(a->scopes[i], b->scopes[i]) != 0) {
+            return false;
+        }
+    }
+    return a->scope_count == b->scope_count;
+}
+
+bool auth_same(const struct auth_grant *a, const struct auth_grant *b)
+{
+    const struct cn_principal *one = &a->principal;
+    const struct cn_principal *other = &b->principal;
+
+    return memcmp(a->hash, b->hash, HASH_SIZE) == 0 &&
+           a->expires_at == b->expires_at &&
+           cn_uuid_equal(one->tenant_id, other->tenant_id) &&
+           strcmp(one->role, other->role) == 0 && s_same_scopes(one, other) &&
+           one->branch_count == other->branch_count &&
+           (one->branch_count == 0 ||
+            memcmp(one->branches, other->branches,
+                   one->branch_count * sizeof(*one->branches)) == 0);
+}
+
+void auth_watch(struct auth *self, auth_watch_fn *watch, void *arg)
+{
+    self->watch = watch;
+    self->watch_arg = arg;
+}
+
+uint64_t auth_changes(const struct auth *self)
+{
+    return self->changes;
+}
+
+bool auth_held(const struct auth *self)
+{
+    return self->held;
 }
 
 /* ---- the feed ---- */
@@ -513,11 +621,20 @@ bool auth_fresh(const struct auth *self)
            cn_clock_monotonic() - self->fresh_at <= AUTH_STALE_US;
 }
 
+static void
+s_tell(struct auth *self, struct cn_uuid tenant, const uint8_t *key_hash)
+{
+    if (self->watch != NULL) {
+        self->watch(self->watch_arg, tenant, key_hash);
+    }
+}
+
 /* A key's event ends what is known of that key; anything else that concerns
  * who may do what ends all. */
 static void
-s_event(struct auth *self, struct cn_arena *arena, const Evt__Event *event)
+s_on_event(void *arg, struct cn_arena *arena, const Evt__Event *event)
 {
+    struct auth *self = arg;
     const ProtobufCMessage *message = NULL;
     struct cn_err err = { 0 };
 
@@ -529,6 +646,8 @@ s_event(struct auth *self, struct cn_arena *arena, const Evt__Event *event)
         strncmp(event->type, "role.", 5) != 0) {
         return;
     }
+    struct cn_uuid tenant = { 0 };
+    s_id(event->tenant_id, &tenant);
     self->changes++;
     struct cn_bytes payload = { event->payload.data, event->payload.len };
     if (of_key && event->has_payload &&
@@ -537,117 +656,34 @@ s_event(struct auth *self, struct cn_arena *arena, const Evt__Event *event)
         const Acc__KeyEvent *body = (const Acc__KeyEvent *)message;
         if (body->has_key_hash && body->key_hash.len == HASH_SIZE) {
             s_cache_drop(self, body->key_hash.data);
+            s_tell(self, tenant, body->key_hash.data);
             return;
         }
     }
     s_cache_clear(self);
+    s_tell(self, tenant, NULL);
 }
 
-static void s_position_keep(struct auth *self, const Evt__Position *position)
-{
-    evt__position__init(&self->position);
-    self->position.has_epoch = 1;
-    self->position.epoch = position->epoch;
-    self->position.has_xid = 1;
-    self->position.xid = position->xid;
-    self->position.has_seq = 1;
-    self->position.seq = position->seq;
-    self->has_position = true;
-}
-
-static enum cn_code s_fetch(struct auth *self,
-                            struct cn_arena *arena,
-                            const Evt__FetchResponse **ret_response,
-                            struct cn_err *err)
-{
-    Evt__FetchRequest *request =
-        cn_message_new(arena, &evt__fetch_request__descriptor);
-    struct cn_bus_call call = { .service = "access",
-                                .method = "events.v1.Events/Fetch",
-                                .budget_us = FETCH_BUDGET_US,
-                                .long_poll = true };
-    const ProtobufCMessage *message = NULL;
-    struct cn_bus_reply reply = { 0 };
-
-    if (request == NULL) {
-        return cn_fail(err, CN_NOMEM, "no memory");
-    }
-    request->consumer = "gateway";
-    /* What came before the cache does not concern it. */
-    request->has_only_head = !self->has_position;
-    request->only_head = !self->has_position;
-    request->after = self->has_position ? &self->position : NULL;
-    request->has_limit = 1;
-    request->limit = FETCH_LIMIT;
-    request->has_wait_ms = 1;
-    request->wait_ms = self->caught_up ? FETCH_WAIT_MS : 0;
-    enum cn_code rc = cn_message_pack(arena, &request->base, &call.body, err);
-    if (rc == CN_OK) {
-        rc = cn_bus_call(self->env->bus, arena, &call, &reply, err);
-    }
-    if (rc == CN_OK) {
-        rc = cn_message_unpack(arena, &evt__fetch_response__descriptor,
-                               reply.body, &message, err);
-    }
-    if (rc == CN_OK) {
-        *ret_response = (const Evt__FetchResponse *)message;
-    }
-    return rc;
-}
-
-/* One fetch and its effects. */
-static enum cn_code s_follow_once(struct auth *self, struct cn_err *err)
-{
-    CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
-    const Evt__FetchResponse *response = NULL;
-    int64_t asked_at = cn_clock_monotonic();
-
-    if (arena == NULL) {
-        return cn_fail(err, CN_NOMEM, "no memory");
-    }
-    enum cn_code rc = s_fetch(self, arena, &response, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    assert(response != NULL);
-    for (size_t i = 0; i < response->n_events; i++) {
-        s_event(self, arena, response->events[i]);
-        if (response->events[i]->position != NULL) {
-            s_position_keep(self, response->events[i]->position);
-        }
-    }
-    if (response->n_events > 0 && !response->has_complete_until) {
-        return CN_OK; /* The page was cut: this is not the end yet. */
-    }
-    if (response->head != NULL) {
-        s_position_keep(self, response->head);
-    }
-    self->caught_up = true;
-    self->fresh_at = asked_at;
-    self->held = !response->has_complete_until ||
-                 response->complete_until + CN_OUTBOX_SLACK_US + LAG_US <
-                     self->env->now(self->env);
-    s_wake_all(&self->stale, CN_OK);
-    return CN_OK;
-}
-
-static void s_follow(void *arg)
+/* An answer of the feed: the cache is as new as the question. */
+static void s_on_look(void *arg, const struct follow_look *look)
 {
     struct auth *self = arg;
 
-    while (!cn_loop_stopping(self->env->loop)) {
-        struct cn_err err = { 0 };
-        if (s_follow_once(self, &err) == CN_OK) {
-            continue;
-        }
-        if (cn_fiber_sleep(RETRY_US) != CN_OK) {
-            return;
-        }
+    if (!look->whole) {
+        return;
     }
+    self->caught_up = true;
+    self->fresh_at = look->asked_at;
+    self->held = !look->has_complete_until ||
+                 look->complete_until + CN_OUTBOX_SLACK_US + LAG_US <
+                     self->env->now(self->env);
+    s_wake_all(&self->stale, CN_OK);
 }
 
-enum cn_code
-auth_new(struct cn_env *env, struct auth **ret_auth, struct cn_err *err)
+enum cn_code auth_new(struct cn_env *env,
+                      struct follow *access,
+                      struct auth **ret_auth,
+                      struct cn_err *err)
 {
     struct auth *self = calloc(1, sizeof(*self));
 
@@ -656,11 +692,8 @@ auth_new(struct cn_env *env, struct auth **ret_auth, struct cn_err *err)
     }
     self->env = env;
     self->started_at = cn_clock_monotonic();
-    enum cn_code rc = cn_fiber_spawn(env->loop, s_follow, self, INT64_MAX, err);
-    if (rc != CN_OK) {
-        free(self);
-        return rc;
-    }
+    follow_listen(access,
+                  (struct follow_listener){ s_on_event, s_on_look, self });
     *ret_auth = self;
     return CN_OK;
 }

@@ -330,6 +330,27 @@ static enum cn_code s_call(struct exchange *self, struct cn_err *err)
 
 /* ---- pages and options ---- */
 
+static bool s_reads(const struct exchange *self)
+{
+    return s_is(self, "GET") || s_is(self, "HEAD");
+}
+
+/* Every other path that is not of the table is a page, or none. */
+static enum cn_code s_stream(struct exchange *self, struct cn_err *err)
+{
+    (void)snprintf(self->allow, sizeof(self->allow), "GET, HEAD, OPTIONS");
+    if (s_is(self, "OPTIONS")) {
+        return CN_OK;
+    }
+    if (!s_reads(self)) {
+        return cn_fail(err, CN_METHOD_NOT_ALLOWED,
+                       "this method is not served here");
+    }
+    s_common_fields(self);
+    return streams_serve(self->gateway->streams, self->request, self->response,
+                         &self->principal, err);
+}
+
 static enum cn_code s_page(struct exchange *self, struct cn_err *err)
 {
     const char *type = JSON_TYPE;
@@ -363,7 +384,9 @@ static enum cn_code s_serve(struct exchange *self, struct cn_err *err)
         rc = s_find(self, err);
         if (rc == CN_NOT_FOUND) {
             cn_err_clear(err);
-            rc = s_page(self, err);
+            rc = strcmp(self->request->path, STREAM_PATH) == 0
+                     ? s_stream(self, err)
+                     : s_page(self, err);
             if (!options || rc != CN_OK) {
                 return rc;
             }

@@ -9,12 +9,14 @@
 #include "common/http.h"
 #include "services/gateway/auth.h"
 #include "services/gateway/route.h"
+#include "services/gateway/stream.h"
 #include "services/gateway/tally.h"
 
 /* What the exchanges share. */
 struct gateway {
     struct cn_env *env;
     struct auth *auth;
+    struct streams *streams;
     struct routes *routes;  /* of the services */
     struct tally *tally;    /* of what was answered */
     const char *public_url; /* "https://cairn.example", or "": by Host */

@@ -9,6 +9,8 @@
 
 #include "cairn/routes.h"
 
+#include <string.h>
+
 enum { TIMEOUT_MAX_MS = 10000 };
 
 static const struct cn_option OPTIONS[] = {
@@ -38,6 +40,22 @@ static const struct cn_option OPTIONS[] = {
       .max = 4096,
       .what = "Connections at once of one address; 0: no limit, as behind a "
               "proxy." },
+    { .name = "CAIRN_STREAMS",
+      .kind = CN_OPTION_NUMBER,
+      .fallback = "1024",
+      .max = 16384,
+      .what = "Streams of events at once, beside CAIRN_CONNECTIONS." },
+    { .name = "CAIRN_STREAMS_PER_TENANT",
+      .kind = CN_OPTION_NUMBER,
+      .fallback = "512",
+      .max = 16384,
+      .what = "Of them, those of one agency." },
+    { .name = "CAIRN_STREAM_KEY",
+      .kind = CN_OPTION_SECRET,
+      .fallback = "",
+      .what = "64 hex digits, the same for all gateways: seals the positions "
+              "of streams. A random one when it is empty: then a stream goes "
+              "on only where it was opened." },
 };
 
 /* A service that the gateway can do without: its routes alone are away. */
@@ -50,6 +68,8 @@ struct runtime {
     struct gateway gateway;
     struct reach reaches[CN_BUS_PEERS_MAX];
     struct cn_http *http;
+    struct follow *follows[CN_EVENT_SOURCE_COUNT];
+    struct follow *access; /* one of them */
 };
 
 static bool s_access(void *arg)
@@ -90,6 +110,7 @@ static enum cn_code s_listen(struct runtime *self,
             (unsigned)cn_config_number(config, "CAIRN_CONNECTIONS"),
         .connections_per_ip =
             (unsigned)cn_config_number(config, "CAIRN_CONNECTIONS_PER_IP"),
+        .streams_max = (unsigned)cn_config_number(config, "CAIRN_STREAMS"),
         .timeout_us =
             1000 * cn_config_number(config, "CAIRN_REQUEST_TIMEOUT_MS"),
         .handle = exchange_handle,
@@ -104,6 +125,37 @@ static enum cn_code s_listen(struct runtime *self,
     tally_watch(self->gateway.tally, self->http);
     cn_log(CN_LOG_INFO, "listens on port %u", cn_http_port(self->http));
     return CN_OK;
+}
+
+static enum cn_code s_follow(struct runtime *self, struct cn_err *err)
+{
+    enum cn_code rc = CN_OK;
+
+    for (size_t i = 0; rc == CN_OK && i < CN_EVENT_SOURCE_COUNT; i++) {
+        const char *service = cn_event_sources[i].service;
+        rc = follow_new(self->gateway.env, service, &self->follows[i], err);
+        if (strcmp(service, "access") == 0) {
+            self->access = self->follows[i];
+        }
+    }
+    return rc;
+}
+
+static enum cn_code s_streams(struct runtime *self,
+                              const struct cn_config *config,
+                              struct cn_err *err)
+{
+    const struct streams_config streams = {
+        .max = (unsigned)cn_config_number(config, "CAIRN_STREAMS"),
+        .max_of_tenant =
+            (unsigned)cn_config_number(config, "CAIRN_STREAMS_PER_TENANT"),
+        .key = cn_config_text(config, "CAIRN_STREAM_KEY"),
+    };
+
+    enum cn_code rc =
+        streams_new(self->gateway.env, self->gateway.auth, self->follows,
+                    &streams, &self->gateway.streams, err);
+    return rc == CN_OK ? CN_OK : cn_wrap(err, "CAIRN_STREAM_KEY");
 }
 
 static enum cn_code s_start(void *arg,
@@ -121,7 +173,13 @@ static enum cn_code s_start(void *arg,
     if (gateway->routes == NULL || gateway->tally == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
-    enum cn_code rc = auth_new(env, &gateway->auth, err);
+    enum cn_code rc = s_follow(self, err);
+    if (rc == CN_OK) {
+        rc = auth_new(env, self->access, &gateway->auth, err);
+    }
+    if (rc == CN_OK) {
+        rc = s_streams(self, config, err);
+    }
     if (rc == CN_OK) {
         s_health(self);
         rc = s_listen(self, config, err);
@@ -134,8 +192,12 @@ static void s_done(void *arg)
     struct runtime *self = arg;
 
     cn_http_free(self->http);
+    streams_free(self->gateway.streams);
     tally_free(self->gateway.tally);
     auth_free(self->gateway.auth);
+    for (size_t i = 0; i < CN_EVENT_SOURCE_COUNT; i++) {
+        follow_free(self->follows[i]);
+    }
     routes_free(self->gateway.routes);
 }
 

@@ -31,6 +31,7 @@ struct world {
     struct cn_loop *loop;
     struct cn_env env;
     struct cn_bus *access;
+    struct follow *follow;
     struct auth *auth;
     void (*body)(struct world *world);
     /* What access answers to a question, and the questions so far. */
@@ -200,7 +201,10 @@ static void s_fiber(void *arg)
     struct cn_err err = { 0 };
 
     cn_fiber_set_deadline(cn_clock_monotonic() + 30 * CN_SECOND);
-    assert_int_equal(auth_new(&world->env, &world->auth, &err), CN_OK);
+    assert_int_equal(follow_new(&world->env, "access", &world->follow, &err),
+                     CN_OK);
+    assert_int_equal(auth_new(&world->env, world->follow, &world->auth, &err),
+                     CN_OK);
     if (!world->silent) {
         UNTIL(auth_fresh(world->auth));
     }
@@ -262,6 +266,7 @@ static void s_run_in(void (*body)(struct world *world), bool silent)
         cn_arena_free(world->poll->arena);
     }
     auth_free(world->auth);
+    follow_free(world->follow);
     cn_loop_free(world->loop);
     free(world);
 }

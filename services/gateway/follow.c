@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The fiber that follows a log. */
+#include "services/gateway/follow.h"
+
+#include "common/bus.h"
+#include "common/clock.h"
+#include "common/fiber.h"
+#include "common/loop.h"
+#include "common/message.h"
+#include "common/metrics.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    WAIT_MS = 1000,
+    BUDGET_US = 2500000,
+    RETRY_US = 100000, /* after a fetch that failed */
+    LABELS_MAX = 64
+};
+
+struct follow {
+    struct cn_env *env;
+    const char *service;
+    struct follow_listener listeners[FOLLOW_LISTENERS_MAX];
+    size_t listener_count;
+    bool has_position;
+    bool caught_up; /* it was, once */
+    struct follow_position position;
+    int64_t fresh_at;
+    uint64_t events;
+};
+
+int follow_compare(struct follow_position a, struct follow_position b)
+{
+    if (a.epoch != b.epoch) {
+        return a.epoch < b.epoch ? -1 : 1;
+    }
+    if (a.xid != b.xid) {
+        return a.xid < b.xid ? -1 : 1;
+    }
+    return a.seq == b.seq ? 0 : a.seq < b.seq ? -1 : 1;
+}
+
+struct follow_position follow_position_of(const Evt__Position *position)
+{
+    return (struct follow_position){ position->epoch, position->xid,
+                                     position->seq };
+}
+
+enum cn_code follow_fetch(struct cn_env *env,
+                          struct cn_arena *arena,
+                          const char *service,
+                          const Evt__FetchRequest *request,
+                          int64_t budget_us,
+                          const Evt__FetchResponse **ret_response,
+                          struct cn_err *err)
+{
+    struct cn_bus_call call = { .service = service,
+                                .method = "events.v1.Events/Fetch",
+                                .budget_us = budget_us,
+                                .long_poll = true };
+    const ProtobufCMessage *message = NULL;
+    struct cn_bus_reply reply = { 0 };
+
+    enum cn_code rc = cn_message_pack(arena, &request->base, &call.body, err);
+    if (rc == CN_OK) {
+        rc = cn_bus_call(env->bus, arena, &call, &reply, err);
+    }
+    if (rc == CN_OK) {
+        rc = cn_message_unpack(arena, &evt__fetch_response__descriptor,
+                               reply.body, &message, err);
+    }
+    if (rc == CN_OK) {
+        *ret_response = (const Evt__FetchResponse *)message;
+    }
+    return rc;
+}
+
+static enum cn_code s_fetch(struct follow *self,
+                            struct cn_arena *arena,
+                            const Evt__FetchResponse **ret_response,
+                            struct cn_err *err)
+{
+    Evt__FetchRequest request = EVT__FETCH_REQUEST__INIT;
+    Evt__Position after = EVT__POSITION__INIT;
+
+    request.consumer = "gateway";
+    /* What came before the start concerns nobody here. */
+    request.has_only_head = !self->has_position;
+    request.only_head = !self->has_position;
+    if (self->has_position) {
+        after.has_epoch = 1;
+        after.epoch = (int32_t)self->position.epoch;
+        after.has_xid = 1;
+        after.xid = self->position.xid;
+        after.has_seq = 1;
+        after.seq = self->position.seq;
+        request.after = &after;
+    }
+    request.has_limit = 1;
+    request.limit = FOLLOW_PAGE;
+    request.has_wait_ms = 1;
+    request.wait_ms = self->caught_up ? WAIT_MS : 0;
+    return follow_fetch(self->env, arena, self->service, &request, BUDGET_US,
+                        ret_response, err);
+}
+
+static void
+s_event(struct follow *self, struct cn_arena *arena, const Evt__Event *event)
+{
+    if (event->position == NULL) {
+        return;
+    }
+    struct follow_position position = follow_position_of(event->position);
+    if (self->has_position && follow_compare(position, self->position) <= 0) {
+        return;
+    }
+    for (size_t i = 0; i < self->listener_count; i++) {
+        self->listeners[i].event(self->listeners[i].arg, arena, event);
+    }
+    self->position = position;
+    self->has_position = true;
+    self->events++;
+}
+
+/* One fetch and its effects. */
+static enum cn_code s_follow_once(struct follow *self, struct cn_err *err)
+{
+    CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
+    const Evt__FetchResponse *response = NULL;
+    int64_t asked_at = cn_clock_monotonic();
+
+    if (arena == NULL) {
+        return cn_fail(err, CN_NOMEM, "no memory");
+    }
+    enum cn_code rc = s_fetch(self, arena, &response, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    assert(response != NULL);
+    for (size_t i = 0; i < response->n_events; i++) {
+        s_event(self, arena, response->events[i]);
+    }
+    /* A page that was cut is not the end yet. */
+    bool whole = response->n_events == 0 || response->has_complete_until;
+    if (whole && response->head != NULL) {
+        struct follow_position head = follow_position_of(response->head);
+        if (!self->has_position || follow_compare(head, self->position) > 0) {
+            self->position = head;
+        }
+        self->has_position = true;
+    }
+    if (whole) {
+        self->caught_up = true;
+        self->fresh_at = asked_at;
+    }
+    const struct follow_look look = { .position = self->position,
+                                      .asked_at = asked_at,
+                                      .whole = whole,
+                                      .has_complete_until =
+                                          response->has_complete_until,
+                                      .complete_until =
+                                          response->complete_until };
+    for (size_t i = 0; self->has_position && i < self->listener_count; i++) {
+        self->listeners[i].look(self->listeners[i].arg, &look);
+    }
+    return CN_OK;
+}
+
+static void s_follow(void *arg)
+{
+    struct follow *self = arg;
+
+    while (!cn_loop_stopping(self->env->loop)) {
+        struct cn_err err = { 0 };
+        if (s_follow_once(self, &err) == CN_OK) {
+            continue;
+        }
+        if (cn_fiber_sleep(RETRY_US) != CN_OK) {
+            return;
+        }
+    }
+}
+
+static void s_metrics(void *arg, struct cn_metrics_page *page)
+{
+    static const struct cn_metric EVENTS = {
+        "cairn_follow_events_total", "Events read from the log of a service.",
+        CN_METRIC_COUNTER
+    };
+    static const struct cn_metric LAG = {
+        "cairn_follow_lag_seconds",
+        "Since the log of a service was last known to be read to its end.",
+        CN_METRIC_GAUGE
+    };
+    const struct follow *self = arg;
+    char labels[LABELS_MAX];
+    int64_t lag_us = cn_clock_monotonic() - self->fresh_at;
+
+    (void)snprintf(labels, sizeof(labels), "producer=\"%s\"", self->service);
+    cn_metrics_value(page, &EVENTS, labels, (double)self->events);
+    if (self->fresh_at > 0) {
+        cn_metrics_value(page, &LAG, labels,
+                         (double)lag_us / (double)CN_SECOND);
+    }
+}
+
+enum cn_code follow_new(struct cn_env *env,
+                        const char *service,
+                        struct follow **ret_follow,
+                        struct cn_err *err)
+{
+    struct follow *self = calloc(1, sizeof(*self));
+
+    if (self == NULL) {
+        return cn_fail(err, CN_NOMEM, "no memory");
+    }
+    self->env = env;
+    self->service = service;
+    enum cn_code rc = cn_fiber_spawn(env->loop, s_follow, self, INT64_MAX, err);
+    if (rc != CN_OK) {
+        free(self);
+        return rc;
+    }
+    cn_metrics_register(s_metrics, self);
+    *ret_follow = self;
+    return CN_OK;
+}
+
+void follow_free(struct follow *self)
+{
+    if (self != NULL) {
+        cn_metrics_forget(self);
+        free(self);
+    }
+}
+
+void follow_listen(struct follow *self, struct follow_listener listener)
+{
+    assert(self->listener_count < FOLLOW_LISTENERS_MAX);
+    self->listeners[self->listener_count++] = listener;
+}
+
+const char *follow_service(const struct follow *self)
+{
+    return self->service;
+}
+
+int64_t follow_fresh_at(const struct follow *self)
+{
+    return self->fresh_at;
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A stream lasts no longer than the rights that it was opened with. */
+#include "services/gateway/stream_internal.h"
+
+#include "common/clock.h"
+#include "common/loop.h"
+
+#include <stddef.h>
+
+enum { BUDGET_US = 2500000, RETRY_US = 200000 };
+
+void stream_grant_doubt(struct stream *stream)
+{
+    struct streams *self = stream->streams;
+
+    stream->asks = true;
+    stream->doubted = true;
+    self->asks = true;
+    if (self->asker_parked) {
+        (void)cn_fiber_wake(self->asker, CN_OK);
+    }
+}
+
+/* An event of access: it runs in the follower's fiber. */
+static void
+s_on_change(void *arg, struct cn_uuid tenant_id, const uint8_t *key_hash)
+{
+    struct streams *self = arg;
+    struct stream_tenant *tenant = stream_tenant_find(self, tenant_id);
+
+    for (struct stream *stream = tenant == NULL ? NULL : tenant->streams;
+         stream != NULL; stream = stream->next) {
+        if (key_hash == NULL) {
+            stream_grant_doubt(stream);
+        } else if (auth_is_key(stream->grant, key_hash)) {
+            stream->ends = true;
+            stream_stir(stream);
+        }
+    }
+}
+
+static void s_ask_again(struct stream *stream)
+{
+    stream->asks = true;
+}
+
+void stream_grant_tick(struct streams *self)
+{
+    if (auth_held(self->auth)) {
+        streams_each(self, s_ask_again);
+        self->asks = self->count > 0;
+    }
+    if (self->asks && self->asker_parked) {
+        (void)cn_fiber_wake(self->asker, CN_OK);
+    }
+}
+
+static struct stream *s_asking(const struct streams *self)
+{
+    for (size_t i = 0; i < STREAM_TENANTS; i++) {
+        for (struct stream_tenant *tenant = self->tenants[i]; tenant != NULL;
+             tenant = tenant->next) {
+            for (struct stream *stream = tenant->streams; stream != NULL;
+                 stream = stream->next) {
+                if (stream->asks && !stream->ends) {
+                    return stream;
+                }
+            }
+        }
+    }
+    return NULL;
+}
+
+/* now NULL: the key gives nothing any more. Applies to all streams of the
+ * tenant that hold the same: the one that was asked for may be gone. */
+static void s_apply(struct streams *self,
+                    const struct auth_grant *held,
+                    const struct auth_grant *now)
+{
+    struct stream_tenant *tenant =
+        stream_tenant_find(self, auth_principal(held)->tenant_id);
+
+    for (struct stream *stream = tenant == NULL ? NULL : tenant->streams;
+         stream != NULL; stream = stream->next) {
+        if (!auth_same(stream->grant, held)) {
+            continue;
+        }
+        stream->asks = false;
+        stream->doubted = false;
+        stream->ends = stream->ends || now == NULL || !auth_same(held, now);
+        stream_stir(stream);
+    }
+}
+
+static enum cn_code s_ask(struct streams *self, struct stream *stream)
+{
+    CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
+    struct auth_grant *held = auth_share(stream->grant);
+    struct auth_grant *now = NULL;
+    struct cn_err err = { 0 };
+    enum cn_code rc = CN_NOMEM;
+
+    if (arena != NULL) {
+        cn_fiber_set_deadline(cn_clock_monotonic() + BUDGET_US);
+        rc = auth_hold_again(self->auth, arena, held, &now, &err);
+        cn_fiber_set_deadline(INT64_MAX);
+    }
+    if (rc == CN_OK || rc == CN_UNAUTHENTICATED) {
+        s_apply(self, held, now);
+        rc = CN_OK;
+    }
+    auth_release(now);
+    auth_release(held);
+    return rc;
+}
+
+static void s_work(void *arg)
+{
+    struct streams *self = arg;
+
+    while (!cn_loop_stopping(self->env->loop)) {
+        struct stream *stream = s_asking(self);
+        if (stream != NULL) {
+            if (s_ask(self, stream) != CN_OK &&
+                cn_fiber_sleep(RETRY_US) != CN_OK) {
+                return;
+            }
+            continue;
+        }
+        self->asks = false;
+        self->asker = cn_fiber_token();
+        self->asker_parked = true;
+        enum cn_code rc = cn_fiber_park(INT64_MAX);
+        self->asker_parked = false;
+        if (rc != CN_OK) {
+            return;
+        }
+    }
+}
+
+enum cn_code stream_grant_start(struct streams *self, struct cn_err *err)
+{
+    auth_watch(self->auth, s_on_change, self);
+    return cn_fiber_spawn(self->env->loop, s_work, self, INT64_MAX, err);
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The types of event that the stream knows, what a reader is told of one, and
+ * who may see it. */
+#ifndef GATEWAY_STREAM_KIND_H
+#define GATEWAY_STREAM_KIND_H
+
+#include "common/arena.h"
+#include "common/id.h"
+#include "common/json.h"
+#include "common/principal.h"
+#include "common/shape.h"
+
+#include "cairn/events.pb-c.h"
+
+enum { STREAM_KINDS_MAX = 128, STREAM_TEXT_MAX = 1024 };
+
+/* One type of event. Its resource is the first message of the payload: the
+ * record as it is now. */
+struct stream_kind {
+    const struct cn_event_shape *shape;
+    size_t producer; /* index in cn_event_sources */
+    const ProtobufCFieldDescriptor *resource;
+    const ProtobufCFieldDescriptor *id;
+    const ProtobufCFieldDescriptor *version; /* NULL: it has none */
+    const ProtobufCFieldDescriptor *branch;  /* NULL: it has none */
+};
+
+struct stream_kinds {
+    struct stream_kind rows[STREAM_KINDS_MAX];
+    size_t count;
+};
+
+/* What of a kind a reader may see. */
+enum stream_sight { STREAM_NOTHING, STREAM_AGENCY, STREAM_BRANCHES };
+
+/* From the generated tables; types without a scope are not for the stream. */
+void stream_kinds_init(struct stream_kinds *self);
+/* NULL: not one for the stream, or of a later release than ours. */
+const struct stream_kind *stream_kind_find(const struct stream_kinds *self,
+                                           size_t producer,
+                                           const char *type);
+/* Is it of the topic: the scope's first word, "referrals" of
+ * "referrals:read"? */
+bool stream_kind_of_topic(const struct stream_kind *kind,
+                          const char *topic,
+                          size_t size);
+/* By the policy, as the services judge: both stream:read and the event's own
+ * scope must reach it. */
+enum stream_sight stream_kind_sight(const struct stream_kind *kind,
+                                    const struct cn_principal *principal);
+bool stream_kind_visible(enum stream_sight sight,
+                         const struct cn_principal *principal,
+                         struct cn_uuid branch_id);
+
+/* Writes "event: ...\ndata: {...}\n\n": type, ids, version, branch and time,
+ * nothing of what the record says. ret_branch is nil where it has none.
+ * CN_MALFORMED for a payload that is not one. */
+CN_CHECKED enum cn_code stream_kind_render(const struct stream_kind *kind,
+                                           struct cn_arena *arena,
+                                           const Evt__Event *event,
+                                           struct cn_buffer *text,
+                                           struct cn_uuid *ret_branch,
+                                           struct cn_err *err);
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The latest events of a tenant, rendered once for all its readers. */
+#ifndef GATEWAY_STREAM_RING_H
+#define GATEWAY_STREAM_RING_H
+
+#include "services/gateway/stream_token.h"
+
+enum { STREAM_RING_MAX = 8192 /* entries */ };
+
+struct stream_entry {
+    struct follow_position at;
+    struct cn_uuid branch_id; /* nil: of none */
+    int64_t added_at;         /* monotonic */
+    uint16_t producer;
+    uint16_t kind; /* row of stream_kinds */
+    uint32_t size;
+    char text[]; /* without an end */
+};
+
+/* NULL without memory. */
+struct stream_entry *stream_entry_new(const char *text, size_t size);
+size_t stream_entry_memory(const struct stream_entry *entry);
+
+/* Entries have the numbers front..end-1, which stay theirs. Of each producer
+ * the ring holds every event of the tenant after base, in the order of the
+ * log. Zeroed is empty. */
+struct stream_ring {
+    struct stream_entry **entries;
+    size_t capacity; /* a power of two */
+    size_t first;    /* place of front */
+    int64_t front;
+    int64_t end;
+    struct stream_vector base;
+    uint64_t changes; /* of base */
+    size_t bytes;
+};
+
+void stream_ring_done(struct stream_ring *self);
+size_t stream_ring_count(const struct stream_ring *self);
+/* number is from front to end - 1. */
+const struct stream_entry *stream_ring_at(const struct stream_ring *self,
+                                          int64_t number);
+/* Where a producer's log is known from now on. */
+void stream_ring_base(struct stream_ring *self,
+                      size_t producer,
+                      struct follow_position at);
+/* Takes the entry over, and drops the oldest when full. Without memory all is
+ * dropped, the entry too: base says so. */
+void stream_ring_append(struct stream_ring *self, struct stream_entry *entry);
+/* Puts what comes before all else of its producer in front: count entries that
+ * begin after `from`, the new base. False when there is no room: then nothing
+ * is changed or taken over. */
+CN_CHECKED bool stream_ring_prepend(struct stream_ring *self,
+                                    struct stream_entry *const *entries,
+                                    size_t count,
+                                    size_t producer,
+                                    struct follow_position from);
+/* Drops the oldest entry. */
+void stream_ring_drop(struct stream_ring *self);
+
+#endif

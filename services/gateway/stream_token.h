@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where a reader of the stream stands in the log of each service, and the
+ * opaque text of it that is the id of an event. Any gateway with the same key
+ * reads what another wrote; a client can neither read nor make one. */
+#ifndef GATEWAY_STREAM_TOKEN_H
+#define GATEWAY_STREAM_TOKEN_H
+
+#include "services/gateway/follow.h"
+
+#include "common/clock.h"
+#include "common/id.h"
+
+#include "cairn/routes.h"
+
+enum {
+    STREAM_PRODUCER_BYTES = 30, /* epoch, xid, seq at their longest */
+    STREAM_TOKEN_HEAD = 20,
+    STREAM_TOKEN_OVERHEAD = 45, /* of the seal */
+    STREAM_TOKEN_MAX =          /* text and NUL */
+    (STREAM_TOKEN_HEAD + STREAM_TOKEN_OVERHEAD +
+     STREAM_PRODUCER_BYTES * CN_EVENT_SOURCE_COUNT) *
+        4 / 3 +
+    3
+};
+
+/* A reader that stays away for longer begins anew. */
+#define STREAM_TOKEN_AGE_US CN_HOUR
+
+/* A position for each of cn_event_sources. */
+struct stream_vector {
+    struct follow_position at[CN_EVENT_SOURCE_COUNT];
+    uint32_t known; /* a bit for each: where it is not set, none is known yet */
+};
+
+bool stream_vector_equal(const struct stream_vector *a,
+                         const struct stream_vector *b);
+
+/* Seals the vector under env->seal. CN_NOMEM. */
+CN_CHECKED enum cn_code stream_token_write(struct cn_env *env,
+                                           struct cn_uuid tenant_id,
+                                           const struct stream_vector *vector,
+                                           char text[STREAM_TOKEN_MAX],
+                                           struct cn_err *err);
+/* False for what is forged, of another tenant, of other services than ours, or
+ * older than STREAM_TOKEN_AGE_US: its reader must begin anew. */
+CN_CHECKED bool stream_token_read(struct cn_env *env,
+                                  struct cn_uuid tenant_id,
+                                  const char *text,
+                                  struct stream_vector *ret_vector);
+
+#endif
