@@ -8,7 +8,6 @@
 #include <string.h>
 
 static const char MESSAGE_CONTEXT[] = "notifications.message.body";
-static const char CARE_CONTEXT[] = "notifications.care.body";
 
 #define MESSAGE_COLUMNS                                                        \
     "m.id, m.branch_id, m.referral_id, m.patient_id, m.created_at,"            \
@@ -186,11 +185,15 @@ enum cn_code message_exists(const struct cn_store *store,
     return rc;
 }
 
+/* Whoever finds that somebody was told meanwhile decides again. */
 CN_SQL_WRITE(SQL_MESSAGE_INSERT,
-             "INSERT INTO notifications.message (tenant_id, id, branch_id,"
-             " referral_id, patient_id, audience, template, status, version,"
-             " event_seq, created_at, updated_at, body)"
-             " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, 1, $9, $9, $10)");
+             "WITH i AS (INSERT INTO notifications.message (tenant_id, id,"
+             " branch_id, referral_id, patient_id, audience, template, status,"
+             " version, event_seq, created_at, updated_at, body)"
+             " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, 1, $9, $9, $10)"
+             " ON CONFLICT ON CONSTRAINT message_once DO NOTHING RETURNING 1)"
+             " SELECT notifications.require(EXISTS (SELECT 1 FROM i),"
+             " 'message_once_version')");
 
 enum cn_code message_insert(const struct cn_store *store,
                             struct cn_write *write,
@@ -236,68 +239,6 @@ enum cn_code message_update(const struct cn_store *store,
                   cn_int(row->version),
                   cn_text(s_status_word(row->outgoing->message)),
                   cn_int(events), cn_at(store->now_at), body);
-    }
-    return rc;
-}
-
-CN_SQL_READ(SQL_CARE_GET,
-            "SELECT version, body FROM notifications.care WHERE id = $1");
-
-enum cn_code care_get(const struct cn_store *store,
-                      struct cn_uuid referral_id,
-                      struct care_row *ret_row,
-                      struct cn_err *err)
-{
-    const struct cn_rows *rows = NULL;
-    enum cn_code rc =
-        CN_STORE_READ(store, &SQL_CARE_GET, &rows, err, cn_uuid(referral_id));
-
-    if (rc != CN_OK) {
-        return rc;
-    }
-    struct care_row row = { .referral_id = referral_id };
-    ProtobufCMessage *message = NULL;
-    if (cn_rows_count(rows) > 0) {
-        row.version = cn_row_int(rows, 0, 0);
-        rc = cn_store_unseal(store, CARE_CONTEXT, rows, 0, 1,
-                             &ntf__care__descriptor, &message, err);
-
-        if (rc != CN_OK) {
-            return rc;
-        }
-        row.care = (Ntf__Care *)message;
-    } else {
-        row.care = CN_NEW(store->arena, ntf__care, Ntf__Care);
-        if (row.care == NULL) {
-            return cn_fail(err, CN_NOMEM, "read what is known");
-        }
-    }
-    *ret_row = row;
-    return CN_OK;
-}
-
-CN_SQL_WRITE(SQL_CARE_KEEP,
-             "WITH k AS (INSERT INTO notifications.care (tenant_id, id,"
-             " version, body) VALUES ($1, $2, 1, $4)"
-             " ON CONFLICT (tenant_id, id) DO UPDATE SET"
-             " version = notifications.care.version + 1,"
-             " body = excluded.body"
-             " WHERE notifications.care.version = $3 RETURNING version)"
-             " SELECT notifications.require("
-             "(SELECT version FROM k) = $3 + 1, 'care_version')");
-
-enum cn_code care_keep(const struct cn_store *store,
-                       struct cn_write *write,
-                       const struct care_row *row,
-                       struct cn_err *err)
-{
-    struct cn_param body;
-    enum cn_code rc =
-        cn_store_seal(store, CARE_CONTEXT, &row->care->base, &body, err);
-
-    if (rc == CN_OK) {
-        CN_CHANGE(write, &SQL_CARE_KEEP, cn_uuid(store->tenant_id),
-                  cn_uuid(row->referral_id), cn_int(row->version), body);
     }
     return rc;
 }

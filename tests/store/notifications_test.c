@@ -69,7 +69,9 @@ struct told {
     const char *source_email;
     const char *patient_email;
     const char *language;
+    Ref__Referral__Status status;
     int64_t seq;
+    int64_t patient_version;
     int64_t visit_seq;
     int64_t starts_at;
 };
@@ -84,7 +86,9 @@ static struct told s_told(struct test_world *world)
         .source_email = "discharge@hospital.example",
         .patient_email = "pat@home.example",
         .language = "en",
+        .status = REF__REFERRAL__STATUS__ACCEPTED,
         .seq = 4,
+        .patient_version = 1,
         .visit_seq = 1,
         .starts_at = world->env.now(&world->env) + CN_DAY,
     };
@@ -96,7 +100,31 @@ s_id(struct test_world *world, const char *prefix, struct cn_uuid id)
     return cn_id_text(world->arena, prefix, id);
 }
 
-static enum cn_code s_accept(struct test_world *world, const struct told *told)
+static enum cn_code s_patient_updated(struct test_world *world,
+                                      const struct told *told)
+{
+    Ref__PatientEvent payload = REF__PATIENT_EVENT__INIT;
+    Ref__Patient patient = REF__PATIENT__INIT;
+    struct cn_err err = { 0 };
+    patient.id = s_id(world, "pat", told->patient_id);
+    patient.email = told->patient_email;
+    patient.language = told->language;
+    CN_SET(&patient, version, told->patient_version);
+    payload.patient = &patient;
+    const struct test_event event = {
+        .producer = "referrals",
+        .type = "patient.updated",
+        .aggregate_type = "patient",
+        .aggregate_id = told->patient_id,
+        .aggregate_seq = told->patient_version,
+        .payload = &payload.base,
+    };
+    return test_apply(world, &s_service, &event, &err);
+}
+
+static enum cn_code s_referral_told(struct test_world *world,
+                                    const struct told *told,
+                                    const char *type)
 {
     Ref__ReferralEvent payload = REF__REFERRAL_EVENT__INIT;
     Ref__Referral referral = REF__REFERRAL__INIT;
@@ -112,6 +140,8 @@ static enum cn_code s_accept(struct test_world *world, const struct told *told)
     patient.name = &name;
     patient.email = told->patient_email;
     patient.language = told->language;
+    CN_SET(&patient, version, told->patient_version);
+    CN_SET(&referral, status, told->status);
     source.organization = "Example Hospital";
     source.email = told->source_email;
     source.external_id = "EXT-1";
@@ -123,10 +153,55 @@ static enum cn_code s_accept(struct test_world *world, const struct told *told)
     payload.patient = &patient;
     const struct test_event event = {
         .producer = "referrals",
-        .type = "referral.accepted",
+        .type = type,
         .aggregate_type = "referral",
         .aggregate_id = told->referral_id,
         .aggregate_seq = told->seq,
+        .payload = &payload.base,
+    };
+    return test_apply(world, &s_service, &event, &err);
+}
+
+static enum cn_code s_accept(struct test_world *world, const struct told *told)
+{
+    return s_referral_told(world, told, "referral.accepted");
+}
+
+static enum cn_code
+s_clinician_told(struct test_world *world, struct cn_uuid id, const char *name)
+{
+    Sch__ClinicianEvent payload = SCH__CLINICIAN_EVENT__INIT;
+    Sch__Clinician clinician = SCH__CLINICIAN__INIT;
+    struct cn_err err = { 0 };
+    clinician.name = name;
+    payload.clinician = &clinician;
+    const struct test_event event = {
+        .producer = "scheduling",
+        .type = "clinician.updated",
+        .aggregate_type = "clinician",
+        .aggregate_id = id,
+        .aggregate_seq = 1,
+        .payload = &payload.base,
+    };
+    return test_apply(world, &s_service, &event, &err);
+}
+
+static enum cn_code s_visit_event(struct test_world *world,
+                                  const struct told *told,
+                                  const char *type,
+                                  const char *clinician_name,
+                                  Sch__Visit *visit)
+{
+    Sch__VisitEvent payload = SCH__VISIT_EVENT__INIT;
+    struct cn_err err = { 0 };
+    payload.visit = visit;
+    payload.clinician_name = clinician_name;
+    const struct test_event event = {
+        .producer = "scheduling",
+        .type = type,
+        .aggregate_type = "visit",
+        .aggregate_id = told->visit_id,
+        .aggregate_seq = told->visit_seq,
         .payload = &payload.base,
     };
     return test_apply(world, &s_service, &event, &err);
@@ -136,19 +211,7 @@ static enum cn_code s_visit_told(struct test_world *world,
                                  const struct told *told,
                                  Sch__Visit *visit)
 {
-    Sch__VisitEvent payload = SCH__VISIT_EVENT__INIT;
-    struct cn_err err = { 0 };
-    payload.visit = visit;
-    payload.clinician_name = "Example Nurse";
-    const struct test_event event = {
-        .producer = "scheduling",
-        .type = "visit.booked",
-        .aggregate_type = "visit",
-        .aggregate_id = told->visit_id,
-        .aggregate_seq = told->visit_seq,
-        .payload = &payload.base,
-    };
-    return test_apply(world, &s_service, &event, &err);
+    return s_visit_event(world, told, "visit.booked", "Example Nurse", visit);
 }
 
 static Sch__Visit s_visit(struct test_world *world, const struct told *told)
@@ -158,6 +221,7 @@ static Sch__Visit s_visit(struct test_world *world, const struct told *told)
     visit.referral_id = s_id(world, "ref", told->referral_id);
     visit.patient_id = s_id(world, "pat", told->patient_id);
     CN_SET(&visit, kind, SCH__VISIT__KIND__SOC);
+    CN_SET(&visit, status, SCH__VISIT__STATUS__BOOKED);
     CN_SET(&visit, starts_at, told->starts_at);
     return visit;
 }
@@ -260,7 +324,7 @@ static void s_visit_comes_first(struct test_world *world)
     struct told told = s_told(world);
     assert_int_equal(s_book(world, &told), CN_OK);
     assert_int_equal(test_rows(world, "message", NULL), 0);
-    assert_int_equal(test_rows(world, "care", NULL), 1);
+    assert_int_equal(test_rows(world, "visit", "booked"), 1);
     assert_int_equal(s_accept(world, &told), CN_OK);
     s_assert_two(world);
     assert_string_equal(s_to_source(world, &told)->branch_id,
@@ -321,33 +385,148 @@ static void s_older_facts_do_not_replace_newer(struct test_world *world)
     struct cn_store store = { .env = &world->env,
                               .arena = world->arena,
                               .tenant_id = world->tenant };
-    struct care_row care;
+    struct referral_copy referral;
+    struct soc_copy soc;
+    told.patient_version = 2;
     assert_int_equal(s_accept(world, &told), CN_OK);
     told.visit_seq = 2;
     assert_int_equal(s_book(world, &told), CN_OK);
     struct told older = told;
     older.seq--;
     older.visit_seq--;
+    older.patient_version--;
     older.starts_at += CN_DAY;
     older.patient_email = "old@home.example";
     assert_int_equal(s_accept(world, &older), CN_OK);
     assert_int_equal(s_book(world, &older), CN_OK);
-    assert_int_equal(care_get(&store, told.referral_id, &care, &err), CN_OK);
-    assert_int_equal(care.care->soc_starts_at, told.starts_at);
-    assert_string_equal(care.care->patient_email, told.patient_email);
+    assert_int_equal(s_patient_updated(world, &older), CN_OK);
+    assert_int_equal(soc_get(&store, told.referral_id, &soc, &err), CN_OK);
+    assert_int_equal(soc.care->soc_starts_at, told.starts_at);
+    assert_int_equal(referral_get(&store, told.referral_id, &referral, &err),
+                     CN_OK);
+    assert_int_equal(referral.event_seq, told.seq);
+    assert_string_equal(referral.care->patient_email, told.patient_email);
+}
+
+/* Patient, referral and visit are told by different partitions and producers:
+ * in each of their orders both are told, and the same is known in the end. */
+static void s_any_order(struct test_world *world)
+{
+    static const unsigned ORDERS[6][3] = { { 0, 1, 2 }, { 0, 2, 1 },
+                                           { 1, 0, 2 }, { 1, 2, 0 },
+                                           { 2, 0, 1 }, { 2, 1, 0 } };
+    enum cn_code (*const TELL[])(struct test_world *,
+                                 const struct told *) = { s_accept, s_book,
+                                                          s_patient_updated };
+    struct cn_store store = { .env = &world->env,
+                              .arena = world->arena,
+                              .tenant_id = world->tenant };
+    for (size_t i = 0; i < COUNT(ORDERS); i++) {
+        struct told told = s_told(world);
+        struct told newer = told;
+        struct referral_copy referral;
+        struct cn_err err = { 0 };
+        newer.patient_version = 2;
+        newer.patient_email = "new@home.example";
+        for (size_t j = 0; j < COUNT(TELL); j++) {
+            unsigned which = ORDERS[i][j];
+            assert_int_equal(TELL[which](world, which == 2 ? &newer : &told),
+                             CN_OK);
+        }
+        assert_non_null(
+            s_message(world, &told, NTF__MESSAGE__AUDIENCE__PATIENT));
+        assert_non_null(s_to_source(world, &told));
+        assert_int_equal(
+            referral_get(&store, told.referral_id, &referral, &err), CN_OK);
+        assert_string_equal(referral.care->patient_email, "new@home.example");
+    }
+    assert_int_equal(test_rows(world, "message", NULL), 2L * COUNT(ORDERS));
+}
+
+/* The address is the one that the patient has when they are told. */
+static void s_new_address_is_used(struct test_world *world)
+{
+    struct told told = s_told(world);
+    assert_int_equal(s_accept(world, &told), CN_OK);
+    struct told newer = told;
+    newer.patient_version = 2;
+    newer.patient_email = "new@home.example";
+    assert_int_equal(s_patient_updated(world, &newer), CN_OK);
+    assert_int_equal(s_book(world, &told), CN_OK);
+    s_channel_answers(CHANNEL_ACCEPTED, 250);
+    assert_int_equal(
+        s_send(world,
+               s_message(world, &told, NTF__MESSAGE__AUDIENCE__PATIENT)->id),
+        CN_OK);
+    assert_string_equal(s_fake.to, "new@home.example");
+}
+
+/* A visit that was cancelled again is not told when the acceptance comes. */
+static void s_cancelled_is_not_told(struct test_world *world)
+{
+    struct told told = s_told(world);
+    Sch__Visit visit = s_visit(world, &told);
+    assert_int_equal(s_visit_told(world, &told, &visit), CN_OK);
+    told.visit_seq = 2;
+    CN_SET(&visit, status, SCH__VISIT__STATUS__CANCELLED);
+    assert_int_equal(
+        s_visit_event(world, &told, "visit.cancelled", NULL, &visit), CN_OK);
+    assert_int_equal(s_accept(world, &told), CN_OK);
+    assert_int_equal(test_rows(world, "message", NULL), 1);
+    assert_non_null(s_to_source(world, &told));
+}
+
+/* A visit that is told again, or found by the acceptance, has no name in its
+ * event: the clinician's own row has it. */
+static void s_clinician_is_named(struct test_world *world)
+{
+    struct told told = s_told(world);
+    struct cn_uuid clinician_id = cn_uuid_new(&world->env);
+    Sch__Visit visit = s_visit(world, &told);
+    visit.clinician_id = s_id(world, "cln", clinician_id);
+    assert_int_equal(s_clinician_told(world, clinician_id, "Nurse Okoro"),
+                     CN_OK);
+    assert_int_equal(s_visit_event(world, &told, "visit.booked", NULL, &visit),
+                     CN_OK);
+    assert_int_equal(s_accept(world, &told), CN_OK);
+    s_channel_answers(CHANNEL_ACCEPTED, 250);
+    assert_int_equal(
+        s_send(world,
+               s_message(world, &told, NTF__MESSAGE__AUDIENCE__PATIENT)->id),
+        CN_OK);
+    assert_non_null(strstr(s_fake.text, "Nurse Okoro"));
+}
+
+/* What a snapshot brought first does not keep an event from its effect, and is
+ * no effect itself. */
+static void s_snapshot_before_the_events(struct test_world *world)
+{
+    struct told told = s_told(world);
+    struct told now = told;
+    Sch__Visit visit = s_visit(world, &told);
+    now.seq = 6;
+    now.visit_seq = 2;
+    now.status = REF__REFERRAL__STATUS__SOC_SCHEDULED;
+    assert_int_equal(s_referral_told(world, &now, "referral.snapshot"), CN_OK);
+    assert_int_equal(s_visit_event(world, &now, "visit.snapshot", NULL, &visit),
+                     CN_OK);
+    assert_int_equal(test_rows(world, "message", NULL), 0);
+    assert_int_equal(s_accept(world, &told), CN_OK);
+    assert_int_equal(s_book(world, &told), CN_OK);
+    s_assert_two(world);
 }
 
 static void s_odd_events_are_refused(struct test_world *world)
 {
     struct told told = s_told(world);
     Sch__Visit visit = s_visit(world, &told);
-    visit.has_starts_at = 0;
+    visit.referral_id = "ref_none";
     assert_int_equal(s_visit_told(world, &told, &visit), CN_INTERNAL);
     assert_int_equal(s_visit_told(world, &told, NULL), CN_INTERNAL);
     visit = s_visit(world, &told);
     visit.kind = SCH__VISIT__KIND__ROUTINE;
     assert_int_equal(s_visit_told(world, &told, &visit), CN_OK);
-    assert_int_equal(test_rows(world, "care", NULL), 0);
+    assert_int_equal(test_rows(world, "visit", NULL), 0);
 }
 
 /* ---- sending ---- */
@@ -571,26 +750,44 @@ static const struct test_plan PLANS[] = {
          ", " BODY,
       NULL },
     { "SQL_MESSAGE_UPDATE", ID ", 1, 'sent', 1, " AT ", " BODY, "message_key" },
-    { "SQL_CARE_GET", ID, "care_key" },
-    { "SQL_CARE_KEEP", ID ", " ID ", 1, " BODY, NULL },
+    { "SQL_REFERRAL_GET", ID, "referral_key" },
+    { "SQL_PATIENT_GET", ID, "patient_key" },
+    { "SQL_SOC_GET", ID, "visit_by_referral" },
+    { "SQL_VISIT_GET", ID, "visit_key" },
+    { "SQL_CLINICIAN_GET", ID, "clinician_key" },
+    { "SQL_REFERRAL_KEEP", ID ", " ID ", 1, " ID ", true, " BODY, NULL },
+    { "SQL_PATIENT_KEEP", ID ", " ID ", 1, " BODY, NULL },
+    { "SQL_VISIT_KEEP", ID ", " ID ", 1, " ID ", " ID ", true, " BODY, NULL },
+    { "SQL_CLINICIAN_KEEP", ID ", " ID ", 1, " BODY, NULL },
+    { "SQL_REFERRAL_REQUIRE", ID ", 1", "referral_key" },
+    { "SQL_SOC_REQUIRE", ID ", 1", "visit_by_referral" },
 };
 
 static void every_statement_uses_its_index(void **state)
 {
-    char sql[2000];
+    char sql[3000];
     struct cn_uuid tenant;
     (void)state;
     assert_true(cn_uuid_parse(TENANT, &tenant));
     int size = snprintf(
         sql, sizeof(sql),
-        "INSERT INTO notifications.care SELECT ('00000000-0000-7000-8000-"
+        "INSERT INTO notifications.referral SELECT ('00000000-0000-7000-8000-"
         "00000000000' || 1 + (i %% 10) / 9)::uuid, md5('r' || i)::uuid, 1,"
-        " '\\x00' FROM generate_series(1, %ld) i;"
+        " md5('p' || i)::uuid, true, '\\x00' FROM generate_series(1, %ld) i;"
+        "CREATE TEMP VIEW filled AS SELECT * FROM notifications.referral"
+        " WHERE tenant_id < '00000000-0000-7000-8000-000000000009';"
+        "INSERT INTO notifications.patient SELECT tenant_id, patient_id, 1,"
+        " '\\x00' FROM filled;"
+        "INSERT INTO notifications.visit SELECT tenant_id, md5('v' || id)"
+        "::uuid, 1, id, md5('c' || patient_id)::uuid, true, '\\x00'"
+        " FROM filled;"
+        "INSERT INTO notifications.clinician SELECT tenant_id, md5('c' ||"
+        " patient_id)::uuid, 1, '\\x00' FROM filled;"
         "INSERT INTO notifications.message SELECT c.tenant_id, md5(c.id ||"
         " k.audience)::uuid, md5('b' || i %% 4)::uuid, c.id, md5('p' || i)"
         "::uuid, k.audience, 't', CASE WHEN random() < 0.02 THEN 'failed'"
         " WHEN random() < 0.05 THEN 'queued' ELSE 'sent' END, 1, 1, t.at, t.at,"
-        " '\\x00' FROM generate_series(1, %ld) i JOIN notifications.care c"
+        " '\\x00' FROM generate_series(1, %ld) i JOIN notifications.referral c"
         " ON c.id = md5('r' || i)::uuid CROSS JOIN (VALUES ('patient'),"
         " ('referral_source')) k (audience) CROSS JOIN LATERAL (SELECT"
         " '2026-01-01'::timestamptz + i * interval '1 s' AS at) t; ANALYZE;",
@@ -614,6 +811,12 @@ TEST(the_visit_may_come_before_the_acceptance, s_visit_comes_first)
 TEST(both_events_may_come_at_once, s_both_come_at_once)
 TEST(who_cannot_be_reached_is_not_sent_and_says_why, s_who_cannot_be_reached)
 TEST(older_facts_do_not_replace_newer, s_older_facts_do_not_replace_newer)
+TEST(all_are_told_whatever_the_order_of_events, s_any_order)
+TEST(the_newest_address_is_used, s_new_address_is_used)
+TEST(a_cancelled_visit_is_not_told, s_cancelled_is_not_told)
+TEST(the_clinician_is_named, s_clinician_is_named)
+TEST(a_snapshot_tells_nobody_and_keeps_no_event_from_it,
+     s_snapshot_before_the_events)
 TEST(odd_events_are_refused_without_harm, s_odd_events_are_refused)
 TEST(a_mail_is_sent, s_mail_is_sent)
 TEST(an_unreachable_channel_is_tried_again, s_unreachable_is_tried_again)
@@ -658,6 +861,11 @@ int main(void)
         cmocka_unit_test(both_events_may_come_at_once),
         cmocka_unit_test(who_cannot_be_reached_is_not_sent_and_says_why),
         cmocka_unit_test(older_facts_do_not_replace_newer),
+        cmocka_unit_test(all_are_told_whatever_the_order_of_events),
+        cmocka_unit_test(the_newest_address_is_used),
+        cmocka_unit_test(a_cancelled_visit_is_not_told),
+        cmocka_unit_test(the_clinician_is_named),
+        cmocka_unit_test(a_snapshot_tells_nobody_and_keeps_no_event_from_it),
         cmocka_unit_test(odd_events_are_refused_without_harm),
         cmocka_unit_test(a_mail_is_sent),
         cmocka_unit_test(an_unreachable_channel_is_tried_again),
