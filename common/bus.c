@@ -4,6 +4,7 @@
 #include "common/bus.h"
 
 #include "common/bus_internal.h"
+#include "common/metrics.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -512,6 +513,7 @@ enum cn_code cn_bus_new(struct cn_env *env,
         cn_bus_free(self);
         return rc;
     }
+    cn_metrics_register(bus_metrics, self);
     *ret_bus = self;
     return CN_OK;
 }
@@ -521,6 +523,7 @@ void cn_bus_free(struct cn_bus *self)
     if (self == NULL) {
         return;
     }
+    cn_metrics_forget(self);
     if (self->hooked) {
         cn_loop_unprepare(self->env->loop, s_prepare, self);
     }

@@ -111,8 +111,7 @@ static unsigned s_load(const struct bus_replica *replica, bool long_poll)
 
 static bool s_takes(const struct bus_replica *replica, const struct bus_op *op)
 {
-    return replica->up && !replica->stopping && replica->leave_by == 0 &&
-           (op->full & replica->bit) == 0 &&
+    return bus_replica_serves(replica) && (op->full & replica->bit) == 0 &&
            (op->long_poll || replica->outstanding < CN_BUS_CREDIT);
 }
 
@@ -191,8 +190,7 @@ void bus_stops(struct bus_service *service, const struct bus_replica *replica)
 bool bus_any_up(const struct bus_service *service)
 {
     for (size_t i = 0; i < service->replica_count; i++) {
-        const struct bus_replica *replica = service->replicas[i];
-        if (replica->up && !replica->stopping && replica->leave_by == 0) {
+        if (bus_replica_serves(service->replicas[i])) {
             return true;
         }
     }

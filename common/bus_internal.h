@@ -3,7 +3,7 @@
  * bus_endpoint.c: which addresses a service has; bus_resolve.c: the thread that
  * looks names up. bus_replica.c: one DEALER and its health; bus_client.c: the
  * choice among them; bus_call.c: one call. bus_server.c: requests and replies;
- * bus_zap.c: who may connect. */
+ * bus_zap.c: who may connect. bus_metrics.c: what is told of it. */
 #ifndef CN_BUS_INTERNAL_H
 #define CN_BUS_INTERNAL_H
 
@@ -343,6 +343,9 @@ void bus_replica_down(struct bus_replica *replica, const char *why);
 /* It said so: no more calls for it. */
 void bus_replica_stops(struct bus_replica *replica);
 
+/* Does it take calls? */
+bool bus_replica_serves(const struct bus_replica *replica);
+
 /* bus_endpoint.c: which addresses a service has */
 
 /* Something changed among the replicas: its names are looked up soon. */
@@ -374,6 +377,12 @@ CN_CHECKED enum cn_code bus_server_init(struct cn_bus *bus,
                                         struct cn_err *err);
 bool bus_server_drain(struct cn_bus *bus);
 void bus_server_done(struct cn_bus *bus);
+
+/* bus_metrics.c */
+
+struct cn_metrics_page;
+/* A source for common/metrics.h; arg is the bus. */
+void bus_metrics(void *arg, struct cn_metrics_page *page);
 
 /* Intrusive lists. */
 static inline void bus_list_init(struct bus_link *list)

@@ -125,6 +125,11 @@ void bus_replica_down(struct bus_replica *replica, const char *why)
     bus_discover(replica->service);
 }
 
+bool bus_replica_serves(const struct bus_replica *replica)
+{
+    return replica->up && !replica->stopping && replica->leave_by == 0;
+}
+
 /* --- sending --- */
 
 bool bus_replica_send(struct bus_replica *replica,

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Replicas that die, stop, stand still and come back, under calls. */
 #include "common/bus_internal.h"
+#include "common/json.h"
+#include "common/metrics.h"
 #include "tests/lib/bus.h"
 
 #include <setjmp.h>
@@ -388,6 +390,54 @@ no_safe_request_fails_when_one_of_two_replicas_is_killed(void **state)
     test_run(s_body_load);
 }
 
+/* --- metrics --- */
+
+static void s_expect_line(const struct cn_buffer *page, const char *line)
+{
+    if (memmem(page->data, page->size, line, strlen(line)) == NULL) {
+        fail_msg("%s is not in\n%.*s", line, (int)page->size, page->data);
+    }
+}
+
+static void s_body_metrics(struct test_net *world)
+{
+    struct cn_buffer page;
+
+    world->servers[0].holds = true;
+    world->servers[1].ill = true;
+    test_serve(world, 0, 0);
+    test_serve(world, 1, 0);
+    test_connect(world, world->servers[0].address, world->servers[1].address);
+    UNTIL(test_up(world, 0) && test_up(world, 1));
+    struct test_errand *errand =
+        test_start(world, test_read("echo", "told", 4 * CN_SECOND));
+    UNTIL(world->servers[0].held_count == 1);
+    cn_buffer_init(&page, 1 << 16);
+    assert_true(cn_metrics_write(&page));
+    s_expect_line(&page, "cairn_bus_replicas{service=\"referrals\"} 2\n");
+    s_expect_line(&page, "cairn_bus_replicas_up{service=\"referrals\"} 2\n");
+    s_expect_line(&page,
+                  "cairn_bus_calls_outstanding{service=\"referrals\"} 1\n");
+    s_expect_line(&page, "cairn_bus_calls_waiting{service=\"referrals\"} 0\n");
+    s_expect_line(&page, "# TYPE cairn_bus_downs_total counter\n");
+    cn_buffer_done(&page);
+    test_kill(&world->servers[0]);
+    UNTIL(errand->done);
+    test_errand_free(errand);
+    cn_buffer_init(&page, 1 << 16);
+    assert_true(cn_metrics_write(&page));
+    s_expect_line(&page, "cairn_bus_replicas_up{service=\"referrals\"} 1\n");
+    s_expect_line(&page, "\ncairn_bus_downs_total 1\n");
+    s_expect_line(&page, "\ncairn_bus_repeats_total 1\n");
+    cn_buffer_done(&page);
+}
+
+static void the_bus_tells_of_its_replicas_and_calls(void **state)
+{
+    (void)state;
+    test_run(s_body_metrics);
+}
+
 /* --- two in a row --- */
 
 static void s_body_two_deaths(struct test_net *world)
@@ -675,6 +725,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(requests_of_before_a_standstill_are_never_carried_out),
         cmocka_unit_test(
             no_safe_request_fails_when_one_of_two_replicas_is_killed),
+        cmocka_unit_test(the_bus_tells_of_its_replicas_and_calls),
         cmocka_unit_test(a_read_outlives_two_replicas_in_a_row),
         cmocka_unit_test(a_read_that_kills_its_replicas_is_given_up),
         cmocka_unit_test(
