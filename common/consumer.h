@@ -4,6 +4,9 @@
  * event has its effect once, however often it is fetched and by however many
  * replicas.
  *
+ * Positions are per partition (0 to 15, by the aggregate's id). A consumer may
+ * depend on the order of one aggregate's events, on no other.
+ *
  * An event that fails CN_EVENT_ATTEMPTS_MAX times goes to dead_letter together
  * with the later events of its aggregate; all others go on. */
 #ifndef CN_CONSUMER_H
@@ -81,8 +84,9 @@ struct cn_subscription {
     size_t handler_count;
 };
 
-/* Starts one fiber per subscription, for the life of the process. The bus must
- * know the producers (cn_bus_connect). */
+/* Follows all producers for the life of the process. The partitions of their
+ * logs are shared with the other replicas of the service (common/lease.h). The
+ * bus must know the producers (cn_bus_connect). */
 CN_CHECKED enum cn_code cn_consumers_start(struct cn_env *env,
                                            const struct cn_service *service,
                                            struct cn_err *err);

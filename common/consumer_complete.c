@@ -1,63 +1,61 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How far a producer's log is known to be complete and applied here, kept
  * beside the positions so that every replica knows it. */
-#include "common/clock.h"
 #include "common/consumer_internal.h"
-#include "common/log.h"
 
-#include <stdio.h>
+enum { ARENA_MAX = 64 << 10 };
 
-enum { PARTITION_TEXT_MAX = 8, ARENA_MAX = 64 << 10 };
+CN_SQL_RELAY(SQL_COMPLETE_KEEP,
+             "UPDATE {{schema}}.inbox_position p SET complete_until = m.until"
+             " FROM (SELECT u.partition, 'epoch'::timestamptz +"
+             " u.us * interval '1 us' AS until"
+             " FROM unnest($2::int[], $3::bigint[]) AS u (partition, us)) m"
+             " WHERE p.producer = $1 AND p.partition = m.partition"
+             " AND (p.complete_until IS NULL OR p.complete_until < m.until)");
 
-/* Written once a second: a breach is decided that much later, no more. */
-static const int64_t NOTE_EVERY_US = CN_SECOND;
-
-CN_SQL_RELAY(SQL_COMPLETE_NOTE,
-             "UPDATE {{schema}}.inbox_position p SET complete_until = $3"
-             " WHERE p.producer = $1 AND p.partition = ANY ($2::text[]::int[])"
-             " AND (p.complete_until IS NULL OR p.complete_until < $3)");
-
-/* Until every partition has a position, the one over all of them counts. */
+/* Not before every partition has told. */
+_Static_assert(CN_PARTITIONS == 16, "the partitions in SQL_COMPLETE_UNTIL");
 CN_SQL_RELAY(SQL_COMPLETE_UNTIL,
-             "SELECT CASE WHEN count(p.complete_until) IN (1, 16) AND"
-             " count(p.complete_until) = count(*)"
+             "SELECT CASE WHEN count(p.complete_until) = 16"
              " THEN min(p.complete_until) END"
-             " FROM {{schema}}.inbox_position p WHERE p.producer = $1"
-             " AND (p.partition >= 0) = EXISTS (SELECT 1"
-             " FROM {{schema}}.inbox_position q WHERE q.producer = $1"
-             " AND q.partition >= 0)");
+             " FROM {{schema}}.inbox_position p WHERE p.producer = $1");
 
-void consumer_complete_note(struct cn_env *env,
-                            const char *producer,
-                            const int *partitions,
-                            size_t count,
-                            int64_t complete_until,
-                            int64_t *noted_at)
+enum cn_code consumer_complete_keep(struct consumer *self, struct cn_err *err)
 {
-    CN_ARENA_AUTO struct cn_arena *arena = NULL;
-    const char *words[CN_PARTITIONS];
-    const struct cn_rows *rows = NULL;
-    struct cn_err err = { 0 };
-    int64_t now = cn_clock_monotonic();
-    if (now - *noted_at < NOTE_EVERY_US) {
-        return;
+    CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
+    int64_t numbers[CN_PARTITIONS];
+    int64_t until[CN_PARTITIONS];
+    struct cn_db_result result = { 0 };
+    size_t count = 0;
+
+    for (int n = 0; n < CN_PARTITIONS; n++) {
+        const struct partition *partition = &self->partitions[n];
+        if (partition->complete_at > partition->complete_told) {
+            numbers[count] = n;
+            until[count++] = partition->complete_at;
+        }
     }
-    *noted_at = now;
-    arena = cn_arena_new(ARENA_MAX);
-    for (size_t i = 0; arena != NULL && i < count; i++) {
-        words[i] = cn_arena_printf(arena, "%d", partitions[i]);
+    if (count == 0) {
+        return CN_OK;
     }
-    const struct cn_param params[] = {
-        cn_text(producer),
-        cn_texts(words, count),
-        cn_at(complete_until),
-    };
-    /* What could not be written now is written by the next one. */
-    if (arena == NULL ||
-        cn_db_read(env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-                   &SQL_COMPLETE_NOTE, params, 3, &rows, &err) != CN_OK) {
-        cn_log(CN_LOG_INFO, "complete_until of %s: %s", producer, err.msg);
+    const char *list =
+        arena == NULL ? NULL : consumer_list(arena, numbers, count);
+    const char *times =
+        arena == NULL ? NULL : consumer_list(arena, until, count);
+    if (list == NULL || times == NULL) {
+        return cn_fail(err, CN_NOMEM, "consumer: no memory");
     }
+    const struct cn_param params[] = { cn_text(self->subscription->producer),
+                                       cn_text(list), cn_text(times) };
+    const struct cn_db_step step = { &SQL_COMPLETE_KEEP, params, 3 };
+    enum cn_code rc = consumer_unit(self, arena, &step, 1, &result, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    for (size_t i = 0; i < count; i++) {
+        self->partitions[numbers[i]].complete_told = until[i];
+    }
+    return CN_OK;
 }
 
 enum cn_code cn_consumer_complete_until(struct cn_env *env,

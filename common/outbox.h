@@ -16,10 +16,13 @@
 struct cn_outbox;
 
 enum {
-    CN_FETCH_LIMIT_MAX = 100,    /* events in one reply */
-    CN_FETCH_WAIT_MAX_MS = 5000, /* of one long poll */
-    CN_OUTBOX_POLL_US = 20000,   /* how often the horizon is looked at */
-    CN_OUTBOX_WAITING_MAX = 256  /* long polls at once */
+    CN_FETCH_LIMIT_MAX = 100,       /* events in one reply */
+    CN_FETCH_TOTAL_MAX = 1000,      /* the same of several partitions */
+    CN_FETCH_PARTITION_MAX = 100,   /* of them of each */
+    CN_FETCH_REPLY_MAX = 768 << 10, /* bytes, unless one event is larger */
+    CN_FETCH_WAIT_MAX_MS = 5000,    /* of one long poll */
+    CN_OUTBOX_POLL_US = 20000,      /* how often the horizon is looked at */
+    CN_OUTBOX_WAITING_MAX = 256     /* long polls at once */
 };
 
 /* complete_until of a reply is this long before the instant at which every

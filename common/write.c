@@ -262,9 +262,10 @@ struct cn_write *cn_write_begin_batch(struct cn_env *env,
     return self;
 }
 
+/* The positions behind it are of no tenant. */
 static void s_segment_end(struct cn_write *self)
 {
-    if (self->segment_count > 0) {
+    if (self->segment_count > 0 && self->stage < STAGE_POSITION) {
         struct segment *last = &self->segments[self->segment_count - 1];
         last->count = self->steps.count - last->first;
     }
@@ -441,8 +442,8 @@ void cn_write_position(struct cn_write *self,
                        size_t count)
 {
     assert(self->stage < STAGE_POSITION);
-    s_enter(self, STAGE_POSITION);
     s_segment_end(self);
+    s_enter(self, STAGE_POSITION);
     self->position_at = self->steps.count;
     s_add(self, statement, params, count);
 }

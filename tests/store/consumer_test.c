@@ -21,6 +21,7 @@
 
 enum {
     EVENTS = 60,
+    AGGREGATES = 4,
     NUMBERS_MAX = 512,
     /* What a payload asks of the handler, in its low bits the number. */
     POISON = 1 << 12,
@@ -247,10 +248,13 @@ static bool s_position_at_end(void *arg)
     const struct test_world *world = arg;
 
     s_let_go_on();
-    char *end = test_pg_sql(world->pg, "SELECT xid, seq FROM probe.outbox "
-                                       "ORDER BY xid DESC, seq DESC LIMIT 1");
-    char *at =
-        test_pg_sql(s_consumer_pg, "SELECT xid, seq FROM probe.inbox_position");
+    char *end =
+        test_pg_sql(world->pg, "SELECT DISTINCT ON (partition) partition, "
+                               "epoch, xid, seq FROM probe.outbox ORDER BY "
+                               "partition, epoch DESC, xid DESC, seq DESC");
+    char *at = test_pg_sql(s_consumer_pg,
+                           "SELECT partition, epoch, xid, seq FROM "
+                           "probe.inbox_position WHERE xid > '0' ORDER BY 1");
     bool same = strcmp(end, at) == 0;
 
     free(end);
@@ -269,34 +273,53 @@ static int s_empty(void **state)
     free(test_pg_sql(s_producer_pg, "TRUNCATE probe.outbox"));
     free(test_pg_sql(s_consumer_pg,
                      "TRUNCATE probe.audit, probe.inbox_position, "
-                     "probe.dead_letter"));
+                     "probe.dead_letter, probe.lease, probe.replica"));
     memset(&s_effects, 0, sizeof(s_effects));
     return 0;
 }
 
 /* ---- tests ---- */
 
+/* Events of four aggregates in turn, each of them numbered from one. */
+static void
+s_emit_in_turn(struct test_world *world, uint32_t from, uint32_t count)
+{
+    static struct cn_uuid ids[AGGREGATES];
+
+    for (uint32_t i = from; i < from + count; i++) {
+        if (i < AGGREGATES) {
+            ids[i] = cn_uuid_new(&world->env);
+        }
+        s_emit(world, "thing.changed", ids[i % AGGREGATES], i / AGGREGATES + 1,
+               i);
+    }
+}
+
 static void s_follow(struct test_world *world)
 {
     struct producer producer;
     struct replica replica;
+    uint32_t last[AGGREGATES] = { 0 };
 
     s_producer_open(&producer, world);
-    s_emit_each(world, 0, EVENTS / 2);
+    s_emit_in_turn(world, 0, EVENTS / 2);
     s_replica_open(&replica, &producer);
     s_await_effects(world, EVENTS / 2);
-    s_emit_each(world, EVENTS / 2, EVENTS / 2);
+    s_emit_in_turn(world, EVENTS / 2, EVENTS / 2);
     s_await_effects(world, EVENTS);
     for (uint32_t i = 0; i < EVENTS; i++) {
-        assert_int_equal(s_effects.calls[i], 1);
-        assert_int_equal(s_effects.order[i], i);
+        uint32_t number = s_effects.order[i];
+        assert_int_equal(s_effects.calls[number], 1);
+        assert_int_equal(last[number % AGGREGATES], number / AGGREGATES);
+        last[number % AGGREGATES]++;
     }
     test_world_until(world, s_position_at_end, world);
-    assert_int_equal(s_number("SELECT attempts FROM probe.inbox_position"), 0);
+    assert_int_equal(s_number("SELECT sum(attempts) FROM probe.inbox_position"),
+                     0);
     s_close(&producer, &replica, 1);
 }
 
-static void events_have_their_effects_in_the_order_of_the_log(void **state)
+static void an_aggregates_events_have_their_effects_in_its_order(void **state)
 {
     (void)state;
     s_run(s_follow);
@@ -401,12 +424,21 @@ static void s_killed(struct test_world *world)
     struct replica replica;
 
     s_producer_open(&producer, world);
-    s_emit_each(world, 0, 3);
+    struct cn_uuid id = cn_uuid_new(&world->env);
+    s_emit(world, "thing.changed", id, 1, 0);
+    s_emit_each(world, 1, 2 * EVENTS);
     /* As five processes that died while they applied the first one. */
-    free(test_pg_sql(s_consumer_pg, "INSERT INTO probe.inbox_position VALUES "
-                                    "('producer', -1, 0, '0', 0, 5)"));
+    char *partition = test_pg_sql(
+        world->pg, "SELECT partition FROM probe.outbox ORDER BY seq LIMIT 1");
+    char sql[TEST_TEXT_MAX];
+    (void)snprintf(sql, sizeof(sql),
+                   "INSERT INTO probe.inbox_position VALUES "
+                   "('producer', %s, 0, '0', 0, 5)",
+                   partition);
+    free(partition);
+    free(test_pg_sql(s_consumer_pg, sql));
     s_replica_open(&replica, &producer);
-    s_await_effects(world, 2);
+    s_await_effects(world, 2L * EVENTS);
     assert_int_equal(s_effects.calls[0], 0);
     s_close(&producer, &replica, 1);
 }
@@ -523,7 +555,7 @@ static int s_teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(events_have_their_effects_in_the_order_of_the_log),
+        TEST(an_aggregates_events_have_their_effects_in_its_order),
         TEST(two_replicas_have_each_effect_once),
         TEST(a_consumer_that_stops_goes_on_where_it_was),
         TEST(a_failing_event_is_put_aside_and_blocks_its_aggregate),

@@ -570,7 +570,7 @@ static void s_grants(struct test_world *world)
         "SELECT r, t, string_agg(left(p, 1), '' ORDER BY n) FROM "
         "unnest(ARRAY['probe_app', 'probe_relay']) r, "
         "unnest(ARRAY['outbox', 'idempotency', 'audit', 'due', "
-        "'inbox_position', 'dead_letter']) t, "
+        "'inbox_position', 'dead_letter', 'lease', 'replica']) t, "
         "unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) "
         "WITH ORDINALITY AS a (p, n) "
         "WHERE has_table_privilege(r, 'probe.' || t, p) "
@@ -584,7 +584,9 @@ static void s_grants(struct test_world *world)
                                 "probe_relay|due|SIUD\n"
                                 "probe_relay|idempotency|SID\n"
                                 "probe_relay|inbox_position|SIU\n"
-                                "probe_relay|outbox|SID");
+                                "probe_relay|lease|SIU\n"
+                                "probe_relay|outbox|SID\n"
+                                "probe_relay|replica|SIUD");
     free(grants);
 }
 

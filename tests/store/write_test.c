@@ -37,7 +37,7 @@ CN_SQL_WRITE(SQL_TEST_BLOCK,
 CN_SQL_WRITE(SQL_TEST_PID, "SELECT pg_backend_pid()");
 CN_SQL_WRITE(SQL_TEST_POSITION,
              "INSERT INTO {{schema}}.inbox_position (producer, partition, "
-             "epoch, xid, seq) VALUES ($1, -1, 1, $2, $3)");
+             "epoch, xid, seq) VALUES ($1, 0, 1, $2, $3)");
 
 static const struct cn_uuid NONE;
 static const struct cn_method METHOD = { .name = "probe.v1.Probe/MakeThing",

@@ -83,10 +83,12 @@ class Database:
 
     def behind(self):
         """Consumers that have not passed all of their producer's log."""
-        positions = self.union("producer, epoch, xid, seq", "inbox_position")
+        positions = self.union("producer, partition, epoch, xid, seq",
+                               "inbox_position")
         return [row for row in positions if self.value(f"""
             SELECT count(*) FROM {row['producer']}.outbox o
-            WHERE (o.epoch, o.xid, o.seq) >
+            WHERE o.partition = {row['partition']}
+            AND (o.epoch, o.xid, o.seq) >
                   ({row['epoch']}, '{row['xid']}', {row['seq']})""") != "0"]
 
     def dump(self):
