@@ -389,7 +389,8 @@ def test_nobody_gets_in_when_access_has_been_silent_for_long(system, admin,
     except AssertionError:
         pytest.skip("the processes are not ours")
     admin.get("/v1/me").ok(200)
-    system.kill("access", signal.SIGSTOP)
+    for name in system.names_of("access"):
+        system.kill(name, signal.SIGSTOP)
     try:
         # The credential is in the cache: at first only access's own answer is
         # missing, later the gateway does not trust its cache any more.
@@ -400,7 +401,8 @@ def test_nobody_gets_in_when_access_has_been_silent_for_long(system, admin,
         assert reply.headers["retry-after"] == "1"
         assert system.admin("gateway").get("/readyz").status == 503
     finally:
-        system.kill("access", signal.SIGCONT)
+        for name in system.names_of("access"):
+            system.kill(name, signal.SIGCONT)
     wait_for(lambda: admin.get("/v1/me").status == 200, 10, "its return")
 
 

@@ -131,7 +131,8 @@ def test_all_services_may_end_at_once(system, agency, database, wait_for):
     story.complete_referral()
     story.complete_patient()
     story.accept().ok(200)
-    pids = {name: system.kill(name) for name in KILLED}
+    every = system.names() + system.names_of("gateway")
+    pids = {name: system.kill(name) for name in every}
     for name, pid in pids.items():
         system.restarted(name, pid)
     story.wait_for_visit(seconds=END_SECONDS)

@@ -5,10 +5,15 @@ import os
 import stat
 import subprocess
 
+import pytest
+
+from harness.client import Client
 from harness.system import RUN, SERVICES
 
 
-PROCESSES = SERVICES + ["gateway", "postgres", "sink"]
+def processes(system):
+    """The names of all that runs."""
+    return system.names() + system.names_of("gateway") + ["postgres", "sink"]
 
 
 def listening(pid):
@@ -51,8 +56,28 @@ def test_a_second_run_on_the_same_home_is_refused(system):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("count", ["0", "5", "two", "1 "])
+def test_a_count_of_replicas_that_is_none_is_refused(tmp_path, count):
+    done = subprocess.run([RUN], capture_output=True, text=True, timeout=30,
+                          env=dict(os.environ, CAIRN_HOME=str(tmp_path),
+                                   CAIRN_REPLICAS=count), check=False)
+    assert done.returncode == 1
+    assert done.stderr == "make run: CAIRN_REPLICAS must be 1, 2, 3 or 4\n"
+    assert not os.listdir(tmp_path)
+
+
+def test_the_admin_file_of_each_process_names_its_admin_port(system):
+    for name in system.names() + system.names_of("gateway"):
+        with open(os.path.join(system.home, "run", name + ".admin"),
+                  encoding="ascii") as file:
+            told = Client("http://" + file.read().strip(), None)
+        assert (told.host, told.port) == (system.admin(name).host,
+                                          system.admin(name).port)
+        assert told.get("/livez").status == 200, name
+
+
 def test_only_loopback_is_opened(system):
-    for name in PROCESSES:
+    for name in processes(system):
         for address in listening(system.pid(name)):
             assert address in ("0100007F", "0" * 24 + "01000000"), name
 
@@ -65,7 +90,7 @@ def test_no_secret_is_in_an_environment_or_a_command_line(system):
             with open(path, "rb") as file:
                 secrets.append(file.read().strip())
     assert len(secrets) >= 2 + 3 * len(SERVICES)
-    for name in PROCESSES:
+    for name in processes(system):
         for part in ("environ", "cmdline"):
             with open(f"/proc/{system.pid(name)}/{part}", "rb") as file:
                 text = file.read()

@@ -188,11 +188,6 @@ class System:
         return wait_for(lambda: read(path).strip() not in ("", str(old_pid))
                         and int(read(path)), seconds, f"the restart of {name}")
 
-    def admin(self, name):
-        """A client of the admin port of a process."""
-        path = os.path.join(self.home, "run", name + ".admin")
-        return Client("http://" + read(path).strip(), None)
-
     def ready(self, name, seconds=30):
         """Waits until a process is ready to be sent work."""
         wait_for(lambda: self.admin(name).get("/readyz").status == 200,
