@@ -15,16 +15,25 @@ enum {
     READ_STEPS = 2        /* tenant and statement */
 };
 
-const char *const cn_lane_names[CN_LANE_COUNT] = { "read", "write", "relay" };
+const char *const cn_lane_names[CN_LANE_COUNT] = { "read", "write", "relay",
+                                                   "slow" };
 
-CN_STATEMENT(SQL_TENANT,
-             1U << CN_LANE_READ | 1U << CN_LANE_WRITE | 1U << CN_LANE_RELAY,
-             "SELECT set_config('cairn.tenant', $1::uuid::text, true)");
+enum { ALL_LANES = (1U << CN_LANE_COUNT) - 1 };
 
+#define TENANT       "set_config('cairn.tenant', $1::uuid::text, true)"
+#define PLANNED_ONCE "set_config('plan_cache_mode', 'force_generic_plan', true)"
+#define WITHIN       "set_config('statement_timeout', $2, true)"
+CN_STATEMENT(SQL_TENANT, ALL_LANES, "SELECT " TENANT);
 CN_STATEMENT(SQL_TENANT_PLAN_ONCE,
-             1U << CN_LANE_READ | 1U << CN_LANE_WRITE | 1U << CN_LANE_RELAY,
-             "SELECT set_config('cairn.tenant', $1::uuid::text, true), "
-             "set_config('plan_cache_mode', 'force_generic_plan', true)");
+             ALL_LANES,
+             "SELECT " TENANT ", " PLANNED_ONCE);
+/* The server measures each statement by itself, from its own Bind on, so what
+ * the first one sets holds for those behind it (PostgreSQL's manual,
+ * statement_timeout), and ends with the transaction. */
+CN_STATEMENT(SQL_TENANT_WITHIN, ALL_LANES, "SELECT " TENANT ", " WITHIN);
+CN_STATEMENT(SQL_TENANT_PLAN_ONCE_WITHIN,
+             ALL_LANES,
+             "SELECT " TENANT ", " PLANNED_ONCE ", " WITHIN);
 
 extern const struct cn_statement *const __start_cn_statements[]
     __attribute__((weak));
@@ -40,6 +49,16 @@ const struct cn_statement *cn_statement_at(size_t index)
 {
     assert(index < cn_statement_count());
     return __start_cn_statements[index];
+}
+
+const struct cn_statement *
+cn_db_tenant_within(const struct cn_statement *statement)
+{
+    if (statement == &SQL_TENANT) {
+        return &SQL_TENANT_WITHIN;
+    }
+    return statement == &SQL_TENANT_PLAN_ONCE ? &SQL_TENANT_PLAN_ONCE_WITHIN
+                                              : NULL;
 }
 
 const struct cn_statement *cn_db_tenant_statement(void)
@@ -211,7 +230,7 @@ static enum cn_code s_unit_enter(struct cn_db *self,
         lane->first == NULL ? cn_link_choose(lane, now) : NULL;
     if (connection != NULL) {
         cn_link_send(connection, unit, now);
-    } else if (lane->waiting < CN_DB_WAITING_MAX) {
+    } else if (lane->waiting < lane->waiting_max) {
         cn_queue_add(lane, unit);
     } else {
         return cn_fail(err, CN_BUSY,
@@ -243,6 +262,7 @@ static struct unit *s_unit_run(struct cn_db *self,
     unit->token = cn_fiber_token();
     unit->lane = lane;
     unit->began_at = cn_clock_monotonic();
+    unit->deadline_at = cn_fiber_deadline();
     enum cn_code rc = s_unit_enter(self, lane, unit, err);
     if (rc != CN_OK) {
         s_count(lane, unit, END_REFUSED);
@@ -429,6 +449,10 @@ static bool s_lane_init(struct cn_db *self,
     struct lane *lane = &self->lanes[id];
     lane->db = self;
     lane->id = id;
+    bool slow = id == CN_LANE_SLOW;
+    lane->depth = slow ? 1 : CN_DB_PIPELINE_MAX;
+    lane->waiting_max = slow ? CN_DB_SLOW_WAITING_MAX : CN_DB_WAITING_MAX;
+    lane->statement_us = slow ? CN_DB_SLOW_STATEMENT_US : CN_DB_STATEMENT_US;
     lane->down_at = INT64_MIN;
     unsigned count = config->lanes[id].connections;
     if (count == 0) {

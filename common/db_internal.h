@@ -25,7 +25,8 @@ struct unit {
     struct unit *previous;
     struct cn_db *db; /* NULL when that was freed */
     struct lane *lane;
-    int64_t began_at; /* monotonic */
+    int64_t began_at;    /* monotonic */
+    int64_t deadline_at; /* of its fiber */
     struct cn_token token;
     const struct cn_db_step *steps; /* the fiber's; until it is sent */
     size_t count;
@@ -81,6 +82,9 @@ struct lane {
     enum cn_lane id;
     char *user;
     char *password;
+    unsigned depth; /* units in flight on one connection */
+    size_t waiting_max;
+    int64_t statement_us; /* the longest statement */
     unsigned count;
     unsigned ready;
     int64_t down_at; /* since when none is ready; INT64_MIN: from the start */
@@ -114,6 +118,11 @@ struct cn_db {
 extern const char *const cn_lane_names[CN_LANE_COUNT];
 
 /* Units: common/db.c */
+
+/* What tells the server the time that is left besides the tenant, in place of
+ * this statement; NULL: it is none that sets a tenant. */
+const struct cn_statement *
+cn_db_tenant_within(const struct cn_statement *statement);
 
 void cn_unit_free(struct unit *unit);
 /* The outcome is in: wakes its fiber, or frees it when that has left. */

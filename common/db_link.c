@@ -23,9 +23,11 @@ static const int64_t STEADY_US = 2 * CN_SECOND;
 static const int64_t OUTAGE_US = CN_SECOND;
 /* No progress for this long: others are chosen before it. */
 static const int64_t SLOW_US = CN_SECOND / 4;
-/* No progress for this long (twice the roles' statement_timeout): the server
- * is taken for dead; a stopped one still acknowledges in its kernel. */
-static const int64_t STUCK_US = 10 * CN_SECOND;
+/* No progress for so many times the longest statement: the server is taken for
+ * dead; a stopped one still acknowledges in its kernel. */
+enum { STUCK_TIMES = 2 };
+/* The fiber gives up first, the server follows. */
+static const int64_t WITHIN_SLACK_US = 25000;
 
 static void s_tick(void *arg);
 
@@ -490,7 +492,8 @@ static void s_connection_tick(struct connection *connection, int64_t now)
         break;
     case READY:
         if (connection->in_flight > 0 &&
-            now - connection->progress_at > STUCK_US) {
+            now - connection->progress_at >
+                STUCK_TIMES * connection->lane->statement_us) {
             s_connection_lost(connection);
         }
         break;
@@ -536,7 +539,7 @@ struct connection *cn_link_choose(struct lane *lane, int64_t now)
     for (unsigned i = 0; i < lane->count; i++) {
         struct connection *connection = &lane->connections[i];
         if (connection->state != READY ||
-            connection->in_flight >= CN_DB_PIPELINE_MAX) {
+            connection->in_flight >= lane->depth) {
             continue;
         }
         unsigned load = connection->in_flight;
@@ -563,6 +566,34 @@ static bool s_step_send(struct connection *connection,
     return sent;
 }
 
+/* The first step, which may set the tenant: with less time than the role allows
+ * anyway, or on the slow lane, it also says how much. That costs the server
+ * one more call of a function; a request has more time by default. */
+static bool s_first_send(struct connection *connection,
+                         const struct unit *unit,
+                         int64_t now)
+{
+    const struct cn_db_step *first = &unit->steps[0];
+    const struct lane *lane = connection->lane;
+    const struct cn_statement *within = cn_db_tenant_within(first->statement);
+    int64_t left_us = lane->statement_us;
+
+    if (unit->deadline_at < now + left_us) {
+        left_us = unit->deadline_at - now;
+    }
+    if (within == NULL || left_us == CN_DB_STATEMENT_US) {
+        return s_step_send(connection, first);
+    }
+    left_us = left_us < 0 ? 0 : left_us;
+    const struct cn_param params[] = {
+        first->params[0], cn_int((left_us + WITHIN_SLACK_US) / 1000)
+    };
+    const struct cn_db_step step = { .statement = within,
+                                     .params = params,
+                                     .count = 2 };
+    return s_step_send(connection, &step);
+}
+
 /* All statements and the Sync gather in libpq's buffer; PQpipelineSync gives
  * them to the kernel in one send. */
 void cn_link_send(struct connection *connection, struct unit *unit, int64_t now)
@@ -570,8 +601,8 @@ void cn_link_send(struct connection *connection, struct unit *unit, int64_t now)
     if (connection->in_flight == 0) {
         connection->progress_at = now;
     }
-    bool built = true;
-    for (size_t i = 0; built && i < unit->count; i++) {
+    bool built = s_first_send(connection, unit, now);
+    for (size_t i = 1; built && i < unit->count; i++) {
         built = s_step_send(connection, &unit->steps[i]);
     }
     if (built) {

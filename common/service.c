@@ -48,6 +48,13 @@ static const struct cn_option OPTIONS[] = {
       .min = 1,
       .max = CONNECTIONS_MAX,
       .what = "Connections for events and due work." },
+    { .name = "CAIRN_DB_SLOWS",
+      .kind = CN_OPTION_NUMBER,
+      .fallback = "1",
+      .min = 1,
+      .max = CONNECTIONS_MAX,
+      .what = "Connections for exports and other long reads, one at a time on "
+              "each." },
     { .name = "CAIRN_SEAL_KEY",
       .kind = CN_OPTION_SECRET,
       .what = "Master keys, <id>:<64 hex digits> a line; the first one "
@@ -111,6 +118,10 @@ static enum cn_code s_db_start(struct runtime *self,
     db.lanes[CN_LANE_WRITE].password = app_password;
     db.lanes[CN_LANE_WRITE].connections =
         (unsigned)cn_config_number(config, "CAIRN_DB_WRITERS");
+    db.lanes[CN_LANE_SLOW].user = app;
+    db.lanes[CN_LANE_SLOW].password = app_password;
+    db.lanes[CN_LANE_SLOW].connections =
+        (unsigned)cn_config_number(config, "CAIRN_DB_SLOWS");
     db.lanes[CN_LANE_RELAY].user = relay;
     db.lanes[CN_LANE_RELAY].password = relay_password;
     db.lanes[CN_LANE_RELAY].connections =

@@ -235,7 +235,7 @@ enum cn_code patients_page(const struct cn_store *store,
                        : rc;
 }
 
-CN_SQL_READ(SQL_PATIENTS_AFTER,
+CN_SQL_SLOW(SQL_PATIENTS_AFTER,
             "SELECT " PATIENT_COLUMNS " FROM referrals.patient p"
             " WHERE p.tenant_id = $1 AND p.id > $2 ORDER BY p.id LIMIT $3");
 

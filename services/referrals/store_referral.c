@@ -209,7 +209,7 @@ enum cn_code referrals_page(const struct cn_store *store,
     return rc == CN_OK ? s_read_all(store, rows, ret_rows, ret_count, err) : rc;
 }
 
-CN_SQL_READ(SQL_REFERRALS_AFTER,
+CN_SQL_SLOW(SQL_REFERRALS_AFTER,
             "SELECT " REFERRAL_COLUMNS ", " PATIENT_COLUMNS
             " FROM (SELECT " PAGE_COLUMNS " FROM referrals.referral x"
             " WHERE x.tenant_id = $1 AND x.id > $2 ORDER BY x.id LIMIT $3) "

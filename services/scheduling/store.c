@@ -133,7 +133,7 @@ enum cn_code clinicians_page(const struct cn_request *request,
                : rc;
 }
 
-CN_SQL_READ(SQL_CLINICIANS_AFTER,
+CN_SQL_SLOW(SQL_CLINICIANS_AFTER,
             "SELECT " CLINICIAN_COLUMNS
             " FROM scheduling.clinician c WHERE c.id > $1"
             " ORDER BY c.id LIMIT $2");

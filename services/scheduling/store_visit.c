@@ -149,7 +149,7 @@ enum cn_code visits_page(const struct cn_request *request,
                        : rc;
 }
 
-CN_SQL_READ(SQL_VISITS_AFTER,
+CN_SQL_SLOW(SQL_VISITS_AFTER,
             "SELECT " VISIT_COLUMNS " FROM scheduling.visit v WHERE v.id > $1"
             " ORDER BY v.id LIMIT $2");
 

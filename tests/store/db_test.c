@@ -546,7 +546,7 @@ static void s_settings(struct test_world *world)
         "SELECT count(*), count(DISTINCT usename) FROM pg_stat_activity "
         "WHERE datname = current_database() "
         "AND application_name = 'cairn-probe'");
-    assert_string_equal(shown, "3|2");
+    assert_string_equal(shown, "4|2");
     free(shown);
 }
 
