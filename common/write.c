@@ -274,6 +274,7 @@ static void s_segment_end(struct cn_write *self)
 void cn_write_tenant(struct cn_write *self, struct cn_uuid tenant)
 {
     assert(self->batch && self->stage < STAGE_POSITION);
+    s_segment_end(self);
     struct segment *segments =
         s_room(self->arena, self->segments, self->segment_count,
                &self->segment_capacity, sizeof(*segments));
@@ -281,7 +282,6 @@ void cn_write_tenant(struct cn_write *self, struct cn_uuid tenant)
         s_fail_memory(self);
         return;
     }
-    s_segment_end(self);
     self->segments = segments;
     segments[self->segment_count++] =
         (struct segment){ .tenant_id = tenant, .first = self->steps.count };

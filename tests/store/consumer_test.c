@@ -3,11 +3,9 @@
  * put aside, restarts survived. */
 #include "common/consumer.h"
 
-#include "common/bus.h"
-#include "common/dispatch.h"
 #include "common/fiber.h"
-#include "common/outbox.h"
 #include "common/write.h"
+#include "tests/lib/follow.h"
 #include "tests/lib/pg.h"
 
 #include "cairn/events.cairn.h"
@@ -33,7 +31,6 @@ enum {
 
 static struct test_pg *s_producer_pg;
 static struct test_pg *s_consumer_pg;
-static struct cn_service s_producer = { .name = "probe" };
 
 /* ---- the consumer's handlers ---- */
 
@@ -88,104 +85,6 @@ static struct cn_service s_consumer = { .name = "probe",
                                         .subscription_count = 1,
                                         .self = &s_effects };
 
-/* ---- two services in one loop ---- */
-
-struct keys {
-    char public_key[CN_BUS_KEY_SIZE];
-    char secret_key[CN_BUS_KEY_SIZE];
-};
-static struct keys s_producer_keys;
-static struct keys s_consumer_keys;
-
-/* The producer's side; its env is the world's. */
-struct producer {
-    struct test_world *world;
-    struct cn_dispatch *dispatch;
-};
-
-struct replica {
-    struct cn_env env;
-};
-
-static void s_producer_bus(struct producer *self)
-{
-    struct cn_env *env = &self->world->env;
-    struct cn_err err = { 0 };
-    char peers[128];
-
-    (void)snprintf(peers, sizeof(peers), "consumer=%s",
-                   s_consumer_keys.public_key);
-    const struct cn_bus_config config = {
-        .name = "producer",
-        .secret_key = s_producer_keys.secret_key,
-        .bind = "tcp://127.0.0.1:*",
-        .peers = peers,
-    };
-    assert_int_equal(cn_bus_new(env, &config, &env->bus, &err), CN_OK);
-    cn_bus_serve(env->bus, cn_dispatch_request, self->dispatch);
-}
-
-static void s_producer_open(struct producer *self, struct test_world *world)
-{
-    struct cn_err err = { 0 };
-
-    *self = (struct producer){ .world = world };
-    world->env.outbox = cn_outbox_start(&world->env, &s_producer, 1, &err);
-    assert_non_null(world->env.outbox);
-    self->dispatch = cn_dispatch_new(&world->env, &s_producer);
-    assert_non_null(self->dispatch);
-    s_producer_bus(self);
-}
-
-static void s_replica_open(struct replica *self, const struct producer *from)
-{
-    const struct test_world *world = from->world;
-    struct cn_db_config db = world->config;
-    struct cn_err err = { 0 };
-    char peers[128];
-
-    self->env = cn_env_real();
-    self->env.loop = world->env.loop;
-    self->env.seal = world->env.seal;
-    db.conninfo = s_consumer_pg->conninfo;
-    self->env.db = cn_db_new(&self->env, &db);
-    assert_non_null(self->env.db);
-    assert_int_equal(cn_db_start(self->env.db, &err), CN_OK);
-
-    (void)snprintf(peers, sizeof(peers), "producer=%s",
-                   s_producer_keys.public_key);
-    const struct cn_bus_config config = { .name = "consumer",
-                                          .secret_key =
-                                              s_consumer_keys.secret_key,
-                                          .peers = peers };
-    assert_int_equal(cn_bus_new(&self->env, &config, &self->env.bus, &err),
-                     CN_OK);
-    assert_int_equal(cn_bus_connect(self->env.bus, "producer",
-                                    cn_bus_address(world->env.bus), &err),
-                     CN_OK);
-    assert_int_equal(cn_consumers_start(&self->env, &s_consumer, &err), CN_OK);
-}
-
-/* Stops the loop, lets all fibers end and frees both sides. */
-static void
-s_close(struct producer *self, struct replica *replicas, size_t count)
-{
-    struct cn_env *env = &self->world->env;
-
-    cn_loop_stop(env->loop);
-    while (cn_fiber_count(env->loop) > 1) {
-        assert_int_equal(cn_fiber_sleep(1000), CN_OK);
-    }
-    for (size_t i = 0; i < count; i++) {
-        cn_bus_free(replicas[i].env.bus);
-        cn_db_free(replicas[i].env.db);
-    }
-    cn_bus_free(env->bus);
-    cn_dispatch_free(self->dispatch);
-    cn_outbox_free(env->outbox);
-    env->outbox = NULL;
-}
-
 /* ---- events and what became of them ---- */
 
 static void s_emit(struct test_world *world,
@@ -194,24 +93,12 @@ static void s_emit(struct test_world *world,
                    int64_t aggregate_seq,
                    uint32_t number)
 {
-    CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
-    Evt__FetchRequest payload = EVT__FETCH_REQUEST__INIT;
-    struct cn_err err = { 0 };
-
-    CN_SET(&payload, limit, number);
-    struct cn_write *write =
-        cn_write_begin_system(&world->env, arena, world->tenant, "req_test");
-    assert_non_null(write);
-    cn_write_lock(write, "thing", id);
-    cn_write_event(write, type, "thing", id, aggregate_seq, &payload.base);
-    assert_int_equal(cn_write_commit(write, &err), CN_OK);
+    test_emit(world, world->tenant, type, id, aggregate_seq, number);
 }
 
 static void s_emit_each(struct test_world *world, uint32_t from, uint32_t count)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        s_emit(world, "thing.changed", cn_uuid_new(&world->env), 1, from + i);
-    }
+    test_emit_each(world, "thing.changed", from, count);
 }
 
 static long s_number(const char *sql)
@@ -243,23 +130,11 @@ static void s_await_effects(struct test_world *world, long wanted)
     test_world_until(world, s_effects_reach, &wanted);
 }
 
-static bool s_position_at_end(void *arg)
+static void s_await_end(struct test_world *world)
 {
-    const struct test_world *world = arg;
+    struct test_follow_end end = { world, s_consumer_pg };
 
-    s_let_go_on();
-    char *end =
-        test_pg_sql(world->pg, "SELECT DISTINCT ON (partition) partition, "
-                               "epoch, xid, seq FROM probe.outbox ORDER BY "
-                               "partition, epoch DESC, xid DESC, seq DESC");
-    char *at = test_pg_sql(s_consumer_pg,
-                           "SELECT partition, epoch, xid, seq FROM "
-                           "probe.inbox_position WHERE xid > '0' ORDER BY 1");
-    bool same = strcmp(end, at) == 0;
-
-    free(end);
-    free(at);
-    return same;
+    test_world_until(world, test_follow_at_end, &end);
 }
 
 static void s_run(void (*body)(struct test_world *world))
@@ -297,13 +172,13 @@ s_emit_in_turn(struct test_world *world, uint32_t from, uint32_t count)
 
 static void s_follow(struct test_world *world)
 {
-    struct producer producer;
-    struct replica replica;
+    struct test_producer producer;
+    struct test_replica replica;
     uint32_t last[AGGREGATES] = { 0 };
 
-    s_producer_open(&producer, world);
+    test_producer_open(&producer, world, 1);
     s_emit_in_turn(world, 0, EVENTS / 2);
-    s_replica_open(&replica, &producer);
+    test_replica_open(&replica, &producer, s_consumer_pg, &s_consumer);
     s_await_effects(world, EVENTS / 2);
     s_emit_in_turn(world, EVENTS / 2, EVENTS / 2);
     s_await_effects(world, EVENTS);
@@ -313,10 +188,10 @@ static void s_follow(struct test_world *world)
         assert_int_equal(last[number % AGGREGATES], number / AGGREGATES);
         last[number % AGGREGATES]++;
     }
-    test_world_until(world, s_position_at_end, world);
+    s_await_end(world);
     assert_int_equal(s_number("SELECT sum(attempts) FROM probe.inbox_position"),
                      0);
-    s_close(&producer, &replica, 1);
+    test_follow_close(&producer, &replica, 1);
 }
 
 static void an_aggregates_events_have_their_effects_in_its_order(void **state)
@@ -327,17 +202,17 @@ static void an_aggregates_events_have_their_effects_in_its_order(void **state)
 
 static void s_two_replicas(struct test_world *world)
 {
-    struct producer producer;
-    struct replica replicas[2];
+    struct test_producer producer;
+    struct test_replica replicas[2];
 
-    s_producer_open(&producer, world);
+    test_producer_open(&producer, world, 1);
     s_emit_each(world, 0, EVENTS);
-    s_replica_open(&replicas[0], &producer);
-    s_replica_open(&replicas[1], &producer);
+    test_replica_open(&replicas[0], &producer, s_consumer_pg, &s_consumer);
+    test_replica_open(&replicas[1], &producer, s_consumer_pg, &s_consumer);
     s_emit_each(world, EVENTS, EVENTS);
     s_await_effects(world, 2L * EVENTS);
-    test_world_until(world, s_position_at_end, world);
-    s_close(&producer, replicas, 2);
+    s_await_end(world);
+    test_follow_close(&producer, replicas, 2);
 }
 
 static void two_replicas_have_each_effect_once(void **state)
@@ -350,25 +225,25 @@ static void two_replicas_have_each_effect_once(void **state)
 
 static void s_stop_midway(struct test_world *world)
 {
-    struct producer producer;
-    struct replica replica;
+    struct test_producer producer;
+    struct test_replica replica;
 
-    s_producer_open(&producer, world);
+    test_producer_open(&producer, world, 1);
     s_emit_each(world, 0, 4 * EVENTS);
-    s_replica_open(&replica, &producer);
+    test_replica_open(&replica, &producer, s_consumer_pg, &s_consumer);
     s_await_effects(world, 1);
-    s_close(&producer, &replica, 1);
+    test_follow_close(&producer, &replica, 1);
 }
 
 static void s_go_on(struct test_world *world)
 {
-    struct producer producer;
-    struct replica replica;
+    struct test_producer producer;
+    struct test_replica replica;
 
-    s_producer_open(&producer, world);
-    s_replica_open(&replica, &producer);
+    test_producer_open(&producer, world, 1);
+    test_replica_open(&replica, &producer, s_consumer_pg, &s_consumer);
     s_await_effects(world, 4L * EVENTS);
-    s_close(&producer, &replica, 1);
+    test_follow_close(&producer, &replica, 1);
 }
 
 static void a_consumer_that_stops_goes_on_where_it_was(void **state)
@@ -382,26 +257,26 @@ static void a_consumer_that_stops_goes_on_where_it_was(void **state)
 
 static void s_poison(struct test_world *world)
 {
-    struct producer producer;
-    struct replica replica;
+    struct test_producer producer;
+    struct test_replica replica;
     struct cn_uuid bad = cn_uuid_new(&world->env);
 
-    s_producer_open(&producer, world);
+    test_producer_open(&producer, world, 1);
     s_emit_each(world, 0, 3);
     s_emit(world, "thing.changed", bad, 1, POISON + 10);
     s_emit_each(world, 20, 3);
     s_emit(world, "thing.changed", bad, 2, 11);
     s_emit_each(world, 30, 3);
-    s_replica_open(&replica, &producer);
+    test_replica_open(&replica, &producer, s_consumer_pg, &s_consumer);
     s_await_effects(world, 9);
-    test_world_until(world, s_position_at_end, world);
+    s_await_end(world);
     assert_int_equal(s_effects.calls[10], CN_EVENT_ATTEMPTS_MAX);
     assert_int_equal(s_effects.calls[11], 0);
     /* Later ones of the same aggregate, too. */
     s_emit(world, "thing.changed", bad, 3, 12);
-    test_world_until(world, s_position_at_end, world);
+    s_await_end(world);
     assert_int_equal(s_effects.calls[12], 0);
-    s_close(&producer, &replica, 1);
+    test_follow_close(&producer, &replica, 1);
 }
 
 static void a_failing_event_is_put_aside_and_blocks_its_aggregate(void **state)
@@ -420,10 +295,10 @@ static void a_failing_event_is_put_aside_and_blocks_its_aggregate(void **state)
 
 static void s_killed(struct test_world *world)
 {
-    struct producer producer;
-    struct replica replica;
+    struct test_producer producer;
+    struct test_replica replica;
 
-    s_producer_open(&producer, world);
+    test_producer_open(&producer, world, 1);
     struct cn_uuid id = cn_uuid_new(&world->env);
     s_emit(world, "thing.changed", id, 1, 0);
     s_emit_each(world, 1, 2 * EVENTS);
@@ -437,10 +312,10 @@ static void s_killed(struct test_world *world)
                    partition);
     free(partition);
     free(test_pg_sql(s_consumer_pg, sql));
-    s_replica_open(&replica, &producer);
+    test_replica_open(&replica, &producer, s_consumer_pg, &s_consumer);
     s_await_effects(world, 2L * EVENTS);
     assert_int_equal(s_effects.calls[0], 0);
-    s_close(&producer, &replica, 1);
+    test_follow_close(&producer, &replica, 1);
 }
 
 static void an_event_that_killed_the_process_is_put_aside(void **state)
@@ -454,19 +329,19 @@ static void an_event_that_killed_the_process_is_put_aside(void **state)
 
 static void s_skips(struct test_world *world)
 {
-    struct producer producer;
-    struct replica replica;
+    struct test_producer producer;
+    struct test_replica replica;
 
-    s_producer_open(&producer, world);
+    test_producer_open(&producer, world, 1);
     for (uint32_t i = 0; i < EVENTS; i++) {
         struct cn_uuid id = cn_uuid_new(&world->env);
         s_emit(world, i % 2 == 0 ? "thing.new_kind" : "thing.changed", id, 1,
                WITHOUT_EFFECT + i);
     }
-    s_replica_open(&replica, &producer);
-    test_world_until(world, s_position_at_end, world);
+    test_replica_open(&replica, &producer, s_consumer_pg, &s_consumer);
+    s_await_end(world);
     assert_int_equal(s_effects.count, EVENTS / 2);
-    s_close(&producer, &replica, 1);
+    test_follow_close(&producer, &replica, 1);
 }
 
 static void what_has_no_handler_or_no_effect_is_passed(void **state)
@@ -479,19 +354,19 @@ static void what_has_no_handler_or_no_effect_is_passed(void **state)
 
 static void s_passing(struct test_world *world)
 {
-    struct producer producer;
-    struct replica replica;
+    struct test_producer producer;
+    struct test_replica replica;
 
-    s_producer_open(&producer, world);
+    test_producer_open(&producer, world, 1);
     s_emit_each(world, STALE_TWICE + 1, 1);
     s_emit_each(world, WITHOUT_EFFECT + 2, 1);
     s_emit_each(world, AWAY + 3, 1);
     s_emit_each(world, 4, 1);
-    s_replica_open(&replica, &producer);
+    test_replica_open(&replica, &producer, s_consumer_pg, &s_consumer);
     s_await_effects(world, 3);
     assert_int_equal(s_effects.calls[1], 3);
     assert_int_equal(s_effects.calls[3], AWAY_TIMES + 1);
-    s_close(&producer, &replica, 1);
+    test_follow_close(&producer, &replica, 1);
 }
 
 static void failures_that_pass_are_no_attempts(void **state)
@@ -504,12 +379,12 @@ static void failures_that_pass_are_no_attempts(void **state)
 
 static void s_cuts(struct test_world *world)
 {
-    struct producer producer;
-    struct replica replica;
+    struct test_producer producer;
+    struct test_replica replica;
 
-    s_producer_open(&producer, world);
+    test_producer_open(&producer, world, 1);
     s_emit_each(world, 0, 4 * EVENTS);
-    s_replica_open(&replica, &producer);
+    test_replica_open(&replica, &producer, s_consumer_pg, &s_consumer);
     for (long wanted = 1; wanted < 4L * EVENTS; wanted += EVENTS) {
         s_await_effects(world, wanted);
         free(test_pg_sql(s_consumer_pg,
@@ -518,8 +393,8 @@ static void s_cuts(struct test_world *world)
                          "AND datname = current_database()"));
     }
     s_await_effects(world, 4L * EVENTS);
-    test_world_until(world, s_position_at_end, world);
-    s_close(&producer, &replica, 1);
+    s_await_end(world);
+    test_follow_close(&producer, &replica, 1);
 }
 
 static void lost_connections_lose_and_repeat_no_effect(void **state)
@@ -535,10 +410,6 @@ static int s_setup(void **state)
     (void)state;
     s_producer_pg = test_pg_new("probe", "tests/store/probe");
     s_consumer_pg = test_pg_new("probe", "tests/store/probe");
-    assert_true(
-        cn_bus_keypair(s_producer_keys.public_key, s_producer_keys.secret_key));
-    assert_true(
-        cn_bus_keypair(s_consumer_keys.public_key, s_consumer_keys.secret_key));
     return 0;
 }
 
