@@ -48,7 +48,8 @@ GEN_CFLAGS = -std=gnu17 $(OPT) -w $(PKG_CFLAGS)
 STEMS     := $(filter-out http,$(basename $(notdir $(PROTOS))))
 GEN_C     := $(foreach s,$(STEMS),$(GEN)/cairn/$(s).pb-c.c $(GEN)/cairn/$(s).cairn.c) $(GEN)/cairn/routes.c
 GEN_OBJ   := $(GEN_C:$(GEN)/%.c=$(B)/gen/%.o)
-LIB_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard common/*.c)) $(GEN_OBJ)
+# What every service serves has its handlers in common/.
+LIB_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard common/*.c)) $(GEN_OBJ) $(B)/gen/cairn/operator.handlers.o
 BIN       := $(foreach s,$(SERVICES),$(B)/cairn-$(s))
 TOOLS     := $(B)/cairn-supervisor $(B)/cairn-keys
 UNIT      := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/*_test.c))

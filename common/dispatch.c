@@ -17,6 +17,7 @@
 
 #include "cairn/audit.cairn.h"
 #include "cairn/events.cairn.h"
+#include "cairn/operator.handlers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -148,7 +149,8 @@ static void s_metrics(void *arg, struct cn_metrics_page *page)
 struct cn_dispatch *cn_dispatch_new(struct cn_env *env,
                                     const struct cn_service *service)
 {
-    size_t count = service->method_count + OF_ALL_COUNT;
+    size_t count =
+        service->method_count + operator_method_count + OF_ALL_COUNT;
     struct cn_dispatch *self =
         calloc(1, sizeof(*self) + (count + 1) * sizeof(struct row));
 
@@ -161,8 +163,12 @@ struct cn_dispatch *cn_dispatch_new(struct cn_env *env,
     for (size_t i = 0; i < service->method_count; i++) {
         self->methods[i].method = &service->methods[i];
     }
+    size_t next = service->method_count;
+    for (size_t i = 0; i < operator_method_count; i++) {
+        self->methods[next++].method = &operator_methods[i];
+    }
     for (size_t i = 0; i < OF_ALL_COUNT; i++) {
-        self->methods[service->method_count + i].method = OF_ALL[i];
+        self->methods[next++].method = OF_ALL[i];
     }
     qsort(self->methods, count, sizeof(struct row), s_method_compare);
     cn_metrics_register(s_metrics, self);

@@ -5,6 +5,7 @@
 #include "common/audit_seal.h"
 #include "common/bus.h"
 #include "common/db.h"
+#include "common/dead_letter.h"
 #include "common/dispatch.h"
 #include "common/health.h"
 #include "common/outbox.h"
@@ -174,6 +175,9 @@ static enum cn_code s_start(void *arg,
     }
     if (rc == CN_OK) {
         rc = cn_consumers_start(env, service, err);
+    }
+    if (rc == CN_OK) {
+        rc = cn_dead_letters_start(env, service, err);
     }
     if (rc == CN_OK) {
         rc = cn_due_start(env, service, err);

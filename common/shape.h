@@ -44,7 +44,7 @@ enum cn_verb { CN_GET, CN_POST, CN_PUT, CN_PATCH, CN_DELETE };
 struct cn_route {
     enum cn_verb verb;
     const char *path;    /* "/v1/referrals/{id}/accept" */
-    const char *service; /* "referrals" */
+    const char *service; /* "referrals"; NULL: the path's {service} names it */
     const char *method;  /* "referrals.v1.Referrals/AcceptReferral" */
     const char *body;    /* "*", a field's name, or "" for none */
     const char *scope;

@@ -192,13 +192,20 @@ void emit_handlers(const struct file *file,
                 file->stem, file->stem);
 }
 
+static bool names_service(const char *path)
+{
+    return strstr(path, "/{service}/") != NULL;
+}
+
 static void emit_route(const struct method *method, struct text *source)
 {
     const struct http_rule *http = &method->http;
     text_printf(source, "    { CN_%s, ", http->verb);
     text_quote(source, http->path);
     text_puts(source, ", ");
-    text_quote(source, method->service->file->stem);
+    /* Served by every service: the path names the one that is meant. */
+    text_quote_or_null(
+        source, names_service(http->path) ? NULL : method->service->file->stem);
     text_puts(source, ",\n      ");
     text_quote(source, method->name);
     text_puts(source, ", ");
@@ -215,15 +222,19 @@ static void emit_route(const struct method *method, struct text *source)
                 method->input->c_name, method->output->c_name);
 }
 
-/* All routes of a file; how many. */
-static size_t emit_file_routes(const struct file *file, struct text *source)
+/* All routes of a file; how many. *ret_own: that lead to it and no other. */
+static size_t
+emit_file_routes(const struct file *file, struct text *source, size_t *ret_own)
 {
     size_t count = 0;
+    *ret_own = 0;
     for (size_t i = 0; i < file->service_count; i++) {
         const struct service *service = &file->services[i];
         for (size_t j = 0; j < service->method_count; j++) {
             if (service->methods[j].http.present) {
                 emit_route(&service->methods[j], source);
+                *ret_own +=
+                    names_service(service->methods[j].http.path) ? 0 : 1;
                 count++;
             }
         }
@@ -306,8 +317,9 @@ void emit_routes(const struct model *model,
     for (size_t i = 0; i < model->file_count; i++) {
         const struct file *file = &model->files[i];
         text_printf(source, "#include \"cairn/%s.cairn.h\"\n", file->stem);
-        size_t of_file = file->wanted ? emit_file_routes(file, &rows) : 0;
-        if (of_file > 0) {
+        size_t own = 0;
+        size_t of_file = file->wanted ? emit_file_routes(file, &rows, &own) : 0;
+        if (own > 0) {
             text_printf(&services, "    \"%s\",\n", file->stem);
         }
         count += of_file;

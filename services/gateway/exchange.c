@@ -12,6 +12,8 @@
 #include "services/gateway/page.h"
 #include "services/gateway/problem.h"
 
+#include "cairn/routes.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -222,6 +224,33 @@ static enum cn_code s_precondition(const struct exchange *self,
     return rc;
 }
 
+/* The service of the route, or the one that the path names. */
+static enum cn_code s_service(const struct exchange *self,
+                              const char **ret_name,
+                              struct cn_err *err)
+{
+    const char *wanted = NULL;
+
+    if (self->route->service != NULL) {
+        *ret_name = self->route->service;
+        return CN_OK;
+    }
+    for (size_t i = 0; i < self->match.value_count; i++) {
+        const char *name = route_param(self->route, self->arena, i);
+        if (name != NULL && strcmp(name, "service") == 0) {
+            wanted = self->match.values[i];
+        }
+    }
+    for (size_t i = 0; wanted != NULL && cn_route_services[i] != NULL; i++) {
+        if (strcmp(cn_route_services[i], wanted) == 0) {
+            *ret_name = cn_route_services[i];
+            return CN_OK;
+        }
+    }
+    return cn_fail_as(err, CN_NOT_FOUND, PROBLEM_NO_PATH,
+                      "there is no such service");
+}
+
 static enum cn_code
 s_prepare(struct exchange *self, struct cn_bus_call *call, struct cn_err *err)
 {
@@ -229,7 +258,6 @@ s_prepare(struct exchange *self, struct cn_bus_call *call, struct cn_err *err)
     const char *authorization =
         self->request->headers[CN_FRAMING_AUTHORIZATION];
 
-    call->service = self->route->service;
     call->method = self->route->method;
     call->request_id = self->request_id;
     call->trace = trace != NULL && header_is_trace(trace) ? trace : "";
@@ -238,6 +266,9 @@ s_prepare(struct exchange *self, struct cn_bus_call *call, struct cn_err *err)
                      header_bearer(authorization), &self->principal, err);
     if (rc == CN_OK) {
         call->principal = self->principal;
+        rc = s_service(self, &call->service, err);
+    }
+    if (rc == CN_OK) {
         rc = s_accept(self, err);
     }
     if (rc == CN_OK) {
