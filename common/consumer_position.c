@@ -280,7 +280,8 @@ CN_SQL_RELAY(SQL_DEAD_LETTER_BLOCKS,
              " AS w (tenant_id, aggregate_type, aggregate_id)"
              " JOIN {{schema}}.dead_letter d ON d.tenant_id = w.tenant_id"
              " AND d.producer = $1 AND d.aggregate_type = w.aggregate_type"
-             " AND d.aggregate_id = w.aggregate_id");
+             " AND d.aggregate_id = w.aggregate_id"
+             " AND d.status IN ('dead', 'retrying')");
 
 static bool
 s_is_of(const struct entry *entry, const struct cn_rows *rows, size_t row)
