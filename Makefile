@@ -114,7 +114,7 @@ build/migrations/%/0001_platform.sql: $(wildcard common/schema/*.sql) $$(wildcar
 $(B)/gen/%.o: $(GEN)/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(GEN_CFLAGS) -MD -MP -c $< -o $@
-$(B)/%.o: %.c | $(GEN)/.done
+$(B)/%.o: %.c Makefile | $(GEN)/.done
 	@mkdir -p $(@D)
 	@echo CC $<
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MD -MP -c $< -o $@
