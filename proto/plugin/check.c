@@ -248,7 +248,9 @@ static void check_event(struct model *model, const struct message *message)
         for (const struct message *other = model->messages; other <= message;
              other++) {
             size_t end = other == message ? i : other->event_type_count;
-            if (is_one_of(type, other->event_types, end)) {
+            /* Two services may tell of the same kind of thing. */
+            if (other->file == message->file &&
+                is_one_of(type, other->event_types, end)) {
                 fault(model, message->file, message->schema,
                       "the event type %s is taken", type);
             }

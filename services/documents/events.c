@@ -3,6 +3,7 @@
 
 #include "cairn/referrals.cairn.h"
 #include "common/service.h"
+#include "services/documents/clock.h"
 #include "services/documents/rules.h"
 #include "services/documents/store.h"
 
@@ -123,8 +124,75 @@ static enum cn_code on_referral_accepted(void *self,
     return rc;
 }
 
+/* The start of care; one that was told without its date is of the day on which
+ * the patient was admitted. */
+static const char *s_soc_date(const struct cn_event *event,
+                              const Ref__Referral *referral)
+{
+    char text[CN_TIME_TEXT_MAX];
+    struct cn_civil civil;
+    if (referral->soc_date != NULL) {
+        return referral->soc_date;
+    }
+    if (referral->time_zone == NULL ||
+        !cn_zone_civil(referral->time_zone, event->occurred_at, &civil)) {
+        return NULL;
+    }
+    cn_date_format(civil.date, text);
+    return cn_arena_strdup(event->arena, text);
+}
+
+/* Starts the clock of the face-to-face document. */
+static enum cn_code on_referral_admitted(void *self,
+                                         const struct cn_event *event,
+                                         struct cn_write *write,
+                                         struct cn_err *err)
+{
+    (void)self;
+    const Ref__ReferralEvent *payload = event->payload;
+    const struct cn_store store = cn_store_of_event(event);
+    struct cn_deadline deadline;
+    struct checklist_row checklist;
+    struct document_row row;
+    enum cn_code rc = s_checklist_of_event(event, &checklist, err);
+    if (rc == CN_OK) {
+        rc =
+            document_of_checklist(&store, checklist.referral_id,
+                                  DOC__DOCUMENT__KIND__FACE_TO_FACE, &row, err);
+    }
+    if (rc == CN_NOT_FOUND) {
+        cn_err_clear(err);
+        return CN_OK; /* No such document is needed any more. */
+    }
+    if (rc == CN_OK) {
+        rc = document_clock_start(&store, &row,
+                                  s_soc_date(event, payload->referral),
+                                  payload->referral->time_zone, &deadline, err);
+    }
+    if (rc != CN_OK || !deadline.changed) {
+        return rc;
+    }
+    cn_write_lock(write, "document", row.id);
+    rc = document_change(&store, write, &row, err);
+    if (rc == CN_OK) {
+        rc = cn_deadline_change(&store, write, &deadline, err);
+    }
+    if (rc == CN_OK) {
+        rc = document_tell(&store, write, &row, err);
+    }
+    if (rc == CN_OK) {
+        rc = cn_deadline_tell(&store, write, &deadline, err);
+    }
+    if (rc == CN_OK) {
+        cn_write_audit(write, "document.clock", row.document->id,
+                       row.patient_id);
+    }
+    return rc;
+}
+
 static const struct cn_event_handler FROM_REFERRALS[] = {
     { "referral.accepted", on_referral_accepted, .copy = false },
+    { "referral.admitted", on_referral_admitted, .copy = false },
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

@@ -4,8 +4,11 @@
 #include "common/json.h"
 #include "common/message.h"
 #include "common/reach.h"
+#include "services/documents/clock.h"
 #include "services/documents/rules.h"
 #include "services/documents/store.h"
+
+#include <string.h>
 
 /* What depends on the time of asking. */
 static void s_document_age(Doc__Document *document, int64_t now_at)
@@ -15,6 +18,34 @@ static void s_document_age(Doc__Document *document, int64_t now_at)
     }
 }
 
+/* CN_NOT_FOUND beyond the reach, as for an id that is none. */
+static enum cn_code s_load(const struct cn_request *request,
+                           const char *text,
+                           struct document_row *ret_row,
+                           struct cn_err *err)
+{
+    const struct cn_store store = cn_store_of_request(request);
+    struct cn_uuid id;
+    if (!cn_id_parse("doc", text, &id)) {
+        return cn_fail(err, CN_NOT_FOUND, "no such document");
+    }
+    enum cn_code rc = document_store_get(&store, id, ret_row, err);
+    if (rc == CN_OK && !cn_reach_includes(request, ret_row->branch_id)) {
+        rc = cn_fail(err, CN_NOT_FOUND, "no such document");
+    }
+    return rc;
+}
+
+static void s_fill(const struct cn_request *request,
+                   struct cn_reply *reply,
+                   const struct document_row *row)
+{
+    s_document_age(row->document, request->now_at);
+    reply->body = &row->document->base;
+    reply->version = row->document->version;
+    reply->updated_at = row->document->updated_at;
+}
+
 enum cn_code document_get(void *self,
                           const struct cn_request *request,
                           struct cn_reply *reply,
@@ -22,26 +53,135 @@ enum cn_code document_get(void *self,
 {
     (void)self;
     const Doc__GetDocumentRequest *body = request->body;
-    struct cn_store store = cn_store_of_request(request);
     struct document_row row;
-    struct cn_uuid id;
-    if (!cn_id_parse("doc", body->id, &id)) {
-        return cn_fail(err, CN_NOT_FOUND, "no such document");
-    }
-    enum cn_code rc = document_store_get(&store, id, &row, err);
+    enum cn_code rc = s_load(request, body->id, &row, err);
     if (rc != CN_OK) {
         return rc;
     }
-    if (!cn_reach_includes(request, row.branch_id)) {
-        return cn_fail(err, CN_NOT_FOUND, "no such document");
-    }
-    s_document_age(row.document, request->now_at);
-    reply->body = &row.document->base;
-    reply->version = row.version;
-    reply->updated_at = row.document->updated_at;
+    s_fill(request, reply, &row);
     return cn_audit_read(request, "document.read", row.document->id,
                          &row.patient_id, 1, err);
 }
+
+enum cn_code document_deadlines_list(void *self,
+                                     const struct cn_request *request,
+                                     struct cn_reply *reply,
+                                     struct cn_err *err)
+{
+    (void)self;
+    const Dln__ListDeadlinesRequest *body = request->body;
+    struct document_row row;
+    enum cn_code rc = s_load(request, body->id, &row, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    const struct cn_deadline_subject subject = document_subject(&row);
+    return cn_deadlines_answer(request, reply, &subject, err);
+}
+
+/* ---- change ---- */
+
+/* What a PATCH may not touch, and an encounter that cannot be. */
+static enum cn_code s_patch_check(const struct cn_request *request,
+                                  const Doc__UpdateDocumentRequest *body,
+                                  const struct document_row *row,
+                                  struct cn_err *err)
+{
+    static const char *const FIXED[] = { "referral_id", "patient_id", "kind" };
+    static const char *const POINTERS[] = { "/referral_id", "/patient_id",
+                                            "/kind" };
+    const char *const *mask = (const char *const *)body->update_mask;
+    const char *date =
+        body->document != NULL ? body->document->encounter_date : NULL;
+    struct cn_date day;
+    for (size_t i = 0; i < sizeof(FIXED) / sizeof(*FIXED); i++) {
+        if (cn_mask_has(mask, body->n_update_mask, FIXED[i])) {
+            return cn_fail_field(err, POINTERS[i], "read_only_field",
+                                 "a document stays what it is");
+        }
+    }
+    if (date == NULL) {
+        return CN_OK;
+    }
+    if (row->document->kind != DOC__DOCUMENT__KIND__FACE_TO_FACE) {
+        return cn_fail_field(err, "/encounter_date", "not_applicable",
+                             "only a face-to-face document has an encounter");
+    }
+    /* Nowhere on earth is it this day yet. */
+    if (!cn_date_parse(date, &day) ||
+        cn_date_days(day) > (request->now_at + 14 * CN_HOUR) / CN_DAY) {
+        return cn_fail_field(err, "/encounter_date", "invalid_value",
+                             "lies in the future");
+    }
+    return CN_OK;
+}
+
+static enum cn_code s_save(const struct cn_request *request,
+                           struct cn_reply *reply,
+                           const struct document_row *row,
+                           struct cn_err *err)
+{
+    const struct cn_store store = cn_store_of_request(request);
+    struct cn_write *write = cn_write_begin(request, reply);
+    struct cn_deadline deadline;
+    if (write == NULL) {
+        return cn_fail(err, CN_NOMEM, "update document");
+    }
+    enum cn_code rc = document_clock_act(&store, row, &deadline, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    cn_write_lock(write, "document", row->id);
+    rc = document_change(&store, write, row, err);
+    if (rc == CN_OK) {
+        rc = cn_deadline_change(&store, write, &deadline, err);
+    }
+    if (rc == CN_OK) {
+        rc = document_tell(&store, write, row, err);
+    }
+    if (rc == CN_OK) {
+        rc = cn_deadline_tell(&store, write, &deadline, err);
+    }
+    if (rc != CN_OK) {
+        return rc;
+    }
+    s_fill(request, reply, row);
+    cn_write_audit(write, "document.update", row->document->id,
+                   row->patient_id);
+    return cn_write_commit(write, err);
+}
+
+enum cn_code document_update(void *self,
+                             const struct cn_request *request,
+                             struct cn_reply *reply,
+                             struct cn_err *err)
+{
+    (void)self;
+    const Doc__UpdateDocumentRequest *body = request->body;
+    const Doc__Document empty = DOC__DOCUMENT__INIT;
+    const Doc__Document *patch =
+        body->document != NULL ? body->document : &empty;
+    struct document_row row;
+    enum cn_code rc = s_load(request, body->id, &row, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    if (request->has_expected_version &&
+        request->expected_version != row.version) {
+        rc = cn_fail(err, CN_STALE, "the present version is another");
+        err->version = row.version;
+        return rc;
+    }
+    rc = s_patch_check(request, body, &row, err);
+    if (rc == CN_OK) {
+        rc = cn_message_merge(request->arena, &row.document->base, &patch->base,
+                              (const char *const *)body->update_mask,
+                              body->n_update_mask, err);
+    }
+    return rc == CN_OK ? s_save(request, reply, &row, err) : rc;
+}
+
+/* ---- lists ---- */
 
 static enum cn_code s_filter_read(const struct cn_request *request,
                                   const Doc__ListDocumentsRequest *body,
@@ -64,35 +204,27 @@ static enum cn_code s_filter_read(const struct cn_request *request,
 }
 
 static enum cn_code s_documents_answer(const struct cn_request *request,
+                                       struct cn_reply *reply,
                                        const struct cn_page *page,
                                        const struct document_row *rows,
-                                       size_t rows_read,
-                                       Doc__ListDocumentsResponse *response,
+                                       size_t count,
                                        struct cn_err *err)
 {
-    size_t count = cn_page_count(page, rows_read);
-    struct cn_uuid *patients =
-        cn_arena_array(request->arena, count + 1, sizeof(*patients));
-    response->data =
-        cn_arena_array(request->arena, count + 1, sizeof(Doc__Document *));
-    if (patients == NULL || response->data == NULL) {
+    struct cn_page_row *shown =
+        cn_arena_array(request->arena, count + 1, sizeof(*shown));
+    if (shown == NULL) {
         return cn_fail(err, CN_NOMEM, "list documents");
     }
-    struct cn_cursor last = { .key = 0 };
     for (size_t i = 0; i < count; i++) {
         s_document_age(rows[i].document, request->now_at);
-        response->data[i] = rows[i].document;
-        patients[i] = rows[i].patient_id;
-        last = (struct cn_cursor){ rows[i].created_at, rows[i].id };
+        shown[i] = (struct cn_page_row){
+            .shown = &rows[i].document->base,
+            .patient_id = rows[i].patient_id,
+            .place = { rows[i].created_at, rows[i].id },
+        };
     }
-    response->n_data = count;
-    enum cn_code rc = cn_page_next(request, page, rows_read, last,
-                                   &response->next_cursor, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    CN_SET(response, has_more, response->next_cursor != NULL);
-    return cn_audit_read(request, "document.list", NULL, patients, count, err);
+    return cn_page_answer(request, reply, page, shown, count, "document.list",
+                          NULL, err);
 }
 
 enum cn_code documents_list(void *self,
@@ -102,33 +234,23 @@ enum cn_code documents_list(void *self,
 {
     (void)self;
     const Doc__ListDocumentsRequest *body = request->body;
-    Doc__ListDocumentsResponse *response =
-        CN_NEW(request->arena, doc__list_documents_response,
-               Doc__ListDocumentsResponse);
-    if (response == NULL) {
-        return cn_fail(err, CN_NOMEM, "list documents");
-    }
-    reply->body = &response->base;
     struct document_filter filter;
     struct cn_page page;
     struct document_row *rows = NULL;
     size_t count = 0;
     const char *text = NULL;
     enum cn_code rc = s_filter_read(request, body, &filter, &text, err);
-    if (rc == CN_NOT_FOUND) {
+    bool nothing = rc == CN_NOT_FOUND;
+    if (rc == CN_OK || nothing) {
         cn_err_clear(err);
-        CN_SET(response, has_more, 0);
-        return CN_OK;
-    }
-    if (rc == CN_OK) {
         rc = cn_page_open(request, text, body->has_limit, body->limit,
                           body->cursor, &page, err);
     }
-    if (rc == CN_OK) {
+    if (rc == CN_OK && !nothing) {
         rc = documents_page(request, &filter, &page, &rows, &count, err);
     }
     return rc == CN_OK
-               ? s_documents_answer(request, &page, rows, count, response, err)
+               ? s_documents_answer(request, reply, &page, rows, count, err)
                : rc;
 }
 

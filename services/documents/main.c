@@ -2,7 +2,10 @@
 /* cairn-documents: documents, orders and checklists. */
 #include "cairn/documents.cairn.h"
 #include "cairn/documents.handlers.h"
+#include "common/deadline_unit.h"
 #include "services/documents/events.h"
+
+static const struct cn_due_handler DUE[] = { CN_DEADLINE_DUE };
 
 int main(int argc, char **argv)
 {
@@ -12,6 +15,8 @@ int main(int argc, char **argv)
         .method_count = documents_method_count,
         .events = documents_events,
         .event_count = documents_event_count,
+        .due_handlers = DUE,
+        .due_handler_count = sizeof(DUE) / sizeof(*DUE),
         .subscriptions = DOCUMENTS_SUBSCRIPTIONS,
         .subscription_count = DOCUMENTS_SUBSCRIPTION_COUNT,
     };

@@ -45,6 +45,24 @@ static enum cn_code s_documents_read(const struct cn_store *store,
     return CN_OK;
 }
 
+static enum cn_code s_document_read(const struct cn_store *store,
+                                    const struct cn_rows *rows,
+                                    struct document_row *ret_row,
+                                    struct cn_err *err)
+{
+    struct document_row *found = NULL;
+    size_t count = 0;
+    enum cn_code rc = s_documents_read(store, rows, &found, &count, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    if (count == 0) {
+        return cn_fail(err, CN_NOT_FOUND, "no such document");
+    }
+    *ret_row = found[0];
+    return CN_OK;
+}
+
 CN_SQL_READ(SQL_DOCUMENT_GET,
             "SELECT " DOCUMENT_COLUMNS
             " FROM documents.document d WHERE d.id = $1");
@@ -55,21 +73,27 @@ enum cn_code document_store_get(const struct cn_store *store,
                                 struct cn_err *err)
 {
     const struct cn_rows *rows = NULL;
-    struct document_row *found = NULL;
-    size_t count = 0;
     enum cn_code rc =
         CN_STORE_READ(store, &SQL_DOCUMENT_GET, &rows, err, cn_uuid(id));
-    if (rc == CN_OK) {
-        rc = s_documents_read(store, rows, &found, &count, err);
-    }
-    if (rc != CN_OK) {
-        return rc;
-    }
-    if (count == 0) {
-        return cn_fail(err, CN_NOT_FOUND, "no such document");
-    }
-    *ret_row = found[0];
-    return CN_OK;
+    return rc == CN_OK ? s_document_read(store, rows, ret_row, err) : rc;
+}
+
+CN_SQL_READ(SQL_DOCUMENT_OF_CHECKLIST,
+            "SELECT " DOCUMENT_COLUMNS " FROM documents.document d"
+            " WHERE d.referral_id = $1 AND d.kind = $2"
+            " AND d.status NOT IN ('rejected', 'voided')");
+
+enum cn_code document_of_checklist(const struct cn_store *store,
+                                   struct cn_uuid referral_id,
+                                   Doc__Document__Kind kind,
+                                   struct document_row *ret_row,
+                                   struct cn_err *err)
+{
+    const struct cn_rows *rows = NULL;
+    enum cn_code rc = CN_STORE_READ(
+        store, &SQL_DOCUMENT_OF_CHECKLIST, &rows, err, cn_uuid(referral_id),
+        cn_text(cn_enum_word(&doc__document__kind__descriptor, (int)kind)));
+    return rc == CN_OK ? s_document_read(store, rows, ret_row, err) : rc;
 }
 
 /* A filter that may be absent hides from the planner how many rows a page
@@ -224,4 +248,45 @@ enum cn_code document_insert(const struct cn_store *store,
                   cn_at(row->created_at), body);
     }
     return rc;
+}
+
+CN_SQL_WRITE(SQL_DOCUMENT_CHANGE,
+             "WITH u AS (UPDATE documents.document SET version = version + 1,"
+             " event_seq = event_seq + 1, updated_at = $4, body = $5"
+             " WHERE tenant_id = $1 AND id = $2 AND version = $3 RETURNING 1)"
+             " SELECT documents.require(EXISTS (SELECT 1 FROM u),"
+             " 'document_version')");
+
+enum cn_code document_change(const struct cn_store *store,
+                             struct cn_write *write,
+                             const struct document_row *row,
+                             struct cn_err *err)
+{
+    struct cn_param body;
+    CN_SET(row->document, version, row->version + 1);
+    CN_SET(row->document, updated_at, store->now_at);
+    enum cn_code rc = cn_store_seal(store, DOCUMENT_CONTEXT,
+                                    &row->document->base, &body, err);
+    if (rc == CN_OK) {
+        CN_CHANGE(write, &SQL_DOCUMENT_CHANGE, cn_uuid(store->tenant_id),
+                  cn_uuid(row->id), cn_int(row->version), cn_at(store->now_at),
+                  body);
+    }
+    return rc;
+}
+
+enum cn_code document_tell(const struct cn_store *store,
+                           struct cn_write *write,
+                           const struct document_row *row,
+                           struct cn_err *err)
+{
+    Doc__DocumentEvent *told =
+        CN_NEW(store->arena, doc__document_event, Doc__DocumentEvent);
+    if (told == NULL) {
+        return cn_fail(err, CN_NOMEM, "tell of a document");
+    }
+    told->document = row->document;
+    cn_write_event(write, "document.updated", "document", row->id,
+                   row->event_seq + 1, &told->base);
+    return CN_OK;
 }

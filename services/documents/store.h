@@ -37,6 +37,12 @@ struct document_filter {
     struct cn_uuid patient_id;
 };
 
+/* The live document of that kind in a checklist; CN_NOT_FOUND. */
+CN_CHECKED enum cn_code document_of_checklist(const struct cn_store *store,
+                                              struct cn_uuid referral_id,
+                                              Doc__Document__Kind kind,
+                                              struct document_row *ret_row,
+                                              struct cn_err *err);
 /* CN_NOT_FOUND for an unknown id. */
 CN_CHECKED enum cn_code document_store_get(const struct cn_store *store,
                                            struct cn_uuid id,
@@ -60,5 +66,16 @@ CN_CHECKED enum cn_code document_insert(const struct cn_store *store,
                                         struct cn_write *write,
                                         const struct document_row *row,
                                         struct cn_err *err);
+/* From row->version to version + 1 (constraint document_version), with one more
+ * event. */
+CN_CHECKED enum cn_code document_change(const struct cn_store *store,
+                                        struct cn_write *write,
+                                        const struct document_row *row,
+                                        struct cn_err *err);
+/* document.updated, as that change leaves it. */
+CN_CHECKED enum cn_code document_tell(const struct cn_store *store,
+                                      struct cn_write *write,
+                                      const struct document_row *row,
+                                      struct cn_err *err);
 
 #endif

@@ -203,6 +203,7 @@ static enum cn_code s_soc_completed(void *self,
     }
     opened->episode = episode.episode;
     row.referral->status = to;
+    row.referral->soc_date = episode.episode->soc_date;
     cn_write_lock(write, "referral", row.id);
     cn_write_lock(write, "episode", episode.id);
     rc = s_move(event, write, &row, err);

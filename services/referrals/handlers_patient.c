@@ -411,40 +411,23 @@ static enum cn_code s_episodes_reply(const struct cn_request *request,
                                      struct cn_reply *reply,
                                      const struct cn_page *page,
                                      const struct episode_row *rows,
-                                     size_t rows_read,
+                                     size_t count,
                                      struct cn_err *err)
 {
-    struct cn_arena *arena = request->arena;
-    size_t count = cn_page_count(page, rows_read);
-    Ref__ListEpisodesResponse *list =
-        CN_NEW(arena, ref__list_episodes_response, Ref__ListEpisodesResponse);
-    struct cn_uuid *patients =
-        cn_arena_array(arena, count + 1, sizeof(*patients));
-    Ref__Episode **data = cn_arena_array(arena, count + 1, sizeof(void *));
-    if (list == NULL || patients == NULL || data == NULL) {
+    struct cn_page_row *shown =
+        cn_arena_array(request->arena, count + 1, sizeof(*shown));
+    if (shown == NULL) {
         return cn_fail(err, CN_NOMEM, "list episodes");
     }
     for (size_t i = 0; i < count; i++) {
-        patients[i] = rows[i].patient_id;
-        data[i] = rows[i].episode;
+        shown[i] = (struct cn_page_row){
+            .shown = &rows[i].episode->base,
+            .patient_id = rows[i].patient_id,
+            .place = { rows[i].created_at, rows[i].id },
+        };
     }
-    list->data = data;
-    list->n_data = count;
-    CN_SET(list, has_more, rows_read > count);
-    struct cn_cursor last = { 0 };
-    if (count > 0) {
-        last = (struct cn_cursor){ rows[count - 1].created_at,
-                                   rows[count - 1].id };
-    }
-    enum cn_code rc =
-        cn_page_next(request, page, rows_read, last, &list->next_cursor, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    reply->body = &list->base;
-    return count == 0 ? CN_OK
-                      : cn_audit_read(request, "episode.list", NULL, patients,
-                                      count, err);
+    return cn_page_answer(request, reply, page, shown, count, "episode.list",
+                          NULL, err);
 }
 
 enum cn_code episodes_list(void *self,

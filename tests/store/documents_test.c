@@ -265,6 +265,230 @@ static void s_filters_all_narrow(struct test_world *world)
     assert_int_equal(s_list(world, &SUPERVISOR, &request)->n_data, 0);
 }
 
+/* ---- the clock of the face-to-face document ---- */
+
+#define STATE(word) DLN__DEADLINE__STATE__##word
+
+static int64_t s_clock_at;
+
+static int64_t s_now(struct cn_env *env)
+{
+    (void)env;
+    return s_clock_at;
+}
+
+static int64_t s_at(const char *text)
+{
+    int64_t at = 0;
+    assert_true(cn_time_parse(text, &at));
+    return at;
+}
+
+static enum cn_code s_admit(struct test_world *world, const struct told *told)
+{
+    Ref__ReferralEvent payload = REF__REFERRAL_EVENT__INIT;
+    Ref__Referral referral = REF__REFERRAL__INIT;
+    Ref__Patient patient = REF__PATIENT__INIT;
+    struct cn_err err = { 0 };
+    referral.id = s_id(world, "ref", told->referral_id);
+    referral.branch_id = s_id(world, "brn", told->branch_id);
+    referral.soc_date = "2026-06-01";
+    referral.time_zone = "America/New_York";
+    patient.id = s_id(world, "pat", told->patient_id);
+    payload.referral = &referral;
+    payload.patient = &patient;
+    const struct test_event event = {
+        .producer = "referrals",
+        .type = "referral.admitted",
+        .aggregate_type = "referral",
+        .aggregate_id = told->referral_id,
+        .aggregate_seq = told->seq + 2,
+        .payload = &payload.base,
+    };
+    return test_apply(world, &s_service, &event, &err);
+}
+
+static const Doc__Document *s_of_kind(struct test_world *world,
+                                      const struct told *told,
+                                      Doc__Document__Kind kind)
+{
+    const Doc__Checklist *list =
+        s_checklist(world, &SUPERVISOR, told->referral_id).body;
+    for (size_t i = 0; i < list->n_documents; i++) {
+        if (list->documents[i]->kind == kind) {
+            return list->documents[i];
+        }
+    }
+    fail();
+    return NULL;
+}
+
+/* An accepted referral's face-to-face document, in summer. */
+static const char *s_face_to_face(struct test_world *world, struct told *told)
+{
+    world->env.now = s_now;
+    s_clock_at = s_at("2026-05-30T15:00:00Z");
+    *told = s_told(world);
+    s_accept_ok(world, told);
+    s_clock_at = s_at("2026-06-01T20:00:00Z");
+    return s_of_kind(world, told, DOC__DOCUMENT__KIND__FACE_TO_FACE)->id;
+}
+
+static struct test_answer s_deadlines(struct test_world *world,
+                                      const struct test_caller *caller,
+                                      const char *id)
+{
+    Dln__ListDeadlinesRequest request = DLN__LIST_DEADLINES_REQUEST__INIT;
+    request.id = id;
+    return test_call(world, &s_service, caller, "ListDocumentDeadlines",
+                     &request.base);
+}
+
+/* The only clock; NULL when there is none. */
+static const Dln__Deadline *s_clock(struct test_world *world, const char *id)
+{
+    struct test_answer answer = s_deadlines(world, &SUPERVISOR, id);
+    assert_int_equal(answer.rc, CN_OK);
+    const Dln__ListDeadlinesResponse *list = answer.body;
+    assert_true(list->n_data <= 1);
+    return list->n_data == 1 ? list->data[0] : NULL;
+}
+
+/* PATCH with an encounter date; NULL clears it. */
+static struct test_answer
+s_encounter(struct test_world *world, const char *id, const char *date)
+{
+    const char *mask[] = { "encounter_date" };
+    Doc__UpdateDocumentRequest request = DOC__UPDATE_DOCUMENT_REQUEST__INIT;
+    Doc__Document document = DOC__DOCUMENT__INIT;
+    document.encounter_date = date;
+    request.id = id;
+    request.document = &document;
+    request.update_mask = mask;
+    request.n_update_mask = 1;
+    return test_call(world, &s_service, &SUPERVISOR, "UpdateDocument",
+                     &request.base);
+}
+
+static void s_clock_starts(struct test_world *world)
+{
+    struct told told;
+    const char *id = s_face_to_face(world, &told);
+    assert_null(s_clock(world, id));
+    assert_int_equal(s_admit(world, &told), CN_OK);
+    assert_int_equal(s_admit(world, &told), CN_OK); /* told again */
+    const Dln__Deadline *clock = s_clock(world, id);
+    assert_non_null(clock);
+    assert_string_equal(clock->rule, "C07");
+    assert_int_equal(clock->state, STATE(OPEN));
+    /* Vectors of the domain reference: 2026-03-03..2026-07-01. */
+    assert_int_equal(clock->opens_at, s_at("2026-03-03T05:00:00Z"));
+    assert_int_equal(clock->due_at, s_at("2026-07-02T03:59:59Z"));
+    assert_string_equal(clock->branch_id, s_id(world, "brn", told.branch_id));
+    const Doc__Document *document = s_document(world, &SUPERVISOR, id).body;
+    assert_int_equal(document->due_at, clock->due_at);
+    assert_string_equal(document->rule, clock->why);
+    assert_int_equal(document->version, 2);
+    assert_int_equal(test_rows(world, "outbox", "type = 'deadline.started'"),
+                     1);
+    assert_int_equal(test_rows(world, "outbox", "type = 'document.updated'"),
+                     1);
+    assert_int_equal(
+        test_rows(world, "due", "fire_at = '2026-06-18 03:59:59Z'"), 1);
+    const Doc__Document *consent =
+        s_of_kind(world, &told, DOC__DOCUMENT__KIND__CONSENT);
+    assert_null(s_clock(world, consent->id));
+    assert_false(consent->has_due_at);
+}
+
+static void s_clock_met(struct test_world *world)
+{
+    struct told told;
+    const char *id = s_face_to_face(world, &told);
+    assert_int_equal(s_admit(world, &told), CN_OK);
+    /* A day too early to count, then the first day that does. */
+    assert_int_equal(s_encounter(world, id, "2026-03-02").rc, CN_OK);
+    assert_int_equal(s_clock(world, id)->state, STATE(OPEN));
+    struct test_answer answer = s_encounter(world, id, "2026-03-03");
+    assert_int_equal(answer.rc, CN_OK);
+    assert_int_equal(answer.reply.version, 4);
+    assert_int_equal(s_clock(world, id)->state, STATE(MET));
+    assert_int_equal(s_clock(world, id)->met_at, s_at("2026-03-03T05:00:00Z"));
+    assert_int_equal(test_rows(world, "due", NULL), 0);
+    /* It was an error. */
+    assert_int_equal(s_encounter(world, id, NULL).rc, CN_OK);
+    assert_int_equal(s_clock(world, id)->state, STATE(OPEN));
+    assert_int_equal(test_rows(world, "due", NULL), 1);
+    /* The last day. */
+    s_clock_at = s_at("2026-07-05T12:00:00Z");
+    assert_int_equal(s_encounter(world, id, "2026-07-01").rc, CN_OK);
+    assert_int_equal(s_clock(world, id)->state, STATE(MET));
+    assert_int_equal(test_rows(world, "outbox", "type = 'deadline.met'"), 2);
+}
+
+static void s_clock_late(struct test_world *world)
+{
+    struct told told;
+    const char *id = s_face_to_face(world, &told);
+    assert_int_equal(s_admit(world, &told), CN_OK);
+    s_clock_at = s_at("2026-07-02T12:00:00Z");
+    assert_int_equal(s_encounter(world, id, "2026-07-02").rc, CN_OK);
+    const Dln__Deadline *clock = s_clock(world, id);
+    assert_int_equal(clock->state, STATE(BREACHED));
+    assert_string_equal(clock->breach_reason, "late");
+    assert_int_equal(test_rows(world, "outbox", "type = 'deadline.breached'"),
+                     1);
+    /* Corrected: in time after all; that it was recorded late stays. */
+    assert_int_equal(s_encounter(world, id, "2026-06-30").rc, CN_OK);
+    clock = s_clock(world, id);
+    assert_int_equal(clock->state, STATE(MET));
+    assert_true(clock->has_breached_at);
+    assert_string_equal(clock->breach_reason, "told_late");
+}
+
+static void s_clock_known_before(struct test_world *world)
+{
+    struct told told;
+    const char *id = s_face_to_face(world, &told);
+    assert_int_equal(s_encounter(world, id, "2026-05-20").rc, CN_OK);
+    assert_int_equal(s_admit(world, &told), CN_OK);
+    assert_int_equal(s_clock(world, id)->state, STATE(MET));
+    assert_int_equal(s_clock(world, id)->version, 1);
+    assert_int_equal(test_rows(world, "outbox",
+                               "type = 'deadline.started' AND aggregate_seq = "
+                               "1 OR type = 'deadline.met' AND aggregate_seq "
+                               "= 2"),
+                     2);
+    assert_int_equal(test_rows(world, "due", NULL), 0);
+}
+
+static void s_clock_refuses(struct test_world *world)
+{
+    struct told told;
+    const char *id = s_face_to_face(world, &told);
+    const struct cn_uuid other = cn_uuid_new(&world->env);
+    const struct test_caller beyond = { .branches = &other, .branch_count = 1 };
+    const struct test_caller own = { .branches = &told.branch_id,
+                                     .branch_count = 1 };
+    assert_int_equal(s_admit(world, &told), CN_OK);
+    assert_int_equal(s_deadlines(world, &own, id).rc, CN_OK);
+    struct test_answer theirs = s_deadlines(world, &beyond, id);
+    struct test_answer unknown = s_deadlines(
+        world, &beyond, s_id(world, "doc", cn_uuid_new(&world->env)));
+    assert_int_equal(theirs.rc, CN_NOT_FOUND);
+    assert_memory_equal(&theirs.err, &unknown.err, sizeof(theirs.err));
+    assert_int_equal(test_rows(world, "audit", "action = 'deadline.list'"), 1);
+    struct test_answer future = s_encounter(world, id, "2026-06-03");
+    assert_int_equal(future.rc, CN_INVALID);
+    assert_string_equal(future.err.fields[0].pointer, "/encounter_date");
+    const Doc__Document *consent =
+        s_of_kind(world, &told, DOC__DOCUMENT__KIND__CONSENT);
+    assert_int_equal(s_encounter(world, consent->id, "2026-06-01").rc,
+                     CN_INVALID);
+    assert_int_equal(test_rows(world, "outbox", "type = 'document.updated'"),
+                     1);
+}
+
 /* ---- plans ---- */
 
 #define TENANT "00000000-0000-7000-8000-000000000001"
@@ -276,6 +500,9 @@ static void s_filters_all_narrow(struct test_world *world)
 
 static const struct test_plan PLANS[] = {
     { "SQL_DOCUMENT_GET", ID, "document_key" },
+    { "SQL_DOCUMENT_OF_CHECKLIST", ID ", 'face_to_face'", "document_" },
+    { "SQL_DOCUMENT_CHANGE", "'" TENANT "', " ID ", 1, " AT ", " BODY,
+      "document_key" },
     { "SQL_DOCUMENTS_PAGE", PAGED, "document_order" },
     { "SQL_DOCUMENTS_BY_STATUS", PAGED ", '{required,sent}'",
       "document_by_status" },
@@ -335,6 +562,11 @@ TEST(a_document_is_known_in_its_branch, s_documents_are_of_a_branch)
 TEST(one_tenant_never_sees_anothers_rows, s_tenants_are_apart)
 TEST(pages_have_no_gaps_and_no_repeats, s_pages_have_no_gaps)
 TEST(filters_all_narrow, s_filters_all_narrow)
+TEST(the_start_of_care_starts_the_clock_of_the_encounter, s_clock_starts)
+TEST(an_encounter_within_its_window_meets_the_clock, s_clock_met)
+TEST(an_encounter_after_its_window_is_a_breach, s_clock_late)
+TEST(an_encounter_before_the_start_of_care_counts_at_once, s_clock_known_before)
+TEST(a_clock_is_seen_and_changed_as_its_document_is, s_clock_refuses)
 
 static int s_setup(void **state)
 {
@@ -367,6 +599,11 @@ int main(void)
         cmocka_unit_test(one_tenant_never_sees_anothers_rows),
         cmocka_unit_test(pages_have_no_gaps_and_no_repeats),
         cmocka_unit_test(filters_all_narrow),
+        cmocka_unit_test(the_start_of_care_starts_the_clock_of_the_encounter),
+        cmocka_unit_test(an_encounter_within_its_window_meets_the_clock),
+        cmocka_unit_test(an_encounter_after_its_window_is_a_breach),
+        cmocka_unit_test(an_encounter_before_the_start_of_care_counts_at_once),
+        cmocka_unit_test(a_clock_is_seen_and_changed_as_its_document_is),
         cmocka_unit_test(every_statement_uses_its_index),
     };
     return cmocka_run_group_tests(tests, s_setup, s_teardown);
