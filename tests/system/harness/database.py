@@ -82,14 +82,18 @@ class Database:
             WHERE place <> aggregate_seq""" for service in SERVICES))
 
     def behind(self):
-        """Consumers that have not passed all of their producer's log."""
-        positions = self.union("producer, partition, epoch, xid, seq",
-                               "inbox_position")
-        return [row for row in positions if self.value(f"""
-            SELECT count(*) FROM {row['producer']}.outbox o
-            WHERE o.partition = {row['partition']}
-            AND (o.epoch, o.xid, o.seq) >
-                  ({row['epoch']}, '{row['xid']}', {row['seq']})""") != "0"]
+        """Consumers that have not passed all of a partition of their
+        producer's log."""
+        logs = " UNION ALL ".join(
+            f"SELECT '{service}' AS producer, partition, epoch, xid, seq"
+            f" FROM {service}.outbox" for service in SERVICES)
+        positions = " UNION ALL ".join(
+            f"SELECT '{service}' AS consumer, * FROM {service}.inbox_position"
+            for service in SERVICES)
+        return self.rows(f"""
+            SELECT DISTINCT p.consumer, p.producer, p.partition
+            FROM ({positions}) p JOIN ({logs}) o USING (producer, partition)
+            WHERE (o.epoch, o.xid, o.seq) > (p.epoch, p.xid, p.seq)""")
 
     def dump(self):
         """All data as (table, column, value); bytes as text where they are
