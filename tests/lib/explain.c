@@ -13,11 +13,10 @@
 
 enum { SQL_MAX = 8000, SORTED_MAX = 5000, SMALL_MAX = 1000 };
 
-static const char *const PLATFORM[] = { "outbox",         "idempotency",
-                                        "audit",          "due",
-                                        "inbox_position", "dead_letter",
-                                        "lease",          "replica",
-                                        "require" };
+static const char *const PLATFORM[] = {
+    "outbox",      "idempotency", "audit",   "due",    "inbox_position",
+    "dead_letter", "lease",       "replica", "require"
+};
 
 long test_explain_rows(void)
 {

@@ -18,6 +18,9 @@ static const int64_t GRACE_US = 5 * CN_SECOND;
 
 enum { COMMAND_MAX = 16384 };
 
+const char TEST_SEAL_KEYS[] =
+    "1:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
 struct test_hold {
     FILE *psql;
 };
@@ -217,12 +220,10 @@ void test_world_run(struct test_pg *pg,
                     void (*body)(struct test_world *world),
                     void *data)
 {
-    static const char KEYS[] =
-        "1:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
     struct cn_err err = { 0 };
     struct test_world world = { .env = cn_env_real(), .pg = pg, .data = data };
     world.env.loop = cn_loop_new();
-    world.env.seal = cn_seal_new(KEYS, &err);
+    world.env.seal = cn_seal_new(TEST_SEAL_KEYS, &err);
     world.arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     world.tenant = cn_uuid_new(&world.env);
     assert(world.env.loop != NULL && world.env.seal != NULL &&

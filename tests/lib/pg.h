@@ -18,6 +18,9 @@
 
 enum { TEST_TEXT_MAX = 256 };
 
+/* The master keys of every world. */
+extern const char TEST_SEAL_KEYS[];
+
 /* One database in the server named by CAIRN_TEST_PG (<dir>:<port>), or in a
  * server of its own. */
 struct test_pg {
