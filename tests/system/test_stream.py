@@ -404,7 +404,7 @@ class Reader(threading.Thread):
                     self.cuts += 1
                 except OSError:
                     self.refused += 1
-                    time.sleep(0.01)
+                    self.enough.wait(0.01)
         except Exception as error:  # shown by the test
             self.failed = error
 
