@@ -61,7 +61,7 @@ MIGRATE   := $(foreach s,$(filter-out gateway,$(SERVICES)),build/migrations/$(s)
 .SECONDEXPANSION:
 .DELETE_ON_ERROR:
 
-all: $(BIN) $(TOOLS) migrations
+all: $(BIN) $(TOOLS) $(B)/cairn-audit migrations
 tests: $(UNIT) $(STORE)
 gen: $(GEN)/.done
 migrations: $(MIGRATE)
@@ -136,6 +136,9 @@ $(BIN): $(B)/cairn-%: $$(call objects_of,$$(wildcard services/$$*/*.c)) $$(if $$
 	@echo LD $@
 	$(Q)$(CC) $(LOPT) $(filter %.o,$^) $(B)/libcairn.a $(PKG_LIBS) -o $@
 $(TOOLS): $(B)/cairn-%: $(B)/deploy/local/%.o $(B)/libcairn.a
+	@echo LD $@
+	$(Q)$(CC) $(LOPT) $(filter %.o,$^) $(B)/libcairn.a $(PKG_LIBS) -o $@
+$(B)/cairn-audit: $(B)/deploy/audit/main.o $(B)/libcairn.a
 	@echo LD $@
 	$(Q)$(CC) $(LOPT) $(filter %.o,$^) $(B)/libcairn.a $(PKG_LIBS) -o $@
 # A unit or store test links the library, tests/lib and, by its name, one service without its main:

@@ -3,6 +3,7 @@
 #include "cairn/access.cairn.h"
 #include "cairn/access.handlers.h"
 #include "common/seal.h"
+#include "services/access/audit_follow.h"
 #include "services/access/service.h"
 
 #include <string.h>
@@ -20,13 +21,12 @@ static enum cn_code s_access_start(void *self,
                                    const struct cn_config *config,
                                    struct cn_err *err)
 {
-    (void)env;
-    (void)err;
     struct access_service *access = self;
     const char *key = cn_config_text(config, "CAIRN_PLATFORM_KEY");
     cn_sha256((struct cn_bytes){ (const uint8_t *)key, strlen(key) },
               access->platform_key_hash);
-    return CN_OK;
+    return audit_follow_start(env, "access",
+                              cn_config_text(config, "CAIRN_ENDPOINTS"), err);
 }
 
 int main(int argc, char **argv)
