@@ -4,6 +4,7 @@
 #include "common/outbox.h"
 
 #include "common/loop.h"
+#include "common/metrics.h"
 #include "common/outbox_internal.h"
 
 #include <stdio.h>
@@ -192,6 +193,27 @@ static void s_poll(void *arg)
     s_wake(self, CN_UNAVAILABLE);
 }
 
+/* How far what is shown stays behind: a transaction that stays open anywhere in
+ * the cluster holds all readers. It is looked at while somebody reads. */
+static void s_tell(void *arg, struct cn_metrics_page *page)
+{
+    static const struct cn_metric LAG = {
+        "cairn_log_horizon_lag_seconds",
+        "Age of the instant up to which the log is complete.", CN_METRIC_GAUGE
+    };
+    static const struct cn_metric WAITING = {
+        "cairn_log_fetches_waiting", "Long polls that wait for an event.",
+        CN_METRIC_GAUGE
+    };
+    const struct cn_outbox *self = arg;
+    int64_t lag_us = self->horizon.complete_at > 0
+                         ? self->env->now(self->env) - self->horizon.complete_at
+                         : 0;
+
+    cn_metrics_value(page, &LAG, "", (double)lag_us / (double)CN_SECOND);
+    cn_metrics_value(page, &WAITING, "", (double)self->waiter_count);
+}
+
 struct cn_outbox *cn_outbox_start(struct cn_env *env,
                                   const struct cn_service *service,
                                   int epoch,
@@ -211,11 +233,13 @@ struct cn_outbox *cn_outbox_start(struct cn_env *env,
         free(self);
         return NULL;
     }
+    cn_metrics_register(s_tell, self);
     return self;
 }
 
 void cn_outbox_free(struct cn_outbox *self)
 {
+    cn_metrics_forget(self);
     free(self);
 }
 
@@ -228,6 +252,63 @@ void cn_outbox_hint(struct cn_outbox *self)
     if (self->waiters != NULL) {
         s_poller_call(self);
     }
+}
+
+/* ---- the readers ---- */
+
+static struct reader *s_reader(struct cn_outbox *self, const char *consumer)
+{
+    for (size_t i = 0; i < self->reader_count; i++) {
+        if (strcmp(self->readers[i].name, consumer) == 0) {
+            return &self->readers[i];
+        }
+    }
+    if (self->reader_count == OUTBOX_READERS_MAX ||
+        strlen(consumer) >= OUTBOX_NAME_MAX) {
+        return NULL;
+    }
+    struct reader *reader = &self->readers[self->reader_count++];
+    (void)snprintf(reader->name, sizeof(reader->name), "%s", consumer);
+    return reader;
+}
+
+void outbox_reader_note(struct cn_outbox *self,
+                        const char *consumer,
+                        int partition,
+                        struct position at)
+{
+    struct reader *reader = s_reader(self, consumer);
+
+    if (reader == NULL) {
+        return;
+    }
+    reader->at[partition] = outbox_position_max(reader->at[partition], at);
+    reader->known[partition] = true;
+}
+
+bool cn_outbox_reader_at(const struct cn_outbox *self,
+                         size_t index,
+                         struct cn_outbox_reader *ret_reader)
+{
+    if (self == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < self->reader_count * CN_PARTITIONS; i++) {
+        const struct reader *reader = &self->readers[i / CN_PARTITIONS];
+        size_t partition = i % CN_PARTITIONS;
+        if (!reader->known[partition] || index-- > 0) {
+            continue;
+        }
+        *ret_reader = (struct cn_outbox_reader){
+            .consumer = reader->name,
+            .partition = (int)partition,
+            .epoch = reader->at[partition].epoch,
+            .xid = reader->at[partition].xid,
+            .seq = reader->at[partition].seq,
+        };
+        return true;
+    }
+    return false;
 }
 
 const struct cn_statement *outbox_statement_head(void)

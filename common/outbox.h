@@ -50,4 +50,17 @@ CN_CHECKED enum cn_code cn_outbox_fetch(struct cn_outbox *self,
                                         struct cn_reply *reply,
                                         struct cn_err *err);
 
+/* How far a consumer had read a partition when it last asked here. */
+struct cn_outbox_reader {
+    const char *consumer; /* until the outbox is freed */
+    int partition;
+    int64_t epoch;
+    int64_t xid;
+    int64_t seq;
+};
+/* Number index of them; false: there are no more. NULL is accepted. */
+bool cn_outbox_reader_at(const struct cn_outbox *self,
+                         size_t index,
+                         struct cn_outbox_reader *ret_reader);
+
 #endif

@@ -283,6 +283,19 @@ static bool s_cut(const struct fetch *fetch, const struct cn_rows *rows)
     return false;
 }
 
+/* Only a list of partitions is a consumer's; a reader of the whole log (the
+ * gateway's stream) begins anew after each of its starts. */
+static void s_reader_note(struct cn_outbox *self, const Evt__FetchRequest *body)
+{
+    for (size_t i = 0; body->consumer != NULL && i < body->n_from; i++) {
+        const Evt__PartitionPosition *from = body->from[i];
+        struct position at = { 0 };
+        if (s_position_read(from->after, &at)) {
+            outbox_reader_note(self, body->consumer, from->partition, at);
+        }
+    }
+}
+
 /* The head and the rows in one unit: the head's snapshot is the older one, so
  * every event up to the head is among the rows unless they were cut. */
 static enum cn_code s_fetch_once(struct cn_outbox *self,
@@ -510,6 +523,7 @@ enum cn_code cn_outbox_fetch(struct cn_outbox *self,
     if (rc != CN_OK) {
         return rc;
     }
+    s_reader_note(self, request->body);
     for (;;) {
         rc = s_fetch_once(self, request->arena, &fetch, &page, err);
         if (rc != CN_OK) {

@@ -4,11 +4,16 @@
 #ifndef CN_OUTBOX_INTERNAL_H
 #define CN_OUTBOX_INTERNAL_H
 
+#include "common/consumer.h"
 #include "common/db.h"
 #include "common/fiber.h"
 #include "common/outbox.h"
 
-enum { OUTBOX_CONTEXT_MAX = 80 };
+enum {
+    OUTBOX_CONTEXT_MAX = 80,
+    OUTBOX_READERS_MAX = 16, /* consumers that name themselves */
+    OUTBOX_NAME_MAX = 32
+};
 
 struct position {
     int64_t epoch;
@@ -32,6 +37,13 @@ struct horizon {
     int64_t mark_at;
 };
 
+/* A consumer and how far it has read each partition, as it said itself. */
+struct reader {
+    char name[OUTBOX_NAME_MAX];
+    struct position at[CN_PARTITIONS];
+    bool known[CN_PARTITIONS];
+};
+
 struct cn_outbox {
     struct cn_env *env;
     char context[OUTBOX_CONTEXT_MAX]; /* of the sealed payloads */
@@ -44,6 +56,8 @@ struct cn_outbox {
     struct cn_token poller;
     bool poller_parked;
     bool hinted;
+    struct reader readers[OUTBOX_READERS_MAX];
+    size_t reader_count;
 };
 
 int outbox_position_compare(struct position a, struct position b);
@@ -59,6 +73,11 @@ void outbox_horizon_move(struct horizon *self,
 void outbox_observe(struct cn_outbox *self,
                     const struct cn_rows *rows,
                     int64_t at);
+/* A consumer asks for what comes after at. */
+void outbox_reader_note(struct cn_outbox *self,
+                        const char *consumer,
+                        int partition,
+                        struct position at);
 /* Parks until the log has grown past seen. CN_DEADLINE when it did not. */
 CN_CHECKED enum cn_code outbox_wait(struct cn_outbox *self,
                                     struct cn_arena *arena,

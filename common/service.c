@@ -12,11 +12,17 @@
 #include "common/process.h"
 #include "common/retention.h"
 #include "common/seal.h"
+#include "common/watchdog.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { CONNECTIONS_MAX = 16, EPOCH_MAX = 1000000, ROLE_MAX = 64 };
+enum {
+    CONNECTIONS_MAX = 16,
+    EPOCH_MAX = 1000000,
+    LOG_KEEP_DAYS_MAX = 3650,
+    ROLE_MAX = 64
+};
 
 /* Of every service, besides those of every process. */
 static const struct cn_option OPTIONS[] = {
@@ -66,6 +72,13 @@ static const struct cn_option OPTIONS[] = {
       .min = 1,
       .max = EPOCH_MAX,
       .what = "Epoch of the log; raised after a restore." },
+    { .name = "CAIRN_LOG_KEEP_DAYS",
+      .kind = CN_OPTION_NUMBER,
+      .fallback = "30",
+      .min = 1,
+      .max = LOG_KEEP_DAYS_MAX,
+      .what = "Days that an event can be read again after all consumers have "
+              "passed it." },
     { .name = "CAIRN_AUDIT_KEY",
       .kind = CN_OPTION_SECRET,
       .fallback = "",
@@ -183,7 +196,11 @@ static enum cn_code s_start(void *arg,
         rc = cn_due_start(env, service, err);
     }
     if (rc == CN_OK) {
-        rc = cn_retention_start(env, err);
+        rc = cn_retention_start(
+            env, cn_config_number(config, "CAIRN_LOG_KEEP_DAYS") * CN_DAY, err);
+    }
+    if (rc == CN_OK) {
+        rc = cn_watchdog_start(env, err);
     }
     if (rc == CN_OK) {
         const struct cn_audit_heads_config heads = {
