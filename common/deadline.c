@@ -68,17 +68,24 @@ static struct cn_date s_last_day(const struct cn_clock_rule *rule,
 
 /* ---- the arithmetic ---- */
 
+static bool s_starts(const struct cn_clock_rule *rule,
+                     const struct cn_clock_fact *fact)
+{
+    bool named = false;
+    for (size_t i = 0; i < rule->start_count; i++) {
+        named = named || strcmp(fact->word, rule->starts[i]) == 0;
+    }
+    return named && fact->known;
+}
+
 static const struct cn_clock_fact *s_start(const struct cn_clock_rule *rule,
                                            const struct cn_clock_facts *facts)
 {
     const struct cn_clock_fact *latest = NULL;
-    for (size_t i = 0; i < rule->start_count; i++) {
-        for (size_t j = 0; j < facts->start_count; j++) {
-            const struct cn_clock_fact *fact = &facts->starts[j];
-            if (fact->known && strcmp(fact->word, rule->starts[i]) == 0 &&
-                (latest == NULL || fact->at > latest->at)) {
-                latest = fact;
-            }
+    for (size_t i = 0; i < facts->start_count; i++) {
+        const struct cn_clock_fact *fact = &facts->starts[i];
+        if (s_starts(rule, fact) && (latest == NULL || fact->at > latest->at)) {
+            latest = fact;
         }
     }
     return latest;

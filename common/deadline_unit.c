@@ -106,12 +106,20 @@ CN_SQL_WRITE(SQL_DEADLINE_CHANGE,
              " SELECT {{schema}}.require(EXISTS (SELECT 1 FROM u),"
              " 'deadline_version')");
 
+static int64_t s_again_us(int64_t late_us)
+{
+    int64_t us = late_us / 8;
+    return us < CN_DEADLINE_AGAIN_MIN_US   ? CN_DEADLINE_AGAIN_MIN_US
+           : us > CN_DEADLINE_AGAIN_MAX_US ? CN_DEADLINE_AGAIN_MAX_US
+                                           : us;
+}
+
 static void
 s_due(struct cn_write *write, const struct cn_deadline *self, int64_t now_at)
 {
     if (self->body->state == DLN__DEADLINE__STATE__BREACH_SUSPECTED) {
         cn_write_due(write, CN_DEADLINE_KIND, self->id,
-                     now_at + CN_DEADLINE_AGAIN_US);
+                     now_at + s_again_us(now_at - self->body->due_at));
     } else if (cn_deadline_runs(self)) {
         cn_write_due(write, CN_DEADLINE_KIND, self->id,
                      cn_deadline_next_at(self));

@@ -19,8 +19,11 @@
 #include "common/store.h"
 #include "common/write.h"
 
-/* While a breach is only suspected, it is looked at again after this. */
-#define CN_DEADLINE_AGAIN_US (2 * CN_SECOND)
+/* While a breach is only suspected, it is looked at again after an eighth of
+ * the time that it is late, within these: a service that is away for hours must
+ * not make work of its silence. */
+#define CN_DEADLINE_AGAIN_MIN_US (2 * CN_SECOND)
+#define CN_DEADLINE_AGAIN_MAX_US (60 * CN_SECOND)
 
 /* The clock of that rule of a subject; id nil when there is none. */
 CN_CHECKED enum cn_code cn_deadline_load(const struct cn_store *store,

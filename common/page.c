@@ -165,7 +165,7 @@ enum cn_code cn_page_answer(const struct cn_request *request,
     ProtobufCMessage *list =
         cn_message_new(arena, request->method->output->descriptor);
     const ProtobufCMessage **data =
-        cn_arena_array(arena, count + 1, sizeof(*data));
+        cn_arena_array(arena, count + 1, sizeof(void *));
     struct cn_uuid *patients =
         cn_arena_array(arena, count + 1, sizeof(*patients));
     const char *next_cursor = NULL;

@@ -56,6 +56,24 @@ static const struct cn_statement *s_statement(const char *name)
     abort();
 }
 
+/* The text with the test's schema for {{schema}}. */
+static void
+s_rendered(const struct test_pg *pg, const char *sql, char text[SQL_MAX])
+{
+    static const char SCHEMA[] = "{{schema}}";
+    size_t used = 0;
+    for (const char *at = sql; *at != '\0';) {
+        const char *mark = strstr(at, SCHEMA);
+        int size =
+            snprintf(text + used, SQL_MAX - used, "%.*s%s",
+                     (int)(mark == NULL ? strlen(at) : (size_t)(mark - at)), at,
+                     mark == NULL ? "" : pg->service);
+        assert(size >= 0 && (size_t)size < SQL_MAX - used);
+        used += (size_t)size;
+        at = mark == NULL ? at + strlen(at) : mark + strlen(SCHEMA);
+    }
+}
+
 /* Its plan as text: options of EXPLAIN, "generic" or "custom". */
 static char *s_plan(const struct test_pg *pg,
                     struct cn_uuid tenant,
@@ -64,18 +82,20 @@ static char *s_plan(const struct test_pg *pg,
                     const char *options,
                     const char *cache)
 {
-    char sql[SQL_MAX];
+    char sql[2 * SQL_MAX];
+    char rendered[SQL_MAX];
     char tenant_text[CN_UUID_TEXT_SIZE];
     const struct cn_statement *statement = s_statement(name);
     bool relay = statement->lanes == 1U << CN_LANE_RELAY;
     cn_uuid_format(tenant, tenant_text);
+    s_rendered(pg, statement->sql, rendered);
     int size =
         snprintf(sql, sizeof(sql),
                  "SET SESSION AUTHORIZATION %s; SET cairn.tenant = '%s'; "
                  "SET plan_cache_mode = force_%s_plan; PREPARE q AS %s; "
                  "EXPLAIN (%s) EXECUTE q(%s);",
-                 relay ? pg->relay : pg->app, tenant_text, cache,
-                 statement->sql, options, args);
+                 relay ? pg->relay : pg->app, tenant_text, cache, rendered,
+                 options, args);
     assert(size > 0 && (size_t)size < sizeof(sql));
     return test_pg_sql(pg, sql);
 }
