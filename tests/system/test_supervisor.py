@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -72,6 +73,25 @@ def test_what_dies_is_started_again_under_a_new_pid(supervise):
     wait_for(lambda: read(one.folder + "/run/a.pid").strip()
              not in ("", str(old)), what="the restart")
     assert alive(one.pid("a"))
+
+
+def kill(one, name):
+    """kill -9. Returns the seconds until another runs in its place."""
+    old = one.pid(name)
+    begin = time.monotonic()
+    os.kill(old, signal.SIGKILL)
+    wait_for(lambda: read(f"{one.folder}/run/{name}.pid").strip()
+             not in ("", str(old)), what="the restart")
+    return time.monotonic() - begin
+
+
+def test_what_dies_again_and_again_waits_but_not_once_it_has_lived(supervise):
+    one = supervise(shell("a", "exec sleep 60"))
+    delays = [kill(one, "a") for _ in range(5)]
+    assert delays[4] > 0.7, delays
+    born = time.monotonic()
+    wait_for(lambda: time.monotonic() - born > 2.1, what="its good life")
+    assert kill(one, "a") < delays[4]
 
 
 def test_nothing_after_a_once_starts_before_it_ends_well(supervise, tmp_path):
