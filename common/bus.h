@@ -22,7 +22,7 @@ enum {
     CN_BUS_QUEUE_MAX = 1024,   /* requests being served at once */
     CN_BUS_WAITERS_MAX = 256,  /* calls that wait for a replica of a service */
     CN_BUS_KEY_SIZE = 41,      /* Z85 text and NUL */
-    CN_BUS_PING_INTERVAL_MS = 150
+    CN_BUS_PING_INTERVAL_MS = 125
 };
 
 /* Code and error of a reply with the rest of its header. */

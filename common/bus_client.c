@@ -246,7 +246,9 @@ static void s_tick(void *arg)
     bool late = now - self->tick_at >= BUS_LATE_US;
 
     /* The handle that has run is there to be used again: this never fails. */
-    (void)!s_tick_set(self, now + CN_BUS_PING_INTERVAL_MS * (int64_t)1000);
+    (void)!s_tick_set(
+        self,
+        now + (late ? BUS_SOON_US : CN_BUS_PING_INTERVAL_MS * (int64_t)1000));
     for (size_t i = 0; i < self->service_count; i++) {
         struct bus_service *service = self->services[i];
         for (size_t k = 0; k < service->replica_count; k++) {

@@ -46,8 +46,10 @@ enum {
  * the slack of a timer. */
 #define BUS_SILENCE_US                                                         \
     ((int64_t)1000 * (2 * CN_BUS_PING_INTERVAL_MS) - (int64_t)10000)
-/* A tick so late was starved itself, and does not judge others. */
+/* A tick so late was starved itself and does not judge others: what they sent
+ * may not have been read yet. The next one comes sooner. */
 #define BUS_LATE_US ((int64_t)100000)
+#define BUS_SOON_US ((int64_t)50000)
 /* A request that was so long on the way is not taken any more. */
 #define BUS_STALE_US CN_SECOND
 /* A connection stands, but nobody has answered on it yet. */

@@ -34,10 +34,10 @@ class Place:
         self.environment = {}
         self.seconds = 0
 
-    def start(self):
+    def start(self, **environment):
         """Starts it; a second start keeps the data."""
         begin = time.monotonic()
-        self.system.start(CAIRN_LOG_LEVEL="info")
+        self.system.start(**{"CAIRN_LOG_LEVEL": "info", **environment})
         self.seconds = time.monotonic() - begin
         path = os.path.join(self.system.home, "environment/migrate")
         with open(path, encoding="utf-8") as file:

@@ -11,6 +11,7 @@
 /* cmocka wants the four above. */
 #include <arpa/inet.h>
 #include <cmocka.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -95,8 +96,16 @@ struct slow {
 static void s_slow_fiber(void *arg)
 {
     struct slow *slow = arg;
+    struct cn_bytes body = slow->request->body;
+    char path[64] = "";
 
-    (void)!cn_fiber_sleep(TEST_SLOW_US);
+    assert_true(body.size < sizeof(path));
+    memcpy(path, body.data, body.size);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    (void)close(fd);
+    while (access(path, F_OK) == 0 && cn_fiber_sleep(1000) == CN_OK) {
+    }
     s_echo(slow->server, slow->request);
 }
 

@@ -13,19 +13,15 @@
 
 #include <sys/types.h>
 
-enum {
-    TEST_SERVERS_MAX = 3,
-    TEST_HELD_MAX = 2048,
-    TEST_PATIENCE_MS = 8000,
-    TEST_SLOW_US = 200000 /* that "slow" takes */
-};
+enum { TEST_SERVERS_MAX = 3, TEST_HELD_MAX = 2048, TEST_PATIENCE_MS = 20000 };
 
 struct test_keys {
     char public_key[CN_BUS_KEY_SIZE];
     char secret_key[CN_BUS_KEY_SIZE];
 };
 
-/* A replica of the service. Its methods: "echo"; "slow", an echo later; "fail";
+/* A replica of the service. Its methods: "echo"; "slow", an echo when the file
+ * that it makes, with the body as its path, has been removed; "fail";
  * "seen", how many requests came before; else all of the request but its body,
  * as text. */
 struct test_server {
