@@ -163,6 +163,10 @@ static void s_read_option(struct reader *reader, size_t index)
     if (option->kind == CN_OPTION_NUMBER) {
         s_read_number(reader, option, text, &reader->config->numbers[index]);
     }
+    const char *wrong = option->check != NULL ? option->check(text) : NULL;
+    if (wrong != NULL) {
+        s_fault(reader, option->name, wrong);
+    }
 }
 
 static bool
@@ -201,7 +205,8 @@ static void s_refuse_unknown(struct reader *reader)
 static void
 s_help(const char *program, const struct cn_option *options, size_t count)
 {
-    (void)printf("Usage: %s [--help | --check-config]\n"
+    (void)printf("Usage: %s [--help | --version | --check-config | "
+                 "--print-config | --healthcheck]\n"
                  "Settings are read from the environment; a secret also from "
                  "the file that <name>_FILE names.\n\n",
                  program);
@@ -218,6 +223,35 @@ s_help(const char *program, const struct cn_option *options, size_t count)
             (void)printf("Optional.\n");
         } else {
             (void)printf("Default: %s\n", option->fallback);
+        }
+    }
+}
+
+/* An address may name a user and a password of its own. */
+static void s_print_text(const char *text)
+{
+    const char *scheme = strstr(text, "://");
+    const char *user = scheme != NULL ? scheme + 3 : text;
+    const char *host = scheme != NULL ? strrchr(user, '@') : NULL;
+
+    if (host == NULL) {
+        (void)printf("%s\n", text);
+    } else {
+        (void)printf("%.*s(redacted)%s\n", (int)(user - text), text, host);
+    }
+}
+
+/* The settings as they hold, one a line. */
+static void s_print(const struct cn_config *self)
+{
+    for (size_t i = 0; i < self->count; i++) {
+        const struct cn_option *option = &self->options[i];
+        const char *text = self->texts[i];
+        (void)printf("%s=", option->name);
+        if (option->kind == CN_OPTION_SECRET && text[0] != '\0') {
+            (void)printf("(redacted)\n");
+        } else {
+            s_print_text(text);
         }
     }
 }
@@ -253,7 +287,8 @@ struct cn_config *cn_config_read(const char *program,
         (void)fprintf(stderr, "%s: out of memory\n", program);
         return NULL;
     }
-    bool check = argc == 2 && strcmp(argv[1], "--check-config") == 0;
+    bool print = argc == 2 && strcmp(argv[1], "--print-config") == 0;
+    bool check = print || (argc == 2 && strcmp(argv[1], "--check-config") == 0);
     *ret_done = check;
     if (argc == 2 && strcmp(argv[1], "--help") == 0) {
         s_help(program, options, count);
@@ -270,6 +305,9 @@ struct cn_config *cn_config_read(const char *program,
     if (reader.faults > 0) {
         cn_config_free(reader.config);
         return NULL;
+    }
+    if (print) {
+        s_print(reader.config);
     }
     return reader.config;
 }

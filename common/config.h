@@ -18,14 +18,18 @@ struct cn_option {
     const char *fallback;
     long min; /* numbers only */
     long max;
+    /* May be NULL. Returns NULL, or what the text must be: "must be host:port",
+     * never with a piece of it. */
+    const char *(*check)(const char *text);
     const char *what; /* for --help, a sentence */
 };
 
 struct cn_config;
 
 /* Reads all options. On faults prints them to stderr and returns NULL. Accepts
- * the flags --help and --check-config (then *ret_done is true and main
- * returns 0 for a result that is not NULL, else 1). */
+ * the flags --help, --check-config and --print-config (then *ret_done is true
+ * and main returns 0 for a result that is not NULL, else 1). What is printed
+ * holds no secret. */
 struct cn_config *cn_config_read(const char *program,
                                  const struct cn_option *options,
                                  size_t count,

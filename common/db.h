@@ -142,6 +142,9 @@ struct cn_db_config {
     } lanes[CN_LANE_COUNT];
 };
 
+/* NULL, or what is wrong with a conninfo of ours: a check of struct cn_option.
+ */
+const char *cn_db_conninfo_check(const char *conninfo);
 /* Opens nothing yet. NULL without memory. */
 struct cn_db *cn_db_new(struct cn_env *env, const struct cn_db_config *config);
 /* Connects and prepares everything; blocks the calling fiber. A statement that

@@ -431,6 +431,24 @@ static void s_connection_event(void *arg, unsigned events)
     s_connection_read(connection);
 }
 
+const char *cn_db_conninfo_check(const char *conninfo)
+{
+    PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
+    const char *wrong = NULL;
+    if (options == NULL) {
+        return "must be a PostgreSQL conninfo: host=... port=... dbname=...";
+    }
+    for (const PQconninfoOption *at = options; at->keyword != NULL; at++) {
+        if (at->val != NULL && at->val[0] != '\0' &&
+            (strcmp(at->keyword, "user") == 0 ||
+             strcmp(at->keyword, "password") == 0)) {
+            wrong = "must name no user and no password";
+        }
+    }
+    PQconninfoFree(options);
+    return wrong;
+}
+
 static void s_connection_open(struct connection *connection, int64_t now)
 {
     struct lane *lane = connection->lane;

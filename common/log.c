@@ -34,6 +34,17 @@ static const char *const s_level_words[] = { [CN_LOG_DEBUG] = "debug",
 static char s_service[32] = "cairn";
 static enum cn_log_level s_lowest = CN_LOG_INFO;
 
+bool cn_log_level_read(const char *word, enum cn_log_level *ret_level)
+{
+    for (int level = CN_LOG_DEBUG; level <= CN_LOG_ERROR; level++) {
+        if (strcmp(s_level_words[level], word) == 0) {
+            *ret_level = (enum cn_log_level)level;
+            return true;
+        }
+    }
+    return false;
+}
+
 void cn_log_init(const char *service, enum cn_log_level level)
 {
     (void)snprintf(s_service, sizeof s_service, "%s", service);

@@ -10,6 +10,9 @@
 
 enum cn_log_level { CN_LOG_DEBUG, CN_LOG_INFO, CN_LOG_WARN, CN_LOG_ERROR };
 
+/* By its word: "debug", "info", "warn", "error". False: there is none such. */
+CN_CHECKED bool cn_log_level_read(const char *word,
+                                  enum cn_log_level *ret_level);
 /* Name of the service for every line, lowest level that is written. */
 void cn_log_init(const char *service, enum cn_log_level level);
 /* {"ts":...,"level":...,"svc":...,"msg":...}; msg is escaped. */

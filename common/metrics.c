@@ -8,7 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { VALUE_TEXT_MAX = 32, LABELS_MAX = 256 };
+enum {
+    VALUE_TEXT_MAX = 32,
+    LABELS_MAX = 256,
+    BLOCKS_MAX = 512,
+    TOLD_MAX = 4 << 20
+};
 
 struct source {
     cn_metrics_fn *tell;
@@ -133,12 +138,85 @@ void cn_metrics_histogram(struct cn_metrics_page *page,
     s_line(page, name, "_count", labels, (double)histogram->count);
 }
 
+/* ---- the page ---- */
+
+static const char HELP[] = "# HELP ";
+
+/* All that one source tells of one metric, from its line of HELP on. */
+struct block {
+    const char *from;
+    const char *to;
+    bool told;
+};
+
+static size_t s_cut(const char *text, struct block blocks[BLOCKS_MAX])
+{
+    size_t count = 0;
+
+    while (*text != '\0' && count < BLOCKS_MAX) {
+        const char *next = strstr(text, "\n# HELP ");
+        const char *to = next == NULL ? text + strlen(text) : next + 1;
+        blocks[count++] = (struct block){ text, to, false };
+        text = to;
+    }
+    return count;
+}
+
+static bool s_same(const struct block *a, const struct block *b)
+{
+    const char *name = a->from + sizeof(HELP) - 1;
+    const char *other = b->from + sizeof(HELP) - 1;
+    size_t size = strcspn(name, " ");
+
+    return strncmp(name, other, size) == 0 && other[size] == ' ';
+}
+
+/* Past the lines of HELP and TYPE. */
+static const char *s_values(const struct block *block)
+{
+    const char *type = strchr(block->from, '\n') + 1;
+
+    return strchr(type, '\n') + 1;
+}
+
+/* Several sources may tell the same metric, as two followers do; in the format
+ * all values of one stand together. */
+static void s_gather(const char *text, struct cn_buffer *buffer)
+{
+    struct block blocks[BLOCKS_MAX];
+    size_t count = s_cut(text, blocks);
+
+    for (size_t i = 0; i < count; i++) {
+        if (blocks[i].told) {
+            continue;
+        }
+        cn_buffer_add(buffer, blocks[i].from,
+                      (size_t)(blocks[i].to - blocks[i].from));
+        for (size_t k = i + 1; k < count; k++) {
+            if (!blocks[k].told && s_same(&blocks[i], &blocks[k])) {
+                const char *values = s_values(&blocks[k]);
+                cn_buffer_add(buffer, values, (size_t)(blocks[k].to - values));
+                blocks[k].told = true;
+            }
+        }
+    }
+}
+
 bool cn_metrics_write(struct cn_buffer *buffer)
 {
-    struct cn_metrics_page page = { .buffer = buffer };
+    struct cn_buffer told;
+    struct cn_metrics_page page = { .buffer = &told };
 
+    cn_buffer_init(&told, TOLD_MAX);
     for (size_t i = 0; i < s_source_count; i++) {
         s_sources[i].tell(s_sources[i].arg, &page);
     }
+    cn_buffer_add(&told, "", 1);
+    if (told.failed) {
+        buffer->failed = true;
+    } else {
+        s_gather(told.data, buffer);
+    }
+    cn_buffer_done(&told);
     return !buffer->failed;
 }

@@ -58,7 +58,8 @@ void cn_metrics_histogram(struct cn_metrics_page *page,
                           const char *labels,
                           const struct cn_histogram *histogram);
 void cn_histogram_add(struct cn_histogram *self, int64_t duration_us);
-/* All sources, in the order of their registration. False: no memory. */
+/* All sources, in the order of their registration; what several tell of one
+ * metric stands together. False: no memory. */
 bool cn_metrics_write(struct cn_buffer *buffer);
 
 #endif

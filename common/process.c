@@ -9,6 +9,7 @@
 #include "common/health.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/setting.h"
 #include "common/vitals.h"
 
 #include <stdio.h>
@@ -40,17 +41,21 @@ static const char ADMIN[] = "CAIRN_ADMIN";
 static const struct cn_option COMMON_OPTIONS[] = {
     { .name = "CAIRN_BUS_KEY",
       .kind = CN_OPTION_SECRET,
+      .check = cn_setting_bus_key,
       .what = "Secret CURVE key of this process (Z85)." },
     /* As from a file: Z85 has characters that other readers expand. */
     { .name = "CAIRN_BUS_PEERS",
       .kind = CN_OPTION_SECRET,
+      .check = cn_setting_peers,
       .what = "Public keys of the processes on the bus: name=key,..." },
     { .name = "CAIRN_ENDPOINTS",
       .fallback = "",
+      .check = cn_setting_endpoints,
       .what = "Replicas of the services that it calls: "
               "name=tcp://host:port,...;name=..." },
     { .name = ADMIN,
       .fallback = "",
+      .check = cn_setting_address_or_none,
       .what = "Where health and metrics are served: host:port; nowhere when "
               "it is empty." },
     { .name = "CAIRN_DRAIN_DELAY_MS",
@@ -61,14 +66,18 @@ static const struct cn_option COMMON_OPTIONS[] = {
               "that load balancers turn away first." },
     { .name = "CAIRN_LOG_LEVEL",
       .fallback = "info",
+      .check = cn_setting_level,
       .what = "debug, info, warn or error." },
 };
 
 /* Of those that others call. */
 static const struct cn_option SERVER_OPTIONS[] = {
-    { .name = "CAIRN_BIND", .what = "Where the bus listens: tcp://host:port." },
+    { .name = "CAIRN_BIND",
+      .check = cn_setting_endpoint,
+      .what = "Where the bus listens: tcp://host:port." },
     { .name = "CAIRN_FRONTS",
       .fallback = "gateway",
+      .check = cn_setting_names,
       .what = "Peers that speak for clients: name,..." },
 };
 
@@ -156,19 +165,14 @@ s_config_read(struct runtime *self, int argc, char **argv, bool *ret_done)
     return self->config != NULL;
 }
 
-static enum cn_code s_log_start(struct runtime *self, struct cn_err *err)
+static void s_log_start(struct runtime *self)
 {
-    static const char *const levels[] = { "debug", "info", "warn", "error" };
-    const char *wanted = cn_config_text(self->config, "CAIRN_LOG_LEVEL");
+    enum cn_log_level level = CN_LOG_INFO;
 
-    for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
-        if (strcmp(levels[i], wanted) == 0) {
-            cn_log_init(self->process->name, (enum cn_log_level)i);
-            return CN_OK;
-        }
-    }
-    cn_log_init(self->process->name, CN_LOG_INFO);
-    return cn_fail(err, CN_INVALID, "CAIRN_LOG_LEVEL: no such level");
+    /* The setting was checked. */
+    (void)!cn_log_level_read(cn_config_text(self->config, "CAIRN_LOG_LEVEL"),
+                             &level);
+    cn_log_init(self->process->name, level);
 }
 
 /* ---- the parts ---- */
@@ -243,18 +247,14 @@ static void s_boot(void *arg)
 /* What needs no turn of the loop. */
 static enum cn_code s_prepare(struct runtime *self, struct cn_err *err)
 {
-    enum cn_code rc = s_log_start(self, err);
-
-    if (rc != CN_OK) {
-        return rc;
-    }
+    s_log_start(self);
     self->env = cn_env_real();
     self->env.loop = cn_loop_new();
     if (self->env.loop == NULL) {
         return cn_fail(err, CN_NOMEM, "no loop");
     }
     /* Before the bus makes its threads: they inherit the signal mask. */
-    rc = cn_loop_stop_on_signals(self->env.loop, err);
+    enum cn_code rc = cn_loop_stop_on_signals(self->env.loop, err);
     if (rc != CN_OK) {
         return rc;
     }

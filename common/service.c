@@ -24,9 +24,22 @@ enum {
     ROLE_MAX = 64
 };
 
+static const char *s_seal_key(const char *text)
+{
+    struct cn_err err = { 0 };
+    struct cn_seal *seal = cn_seal_new(text, &err);
+    const char *wrong = seal != NULL ? NULL
+                                     : "must be <id>:<64 hex digits>, a line "
+                                       "for each key";
+
+    cn_seal_free(seal);
+    return wrong;
+}
+
 /* Of every service, besides those of every process. */
 static const struct cn_option OPTIONS[] = {
     { .name = "CAIRN_DB",
+      .check = cn_db_conninfo_check,
       .what = "PostgreSQL conninfo: host, port, dbname; no user, no "
               "password." },
     { .name = "CAIRN_DB_APP_PASSWORD",
@@ -64,6 +77,7 @@ static const struct cn_option OPTIONS[] = {
               "each." },
     { .name = "CAIRN_SEAL_KEY",
       .kind = CN_OPTION_SECRET,
+      .check = s_seal_key,
       .what = "Master keys, <id>:<64 hex digits> a line; the first one "
               "seals." },
     { .name = "CAIRN_EPOCH",

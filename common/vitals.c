@@ -3,7 +3,6 @@
  * which Prometheus's client libraries know them. */
 #include "common/vitals.h"
 
-#include "common/bus.h"
 #include "common/clock.h"
 #include "common/fiber.h"
 #include "common/health.h"
@@ -116,46 +115,6 @@ static void s_process(struct cn_metrics_page *page)
             (double)s_self.started_at / (double)CN_SECOND);
 }
 
-/* ---- what we know ---- */
-
-static void s_bus(struct cn_metrics_page *page)
-{
-    const struct cn_bus_stats *stats = cn_bus_stats(s_self.env->bus);
-
-    s_gauge(page, "cairn_bus_requests_in_flight", "Requests being served.",
-            (double)stats->serving);
-    s_gauge(page, "cairn_bus_calls_waiting",
-            "Calls that wait for a replica with credit.",
-            (double)stats->waiting);
-    s_counter(page, "cairn_bus_requests_total", "Requests taken on.",
-              (double)stats->requests);
-    s_counter(page, "cairn_bus_replies_total", "Replies, refusals included.",
-              (double)stats->replies);
-    s_counter(page, "cairn_bus_busy_total",
-              "Requests refused: the queue is full, or the process stops.",
-              (double)stats->busy);
-    s_counter(page, "cairn_bus_expired_total",
-              "Requests dropped: their budget was spent.",
-              (double)stats->expired);
-    s_counter(page, "cairn_bus_malformed_total",
-              "Messages dropped: none of ours.", (double)stats->malformed);
-    s_counter(page, "cairn_bus_refused_total",
-              "Handshakes refused: unknown key or mechanism.",
-              (double)stats->refused);
-    s_counter(page, "cairn_bus_unsent_total",
-              "Replies whose peer was gone or does not read.",
-              (double)(stats->vanished + stats->full));
-    s_counter(page, "cairn_bus_calls_total", "Calls sent, repeats included.",
-              (double)stats->calls);
-    s_counter(page, "cairn_bus_repeats_total",
-              "Calls sent once more to another replica.",
-              (double)stats->repeats);
-    s_counter(page, "cairn_bus_late_total", "Replies to calls that had ended.",
-              (double)stats->late);
-    s_counter(page, "cairn_bus_downs_total", "Replicas marked down.",
-              (double)stats->downs);
-}
-
 static void s_tell(void *arg, struct cn_metrics_page *page)
 {
     const struct cn_loop *loop = s_self.env->loop;
@@ -178,9 +137,6 @@ static void s_tell(void *arg, struct cn_metrics_page *page)
             (double)cn_fiber_count(loop));
     s_gauge(page, "cairn_fibers_limit", "Most fibers that may be alive.",
             CN_FIBERS_MAX);
-    if (s_self.env->bus != NULL) {
-        s_bus(page);
-    }
 }
 
 void cn_vitals_start(const struct cn_env *env,

@@ -4,6 +4,7 @@
 #include "common/health.h"
 #include "common/log.h"
 #include "common/process.h"
+#include "common/setting.h"
 
 #include "services/gateway/exchange.h"
 
@@ -16,9 +17,11 @@ enum { TIMEOUT_MAX_MS = 10000 };
 static const struct cn_option OPTIONS[] = {
     { .name = "CAIRN_LISTEN",
       .fallback = "127.0.0.1:8080",
+      .check = cn_setting_address,
       .what = "Where HTTP is served: host:port." },
     { .name = "CAIRN_PUBLIC_URL",
       .fallback = "",
+      .check = cn_setting_url_or_none,
       .what = "How clients see the gateway, without a slash at the end; the "
               "Host of each request when it is empty." },
     { .name = "CAIRN_REQUEST_TIMEOUT_MS",

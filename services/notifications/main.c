@@ -9,13 +9,30 @@
 
 static struct notifications_service s_notifications;
 
+static const char *s_smtp_url(const char *text)
+{
+    return strncmp(text, "smtp://", 7) == 0 || strncmp(text, "smtps://", 8) == 0
+               ? NULL
+               : "must be smtp://host:port or smtps://host:port";
+}
+
+static const char *s_mail_from(const char *text)
+{
+    const char *at = strchr(text, '@');
+
+    return at != NULL && at != text && at[1] != '\0' ? NULL
+                                                     : "must be name@domain";
+}
+
 static const struct cn_option OPTIONS[] = {
     { .name = "CAIRN_SMTP_URL",
       .kind = CN_OPTION_TEXT,
+      .check = s_smtp_url,
       .what = "Where e-mail goes: smtp://host:port or smtps://host:port." },
     { .name = "CAIRN_MAIL_FROM",
       .kind = CN_OPTION_TEXT,
       .fallback = "care@cairn.localhost",
+      .check = s_mail_from,
       .what = "Sender of e-mail; its domain is that of the Message-IDs." },
 };
 
@@ -30,11 +47,7 @@ static enum cn_code s_notifications_start(void *self,
 {
     struct notifications_service *service = self;
     const char *from = cn_config_text(config, "CAIRN_MAIL_FROM");
-    const char *at = strchr(from, '@');
-    if (at == NULL || at[1] == '\0') {
-        return cn_fail(err, CN_INVALID, "CAIRN_MAIL_FROM is no address");
-    }
-    service->message_id_domain = at + 1;
+    service->message_id_domain = strchr(from, '@') + 1;
     service->email = smtp_new(
         env->loop, cn_config_text(config, "CAIRN_SMTP_URL"), from, err);
     return service->email != NULL ? CN_OK : err->code;

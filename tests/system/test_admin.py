@@ -98,3 +98,51 @@ def test_metrics_name_no_tenant_and_no_record(system, agency, name):
     assert "process_resident_memory_bytes" in text
     assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}|(ref|pat|vis|doc|msg|agy)_",
                          text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_is_told_to_operators(name):
+    told = run(name, "--help").stdout
+    settings = re.findall(r"^(CAIRN_\w+)$", told, re.M)
+    assert "CAIRN_ADMIN" in settings
+    with open(os.path.join(REPO, "deploy/README.md"),
+              encoding="utf-8") as file:
+        documented = set(re.findall(r"`(CAIRN_\w+)`", file.read()))
+    assert set(settings) <= documented
+
+
+def test_no_setting_is_told_that_no_program_has():
+    with open(os.path.join(REPO, "deploy/README.md"),
+              encoding="utf-8") as file:
+        documented = set(re.findall(r"`(CAIRN_\w+)`", file.read()))
+    known = set()
+    for name in NAMES:
+        known.update(re.findall(r"^(CAIRN_\w+)$", run(name, "--help").stdout,
+                                re.M))
+    assert documented == known
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_printed_settings_hold_no_secret(system, name):
+    environment = system.environment(name)
+    printed = run(name, "--print-config", environment)
+    assert printed.returncode == 0, printed.stderr
+    assert "CAIRN_ADMIN=" + environment["CAIRN_ADMIN"] in printed.stdout
+    for setting, path in environment.items():
+        if setting.endswith("_FILE"):
+            with open(path, encoding="utf-8") as file:
+                for line in file.read().splitlines():
+                    assert line not in printed.stdout
+    assert run(name, "--check-config", environment).returncode == 0
+
+
+def test_every_fault_of_the_settings_has_a_line(system):
+    environment = dict(system.environment("gateway"), CAIRN_LISTEN="nowhere",
+                       CAIRN_ENDPOINTS="access", CAIRN_LOG_LEVEL="loud",
+                       CAIRN_CONNECTIONS="1", CAIRN_LISTNE="x",
+                       CAIRN_PUBLIC_URL="cairn.example/")
+    checked = run("gateway", "--check-config", environment)
+    assert checked.returncode == 1
+    told = sorted(line.split()[1] for line in checked.stderr.splitlines())
+    assert told == ["CAIRN_CONNECTIONS", "CAIRN_ENDPOINTS", "CAIRN_LISTEN",
+                    "CAIRN_LISTNE", "CAIRN_LOG_LEVEL", "CAIRN_PUBLIC_URL"]

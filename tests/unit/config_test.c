@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Settings: what is accepted, and one clear line per fault. */
 #include "common/config.h"
+#include "common/setting.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,11 +15,21 @@
 #include <cmocka.h>
 
 static const struct cn_option s_options[] = {
-    { "CAIRN_BIND", CN_OPTION_TEXT, NULL, 0, 0, "Where it listens." },
-    { "CAIRN_ZONE", CN_OPTION_TEXT, "America/Chicago", 0, 0, "A zone." },
-    { "CAIRN_COUNT", CN_OPTION_NUMBER, "4", 1, 16, "How many." },
-    { "CAIRN_KEY", CN_OPTION_SECRET, NULL, 0, 0, "A key." },
-    { "CAIRN_HOOK_KEY", CN_OPTION_SECRET, "", 0, 0, "Another key." },
+    { .name = "CAIRN_BIND",
+      .check = cn_setting_endpoint,
+      .what = "Where it listens." },
+    { .name = "CAIRN_ZONE", .fallback = "America/Chicago", .what = "A zone." },
+    { .name = "CAIRN_COUNT",
+      .kind = CN_OPTION_NUMBER,
+      .fallback = "4",
+      .min = 1,
+      .max = 16,
+      .what = "How many." },
+    { .name = "CAIRN_KEY", .kind = CN_OPTION_SECRET, .what = "A key." },
+    { .name = "CAIRN_HOOK_KEY",
+      .kind = CN_OPTION_SECRET,
+      .fallback = "",
+      .what = "Another key." },
 };
 enum { OPTION_COUNT = sizeof s_options / sizeof s_options[0] };
 
@@ -131,6 +142,69 @@ static void every_fault_has_its_line(void **state)
         "cairn-test: CAIRN_BIND is missing\n"
         "cairn-test: CAIRN_COUNT must be a whole number from 1 to 16\n"
         "cairn-test: CAIRN_KEY is missing\n");
+}
+
+static void a_setting_of_another_form_is_told_without_its_text(void **state)
+{
+    (void)state;
+    s_set("CAIRN_BIND", "127.0.0.1:7001");
+    s_refused_with("cairn-test: CAIRN_BIND must be tcp://host:port\n");
+}
+
+static void what_is_printed_holds_no_secret(void **state)
+{
+    (void)state;
+    bool done = false;
+    s_set("CAIRN_ZONE", "smtp://user:word@host:25");
+    struct cn_config *config = s_read("--print-config", &done);
+    assert_non_null(config);
+    assert_true(done);
+    assert_string_equal(s_told, "CAIRN_BIND=tcp://127.0.0.1:7001\n"
+                                "CAIRN_ZONE=smtp://(redacted)@host:25\n"
+                                "CAIRN_COUNT=4\n"
+                                "CAIRN_KEY=(redacted)\n"
+                                "CAIRN_HOOK_KEY=\n");
+    cn_config_free(config);
+}
+
+/* Those that are right, NULL, those that are not, NULL. */
+static void s_forms(const char *(*check)(const char *text),
+                    const char *const *texts)
+{
+    for (; *texts != NULL; texts++) {
+        if (check(*texts) != NULL) {
+            fail_msg("refused: %s", *texts);
+        }
+    }
+    for (texts++; *texts != NULL; texts++) {
+        if (check(*texts) == NULL) {
+            fail_msg("taken: %s", *texts);
+        }
+    }
+}
+
+#define KEY "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
+#define FORMS(check, ...)                                                      \
+    s_forms(check, (const char *const[]){ __VA_ARGS__, NULL })
+
+static void each_form_takes_what_it_says(void **state)
+{
+    (void)state;
+    FORMS(cn_setting_address, "127.0.0.1:80", "[::1]:0", "host:65535", NULL,
+          "host", "host:", "host:65536", "host:http", "");
+    FORMS(cn_setting_address_or_none, "", "a:1", NULL, "a");
+    FORMS(cn_setting_endpoint, "tcp://*:7001", "tcp://[::]:1", NULL, "a:1",
+          "tcp://a", "tcp://:1", "udp://a:1");
+    FORMS(cn_setting_endpoints, "", "a=tcp://b:1",
+          "a=tcp://b:1,tcp://c:2;d=tcp://e:3", NULL, "a", "a=", "=tcp://b:1",
+          "a=tcp://b:1;;d=tcp://e:3", "a=tcp://b:1,,tcp://c:2", "A=tcp://b:1");
+    FORMS(cn_setting_peers, "a=" KEY, "a=" KEY ",b-2=" KEY, NULL, "a",
+          "a=" KEY "x", "a=" KEY ",,b=" KEY, "a=" KEY ";b=" KEY);
+    FORMS(cn_setting_names, "a", "a,b_c", NULL, "A", "a,,b", "a b");
+    FORMS(cn_setting_bus_key, KEY, NULL, "", "short", KEY "x");
+    FORMS(cn_setting_level, "debug", "error", NULL, "", "loud", "INFO");
+    FORMS(cn_setting_url_or_none, "", "https://a", "http://a:80/b", NULL, "a",
+          "https://", "https://a/", "ftp://a", "https://a b");
 }
 
 static void only_secrets_come_from_files(void **state)
@@ -266,6 +340,10 @@ int main(void)
         cmocka_unit_test_setup(an_empty_setting_is_one_that_is_not_given,
                                s_clean),
         cmocka_unit_test_setup(every_fault_has_its_line, s_clean),
+        cmocka_unit_test_setup(
+            a_setting_of_another_form_is_told_without_its_text, s_clean),
+        cmocka_unit_test_setup(what_is_printed_holds_no_secret, s_clean),
+        cmocka_unit_test(each_form_takes_what_it_says),
         cmocka_unit_test_setup(only_secrets_come_from_files, s_clean),
         cmocka_unit_test_setup(a_secret_comes_from_its_file_less_one_newline,
                                s_clean),
