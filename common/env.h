@@ -20,7 +20,7 @@ struct cn_env {
     struct cn_loop *loop;
     struct cn_db *db;     /* NULL in the gateway */
     struct cn_bus *bus;   /* to the other services; NULL where none is called */
-    struct cn_seal *seal; /* NULL in the gateway */
+    struct cn_seal *seal; /* in the gateway: of the stream's positions */
     struct cn_outbox *outbox; /* hinted after commits; NULL in the gateway */
     void *context; /* of the replaced functions; NULL in production */
     /* Of the newest id (common/id.c): ids rise even when the clock does not. */
