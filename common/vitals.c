@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -50,8 +51,6 @@ static void s_counter(struct cn_metrics_page *page,
 static bool s_memory(double *ret_virtual, double *ret_resident)
 {
     char text[STATM_MAX] = { 0 };
-    unsigned long all = 0;
-    unsigned long resident = 0;
     int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
 
     if (fd < 0) {
@@ -59,9 +58,12 @@ static bool s_memory(double *ret_virtual, double *ret_resident)
     }
     ssize_t size = read(fd, text, sizeof(text) - 1);
     (void)close(fd);
-    if (size <= 0 || sscanf(text, "%lu %lu", &all, &resident) != 2) {
+    if (size <= 0) {
         return false;
     }
+    char *rest = NULL;
+    unsigned long all = strtoul(text, &rest, 10);
+    unsigned long resident = strtoul(rest, NULL, 10);
     double page = (double)sysconf(_SC_PAGESIZE);
     *ret_virtual = (double)all * page;
     *ret_resident = (double)resident * page;
