@@ -37,7 +37,8 @@ bool consumer_held(const struct partition *partition)
 {
     const struct consumer *self = partition->consumer;
 
-    return cn_lease_held(self->all->leases, self->index, partition->number);
+    return !self->all->rebuilding &&
+           cn_lease_held(self->all->leases, self->index, partition->number);
 }
 
 /* ---- troubles ---- */
@@ -432,6 +433,11 @@ static enum cn_code s_fibers_start(struct consumers *all, struct cn_err *err)
                             INT64_MAX, err);
         all->fibers += rc == CN_OK;
     }
+    if (rc == CN_OK) {
+        rc = cn_fiber_spawn(all->env->loop, consumers_rebuild, all, INT64_MAX,
+                            err);
+        all->fibers += rc == CN_OK;
+    }
     return rc; /* On a failure the process ends, and with it what runs. */
 }
 
@@ -444,6 +450,13 @@ enum cn_code cn_consumers_start(struct cn_env *env,
     if (count == 0) {
         return CN_OK;
     }
+    for (size_t i = 0; i < count; i++) {
+        enum cn_code rc =
+            consumer_copies_check(&service->subscriptions[i], err);
+        if (rc != CN_OK) {
+            return rc;
+        }
+    }
     if (count > CN_LEASE_PRODUCERS_MAX) {
         return cn_fail(err, CN_INTERNAL, "consumer: too many producers");
     }
@@ -454,6 +467,7 @@ enum cn_code cn_consumers_start(struct cn_env *env,
     }
     all->env = env;
     all->count = count;
+    all->rebuilding = true; /* until it is known that nothing is due */
     for (size_t i = 0; i < count; i++) {
         s_init(all, i, service);
     }

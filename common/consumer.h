@@ -97,5 +97,13 @@ CN_CHECKED enum cn_code cn_consumer_complete_until(struct cn_env *env,
                                                    const char *producer,
                                                    int64_t *ret_until,
                                                    struct cn_err *err);
+/* Copies of that producer, or with NULL of all that the service follows, are
+ * made again from its snapshot, from the first row on, while no log is followed
+ * (consumer_snapshot.c). Asked for here, done by one of the replicas within a
+ * second. CN_INVALID /producer when it is not followed. */
+CN_CHECKED enum cn_code cn_rebuild_ask(struct cn_env *env,
+                                       const struct cn_service *service,
+                                       const char *producer,
+                                       struct cn_err *err);
 
 #endif

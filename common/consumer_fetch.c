@@ -83,7 +83,7 @@ void partition_completed(struct partition *self)
 
 /* ---- what came ---- */
 
-static bool s_id_read(protobuf_c_boolean has,
+bool consumer_id_read(protobuf_c_boolean has,
                       ProtobufCBinaryData data,
                       struct cn_uuid *ret_id)
 {
@@ -94,8 +94,9 @@ static bool s_id_read(protobuf_c_boolean has,
     return true;
 }
 
-static const struct cn_event_handler *
-s_handler_find(const struct cn_subscription *subscription, const char *type)
+const struct cn_event_handler *
+consumer_handler_find(const struct cn_subscription *subscription,
+                      const char *type)
 {
     for (size_t i = 0; i < subscription->handler_count; i++) {
         if (strcmp(subscription->handlers[i].type, type) == 0) {
@@ -105,8 +106,9 @@ s_handler_find(const struct cn_subscription *subscription, const char *type)
     return NULL;
 }
 
-static const struct cn_event_shape *
-s_shape_find(const struct cn_subscription *subscription, const char *type)
+const struct cn_event_shape *
+consumer_shape_find(const struct cn_subscription *subscription,
+                    const char *type)
 {
     for (size_t i = 0; i < subscription->event_count; i++) {
         if (strcmp(subscription->events[i].type, type) == 0) {
@@ -127,10 +129,12 @@ static enum cn_code s_entry_read(const struct cn_subscription *subscription,
         event->type == NULL || event->aggregate_type == NULL ||
         !event->has_partition || event->partition < 0 ||
         event->partition >= CN_PARTITIONS ||
-        !s_id_read(event->has_event_id, event->event_id, &entry.event_id) ||
-        !s_id_read(event->has_tenant_id, event->tenant_id, &entry.tenant_id) ||
-        !s_id_read(event->has_aggregate_id, event->aggregate_id,
-                   &entry.aggregate_id)) {
+        !consumer_id_read(event->has_event_id, event->event_id,
+                          &entry.event_id) ||
+        !consumer_id_read(event->has_tenant_id, event->tenant_id,
+                          &entry.tenant_id) ||
+        !consumer_id_read(event->has_aggregate_id, event->aggregate_id,
+                          &entry.aggregate_id)) {
         return cn_fail(err, CN_MALFORMED, "an event without its ids");
     }
     entry.position = (struct consumer_position){
@@ -138,8 +142,8 @@ static enum cn_code s_entry_read(const struct cn_subscription *subscription,
         (int64_t)event->position->xid,
         event->position->seq,
     };
-    entry.handler = s_handler_find(subscription, event->type);
-    entry.shape = s_shape_find(subscription, event->type);
+    entry.handler = consumer_handler_find(subscription, event->type);
+    entry.shape = consumer_shape_find(subscription, event->type);
     *ret_entry = entry;
     return CN_OK;
 }
@@ -415,6 +419,9 @@ s_page_fetch(struct consumer *self, struct page *page, struct cn_err *err)
     }
     if (rc == CN_OK) {
         rc = s_fetch(self, page->arena, &request, &response, err);
+    }
+    if (rc == CN_OK && response->deleted) {
+        return consumer_rebuild_due(self, err);
     }
     if (rc == CN_OK) {
         rc = s_queue(self, page, response, err);

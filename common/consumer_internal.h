@@ -3,7 +3,8 @@
  * workers), consumer_fetch.c (one fiber per producer, and the queues that it
  * fills), consumer_apply.c (a job: counted, copies in one unit),
  * consumer_event.c (a run of events one by one), consumer_position.c,
- * consumer_complete.c, consumer_metrics.c.
+ * consumer_snapshot.c (copies rebuilt), consumer_complete.c,
+ * consumer_metrics.c.
  *
  * A partition is worked on by one worker at a time (busy); only that worker
  * touches its position and its queue's head meanwhile. */
@@ -143,6 +144,10 @@ struct consumer {
 struct consumers {
     struct cn_env *env;
     struct cn_leases *leases;
+    bool rebuilding; /* copies: nothing is taken from any log meanwhile */
+    struct cn_token rebuilder;
+    bool rebuilder_parked;
+    struct trouble rebuild_trouble;
     unsigned fibers;
     size_t count;
     struct consumer items[];
@@ -196,6 +201,16 @@ void consumers_fiber_ended(struct consumers *self);
 
 /* The fiber of a producer. */
 void consumer_follow(void *arg);
+/* Handler and shape of a type; NULL where the subscription has none. */
+const struct cn_event_handler *
+consumer_handler_find(const struct cn_subscription *subscription,
+                      const char *type);
+const struct cn_event_shape *
+consumer_shape_find(const struct cn_subscription *subscription,
+                    const char *type);
+bool consumer_id_read(protobuf_c_boolean has,
+                      ProtobufCBinaryData data,
+                      struct cn_uuid *ret_id);
 void consumer_fetch_wake(struct consumer *self);
 /* Takes off the queue what the position has passed. */
 void partition_passed(struct partition *self);
@@ -266,6 +281,21 @@ CN_CHECKED enum cn_code consumer_move_many(const struct consumer *self,
 /* Counts an attempt of each run's next event, and finds what is blocked. Those
  * whose position or lease is not ours any more are ended. */
 CN_CHECKED enum cn_code consumer_count(struct job *job, struct cn_err *err);
+
+/* ---- consumer_snapshot.c ---- */
+
+/* The fiber that loads the snapshots that are due. arg: struct consumers. */
+void consumers_rebuild(void *arg);
+/* The producer's log does not go back to where a position is: its snapshot is
+ * due. */
+CN_CHECKED enum cn_code consumer_rebuild_due(struct consumer *self,
+                                             struct cn_err *err);
+/* Every event of an aggregate that is copied from snapshots must be handled, or
+ * its copy would miss what it told. CN_INTERNAL with the type that is not. */
+CN_CHECKED enum cn_code
+consumer_copies_check(const struct cn_subscription *subscription,
+                      struct cn_err *err);
+
 /* ---- consumer_complete.c ---- */
 
 /* Keeps how far all is applied, for cn_consumer_complete_until. */

@@ -145,11 +145,17 @@ consumer_positions_load(struct consumer *self, unsigned set, struct cn_err *err)
 
 /* ---- one moved ---- */
 
+/* No position moves while copies are being rebuilt (consumer_snapshot.c): what
+ * would be done with the move may have read what is not there yet. */
+#define NO_REBUILD                                                             \
+    " AND NOT EXISTS (SELECT 1 FROM {{schema}}.rebuild b"                      \
+    " WHERE b.ended_at IS NULL)"
+
 #define POSITION_SET                                                           \
     "UPDATE {{schema}}.inbox_position p SET epoch = $6, xid = $7, seq = $8,"   \
     " attempts = $9"                                                           \
     " WHERE p.producer = $1 AND p.partition = $2"                              \
-    " AND (p.epoch, p.xid, p.seq) = ($3, $4, $5) RETURNING 1"
+    " AND (p.epoch, p.xid, p.seq) = ($3, $4, $5)" NO_REBUILD " RETURNING 1"
 
 CN_SQL_RELAY(SQL_POSITION_SET, POSITION_SET);
 
@@ -195,8 +201,8 @@ CN_SQL_RELAY(
     " $6::int[], $7::xid8[], $8::bigint[]) AS m (partition, old_epoch,"
     " old_xid, old_seq, epoch, xid, seq)"
     " WHERE p.producer = $1 AND p.partition = m.partition"
-    " AND (p.epoch, p.xid, p.seq) = (m.old_epoch, m.old_xid, m.old_seq)"
-    " RETURNING 1)"
+    " AND (p.epoch, p.xid, p.seq) = (m.old_epoch, m.old_xid, "
+    "m.old_seq)" NO_REBUILD " RETURNING 1)"
     " SELECT {{schema}}.require(count(*) = cardinality($2),"
     " 'inbox_position_moved') FROM moved");
 
@@ -271,7 +277,7 @@ CN_SQL_RELAY(
     " AND EXISTS (SELECT 1 FROM {{schema}}.lease l"
     " JOIN {{schema}}.replica r ON r.producer = l.producer AND r.id = l.holder"
     " WHERE l.producer = p.producer AND l.partition = p.partition"
-    " AND l.holder = $7 AND r.until > now())"
+    " AND l.holder = $7 AND r.until > now())" NO_REBUILD
     " RETURNING p.partition, p.attempts");
 
 CN_SQL_RELAY(SQL_DEAD_LETTER_BLOCKS,

@@ -149,8 +149,7 @@ static void s_metrics(void *arg, struct cn_metrics_page *page)
 struct cn_dispatch *cn_dispatch_new(struct cn_env *env,
                                     const struct cn_service *service)
 {
-    size_t count =
-        service->method_count + operator_method_count + OF_ALL_COUNT;
+    size_t count = service->method_count + operator_method_count + OF_ALL_COUNT;
     struct cn_dispatch *self =
         calloc(1, sizeof(*self) + (count + 1) * sizeof(struct row));
 
@@ -341,7 +340,8 @@ static void s_tell(const struct work *work,
     cn_histogram_add(&work->row->duration, elapsed_us);
     /* What is asked all the time, and went well or was ended by our stop, says
      * nothing. */
-    if ((request->method == &FETCH || request->method == &SEALED) &&
+    if ((request->method == &FETCH || request->method == &SNAPSHOT ||
+         request->method == &SEALED) &&
         (err->code == CN_OK || cn_loop_stopping(request->env->loop))) {
         return;
     }

@@ -42,7 +42,8 @@ struct page {
     const struct cn_rows *rows;
     struct position head; /* as of just before the rows were read */
     int64_t complete_at;
-    bool cut; /* there is more */
+    bool cut;     /* there is more */
+    bool deleted; /* what came next in a partition is not there any more */
 };
 
 #define EVENT_COLUMNS                                                          \
@@ -82,6 +83,14 @@ CN_SQL_RELAY(
     " WINDOW shares AS (ORDER BY p.place, p.partition ROWS UNBOUNDED"
     " PRECEDING)) o WHERE o.number <= $6"
     " AND (o.number = 1 OR o.size <= 786432) ORDER BY o.place, o.partition");
+
+/* Read after the events: what is deleted between the two is among them, and a
+ * reader that is sent to a snapshot for nothing loses nothing. */
+CN_SQL_RELAY(SQL_OUTBOX_DELETED,
+             "SELECT 1 FROM unnest($1::int[], $2::int[], $3::xid8[],"
+             " $4::bigint[]) AS w (partition, epoch, xid, seq)"
+             " JOIN {{schema}}.outbox_cut c ON c.partition = w.partition"
+             " AND (c.epoch, c.xid, c.seq) > (w.epoch, w.xid, w.seq) LIMIT 1");
 
 /* One good plan, which the lists do not change. */
 CN_SQL_RELAY(SQL_FETCH_PLAN_ONCE,
@@ -322,18 +331,21 @@ static enum cn_code s_fetch_once(struct cn_outbox *self,
         log =
             (struct cn_db_step){ &SQL_OUTBOX_FETCH_PARTITIONS, from_params, 6 };
     }
-    const struct cn_db_step steps[] = { { &SQL_FETCH_PLAN_ONCE, NULL, 0 },
-                                        { outbox_statement_head(), head_params,
-                                          1 },
-                                        log };
+    const struct cn_db_step steps[] = {
+        { &SQL_FETCH_PLAN_ONCE, NULL, 0 },
+        { outbox_statement_head(), head_params, 1 },
+        log,
+        { &SQL_OUTBOX_DELETED, from_params, 4 },
+    };
+    const bool by_partitions = fetch->from_count > 0;
     struct cn_db_result result = { 0 };
     /* Others may look later and return earlier: what they learn about the
      * horizon is not true of the rows of this fetch. */
     struct horizon horizon = self->horizon;
     int64_t at = self->env->now(self->env);
 
-    enum cn_code rc =
-        cn_db_unit(self->env->db, CN_LANE_RELAY, arena, steps, 3, &result, err);
+    enum cn_code rc = cn_db_unit(self->env->db, CN_LANE_RELAY, arena, steps,
+                                 by_partitions ? 4 : 3, &result, err);
     if (rc != CN_OK) {
         return cn_wrap(err, "fetch");
     }
@@ -346,7 +358,9 @@ static enum cn_code s_fetch_once(struct cn_outbox *self,
     *ret_page = (struct page){ .rows = result.rows[2],
                                .head = outbox_row_position(result.rows[1], 0),
                                .complete_at = horizon.complete_at,
-                               .cut = s_cut(fetch, result.rows[2]) };
+                               .cut = s_cut(fetch, result.rows[2]),
+                               .deleted = by_partitions &&
+                                          cn_rows_count(result.rows[3]) > 0 };
     return CN_OK;
 }
 
@@ -483,6 +497,11 @@ static enum cn_code s_fetch_reply(struct cn_outbox *self,
     if (body == NULL) {
         return cn_fail(err, CN_NOMEM, "fetch: no memory");
     }
+    if (page->deleted) {
+        CN_SET(body, deleted, 1);
+        reply->body = &body->base;
+        return CN_OK;
+    }
     enum cn_code rc =
         s_events(self, arena, page,
                  fetch->from_count > 0 ? CN_FETCH_REPLY_MAX : REPLY_PAYLOAD_MAX,
@@ -529,7 +548,7 @@ enum cn_code cn_outbox_fetch(struct cn_outbox *self,
         if (rc != CN_OK) {
             return rc;
         }
-        if (cn_rows_count(page.rows) > 0 ||
+        if (cn_rows_count(page.rows) > 0 || page.deleted ||
             cn_clock_monotonic() >= fetch.wait_until) {
             break;
         }

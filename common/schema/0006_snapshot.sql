@@ -66,14 +66,18 @@ CREATE TABLE {{schema}}.rebuild (
 -- Asks for a rebuild. An open one begins again only if from_start says so,
 -- which whoever empties copies must, in the same transaction.
 CREATE FUNCTION {{schema}}.rebuild_ask(name text, from_start boolean) RETURNS void
-LANGUAGE sql AS $$
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (SELECT 1 FROM {{schema}}.inbox_position p WHERE p.producer = name) THEN
+        RAISE '{{schema}} does not follow %', name;
+    END IF;
     INSERT INTO {{schema}}.rebuild AS r (producer, asked_at) VALUES (name, now())
     ON CONFLICT (producer) DO UPDATE
         SET turn = r.turn + 1, claimed_until = NULL, attempts = 0,
             after_type = NULL, after_tenant = NULL, after_id = NULL,
             loaded = 0, failed = 0, asked_at = excluded.asked_at, ended_at = NULL
-        WHERE from_start OR r.ended_at IS NOT NULL
-$$;
+        WHERE from_start OR r.ended_at IS NOT NULL;
+END $$;
 
 ALTER TABLE {{schema}}.outbox_tenant ENABLE ROW LEVEL SECURITY;
 ALTER TABLE {{schema}}.outbox_tenant FORCE ROW LEVEL SECURITY;

@@ -1,0 +1,631 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copies rebuilt from a producer's snapshot, as the table rebuild asks.
+ *
+ * Page by page, the page's copies and the move of the cursor in one unit, the
+ * cursor by compare-and-set (rebuild.turn): whoever kills us or takes over at
+ * any instant, the next one goes on after the last page that is there. One
+ * replica loads, as long as it renews its claim.
+ *
+ * Nothing is taken from any log meanwhile, for an effect may read copies of
+ * several producers. The positions stay where they are, so no effect is lost or
+ * repeated, and copies drop what the snapshot brought already; a position that
+ * the log does not reach back to goes on where the log begins.
+ *
+ * A rebuild replaces rows and empties nothing: no aggregate ever goes, so every
+ * row of a copy has its row in the snapshot. */
+#include "common/consumer_internal.h"
+
+#include "common/bus.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/message.h"
+#include "common/snapshot.h"
+#include "common/write.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    LOOK_US = 500000, /* how often it is looked whether one is due */
+    /* Another replica's claim ends so long after its last page: longer than a
+     * page takes, or two work for nothing. */
+    CLAIM_S = 5,
+    PAGE_BUDGET_US = 4000000,
+    APPLY_BUDGET_US = 4000000,
+    CAREFUL_ROWS = CN_SNAPSHOT_LIMIT_MAX, /* taken one by one after a failure */
+    TYPE_MAX = 64
+};
+
+/* The row after which a page begins. */
+struct cursor {
+    char type[TYPE_MAX]; /* "": before the first */
+    struct cn_uuid tenant_id;
+    struct cn_uuid id;
+};
+
+/* A snapshot that is being loaded. */
+struct load {
+    struct consumer *consumer;
+    int64_t turn; /* of the row, as far as we know */
+    int attempts; /* begun of the next page */
+    struct cursor after;
+    bool forgiven;    /* the last attempt does not count */
+    unsigned careful; /* rows still to be taken one by one */
+    unsigned passing; /* failures that may pass, in a row */
+    int64_t loaded;   /* rows, here */
+    bool ended;       /* there is nothing more to be done here */
+};
+
+static bool s_is_snapshot(const char *type)
+{
+    size_t size = strlen(type);
+    size_t suffix = strlen(CN_SNAPSHOT_SUFFIX);
+
+    return size > suffix &&
+           strcmp(type + size - suffix, CN_SNAPSHOT_SUFFIX) == 0;
+}
+
+/* ---- asked for ---- */
+
+CN_SQL_RELAY(SQL_REBUILD_ASK, "SELECT {{schema}}.rebuild_ask($1, $2)");
+
+static enum cn_code s_ask(struct cn_env *env,
+                          const char *producer,
+                          bool from_start,
+                          struct cn_err *err)
+{
+    CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
+    const struct cn_param params[] = { cn_text(producer), cn_bool(from_start) };
+    const struct cn_rows *rows = NULL;
+
+    if (arena == NULL) {
+        return cn_fail(err, CN_NOMEM, "rebuild: no memory");
+    }
+    return cn_db_read(env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
+                      &SQL_REBUILD_ASK, params, 2, &rows, err);
+}
+
+enum cn_code cn_rebuild_ask(struct cn_env *env,
+                            const struct cn_service *service,
+                            const char *producer,
+                            struct cn_err *err)
+{
+    bool found = false;
+
+    for (size_t i = 0; i < service->subscription_count; i++) {
+        const char *name = service->subscriptions[i].producer;
+        if (producer != NULL && strcmp(producer, name) != 0) {
+            continue;
+        }
+        found = true;
+        enum cn_code rc = s_ask(env, name, true, err);
+        if (rc != CN_OK) {
+            return cn_wrap(err, "rebuild");
+        }
+    }
+    return found ? CN_OK
+                 : cn_fail_field(err, "/producer", "unknown_producer",
+                                 "is not followed by this service");
+}
+
+static void s_rebuilder_wake(struct consumers *all)
+{
+    if (all->rebuilder_parked) {
+        (void)cn_fiber_wake(all->rebuilder, CN_OK);
+    }
+}
+
+enum cn_code consumer_rebuild_due(struct consumer *self, struct cn_err *err)
+{
+    cn_fiber_set_deadline(cn_clock_monotonic() + CONSUMER_UNIT_BUDGET_US);
+    enum cn_code rc =
+        s_ask(self->env, self->subscription->producer, false, err);
+    cn_fiber_set_deadline(INT64_MAX);
+    if (rc == CN_OK) {
+        cn_log(CN_LOG_INFO, "the log of %s begins later than we are: rebuild",
+               self->subscription->producer);
+        self->all->rebuilding = true;
+        s_rebuilder_wake(self->all);
+    }
+    return rc;
+}
+
+enum cn_code consumer_copies_check(const struct cn_subscription *subscription,
+                                   struct cn_err *err)
+{
+    for (size_t i = 0; i < subscription->handler_count; i++) {
+        const struct cn_event_handler *handler = &subscription->handlers[i];
+        const struct cn_event_shape *shape =
+            consumer_shape_find(subscription, handler->type);
+        if (!s_is_snapshot(handler->type)) {
+            continue;
+        }
+        if (shape == NULL || !handler->copy) {
+            return cn_fail(err, CN_INTERNAL, "%s is no copy", handler->type);
+        }
+        for (size_t j = 0; j < subscription->event_count; j++) {
+            const struct cn_event_shape *event = &subscription->events[j];
+            if (event->payload == shape->payload &&
+                consumer_handler_find(subscription, event->type) == NULL) {
+                return cn_fail(err, CN_INTERNAL, "copies miss %s", event->type);
+            }
+        }
+    }
+    return CN_OK;
+}
+
+/* ---- a page ---- */
+
+/* The types that this consumer copies. With none it still learns where the log
+ * begins, so it asks for one that nobody has. */
+static enum cn_code s_types(const struct cn_subscription *subscription,
+                            struct cn_arena *arena,
+                            Evt__SnapshotRequest *request,
+                            struct cn_err *err)
+{
+    const char **types =
+        cn_arena_array(arena, subscription->handler_count + 1, sizeof(*types));
+
+    if (types == NULL) {
+        return cn_fail(err, CN_NOMEM, "snapshot: no memory");
+    }
+    for (size_t i = 0; i < subscription->handler_count; i++) {
+        if (s_is_snapshot(subscription->handlers[i].type)) {
+            types[request->n_type++] = subscription->handlers[i].type;
+        }
+    }
+    if (request->n_type == 0) {
+        types[request->n_type++] = CN_SNAPSHOT_SUFFIX;
+    }
+    request->type = types;
+    return CN_OK;
+}
+
+static enum cn_code s_page_fetch(const struct load *self,
+                                 struct cn_arena *arena,
+                                 const Evt__SnapshotResponse **ret_page,
+                                 struct cn_err *err)
+{
+    const struct consumer *consumer = self->consumer;
+    Evt__SnapshotRequest request = EVT__SNAPSHOT_REQUEST__INIT;
+    Evt__SnapshotCursor after = EVT__SNAPSHOT_CURSOR__INIT;
+    struct cn_uuid tenant = self->after.tenant_id;
+    struct cn_uuid id = self->after.id;
+    struct cn_bus_call call = {
+        .service = consumer->subscription->producer,
+        .method = "events.v1.Events/Snapshot",
+        .budget_us = PAGE_BUDGET_US,
+    };
+    struct cn_bus_reply reply = { 0 };
+    const ProtobufCMessage *message = NULL;
+
+    request.consumer = consumer->service->name;
+    CN_SET(&request, limit, self->careful > 0 ? 1 : CN_SNAPSHOT_LIMIT_MAX);
+    if (self->after.type[0] != '\0') {
+        after.aggregate_type = self->after.type;
+        after.has_tenant_id = 1;
+        after.tenant_id =
+            (ProtobufCBinaryData){ sizeof(tenant.bytes), tenant.bytes };
+        after.has_id = 1;
+        after.id = (ProtobufCBinaryData){ sizeof(id.bytes), id.bytes };
+        request.after = &after;
+    }
+    enum cn_code rc = s_types(consumer->subscription, arena, &request, err);
+    if (rc == CN_OK) {
+        rc = cn_message_pack(arena, &request.base, &call.body, err);
+    }
+    if (rc == CN_OK) {
+        rc = cn_bus_call(consumer->env->bus, arena, &call, &reply, err);
+    }
+    if (rc == CN_OK) {
+        rc = cn_message_unpack(arena, &evt__snapshot_response__descriptor,
+                               reply.body, &message, err);
+    }
+    if (rc == CN_OK) {
+        *ret_page = (const Evt__SnapshotResponse *)message;
+    }
+    return rc;
+}
+
+static enum cn_code s_row_add(const struct consumer *self,
+                              const Evt__Event *message,
+                              struct cn_arena *arena,
+                              struct cn_write *write,
+                              struct cn_err *err)
+{
+    struct entry entry = { .event = message };
+
+    if (message->type == NULL || message->aggregate_type == NULL ||
+        !consumer_id_read(message->has_event_id, message->event_id,
+                          &entry.event_id) ||
+        !consumer_id_read(message->has_tenant_id, message->tenant_id,
+                          &entry.tenant_id) ||
+        !consumer_id_read(message->has_aggregate_id, message->aggregate_id,
+                          &entry.aggregate_id)) {
+        return cn_fail(err, CN_MALFORMED, "a row without its ids");
+    }
+    entry.handler = consumer_handler_find(self->subscription, message->type);
+    entry.shape = consumer_shape_find(self->subscription, message->type);
+    if (entry.handler == NULL) {
+        return CN_OK;
+    }
+    struct cn_event event = consumer_event(self, &entry, arena);
+    enum cn_code rc = consumer_event_open(&entry, &event, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    cn_write_tenant(write, entry.tenant_id);
+    return entry.handler->handler(self->service->self, &event, write, err);
+}
+
+/* ---- the row of the rebuild ---- */
+
+/* Counts an attempt of the page after the cursor, before it is made: a page
+ * that kills the process must count, too. */
+CN_SQL_RELAY(SQL_REBUILD_BEGIN,
+             "UPDATE {{schema}}.rebuild r SET turn = r.turn + 1,"
+             " attempts = r.attempts + $3,"
+             " claimed_until = now() + $4 * interval '1 s'"
+             " WHERE r.producer = $1 AND r.turn = $2 AND r.ended_at IS NULL"
+             " RETURNING r.turn, r.attempts");
+
+/* The end of a page's unit. With the first page the positions that the log does
+ * not reach back to go to where it begins. */
+CN_SQL_RELAY(
+    SQL_REBUILD_MOVE,
+    "WITH cut AS (INSERT INTO {{schema}}.inbox_position AS p"
+    " (producer, partition, epoch, xid, seq)"
+    " SELECT $1, c.partition, c.epoch, c.xid, c.seq"
+    " FROM unnest($9::int[], $10::int[], $11::xid8[], $12::bigint[])"
+    " AS c (partition, epoch, xid, seq)"
+    " ON CONFLICT (producer, partition) DO UPDATE SET epoch = excluded.epoch,"
+    " xid = excluded.xid, seq = excluded.seq, attempts = 0"
+    " WHERE (p.epoch, p.xid, p.seq)"
+    " < (excluded.epoch, excluded.xid, excluded.seq)),"
+    " moved AS (UPDATE {{schema}}.rebuild r SET turn = r.turn + 1,"
+    " attempts = 0, claimed_until = now() + $3 * interval '1 s',"
+    " after_type = $4, after_tenant = $5, after_id = $6,"
+    " loaded = r.loaded + $7, failed = r.failed + $8,"
+    " ended_at = CASE WHEN $4::text IS NULL THEN now() END"
+    " WHERE r.producer = $1 AND r.turn = $2 AND r.ended_at IS NULL"
+    " RETURNING 1)"
+    " SELECT {{schema}}.require(count(*) = 1, 'rebuild_moved') FROM moved");
+
+static enum cn_code
+s_begin(struct load *self, struct cn_arena *arena, struct cn_err *err)
+{
+    const struct cn_param params[] = {
+        cn_text(self->consumer->subscription->producer),
+        cn_int(self->turn),
+        cn_int(self->forgiven ? 0 : 1),
+        cn_int(CLAIM_S),
+    };
+    const struct cn_db_step step = { &SQL_REBUILD_BEGIN, params, 4 };
+    struct cn_db_result result = { 0 };
+
+    enum cn_code rc =
+        consumer_unit(self->consumer, arena, &step, 1, &result, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    if (cn_rows_count(result.rows[0]) != 1) {
+        return cn_fail_as(err, CN_CONFLICT, "rebuild_moved",
+                          "another replica goes on from here");
+    }
+    self->turn = cn_row_int(result.rows[0], 0, 0);
+    self->attempts = (int)cn_row_int(result.rows[0], 0, 1);
+    self->forgiven = false;
+    return CN_OK;
+}
+
+/* Where the log begins, in columns. */
+struct cut {
+    const char *partition;
+    const char *epoch;
+    const char *xid;
+    const char *seq;
+};
+
+static enum cn_code s_cut_read(const Evt__SnapshotResponse *page,
+                               struct cn_arena *arena,
+                               struct cut *ret_cut,
+                               struct cn_err *err)
+{
+    int64_t columns[4][CN_PARTITIONS] = { 0 };
+    size_t count = 0;
+
+    for (size_t i = 0; i < page->n_cut; i++) {
+        const Evt__PartitionPosition *cut = page->cut[i];
+        if (count == CN_PARTITIONS || cut->after == NULL ||
+            cut->partition < 0 || cut->partition >= CN_PARTITIONS ||
+            cut->after->xid > INT64_MAX) {
+            return cn_fail(err, CN_MALFORMED, "no beginning of a log");
+        }
+        columns[0][count] = cut->partition;
+        columns[1][count] = cut->after->epoch;
+        columns[2][count] = (int64_t)cut->after->xid;
+        columns[3][count] = cut->after->seq;
+        count++;
+    }
+    struct cut cut = { consumer_list(arena, columns[0], count),
+                       consumer_list(arena, columns[1], count),
+                       consumer_list(arena, columns[2], count),
+                       consumer_list(arena, columns[3], count) };
+    if (cut.partition == NULL || cut.epoch == NULL || cut.xid == NULL ||
+        cut.seq == NULL) {
+        return cn_fail(err, CN_NOMEM, "snapshot: no memory");
+    }
+    *ret_cut = cut;
+    return CN_OK;
+}
+
+/* Where the page after this one begins; type "" after the last. */
+static enum cn_code s_cursor_read(const Evt__SnapshotCursor *next,
+                                  struct cursor *ret_cursor,
+                                  struct cn_err *err)
+{
+    struct cursor cursor = { .type = "" };
+
+    if (next == NULL) {
+        *ret_cursor = cursor;
+        return CN_OK;
+    }
+    if (next->aggregate_type == NULL || next->aggregate_type[0] == '\0' ||
+        strlen(next->aggregate_type) >= TYPE_MAX ||
+        !consumer_id_read(next->has_tenant_id, next->tenant_id,
+                          &cursor.tenant_id) ||
+        !consumer_id_read(next->has_id, next->id, &cursor.id)) {
+        return cn_fail(err, CN_MALFORMED, "a page without its end");
+    }
+    (void)snprintf(cursor.type, sizeof(cursor.type), "%s",
+                   next->aggregate_type);
+    *ret_cursor = cursor;
+    return CN_OK;
+}
+
+/* One page in one unit; without its rows when they are given up. */
+static enum cn_code s_apply(struct load *self,
+                            struct cn_arena *arena,
+                            const Evt__SnapshotResponse *page,
+                            bool give_up,
+                            struct cn_err *err)
+{
+    const struct consumer *consumer = self->consumer;
+    const size_t failed = give_up ? page->n_events : 0;
+    const size_t loaded = page->n_events - failed;
+    struct cursor next;
+    struct cut cut = { .partition = NULL };
+
+    enum cn_code rc = s_cursor_read(page->next, &next, err);
+    if (rc == CN_OK) {
+        rc = s_cut_read(page, arena, &cut, err);
+    }
+    struct cn_write *write = cn_write_begin_batch(consumer->env, arena);
+    if (rc == CN_OK && write == NULL) {
+        rc = cn_fail(err, CN_NOMEM, "snapshot: no memory");
+    }
+    for (size_t i = 0; rc == CN_OK && i < loaded; i++) {
+        rc = s_row_add(consumer, page->events[i], arena, write, err);
+    }
+    if (rc != CN_OK) {
+        return rc;
+    }
+    const bool more = next.type[0] != '\0';
+    const struct cn_param params[] = {
+        cn_text(consumer->subscription->producer),
+        cn_int(self->turn),
+        cn_int(CLAIM_S),
+        more ? cn_text(next.type) : cn_null(),
+        more ? cn_uuid(next.tenant_id) : cn_null(),
+        more ? cn_uuid(next.id) : cn_null(),
+        cn_int((int64_t)loaded),
+        cn_int((int64_t)failed),
+        cn_text(cut.partition),
+        cn_text(cut.epoch),
+        cn_text(cut.xid),
+        cn_text(cut.seq),
+    };
+    cn_write_position(write, &SQL_REBUILD_MOVE, params,
+                      sizeof(params) / sizeof(params[0]));
+    cn_fiber_set_deadline(cn_clock_monotonic() + APPLY_BUDGET_US);
+    rc = cn_write_commit(write, err);
+    cn_fiber_set_deadline(INT64_MAX);
+    if (rc == CN_OK) {
+        self->turn++;
+        self->after = next;
+        self->loaded += (int64_t)loaded;
+        self->ended = !more;
+    }
+    return rc;
+}
+
+static void s_log_given_up(const struct load *self,
+                           const Evt__SnapshotResponse *page,
+                           const char *error)
+{
+    const char *type = page->n_events > 0 ? page->events[0]->type : "no row";
+
+    cn_log(CN_LOG_ERROR, "a row of the snapshot of %s is given up: %s: %s",
+           self->consumer->subscription->producer, type, error);
+}
+
+/* A page: fetched, counted, applied. What failed too often, or killed its
+ * process so often, stands alone by then and is given up. */
+static enum cn_code
+s_page(struct load *self, struct cn_arena *arena, struct cn_err *err)
+{
+    const Evt__SnapshotResponse *page = NULL;
+
+    enum cn_code rc = s_page_fetch(self, arena, &page, err);
+    if (rc == CN_OK) {
+        rc = s_begin(self, arena, err);
+    }
+    if (rc != CN_OK) {
+        return rc;
+    }
+    if (self->attempts > 1 && page->n_events > 1) {
+        self->careful = CAREFUL_ROWS;
+        self->forgiven = true;
+        return CN_OK; /* The same rows again, one by one. */
+    }
+    bool give_up = self->attempts > CN_EVENT_ATTEMPTS_MAX;
+    rc = s_apply(self, arena, page, give_up, err);
+    if (rc == CN_OK && give_up) {
+        s_log_given_up(self, page, "too many attempts");
+    }
+    if (rc == CN_OK) {
+        self->passing = 0;
+        self->careful -= self->careful > 0;
+    }
+    return rc;
+}
+
+static bool s_is_moved(enum cn_code rc, const struct cn_err *err)
+{
+    return rc == CN_CONFLICT && strcmp(err->word, "rebuild_moved") == 0;
+}
+
+/* Loads until the end, until another has taken over, or until a stop. */
+static void s_load(struct load *self)
+{
+    struct consumer *consumer = self->consumer;
+
+    while (!self->ended && !consumer_stopping(consumer)) {
+        CN_ARENA_AUTO struct cn_arena *arena =
+            cn_arena_new(CN_ARENA_REQUEST_MAX);
+        struct cn_err err = { 0 };
+        enum cn_code rc = arena == NULL
+                              ? cn_fail(&err, CN_NOMEM, "rebuild: no memory")
+                              : s_page(self, arena, &err);
+        if (s_is_moved(rc, &err) || rc == CN_UNKNOWN) {
+            return; /* Where it is is looked up. */
+        }
+        if (rc != CN_OK && !consumer_stopping(consumer)) {
+            bool passes = consumer_may_pass(rc) &&
+                          ++self->passing <= CN_EVENT_PASSING_MAX;
+            self->forgiven = self->forgiven || passes;
+            self->careful = passes ? self->careful : CAREFUL_ROWS;
+            consumer_tell(consumer, &consumer->all->rebuild_trouble, -1, rc,
+                          &err);
+            if (cn_fiber_sleep(consumer_backoff_us(
+                    consumer, &consumer->all->rebuild_trouble)) != CN_OK) {
+                return;
+            }
+        } else if (rc == CN_OK) {
+            consumer_tell(consumer, &consumer->all->rebuild_trouble, -1, rc,
+                          &err);
+        }
+    }
+    if (self->ended) {
+        cn_log(CN_LOG_INFO, "copies of %s are rebuilt: %lld rows",
+               consumer->subscription->producer, (long long)self->loaded);
+    }
+}
+
+/* ---- what is due ---- */
+
+CN_SQL_RELAY(SQL_REBUILDS_OPEN,
+             "SELECT r.producer, r.turn, r.attempts, r.after_type,"
+             " r.after_tenant, r.after_id,"
+             " coalesce(r.claimed_until > now(), false)"
+             " FROM {{schema}}.rebuild r WHERE r.ended_at IS NULL"
+             " ORDER BY r.producer");
+
+static struct consumer *s_consumer_of(struct consumers *all,
+                                      const char *producer)
+{
+    for (size_t i = 0; i < all->count; i++) {
+        if (strcmp(all->items[i].subscription->producer, producer) == 0) {
+            return &all->items[i];
+        }
+    }
+    return NULL;
+}
+
+/* Fills load with the first one that nobody loads. *ret_open: there is one,
+ * whoever loads it. */
+static enum cn_code s_look(struct consumers *all,
+                           struct load *load,
+                           bool *ret_open,
+                           struct cn_err *err)
+{
+    CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
+    const struct cn_rows *rows = NULL;
+
+    if (arena == NULL) {
+        return cn_fail(err, CN_NOMEM, "rebuild: no memory");
+    }
+    cn_fiber_set_deadline(cn_clock_monotonic() + CONSUMER_UNIT_BUDGET_US);
+    enum cn_code rc =
+        cn_db_read(all->env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
+                   &SQL_REBUILDS_OPEN, NULL, 0, &rows, err);
+    cn_fiber_set_deadline(INT64_MAX);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    *ret_open = cn_rows_count(rows) > 0;
+    for (size_t row = 0; row < cn_rows_count(rows); row++) {
+        struct consumer *consumer =
+            s_consumer_of(all, cn_row_text(rows, row, 0));
+        if (consumer == NULL || cn_row_bool(rows, row, 6)) {
+            continue;
+        }
+        *load = (struct load){ .consumer = consumer,
+                               .turn = cn_row_int(rows, row, 1),
+                               .after.tenant_id = cn_row_uuid(rows, row, 4),
+                               .after.id = cn_row_uuid(rows, row, 5) };
+        /* An attempt that somebody did not end may have killed it. */
+        load->careful = cn_row_int(rows, row, 2) > 0 ? CAREFUL_ROWS : 0;
+        if (!cn_row_null(rows, row, 3)) {
+            (void)snprintf(load->after.type, sizeof(load->after.type), "%s",
+                           cn_row_text(rows, row, 3));
+        }
+        return CN_OK;
+    }
+    return CN_OK;
+}
+
+static void s_rest(struct consumers *all)
+{
+    all->rebuilder = cn_fiber_token();
+    all->rebuilder_parked = true;
+    enum cn_code rc = cn_fiber_park(cn_clock_monotonic() + LOOK_US);
+    all->rebuilder_parked = false;
+    (void)rc; /* Woken, or the time has come: it looks in either case. */
+}
+
+/* Lets the logs go on, or holds them. */
+static void s_set_rebuilding(struct consumers *all, bool rebuilding)
+{
+    bool before = all->rebuilding;
+
+    all->rebuilding = rebuilding;
+    for (size_t i = 0; i < all->count && before && !rebuilding; i++) {
+        consumer_fetch_wake(&all->items[i]);
+    }
+}
+
+void consumers_rebuild(void *arg)
+{
+    struct consumers *all = arg;
+
+    while (!cn_loop_stopping(all->env->loop)) {
+        struct load load = { .consumer = NULL };
+        struct cn_err err = { 0 };
+        bool open = all->rebuilding;
+        enum cn_code rc = s_look(all, &load, &open, &err);
+        if (rc == CN_OK) {
+            s_set_rebuilding(all, open);
+        }
+        if (rc == CN_OK && load.consumer != NULL) {
+            s_load(&load);
+            if (load.ended) {
+                continue; /* Is another one due? */
+            }
+        }
+        if (!cn_loop_stopping(all->env->loop)) {
+            s_rest(all);
+        }
+    }
+    consumers_fiber_ended(all);
+}
