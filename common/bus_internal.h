@@ -3,7 +3,8 @@
  * bus_endpoint.c: which addresses a service has; bus_resolve.c: the thread that
  * looks names up. bus_replica.c: one DEALER and its health; bus_client.c: the
  * choice among them; bus_call.c: one call. bus_server.c: requests and replies;
- * bus_zap.c: who may connect. bus_metrics.c: what is told of it. */
+ * bus_age.c: how old they are; bus_zap.c: who may connect. bus_metrics.c: what
+ * is told of it. */
 #ifndef CN_BUS_INTERNAL_H
 #define CN_BUS_INTERNAL_H
 
@@ -371,6 +372,18 @@ void bus_resolve_done(struct cn_bus *bus);
 /* Before the ROUTER is bound: without it any key would be accepted (Z4). */
 CN_CHECKED enum cn_code bus_zap_init(struct cn_bus *bus, struct cn_err *err);
 bool bus_zap_drain(struct cn_bus *bus);
+
+/* bus_age.c */
+
+/* How long a message lay on the way, in buffers of the kernel above all, while
+ * one of the two processes stood still. The clocks of two machines share no
+ * zero, but their difference stays: what exceeds the least difference seen on
+ * this connection is time on the way. The least may rise by a thousandth, for
+ * clocks that are not equally quick. A connection begins with a ping, and
+ * requests follow only when that was answered in time. */
+int64_t bus_age(struct cn_bus *bus,
+                zmq_msg_t *routing,
+                const Env__RequestHeader *header);
 
 /* bus_server.c */
 

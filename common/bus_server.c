@@ -197,68 +197,6 @@ static void s_pong_all(struct cn_bus *self)
     }
 }
 
-/* --- how old a request is --- */
-
-/* The caller's entry; a new one takes the place of the one unseen longest.
- * *ret_known: it was there. */
-static struct bus_caller *
-s_caller(struct cn_bus *self, zmq_msg_t *routing, bool *ret_known)
-{
-    struct bus_caller *oldest = &self->callers[0];
-    size_t size = zmq_msg_size(routing);
-
-    for (size_t i = 0; i < self->caller_count; i++) {
-        struct bus_caller *caller = &self->callers[i];
-        if (caller->routing_size == size &&
-            memcmp(caller->routing, zmq_msg_data(routing), size) == 0) {
-            *ret_known = true;
-            return caller;
-        }
-        if (caller->seen_at < oldest->seen_at) {
-            oldest = caller;
-        }
-    }
-    if (self->caller_count < BUS_CALLERS_MAX) {
-        oldest = &self->callers[self->caller_count++];
-    }
-    *oldest = (struct bus_caller){ .routing_size = (uint8_t)size };
-    memcpy(oldest->routing, zmq_msg_data(routing), size);
-    *ret_known = false;
-    return oldest;
-}
-
-/* How long it lay on the way, in buffers of the kernel above all, while one of
- * the two processes stood still. The clocks of two machines share no zero, but
- * their difference stays: what exceeds the least difference seen on this
- * connection is time on the way. The least may rise by a thousandth, for clocks
- * that are not equally quick. A connection begins with a ping, and requests
- * follow only when that was answered in time. */
-static int64_t
-s_age(struct cn_bus *self, zmq_msg_t *routing, const Env__RequestHeader *header)
-{
-    int64_t now = cn_clock_monotonic();
-    int64_t difference = 0;
-    bool known = false;
-
-    if (!header->has_sent_at ||
-        __builtin_sub_overflow(now, header->sent_at, &difference) ||
-        difference > INT64_MAX / 2 || difference < -(INT64_MAX / 2)) {
-        return 0;
-    }
-    struct bus_caller *caller = s_caller(self, routing, &known);
-    if (known) {
-        int64_t least = caller->least + (now - caller->seen_at) / 1000;
-        caller->least = difference < least ? difference : least;
-    } else {
-        caller->least = difference;
-    }
-    caller->seen_at = now;
-    if (header->has_ping && header->ping) {
-        caller->ping = header->id;
-    }
-    return difference - caller->least;
-}
-
 /* --- requests --- */
 
 static bool s_uuid_read(protobuf_c_boolean has,
@@ -328,7 +266,8 @@ static enum cn_code s_request_read(const struct bus_peer *peer,
                                    struct cn_bus_request *request,
                                    struct cn_err *err)
 {
-    int64_t budget_us = header->has_budget_us ? header->budget_us : 0;
+    int64_t budget_us =
+        header->has_budget_us && header->budget_us > 0 ? header->budget_us : 0;
 
     if (budget_us > BUS_BUDGET_MAX) {
         budget_us = BUS_BUDGET_MAX;
@@ -406,7 +345,7 @@ static enum cn_code s_accept(struct cn_bus *self,
                              struct cn_err *err)
 {
     struct cn_bus_request *request = cn_arena_alloc(arena, sizeof(*request));
-    int64_t age_us = s_age(self, &frames[FRAME_ROUTING], header);
+    int64_t age_us = bus_age(self, &frames[FRAME_ROUTING], header);
     enum cn_code rc = s_admit(self, age_us, err);
 
     if (rc != CN_OK) {
@@ -488,7 +427,7 @@ static void s_receive(struct cn_bus *self, zmq_msg_t *frames, size_t count)
     const Env__RequestHeader *header =
         s_header_read(arena, &frames[FRAME_HEADER], id, &err);
     if (header != NULL && header->has_ping && header->ping) {
-        (void)s_age(self, &frames[FRAME_ROUTING], header);
+        (void)bus_age(self, &frames[FRAME_ROUTING], header);
         s_pong(self, zmq_msg_data(&frames[FRAME_ROUTING]),
                zmq_msg_size(&frames[FRAME_ROUTING]), id);
     } else if (header != NULL &&

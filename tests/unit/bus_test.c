@@ -602,6 +602,52 @@ static void a_spent_budget_never_reaches_the_service(void **state)
     test_run(s_body_spent);
 }
 
+/* The code of the answer to an echo that its sender dates so. */
+static int s_dated(struct raw *raw, int64_t sent_at, int64_t budget_us)
+{
+    Env__RequestHeader header = ENV__REQUEST_HEADER__INIT;
+    int code = -1;
+
+    header.has_id = true;
+    header.id = 5;
+    header.method = (char[]){ "echo" };
+    header.has_budget_us = true;
+    header.budget_us = budget_us;
+    header.has_sent_at = true;
+    header.sent_at = sent_at;
+    s_raw_request(raw, &header);
+    UNTIL((code = s_raw_code(raw)) >= 0);
+    return code;
+}
+
+static void s_body_old(struct test_net *world)
+{
+    test_serve(world, 0, 0);
+    struct raw raw = s_raw(world->servers[0].address, &world->gateway,
+                           world->service.public_key);
+    /* Its clock has another zero than ours; what counts is the difference. */
+    int64_t zero = cn_clock_monotonic() - 1000 * CN_SECOND;
+    int64_t least = cn_clock_monotonic() - zero;
+    assert_int_equal(s_dated(&raw, least, CN_MINUTE), CN_OK);
+    int64_t late = cn_clock_monotonic() - zero - CN_SECOND / 2;
+    assert_int_equal(s_dated(&raw, late, CN_SECOND / 4), CN_DEADLINE);
+    assert_int_equal(s_dated(&raw, late, INT64_MIN), CN_DEADLINE);
+    int64_t old = cn_clock_monotonic() - zero - 3 * CN_SECOND;
+    assert_int_equal(s_dated(&raw, old, CN_MINUTE), CN_BUSY);
+    assert_int_equal(cn_bus_stats(world->servers[0].bus)->stale, 1);
+    assert_int_equal(world->servers[0].seen, 1);
+    /* What is no time is no age. */
+    assert_int_equal(s_dated(&raw, INT64_MIN, CN_MINUTE), CN_OK);
+    assert_int_equal(s_dated(&raw, INT64_MAX, CN_MINUTE), CN_OK);
+    s_raw_close(&raw);
+}
+
+static void time_on_the_way_counts_and_too_much_of_it_is_refused(void **state)
+{
+    (void)state;
+    test_run(s_body_old);
+}
+
 static void s_body_vanished(struct test_net *world)
 {
     Env__RequestHeader header = ENV__REQUEST_HEADER__INIT;
@@ -902,6 +948,7 @@ int main(void)
         cmocka_unit_test(an_unknown_key_and_no_key_get_no_reply),
         cmocka_unit_test(what_is_no_request_is_dropped_and_counted),
         cmocka_unit_test(a_spent_budget_never_reaches_the_service),
+        cmocka_unit_test(time_on_the_way_counts_and_too_much_of_it_is_refused),
         cmocka_unit_test(a_reply_to_a_peer_that_went_is_counted),
         cmocka_unit_test(a_peer_that_never_authenticates_takes_no_memory),
         cmocka_unit_test(the_options_of_every_socket_are_set),
