@@ -56,6 +56,7 @@ struct cn_outbox {
     struct cn_token poller;
     bool poller_parked;
     bool hinted;
+    int64_t hinted_at; /* monotonic: the waiters were last called by a hint */
     struct reader readers[OUTBOX_READERS_MAX];
     size_t reader_count;
 };
