@@ -21,6 +21,7 @@ enum {
 };
 
 struct follow {
+    struct follow *next; /* of all */
     struct cn_env *env;
     const char *service;
     struct follow_listener listeners[FOLLOW_LISTENERS_MAX];
@@ -31,6 +32,10 @@ struct follow {
     int64_t fresh_at;
     uint64_t events;
 };
+
+/* Together they are one source of metrics: the values of each stand one after
+ * the other. */
+static struct follow *s_all;
 
 int follow_compare(struct follow_position a, struct follow_position b)
 {
@@ -195,15 +200,22 @@ static void s_metrics(void *arg, struct cn_metrics_page *page)
         "Since the log of a service was last known to be read to its end.",
         CN_METRIC_GAUGE
     };
-    const struct follow *self = arg;
     char labels[LABELS_MAX];
-    int64_t lag_us = cn_clock_monotonic() - self->fresh_at;
+    int64_t now_at = cn_clock_monotonic();
 
-    (void)snprintf(labels, sizeof(labels), "producer=\"%s\"", self->service);
-    cn_metrics_value(page, &EVENTS, labels, (double)self->events);
-    if (self->fresh_at > 0) {
-        cn_metrics_value(page, &LAG, labels,
-                         (double)lag_us / (double)CN_SECOND);
+    (void)arg;
+    for (const struct follow *one = s_all; one != NULL; one = one->next) {
+        (void)snprintf(labels, sizeof(labels), "producer=\"%s\"", one->service);
+        cn_metrics_value(page, &EVENTS, labels, (double)one->events);
+    }
+    for (const struct follow *one = s_all; one != NULL; one = one->next) {
+        if (one->fresh_at > 0) {
+            (void)snprintf(labels, sizeof(labels), "producer=\"%s\"",
+                           one->service);
+            cn_metrics_value(page, &LAG, labels,
+                             (double)(now_at - one->fresh_at) /
+                                 (double)CN_SECOND);
+        }
     }
 }
 
@@ -224,17 +236,30 @@ enum cn_code follow_new(struct cn_env *env,
         free(self);
         return rc;
     }
-    cn_metrics_register(s_metrics, self);
+    if (s_all == NULL) {
+        cn_metrics_register(s_metrics, &s_all);
+    }
+    self->next = s_all;
+    s_all = self;
     *ret_follow = self;
     return CN_OK;
 }
 
 void follow_free(struct follow *self)
 {
-    if (self != NULL) {
-        cn_metrics_forget(self);
-        free(self);
+    struct follow **link = &s_all;
+
+    if (self == NULL) {
+        return;
     }
+    while (*link != self) {
+        link = &(*link)->next;
+    }
+    *link = self->next;
+    if (s_all == NULL) {
+        cn_metrics_forget(&s_all);
+    }
+    free(self);
 }
 
 void follow_listen(struct follow *self, struct follow_listener listener)
