@@ -16,9 +16,10 @@ enum {
 
 #define SCAN_COLUMNS                                                           \
     "SELECT s.tenant_id, s.id, s.n, s.seq, s.form, s.hash, " CN_AUDIT_COLUMNS
+/* The LIMIT of one keeps the planner from reading all of audit for a join. */
 #define SCAN_ROW                                                               \
-    " LEFT JOIN {{schema}}.audit a"                                            \
-    " ON a.tenant_id = s.tenant_id AND a.id = s.id"
+    " LEFT JOIN LATERAL (SELECT a.* FROM {{schema}}.audit a"                   \
+    " WHERE a.tenant_id = s.tenant_id AND a.id = s.id LIMIT 1) a ON true"
 enum { SCAN_FIRST = 6 };
 
 /* More than seq in the order: after a change it may stand there twice. */
@@ -47,8 +48,9 @@ CN_SQL_RELAY(SQL_AUDIT_SCAN_KEYS,
              " WHERE (a.epoch, a.xid, a.tenant_id, a.id) > ($1, $2, $3, $4)"
              " AND (a.epoch, a.xid, a.tenant_id, a.id) <= ($5, $6, $7, $8)"
              " ORDER BY a.epoch, a.xid, a.tenant_id, a.id LIMIT 5000) a"
-             " LEFT JOIN {{schema}}.audit_seal s"
-             " ON s.tenant_id = a.tenant_id AND s.id = a.id"
+             " LEFT JOIN LATERAL (SELECT s.id FROM {{schema}}.audit_seal s"
+             " WHERE s.tenant_id = a.tenant_id AND s.id = a.id LIMIT 1) s"
+             " ON true"
              " ORDER BY a.epoch, a.xid, a.tenant_id, a.id");
 
 /* A place in the order of audit. */

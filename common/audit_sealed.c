@@ -13,13 +13,15 @@ enum {
     UUID_SIZE = 16
 };
 
+/* The LIMIT of one keeps the planner from reading all of audit for a join. */
 CN_SQL_RELAY(SQL_SEALED_AFTER,
              "SELECT s.tenant_id, s.id, s.n, s.seq, s.form, s.hash,"
              " " CN_AUDIT_COLUMNS " FROM (SELECT s.*"
              " FROM {{schema}}.audit_seal s WHERE s.seq > $1"
              " ORDER BY s.seq LIMIT $2) s"
-             " LEFT JOIN {{schema}}.audit a"
-             " ON a.tenant_id = s.tenant_id AND a.id = s.id ORDER BY s.seq");
+             " LEFT JOIN LATERAL (SELECT a.* FROM {{schema}}.audit a"
+             " WHERE a.tenant_id = s.tenant_id AND a.id = s.id LIMIT 1) a"
+             " ON true ORDER BY s.seq");
 enum { SEALED_ROW = 6 };
 
 CN_SQL_RELAY(SQL_SEALED_LAST, "SELECT p.seq FROM {{schema}}.audit_sealer p");

@@ -230,13 +230,6 @@ static void s_check(struct copy *self)
                      cn_audit_chain_next(chain->hash, entry, hash) &&
                      memcmp(hash, entry->hash, sizeof(hash)) == 0;
         if (!right) {
-            char tenant[CN_UUID_TEXT_SIZE];
-            cn_uuid_format(entry->tenant_id, tenant);
-            cn_log(CN_LOG_ERROR,
-                   "audit of %s, tenant %s: row %lld does not follow from row "
-                   "%lld: run cairn-audit verify",
-                   self->service, tenant, (long long)entry->n,
-                   (long long)chain->n);
             self->breaks[self->break_count++] =
                 (struct breakage){ entry->tenant_id, entry->n };
         }
@@ -467,6 +460,20 @@ s_write(struct copy *self, int64_t from, int64_t to, struct cn_err *err)
     return s_unit(self, steps, count, err);
 }
 
+/* Once it is committed: a page that another replica has copied tells nothing.
+ */
+static void s_alarm(const struct copy *self)
+{
+    for (size_t i = 0; i < self->break_count; i++) {
+        char tenant[CN_UUID_TEXT_SIZE];
+        cn_uuid_format(self->breaks[i].tenant_id, tenant);
+        cn_log(CN_LOG_ERROR,
+               "audit of %s, tenant %s: row %lld does not go on from what was "
+               "copied before: run cairn-audit verify",
+               self->service, tenant, (long long)self->breaks[i].n);
+    }
+}
+
 enum cn_code audit_follow_copy(struct cn_env *env,
                                const char *service,
                                int64_t from,
@@ -496,6 +503,7 @@ enum cn_code audit_follow_copy(struct cn_env *env,
         rc = s_write(&copy, from, to, err);
     }
     if (rc == CN_OK) {
+        s_alarm(&copy);
         *ret_seq = to;
         *ret_breaks = copy.break_count;
     }

@@ -86,6 +86,7 @@ static char *s_plan(const struct test_pg *pg,
     char rendered[SQL_MAX];
     char tenant_text[CN_UUID_TEXT_SIZE];
     const struct cn_statement *statement = s_statement(name);
+    const char *words = args[0] == '\0' ? "" : "(";
     bool relay = statement->lanes == 1U << CN_LANE_RELAY;
     cn_uuid_format(tenant, tenant_text);
     s_rendered(pg, statement->sql, rendered);
@@ -93,9 +94,9 @@ static char *s_plan(const struct test_pg *pg,
         snprintf(sql, sizeof(sql),
                  "SET SESSION AUTHORIZATION %s; SET cairn.tenant = '%s'; "
                  "SET plan_cache_mode = force_%s_plan; PREPARE q AS %s; "
-                 "EXPLAIN (%s) EXECUTE q(%s);",
+                 "EXPLAIN (%s) EXECUTE q%s%s%s;",
                  relay ? pg->relay : pg->app, tenant_text, cache, rendered,
-                 options, args);
+                 options, words, args, args[0] == '\0' ? "" : ")");
     assert(size > 0 && (size_t)size < sizeof(sql));
     return test_pg_sql(pg, sql);
 }
@@ -178,6 +179,16 @@ void test_explain(const struct test_pg *pg,
             faults++;
         }
     }
+    assert_int_equal(faults, 0);
+    test_explain_some(pg, tenant, plans, count);
+}
+
+void test_explain_some(const struct test_pg *pg,
+                       struct cn_uuid tenant,
+                       const struct test_plan *plans,
+                       size_t count)
+{
+    size_t faults = 0;
     for (size_t i = 0; i < count; i++) {
         faults += !s_holds(pg, tenant, &plans[i], "generic");
         faults += !s_holds(pg, tenant, &plans[i], "custom");

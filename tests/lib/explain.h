@@ -28,6 +28,11 @@ void test_explain(const struct test_pg *pg,
                   struct cn_uuid tenant,
                   const struct test_plan *plans,
                   size_t count);
+/* The same, without asking for all statements of the program. */
+void test_explain_some(const struct test_pg *pg,
+                       struct cn_uuid tenant,
+                       const struct test_plan *plans,
+                       size_t count);
 /* Runs a statement that reads a page of so many rows and fails the test when a
  * step of it touched more of them, or dropped any it had read. */
 void test_explain_page(const struct test_pg *pg,

@@ -21,7 +21,7 @@
 enum {
     MUTATIONS = 1000,
     TENANTS = 3,
-    ROWS = 90, /* in all chains */
+    ROWS = 60, /* in all chains */
     BUDGET_US = 110000000,
     SQL_MAX = 2048,
     ARENA_SIZE = 8 << 20
@@ -109,7 +109,7 @@ static void s_fill(struct test_world *world)
         "CASE i % 3 WHEN 0 THEN '{}' WHEN 1 THEN ARRAY[gen_random_uuid()] "
         "ELSE ARRAY[gen_random_uuid(), gen_random_uuid()] END, "
         "CASE WHEN i % 5 > 0 THEN 'req_' || i END "
-        "FROM generate_series(1, 90) i"));
+        "FROM generate_series(1, 60) i"));
     while (count > 0) {
         assert_int_equal(
             cn_audit_seal_batch(&world->env, "probe", &count, &err), CN_OK);

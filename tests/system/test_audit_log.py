@@ -5,9 +5,8 @@ import subprocess
 
 import pytest
 
-from harness.database import uuid_of
 from harness.story import Story
-from harness.system import REPO, SERVICES
+from harness.system import REPO, SERVICES, read
 
 COPY_SECONDS = 10  # sealed within one second, copied within another; slow build
 TOOL = os.path.join(REPO, "build", os.environ.get("MODE", "release"),
@@ -132,3 +131,103 @@ def test_a_wrong_question_is_refused(owner):
     assert owner.supervisor.get("/v1/audit", cursor="x").status == 400
     assert owner.supervisor.get("/v1/audit", patient_id="pat_x").ok(200)[
         "data"] == []
+
+
+# cairn-audit
+
+class Tool:
+    """cairn-audit against the running system's database."""
+
+    def __init__(self, system):
+        self.home = system.home
+        settings = dict(line.split("=", 1) for line in read(os.path.join(
+            system.home, "environment/migrate")).splitlines())
+        self.place = f"host='{settings['PGHOST']}' port={settings['PGPORT']}" \
+            f" dbname={settings['PGDATABASE']}"
+
+    def run(self, *words, service="referrals"):
+        """(exit code, what it printed)."""
+        secrets = os.path.join(self.home, "secrets")
+        done = subprocess.run(
+            [TOOL, *words], check=False, capture_output=True, text=True,
+            timeout=60, env={
+                "CAIRN_DB": self.place,
+                "CAIRN_DB_RELAY_PASSWORD_FILE":
+                    f"{secrets}/db/{service}_relay",
+                "CAIRN_AUDIT_KEY_FILE": f"{secrets}/audit.key"})
+        return done.returncode, done.stdout or done.stderr
+
+
+@pytest.fixture(scope="module")
+def tool(system):
+    """See Tool."""
+    return Tool(system)
+
+
+def sealed(database, service):
+    """Is every row of the service's audit sealed?"""
+    return database.value(f"""
+        SELECT (SELECT count(*) FROM {service}.audit) =
+               (SELECT count(*) FROM {service}.audit_seal)""") == "t"
+
+
+def test_every_chain_of_every_service_is_verified(story, tool, database,
+                                                  wait_for):
+    assert story
+    for service in SERVICES:
+        wait_for(lambda name=service: sealed(database, name), COPY_SECONDS,
+                 f"the seals of {service}")
+        code, text = tool.run("verify", service, service=service)
+        assert code == 0 and " 0 faults" in text, text
+
+
+def test_a_killed_sealer_leaves_one_chain(system, owner, tool, database,
+                                          wait_for):
+    for _ in range(3):
+        for _ in range(4):
+            owner.coordinator.get("/v1/patients").ok(200)
+        system.kill("referrals")
+        wait_for(lambda: owner.coordinator.get("/v1/patients").status == 200,
+                 30, "referrals is back")
+    wait_for(lambda: sealed(database, "referrals"), 30, "the seals")
+    code, text = tool.run("verify", "referrals")
+    assert code == 0, text
+
+
+def test_heads_are_signed_and_the_chains_reach_them(system, tool, wait_for):
+    path = os.path.join(system.home, "audit/referrals.heads")
+    wait_for(lambda: os.path.exists(path), COPY_SECONDS, "the heads")
+    public = os.path.join(system.home, "secrets/audit.pub")
+    code, text = tool.run("verify", "-H", path, "-k", public, "referrals")
+    assert code == 0, text
+    code, text = tool.run("verify", "-H", path, "-k", 64 * "0", "referrals")
+    assert code == 1 and "bad signature" in text, text
+
+
+def test_an_export_is_verified_apart_from_the_database(story, tool, database,
+                                                       tmp_path):
+    tenant = database.tenant_of(story)
+    code, text = tool.run("export", "-t", tenant, "referrals")
+    assert code == 0 and text.count("\n") > 5
+    path = tmp_path / "export"
+    path.write_text(text)
+    code, heads = tool.run("head", "referrals")
+    assert code == 0 and heads.startswith("cairn-audit-heads 1\n")
+    (tmp_path / "heads").write_text(heads)
+    code, out = tool.run("verify", "-f", str(path))
+    assert code == 0, out
+    lines = text.splitlines(keepends=True)
+    (tmp_path / "changed").write_text(
+        text.replace('"action":"referral.create"',
+                     '"action":"referral.ereate"', 1))
+    (tmp_path / "cut").write_text("".join(lines[:-3] + lines[-1:]))
+    for name, words in (("changed", "changed"), ("cut", "unreadable")):
+        code, out = tool.run("verify", "-f", str(tmp_path / name))
+        assert code == 1 and words in out, out
+
+
+def test_the_tool_says_in_one_line_what_is_wrong(tool):
+    for words in (["verify"], ["verify", "No"], ["frobnicate", "referrals"],
+                  ["keygen", "/nowhere/key"]):
+        code, text = tool.run(*words)
+        assert code == 2 and text.count("\n") == 1, text
