@@ -141,6 +141,10 @@ $(TOOLS): $(B)/cairn-%: $(B)/deploy/local/%.o $(B)/libcairn.a
 $(B)/cairn-audit: $(B)/deploy/audit/main.o $(B)/libcairn.a
 	@echo LD $@
 	$(Q)$(CC) $(LOPT) $(filter %.o,$^) $(B)/libcairn.a $(PKG_LIBS) -o $@
+# What system tests need beside the product: make build/asan/tests/tool/unseal
+$(B)/tests/tool/%: $(B)/tests/tool/%.o $(B)/libcairn.a
+	@echo LD $@
+	$(Q)$(CC) $(LOPT) $(filter %.o,$^) $(B)/libcairn.a $(PKG_LIBS) -o $@
 # A unit or store test links the library, tests/lib and, by its name, one service without its main:
 # referrals_rules_test.c takes services/referrals. A store test takes the service's method table too.
 test_service = $(firstword $(foreach s,$(SERVICES),$(if $(filter $(s) $(s)_%,$(1:_test=)),$(s))))
