@@ -35,9 +35,10 @@ static bool s_hex_read(char *text, size_t *ret_size)
 static bool s_line_open(struct cn_env *env, char *line)
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
-    const char *tenant_text = strtok(line, " ");
-    const char *context = strtok(NULL, " ");
-    char *hex = strtok(NULL, "\n");
+    char *rest = line;
+    const char *tenant_text = strsep(&rest, " ");
+    const char *context = strsep(&rest, " ");
+    char *hex = strsep(&rest, "\n");
     struct cn_uuid tenant;
     struct cn_bytes plain = { 0 };
     struct cn_err err = { 0 };
