@@ -120,6 +120,7 @@ def test_the_story_survives_the_end_of_a_service(
     story = Broken(agency, system, name, step, delay)
     story.tell()
     system.restarted(name, story.killer.pid)
+    system.ready(name)
     check_nothing_twice(story, agency, database)
     check_mails(story, system)
     wait_for(lambda: not database.behind(), 15, "consumers at the head")
@@ -135,6 +136,7 @@ def test_all_services_may_end_at_once(system, agency, database, wait_for):
     pids = {name: system.kill(name) for name in every}
     for name, pid in pids.items():
         system.restarted(name, pid)
+        system.ready(name)
     story.wait_for_visit(seconds=END_SECONDS)
     story.wait_for_status("soc_scheduled", END_SECONDS)
     story.complete_visit()

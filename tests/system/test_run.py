@@ -102,5 +102,6 @@ def test_what_is_killed_is_started_again_and_answers(system, client, wait_for):
                        ("gateway", "/v1/me"), ("access", "/v1/me")):
         old = system.kill(name)
         system.restarted(name, old)
+        system.ready(name)
         wait_for(lambda path=path:
                  client(system.key).get(path).status == 200, 10, name)
