@@ -6,6 +6,7 @@ import glob
 import os
 import random
 import re
+import signal
 import threading
 import time
 import uuid
@@ -337,7 +338,7 @@ def test_a_slow_reader_is_cut_off_and_misses_nothing(system, second, agency):
         maker.start()
     try:
         wait_for(lambda: second.metric("cairn_stream_swept_total") > before,
-                 LAG_SECONDS + 15, "the slow reader being cut off")
+                 LAG_SECONDS + 25, "the slow reader being cut off")
     finally:
         stop.set()
         for maker in makers:
@@ -348,7 +349,7 @@ def test_a_slow_reader_is_cut_off_and_misses_nothing(system, second, agency):
     with open_stream(second.url, agency.coordinator,
                      last_id=slow.last_id) as back:
         have = {event.data["id"] for event in events}
-        events += back.until(saw(*set(made) - have), 20)
+        events += back.until(saw(*set(made) - have), 30)
     assert sorted(event.data["id"] for event in events) == sorted(made)
 
 
@@ -500,3 +501,29 @@ def test_nothing_is_lost_or_repeated_whatever_is_cut(system, database, second,
             int(row["aggregate_seq"]))
     assert all(seen == sorted(seen) for seen in order.values())
     assert len({row["type"].split(".")[0] for row in wanted.values()}) >= 5
+
+
+# Last: it concerns all readers
+
+@pytest.mark.skipif("CAIRN_TEST_HOME" in os.environ,
+                    reason="the epoch of a home that stays is not for a test")
+def test_a_log_of_a_new_epoch_resets_its_readers(system, second, agency):
+    with open_stream(second.url, agency.coordinator) as stream:
+        first = patient(agency.coordinator)
+        stream.until(saw(first))
+        last_id = stream.last_id
+        for name in system.names_of("referrals"):
+            path = os.path.join(system.home, "environment", name)
+            with open(path, "a", encoding="utf-8") as file:
+                file.write("CAIRN_EPOCH=2\n")
+            system.restarted(name, system.kill(name, signal.SIGTERM))
+            system.ready(name)
+        again(lambda: agency.coordinator.post("/v1/patients", {
+            "name": {"family": "Quillfeather"}})).ok(201)
+        reset = stream.until(lambda events: events)[0]
+        assert (reset.type, reset.data) == ("reset", {"reason": "restored"})
+        made = patient(agency.coordinator)
+        assert stream.until(saw(made))[-1].data["id"] == made
+    with open_stream(second.url, agency.coordinator, last_id=last_id) as back:
+        (event,) = back.until(lambda events: events)
+        assert (event.type, event.data) == ("reset", {"reason": "restored"})
