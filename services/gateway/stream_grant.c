@@ -21,7 +21,8 @@ void stream_grant_doubt(struct stream *stream)
     }
 }
 
-/* An event of access: it runs in the follower's fiber. */
+/* An event of access: it runs in the follower's fiber. That a key was made may
+ * come after its first use, so what it gives is asked again. */
 static void
 s_on_change(void *arg, struct cn_uuid tenant_id, const uint8_t *key_hash)
 {
@@ -30,11 +31,8 @@ s_on_change(void *arg, struct cn_uuid tenant_id, const uint8_t *key_hash)
 
     for (struct stream *stream = tenant == NULL ? NULL : tenant->streams;
          stream != NULL; stream = stream->next) {
-        if (key_hash == NULL) {
+        if (key_hash == NULL || auth_is_key(stream->grant, key_hash)) {
             stream_grant_doubt(stream);
-        } else if (auth_is_key(stream->grant, key_hash)) {
-            stream->ends = true;
-            stream_stir(stream);
         }
     }
 }
@@ -99,13 +97,16 @@ static enum cn_code s_ask(struct streams *self, struct stream *stream)
     struct auth_grant *now = NULL;
     struct cn_err err = { 0 };
     enum cn_code rc = CN_NOMEM;
+    uint64_t changes = auth_changes(self->auth);
 
     if (arena != NULL) {
         cn_fiber_set_deadline(cn_clock_monotonic() + BUDGET_US);
         rc = auth_hold_again(self->auth, arena, held, &now, &err);
         cn_fiber_set_deadline(INT64_MAX);
     }
-    if (rc == CN_OK || rc == CN_UNAUTHENTICATED) {
+    if (rc == CN_OK && changes != auth_changes(self->auth)) {
+        /* The event may have overtaken the answer: it is asked once more. */
+    } else if (rc == CN_OK || rc == CN_UNAUTHENTICATED) {
         s_apply(self, held, now);
         rc = CN_OK;
     }
