@@ -99,8 +99,9 @@ CN_CHECKED enum cn_code cn_consumer_complete_until(struct cn_env *env,
                                                    struct cn_err *err);
 /* Copies of that producer, or with NULL of all that the service follows, are
  * made again from its snapshot, from the first row on, while no log is followed
- * (consumer_snapshot.c). Asked for here, done by one of the replicas within a
- * second. CN_INVALID /producer when it is not followed. */
+ * (consumer_rebuild.c). Asked for here, done by one of the replicas within a
+ * second; one that is open goes on as it is. CN_INVALID /producer when it is
+ * not followed, CN_UNAVAILABLE when it is not followed yet. */
 CN_CHECKED enum cn_code cn_rebuild_ask(struct cn_env *env,
                                        const struct cn_service *service,
                                        const char *producer,

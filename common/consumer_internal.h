@@ -3,8 +3,8 @@
  * workers), consumer_fetch.c (one fiber per producer, and the queues that it
  * fills), consumer_apply.c (a job: counted, copies in one unit),
  * consumer_event.c (a run of events one by one), consumer_position.c,
- * consumer_snapshot.c (copies rebuilt), consumer_complete.c,
- * consumer_metrics.c.
+ * consumer_rebuild.c (copies to be rebuilt), consumer_snapshot.c (loaded),
+ * consumer_complete.c, consumer_metrics.c.
  *
  * A partition is worked on by one worker at a time (busy); only that worker
  * touches its position and its queue's head meanwhile. */
@@ -20,6 +20,7 @@
 #include "common/loop.h"
 #include "common/metrics.h"
 #include "common/service.h"
+#include "common/snapshot.h"
 
 #include "cairn/events.pb-c.h"
 
@@ -28,8 +29,11 @@ enum {
     CONSUMER_MOVE_PARAMS = 9,
     CONSUMER_WORKERS_MAX = 4, /* of one producer */
     CONSUMER_QUEUE_ROOM =
-        100,                 /* with fewer events waiting, more are asked for */
-    CONSUMER_SEEN_MAX = 1024 /* aggregates watched for gaps */
+        100, /* with fewer events waiting, more are asked for */
+    CONSUMER_SEEN_MAX = 1024, /* aggregates watched for gaps */
+    /* Rows of a snapshot that are taken one by one after a failure. */
+    CONSUMER_CAREFUL_ROWS = CN_SNAPSHOT_LIMIT_MAX,
+    CONSUMER_TYPE_MAX = 64 /* of an aggregate */
 };
 
 struct consumer_position {
@@ -114,10 +118,12 @@ struct consumer_counts {
     uint64_t effects; /* of events that had one, and of those that had none */
     uint64_t skipped; /* events of types that nobody handles here */
     uint64_t dead_letters;
-    uint64_t failures;  /* attempts that failed */
-    uint64_t fallbacks; /* batches that were taken apart */
-    uint64_t moved;     /* positions that another replica had moved */
-    uint64_t gaps;      /* in the numbers of an aggregate's events */
+    uint64_t failures;       /* attempts that failed */
+    uint64_t fallbacks;      /* batches that were taken apart */
+    uint64_t moved;          /* positions that another replica had moved */
+    uint64_t gaps;           /* in the numbers of an aggregate's events */
+    uint64_t rebuild_loaded; /* rows of snapshots */
+    uint64_t rebuild_failed; /* rows that were given up */
 };
 
 /* One subscription of this replica. */
@@ -137,6 +143,7 @@ struct consumer {
     struct trouble trouble;   /* of the fetch */
     int64_t complete_told_at; /* monotonic */
     struct seen seen[CONSUMER_SEEN_MAX];
+    bool rebuild_open; /* when it was looked last */
     struct consumer_counts counts;
 };
 
@@ -151,6 +158,26 @@ struct consumers {
     unsigned fibers;
     size_t count;
     struct consumer items[];
+};
+
+/* The row after which a page begins. */
+struct cursor {
+    char type[CONSUMER_TYPE_MAX]; /* "": before the first */
+    struct cn_uuid tenant_id;
+    struct cn_uuid id;
+};
+
+/* A snapshot that is being loaded. */
+struct load {
+    struct consumer *consumer;
+    int64_t turn; /* of the row, as far as we know */
+    int attempts; /* begun of the next page */
+    struct cursor after;
+    bool forgiven;    /* the last attempt does not count */
+    unsigned careful; /* rows still to be taken one by one */
+    unsigned passing; /* failures that may pass, in a row */
+    int64_t loaded;   /* rows, here */
+    bool ended;       /* there is nothing more to be done here */
 };
 
 /* A part of one partition's queue that a job is to apply. */
@@ -282,7 +309,7 @@ CN_CHECKED enum cn_code consumer_move_many(const struct consumer *self,
  * whose position or lease is not ours any more are ended. */
 CN_CHECKED enum cn_code consumer_count(struct job *job, struct cn_err *err);
 
-/* ---- consumer_snapshot.c ---- */
+/* ---- consumer_rebuild.c ---- */
 
 /* The fiber that loads the snapshots that are due. arg: struct consumers. */
 void consumers_rebuild(void *arg);
@@ -290,6 +317,11 @@ void consumers_rebuild(void *arg);
  * due. */
 CN_CHECKED enum cn_code consumer_rebuild_due(struct consumer *self,
                                              struct cn_err *err);
+
+/* ---- consumer_snapshot.c ---- */
+
+/* Loads until the end, until another has taken over, or until a stop. */
+void consumer_load(struct load *self);
 /* Every event of an aggregate that is copied from snapshots must be handled, or
  * its copy would miss what it told. CN_INTERNAL with the type that is not. */
 CN_CHECKED enum cn_code

@@ -149,6 +149,33 @@ static void s_leases(const struct consumers *all, struct cn_metrics_page *page)
     }
 }
 
+static void s_rebuilds(const struct consumers *all,
+                       struct cn_metrics_page *page)
+{
+    static const struct cn_metric OPEN = { "cairn_rebuild_open",
+                                           "1 while copies are being rebuilt.",
+                                           CN_METRIC_GAUGE };
+    static const struct cn_metric LOADED = {
+        "cairn_rebuild_rows_loaded_total",
+        "Rows of snapshots loaded by this replica.", CN_METRIC_COUNTER
+    };
+    static const struct cn_metric FAILED = {
+        "cairn_rebuild_rows_failed_total",
+        "Rows of snapshots that were given up.", CN_METRIC_COUNTER
+    };
+    char labels[LABELS_MAX];
+
+    for (size_t i = 0; i < all->count; i++) {
+        (void)snprintf(labels, sizeof(labels), "producer=\"%s\"",
+                       all->items[i].subscription->producer);
+        cn_metrics_value(page, &OPEN, labels, all->items[i].rebuild_open);
+    }
+    s_counter(all, page, &LOADED,
+              offsetof(struct consumer_counts, rebuild_loaded));
+    s_counter(all, page, &FAILED,
+              offsetof(struct consumer_counts, rebuild_failed));
+}
+
 #define COUNTER(field, text)                                                   \
     {                                                                          \
         { "cairn_events_" #field "_total", text, CN_METRIC_COUNTER },          \
@@ -192,6 +219,7 @@ void consumers_tell_metrics(void *arg, struct cn_metrics_page *page)
         s_counter(all, page, &COUNTERS[i].metric, COUNTERS[i].offset);
     }
     s_leases(all, page);
+    s_rebuilds(all, page);
     s_gauge(all, page, &LAG, s_is_known, s_lag);
     s_gauge(all, page, &AGE, s_is_complete, s_complete_age);
     s_gauge(all, page, &QUEUED, s_is_known, s_queued);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Copies rebuilt from a producer's snapshot, as the table rebuild asks.
+/* A producer's snapshot loaded into the copies of this service, for a rebuild
+ * that is due (consumer_rebuild.c).
  *
  * Page by page, the page's copies and the move of the cursor in one unit, the
  * cursor by compare-and-set (rebuild.turn): whoever kills us or takes over at
@@ -26,34 +27,11 @@
 #include <string.h>
 
 enum {
-    LOOK_US = 500000, /* how often it is looked whether one is due */
     /* Another replica's claim ends so long after its last page: longer than a
      * page takes, or two work for nothing. */
     CLAIM_S = 5,
     PAGE_BUDGET_US = 4000000,
-    APPLY_BUDGET_US = 4000000,
-    CAREFUL_ROWS = CN_SNAPSHOT_LIMIT_MAX, /* taken one by one after a failure */
-    TYPE_MAX = 64
-};
-
-/* The row after which a page begins. */
-struct cursor {
-    char type[TYPE_MAX]; /* "": before the first */
-    struct cn_uuid tenant_id;
-    struct cn_uuid id;
-};
-
-/* A snapshot that is being loaded. */
-struct load {
-    struct consumer *consumer;
-    int64_t turn; /* of the row, as far as we know */
-    int attempts; /* begun of the next page */
-    struct cursor after;
-    bool forgiven;    /* the last attempt does not count */
-    unsigned careful; /* rows still to be taken one by one */
-    unsigned passing; /* failures that may pass, in a row */
-    int64_t loaded;   /* rows, here */
-    bool ended;       /* there is nothing more to be done here */
+    APPLY_BUDGET_US = 4000000
 };
 
 static bool s_is_snapshot(const char *type)
@@ -63,71 +41,6 @@ static bool s_is_snapshot(const char *type)
 
     return size > suffix &&
            strcmp(type + size - suffix, CN_SNAPSHOT_SUFFIX) == 0;
-}
-
-/* ---- asked for ---- */
-
-CN_SQL_RELAY(SQL_REBUILD_ASK, "SELECT {{schema}}.rebuild_ask($1, $2)");
-
-static enum cn_code s_ask(struct cn_env *env,
-                          const char *producer,
-                          bool from_start,
-                          struct cn_err *err)
-{
-    CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
-    const struct cn_param params[] = { cn_text(producer), cn_bool(from_start) };
-    const struct cn_rows *rows = NULL;
-
-    if (arena == NULL) {
-        return cn_fail(err, CN_NOMEM, "rebuild: no memory");
-    }
-    return cn_db_read(env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-                      &SQL_REBUILD_ASK, params, 2, &rows, err);
-}
-
-enum cn_code cn_rebuild_ask(struct cn_env *env,
-                            const struct cn_service *service,
-                            const char *producer,
-                            struct cn_err *err)
-{
-    bool found = false;
-
-    for (size_t i = 0; i < service->subscription_count; i++) {
-        const char *name = service->subscriptions[i].producer;
-        if (producer != NULL && strcmp(producer, name) != 0) {
-            continue;
-        }
-        found = true;
-        enum cn_code rc = s_ask(env, name, true, err);
-        if (rc != CN_OK) {
-            return cn_wrap(err, "rebuild");
-        }
-    }
-    return found ? CN_OK
-                 : cn_fail_field(err, "/producer", "unknown_producer",
-                                 "is not followed by this service");
-}
-
-static void s_rebuilder_wake(struct consumers *all)
-{
-    if (all->rebuilder_parked) {
-        (void)cn_fiber_wake(all->rebuilder, CN_OK);
-    }
-}
-
-enum cn_code consumer_rebuild_due(struct consumer *self, struct cn_err *err)
-{
-    cn_fiber_set_deadline(cn_clock_monotonic() + CONSUMER_UNIT_BUDGET_US);
-    enum cn_code rc =
-        s_ask(self->env, self->subscription->producer, false, err);
-    cn_fiber_set_deadline(INT64_MAX);
-    if (rc == CN_OK) {
-        cn_log(CN_LOG_INFO, "the log of %s begins later than we are: rebuild",
-               self->subscription->producer);
-        self->all->rebuilding = true;
-        s_rebuilder_wake(self->all);
-    }
-    return rc;
 }
 
 enum cn_code consumer_copies_check(const struct cn_subscription *subscription,
@@ -371,7 +284,7 @@ static enum cn_code s_cursor_read(const Evt__SnapshotCursor *next,
         return CN_OK;
     }
     if (next->aggregate_type == NULL || next->aggregate_type[0] == '\0' ||
-        strlen(next->aggregate_type) >= TYPE_MAX ||
+        strlen(next->aggregate_type) >= CONSUMER_TYPE_MAX ||
         !consumer_id_read(next->has_tenant_id, next->tenant_id,
                           &cursor.tenant_id) ||
         !consumer_id_read(next->has_id, next->id, &cursor.id)) {
@@ -434,6 +347,8 @@ static enum cn_code s_apply(struct load *self,
         self->turn++;
         self->after = next;
         self->loaded += (int64_t)loaded;
+        self->consumer->counts.rebuild_loaded += loaded;
+        self->consumer->counts.rebuild_failed += failed;
         self->ended = !more;
     }
     return rc;
@@ -464,7 +379,7 @@ s_page(struct load *self, struct cn_arena *arena, struct cn_err *err)
         return rc;
     }
     if (self->attempts > 1 && page->n_events > 1) {
-        self->careful = CAREFUL_ROWS;
+        self->careful = CONSUMER_CAREFUL_ROWS;
         self->forgiven = true;
         return CN_OK; /* The same rows again, one by one. */
     }
@@ -485,8 +400,7 @@ static bool s_is_moved(enum cn_code rc, const struct cn_err *err)
     return rc == CN_CONFLICT && strcmp(err->word, "rebuild_moved") == 0;
 }
 
-/* Loads until the end, until another has taken over, or until a stop. */
-static void s_load(struct load *self)
+void consumer_load(struct load *self)
 {
     struct consumer *consumer = self->consumer;
 
@@ -504,7 +418,7 @@ static void s_load(struct load *self)
             bool passes = consumer_may_pass(rc) &&
                           ++self->passing <= CN_EVENT_PASSING_MAX;
             self->forgiven = self->forgiven || passes;
-            self->careful = passes ? self->careful : CAREFUL_ROWS;
+            self->careful = passes ? self->careful : CONSUMER_CAREFUL_ROWS;
             consumer_tell(consumer, &consumer->all->rebuild_trouble, -1, rc,
                           &err);
             if (cn_fiber_sleep(consumer_backoff_us(
@@ -520,112 +434,4 @@ static void s_load(struct load *self)
         cn_log(CN_LOG_INFO, "copies of %s are rebuilt: %lld rows",
                consumer->subscription->producer, (long long)self->loaded);
     }
-}
-
-/* ---- what is due ---- */
-
-CN_SQL_RELAY(SQL_REBUILDS_OPEN,
-             "SELECT r.producer, r.turn, r.attempts, r.after_type,"
-             " r.after_tenant, r.after_id,"
-             " coalesce(r.claimed_until > now(), false)"
-             " FROM {{schema}}.rebuild r WHERE r.ended_at IS NULL"
-             " ORDER BY r.producer");
-
-static struct consumer *s_consumer_of(struct consumers *all,
-                                      const char *producer)
-{
-    for (size_t i = 0; i < all->count; i++) {
-        if (strcmp(all->items[i].subscription->producer, producer) == 0) {
-            return &all->items[i];
-        }
-    }
-    return NULL;
-}
-
-/* Fills load with the first one that nobody loads. *ret_open: there is one,
- * whoever loads it. */
-static enum cn_code s_look(struct consumers *all,
-                           struct load *load,
-                           bool *ret_open,
-                           struct cn_err *err)
-{
-    CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
-    const struct cn_rows *rows = NULL;
-
-    if (arena == NULL) {
-        return cn_fail(err, CN_NOMEM, "rebuild: no memory");
-    }
-    cn_fiber_set_deadline(cn_clock_monotonic() + CONSUMER_UNIT_BUDGET_US);
-    enum cn_code rc =
-        cn_db_read(all->env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-                   &SQL_REBUILDS_OPEN, NULL, 0, &rows, err);
-    cn_fiber_set_deadline(INT64_MAX);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    *ret_open = cn_rows_count(rows) > 0;
-    for (size_t row = 0; row < cn_rows_count(rows); row++) {
-        struct consumer *consumer =
-            s_consumer_of(all, cn_row_text(rows, row, 0));
-        if (consumer == NULL || cn_row_bool(rows, row, 6)) {
-            continue;
-        }
-        *load = (struct load){ .consumer = consumer,
-                               .turn = cn_row_int(rows, row, 1),
-                               .after.tenant_id = cn_row_uuid(rows, row, 4),
-                               .after.id = cn_row_uuid(rows, row, 5) };
-        /* An attempt that somebody did not end may have killed it. */
-        load->careful = cn_row_int(rows, row, 2) > 0 ? CAREFUL_ROWS : 0;
-        if (!cn_row_null(rows, row, 3)) {
-            (void)snprintf(load->after.type, sizeof(load->after.type), "%s",
-                           cn_row_text(rows, row, 3));
-        }
-        return CN_OK;
-    }
-    return CN_OK;
-}
-
-static void s_rest(struct consumers *all)
-{
-    all->rebuilder = cn_fiber_token();
-    all->rebuilder_parked = true;
-    enum cn_code rc = cn_fiber_park(cn_clock_monotonic() + LOOK_US);
-    all->rebuilder_parked = false;
-    (void)rc; /* Woken, or the time has come: it looks in either case. */
-}
-
-/* Lets the logs go on, or holds them. */
-static void s_set_rebuilding(struct consumers *all, bool rebuilding)
-{
-    bool before = all->rebuilding;
-
-    all->rebuilding = rebuilding;
-    for (size_t i = 0; i < all->count && before && !rebuilding; i++) {
-        consumer_fetch_wake(&all->items[i]);
-    }
-}
-
-void consumers_rebuild(void *arg)
-{
-    struct consumers *all = arg;
-
-    while (!cn_loop_stopping(all->env->loop)) {
-        struct load load = { .consumer = NULL };
-        struct cn_err err = { 0 };
-        bool open = all->rebuilding;
-        enum cn_code rc = s_look(all, &load, &open, &err);
-        if (rc == CN_OK) {
-            s_set_rebuilding(all, open);
-        }
-        if (rc == CN_OK && load.consumer != NULL) {
-            s_load(&load);
-            if (load.ended) {
-                continue; /* Is another one due? */
-            }
-        }
-        if (!cn_loop_stopping(all->env->loop)) {
-            s_rest(all);
-        }
-    }
-    consumers_fiber_ended(all);
 }

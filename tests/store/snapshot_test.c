@@ -590,8 +590,24 @@ static void s_ask(void)
                      "SELECT probe.rebuild_ask('producer', true); COMMIT"));
 }
 
-/* Stopped after some pages; the next process goes on after the last. The copies
- * are of one page first, for the second waits for a lock that we hold. */
+/* The copies are of two pages, for the third is as if it waited for a lock. */
+static void s_slow_add(void)
+{
+    free(test_pg_sql(
+        s_consumer_pg,
+        "CREATE OR REPLACE FUNCTION probe.slow() RETURNS trigger LANGUAGE"
+        " plpgsql AS $$ BEGIN IF (SELECT loaded FROM probe.rebuild) >= 200 THEN"
+        " RAISE lock_not_available; END IF; RETURN NEW; END $$;"
+        "CREATE TRIGGER slow BEFORE INSERT ON probe.item"
+        " FOR EACH ROW EXECUTE FUNCTION probe.slow()"));
+}
+
+static void s_slow_drop(void)
+{
+    free(test_pg_sql(s_consumer_pg, "DROP TRIGGER slow ON probe.item"));
+}
+
+/* Stopped after some pages; the next process goes on after the last. */
 static void s_first_pages(struct test_world *world)
 {
     struct producer producer;
@@ -600,13 +616,7 @@ static void s_first_pages(struct test_world *world)
     s_producer_open(&producer, world);
     s_items_make(world, 0, FEW);
     free(test_pg_sql(s_producer_pg, "DELETE FROM probe.outbox"));
-    free(test_pg_sql(
-        s_consumer_pg,
-        "CREATE OR REPLACE FUNCTION probe.slow() RETURNS trigger LANGUAGE"
-        " plpgsql AS $$ BEGIN IF (SELECT loaded FROM probe.rebuild) >= 200 THEN"
-        " RAISE lock_not_available; END IF; RETURN NEW; END $$;"
-        "CREATE TRIGGER slow BEFORE INSERT ON probe.item"
-        " FOR EACH ROW EXECUTE FUNCTION probe.slow()"));
+    s_slow_add();
     s_replica_open(&replica, &producer);
     s_await(world, "200 = (SELECT loaded FROM probe.rebuild)");
     s_close(&producer, &replica, 1);
@@ -627,7 +637,7 @@ static void a_rebuild_goes_on_after_its_last_page(void **state)
 {
     (void)state;
     s_run(s_first_pages);
-    free(test_pg_sql(s_consumer_pg, "DROP TRIGGER slow ON probe.item"));
+    s_slow_drop();
     /* As if its time were over: whoever was killed renews no claim. */
     free(test_pg_sql(s_consumer_pg,
                      "UPDATE probe.rebuild SET claimed_until = now()"));
@@ -725,7 +735,119 @@ static void an_effect_waits_for_the_copies_that_it_reads(void **state)
     assert_int_equal(s_number("SELECT count(*) FROM probe.dead_letter"), 0);
 }
 
-/* ---- what is refused at the start and when it is asked for ---- */
+/* ---- asked for by an operator ---- */
+
+static void s_asked_twice(struct test_world *world)
+{
+    static const char ASKED_AT[] =
+        "SELECT extract(epoch FROM asked_at) * 1000000 FROM probe.rebuild";
+    struct producer producer;
+    struct replica replica;
+    struct cn_err err = { 0 };
+
+    s_producer_open(&producer, world);
+    s_items_make(world, 0, FEW);
+    free(test_pg_sql(s_producer_pg, "DELETE FROM probe.outbox"));
+    s_replica_open(&replica, &producer);
+    s_await(world, REBUILT);
+    long first_at = s_number(ASKED_AT);
+    s_slow_add();
+    free(test_pg_sql(s_consumer_pg, "UPDATE probe.item SET value = 0"));
+    assert_int_equal(
+        cn_rebuild_ask(&replica.env, &s_consumer, "producer", &err), CN_OK);
+    s_await(world, "200 = (SELECT loaded FROM probe.rebuild)");
+    long asked_at = s_number(ASKED_AT);
+    assert_true(asked_at > first_at);
+    assert_int_equal(
+        cn_rebuild_ask(&replica.env, &s_consumer, "producer", &err), CN_OK);
+    assert_int_equal(cn_rebuild_ask(&replica.env, &s_consumer, NULL, &err),
+                     CN_OK);
+    assert_int_equal(s_number("SELECT loaded FROM probe.rebuild"), 200);
+    assert_int_equal(s_number(ASKED_AT), asked_at);
+    s_slow_drop();
+    s_await(world, REBUILT);
+    assert_int_equal(s_number("SELECT loaded FROM probe.rebuild"), FEW);
+    s_assert_equal_rows();
+    /* One that has ended begins again. */
+    assert_int_equal(cn_rebuild_ask(&replica.env, &s_consumer, NULL, &err),
+                     CN_OK);
+    assert_true(s_number(ASKED_AT) > asked_at);
+    s_await(world, REBUILT);
+    s_close(&producer, &replica, 1);
+}
+
+static void to_ask_twice_is_to_ask_once(void **state)
+{
+    (void)state;
+    s_run(s_asked_twice);
+    assert_int_equal(s_number("SELECT loaded FROM probe.rebuild"), FEW);
+}
+
+static void s_refused(struct test_world *world)
+{
+    struct cn_env env = world->env;
+    struct cn_err err = { 0 };
+
+    env.db = NULL;
+    assert_int_equal(cn_rebuild_ask(&env, &s_consumer, "nobody", &err),
+                     CN_INVALID);
+    assert_int_equal(err.field_count, 1);
+    assert_string_equal(err.fields[0].pointer, "/producer");
+    assert_string_equal(err.fields[0].word, "unknown_producer");
+    /* Followed, but no position was made yet. */
+    cn_err_clear(&err);
+    assert_int_equal(cn_rebuild_ask(&world->env, &s_consumer, "producer", &err),
+                     CN_UNAVAILABLE);
+    assert_int_equal(
+        test_pg_number(s_producer_pg, "SELECT count(*) FROM probe.rebuild"), 0);
+}
+
+static void what_is_not_followed_is_not_rebuilt(void **state)
+{
+    (void)state;
+    s_run(s_refused);
+}
+
+/* Two that this release does not follow, one of which a live replica of another
+ * release does: while that one is open no effect may run. */
+static void s_unfollowed(struct test_world *world)
+{
+    struct producer producer;
+    struct replica replica;
+
+    s_producer_open(&producer, world);
+    free(test_pg_sql(
+        s_consumer_pg,
+        "INSERT INTO probe.inbox_position (producer, partition, epoch, xid,"
+        " seq) VALUES ('gone', 0, 0, '0', 0), ('elsewhere', 0, 0, '0', 0);"
+        "INSERT INTO probe.replica (producer, id, until) VALUES ('elsewhere',"
+        " gen_random_uuid(), now() + interval '1 hour');"
+        "SELECT probe.rebuild_ask('gone', true);"
+        "SELECT probe.rebuild_ask('elsewhere', true)"));
+    s_emit(world, "work.done", "work", cn_uuid_new(&world->env), 1, 0);
+    s_replica_open(&replica, &producer);
+    s_await(world, "EXISTS (SELECT FROM probe.rebuild WHERE producer = 'gone'"
+                   " AND ended_at IS NOT NULL)");
+    assert_int_equal(s_number("SELECT count(*) FROM probe.rebuild"
+                              " WHERE ended_at IS NULL"),
+                     1);
+    assert_int_equal(s_number("SELECT count(*) FROM probe.audit"), 0);
+    free(test_pg_sql(s_consumer_pg, "UPDATE probe.replica SET until = now()"
+                                    " WHERE producer = 'elsewhere'"));
+    s_await(world, "NOT EXISTS (SELECT FROM probe.rebuild"
+                   " WHERE ended_at IS NULL)");
+    s_await(world, "1 = (SELECT count(*) FROM probe.audit)");
+    s_close(&producer, &replica, 1);
+}
+
+static void a_rebuild_that_nobody_would_load_is_ended(void **state)
+{
+    (void)state;
+    s_run(s_unfollowed);
+    assert_int_equal(s_number("SELECT sum(loaded) FROM probe.rebuild"), 0);
+}
+
+/* ---- what is refused at the start ---- */
 
 static void s_missing(struct test_world *world)
 {
@@ -744,8 +866,6 @@ static void s_missing(struct test_world *world)
     assert_int_equal(cn_consumers_start(&world->env, &service, &err),
                      CN_INTERNAL);
     assert_string_equal(err.msg, "copies miss item.changed");
-    assert_int_equal(cn_rebuild_ask(&world->env, &s_consumer, "nobody", &err),
-                     CN_INVALID);
 }
 
 static void a_copy_that_misses_an_event_does_not_start(void **state)
@@ -792,6 +912,10 @@ int main(void)
         cmocka_unit_test_setup(a_row_that_no_handler_takes_is_given_up_alone,
                                s_empty),
         cmocka_unit_test_setup(an_effect_waits_for_the_copies_that_it_reads,
+                               s_empty),
+        cmocka_unit_test_setup(to_ask_twice_is_to_ask_once, s_empty),
+        cmocka_unit_test_setup(what_is_not_followed_is_not_rebuilt, s_empty),
+        cmocka_unit_test_setup(a_rebuild_that_nobody_would_load_is_ended,
                                s_empty),
         cmocka_unit_test_setup(a_copy_that_misses_an_event_does_not_start,
                                s_empty),

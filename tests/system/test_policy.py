@@ -39,6 +39,8 @@ CELLS = [
     ("admin:write", "GET", "/v1/users", "------y---"),
     ("admin:write", "GET", "/v1/api-keys", "------y---"),
     ("admin:platform", "GET", "/v1/agencies", "----------"),
+    ("admin:platform", "GET", "/v1/services/scheduling/rebuilds", "----------"),
+    ("admin:platform", "POST", "/v1/services/scheduling/rebuild", "----------"),
 ]
 # Roles whose reach is their cases, themselves or their organisation: of what
 # is not tied to them they see nothing.

@@ -230,7 +230,8 @@ def twins(cairn):
 
 
 def empty(own, service):
-    """Empties all copies and asks for them, as README.md says."""
+    """Empties all copies and asks for them in one transaction: no effect may
+    read what is not there."""
     asks = "".join(f"SELECT {service}.rebuild_ask('{producer}', true);"
                    for producer in FOLLOWED[service])
     tables = ", ".join(f"{service}.{table}" for table in COPIES[service])

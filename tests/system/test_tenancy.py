@@ -60,7 +60,8 @@ def ids(owner, told):
 
 def with_id(contract):
     """Operations on one record: (method, path, operation). Those of an
-    operator name a service as well: see test_dead_letters.py."""
+    operator name a service as well: see test_dead_letters.py and
+    test_rebuild_asked.py."""
     return [found for found in contract.operations() if "{" in found[1]
             and not found[1].startswith("/v1/services/")]
 
