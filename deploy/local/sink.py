@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """SMTP sink of `make run` and the tests: keeps each mail as an .eml file.
 
-    sink.py <host> <port> <folder>
+    sink.py <host> <port> <folder> [<certificate> <key>]
+
+With a certificate it offers STARTTLS.
 
 Files are named by arrival, 000001.eml and on; the envelope is in front of the
 mail as X-Envelope-From and X-Envelope-To. A file appears whole or not at all.
@@ -19,6 +21,7 @@ The part of a recipient's address before "@" and "+" chooses a failure:
 import asyncio
 import os
 import signal
+import ssl
 import sys
 
 from aiosmtpd.smtp import SMTP
@@ -84,7 +87,7 @@ class Sink:
         return "250 2.0.0 kept"
 
 
-async def serve(host, port, folder):
+async def serve(host, port, folder, tls):
     """Runs until SIGTERM."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
@@ -93,18 +96,22 @@ async def serve(host, port, folder):
     sink = Sink(folder)
     server = await loop.create_server(
         lambda: SMTP(sink, data_size_limit=SIZE_MAX, hostname="sink.localhost",
-                     enable_SMTPUTF8=True, loop=loop), host, port)
+                     enable_SMTPUTF8=True, tls_context=tls, loop=loop), host, port)
     await ended.wait()
     server.close()
 
 
 def main():
     """Reads the arguments."""
-    if len(sys.argv) != 4:
-        sys.exit("usage: sink.py <host> <port> <folder>")
+    if len(sys.argv) not in (4, 6):
+        sys.exit("usage: sink.py <host> <port> <folder> [<certificate> <key>]")
+    tls = None
+    if len(sys.argv) == 6:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(sys.argv[4], sys.argv[5])
     os.umask(0o077)
     os.makedirs(sys.argv[3], exist_ok=True)
-    asyncio.run(serve(sys.argv[1], int(sys.argv[2]), sys.argv[3]))
+    asyncio.run(serve(sys.argv[1], int(sys.argv[2]), sys.argv[3], tls))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,11 @@ static const struct cn_option OPTIONS[] = {
       .kind = CN_OPTION_TEXT,
       .check = s_smtp_url,
       .what = "Where e-mail goes: smtp://host:port or smtps://host:port." },
+    { .name = "CAIRN_SMTP_CA",
+      .kind = CN_OPTION_TEXT,
+      .fallback = "",
+      .what = "File of the authorities that sign the mail server's "
+              "certificate; the machine's when it is empty." },
     { .name = "CAIRN_MAIL_FROM",
       .kind = CN_OPTION_TEXT,
       .fallback = "care@cairn.localhost",
@@ -46,10 +51,13 @@ static enum cn_code s_notifications_start(void *self,
                                           struct cn_err *err)
 {
     struct notifications_service *service = self;
-    const char *from = cn_config_text(config, "CAIRN_MAIL_FROM");
-    service->message_id_domain = strchr(from, '@') + 1;
-    service->email = smtp_new(
-        env->loop, cn_config_text(config, "CAIRN_SMTP_URL"), from, err);
+    const struct smtp_config smtp = {
+        .url = cn_config_text(config, "CAIRN_SMTP_URL"),
+        .from = cn_config_text(config, "CAIRN_MAIL_FROM"),
+        .authorities = cn_config_text(config, "CAIRN_SMTP_CA"),
+    };
+    service->message_id_domain = strchr(smtp.from, '@') + 1;
+    service->email = smtp_new(env->loop, &smtp, err);
     return service->email != NULL ? CN_OK : err->code;
 }
 

@@ -36,6 +36,7 @@ struct smtp {
     size_t threads; /* whose attempts have not come back */
     char *url;
     char *from;
+    char *authorities;
 };
 
 /* One attempt. Its thread has it until it comes out of the pipe; then it
@@ -176,6 +177,9 @@ static bool s_options_fill(struct attempt *attempt,
                CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_USE_SSL, s_security(self->url)) ==
                CURLE_OK &&
+           (self->authorities[0] == '\0' ||
+            curl_easy_setopt(easy, CURLOPT_CAINFO, self->authorities) ==
+                CURLE_OK) &&
            curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)SMTP_TIMEOUT_MS) ==
                CURLE_OK &&
@@ -261,8 +265,7 @@ static enum cn_code s_smtp_send(struct channel *channel,
 }
 
 struct channel *smtp_new(struct cn_loop *loop,
-                         const char *url,
-                         const char *from,
+                         const struct smtp_config *config,
                          struct cn_err *err)
 {
     int ends[2] = { -1, -1 };
@@ -283,10 +286,12 @@ struct channel *smtp_new(struct cn_loop *loop,
         .done_fd = ends[0],
         .ended_fd = ends[1],
         .watch = cn_loop_watch(loop, ends[0], CN_READABLE, on_ended, self),
-        .url = strdup(url),
-        .from = strdup(from),
+        .url = strdup(config->url),
+        .from = strdup(config->from),
+        .authorities = strdup(config->authorities),
     };
-    if (self->watch == NULL || self->url == NULL || self->from == NULL) {
+    if (self->watch == NULL || self->url == NULL || self->from == NULL ||
+        self->authorities == NULL) {
         (void)cn_fail(err, CN_NOMEM, "open SMTP");
         smtp_free(&self->channel);
         return NULL;
@@ -309,5 +314,6 @@ void smtp_free(struct channel *channel)
     (void)close(self->ended_fd);
     free(self->url);
     free(self->from);
+    free(self->authorities);
     free(self);
 }

@@ -7,11 +7,17 @@
 
 struct cn_loop;
 
-/* url: "smtp://host:port" or "smtps://..."; from: the sender's address. NULL
- * with err when libcurl refuses. */
+struct smtp_config {
+    const char *url;  /* "smtp://host:port" or "smtps://..." */
+    const char *from; /* the sender's address */
+    /* File of the authorities that may have signed the server's certificate;
+     * "": those of the machine. */
+    const char *authorities;
+};
+
+/* The config's texts are copied. NULL with err when libcurl refuses. */
 struct channel *smtp_new(struct cn_loop *loop,
-                         const char *url,
-                         const char *from,
+                         const struct smtp_config *config,
                          struct cn_err *err);
 /* When no fiber waits for it. Blocks until what was abandoned has ended, 15 s
  * at most. NULL is accepted. */

@@ -123,8 +123,10 @@ static void s_send_fiber(void *arg)
 {
     struct sending *self = arg;
     struct cn_err err = { 0 };
-    struct channel *smtp =
-        smtp_new(self->loop, self->url, "care@agency.example", &err);
+    const struct smtp_config config = { .url = self->url,
+                                        .from = "care@agency.example",
+                                        .authorities = "" };
+    struct channel *smtp = smtp_new(self->loop, &config, &err);
     const struct channel_mail mail = {
         .message_id = "msg_1@agency.example",
         .to = self->to,

@@ -27,8 +27,8 @@ def at_once(call):
 
 def speakers(client):
     """As many clients, all with one credential."""
-    return [Client(f"http://{client.host}:{client.port}", client.key,
-                   timeout=60) for _ in range(CLIENTS)]
+    return [Client(client.url, client.key, timeout=60)
+            for _ in range(CLIENTS)]
 
 
 def statuses(replies):

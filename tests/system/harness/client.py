@@ -62,6 +62,7 @@ class Client:
     """Speaks to one gateway under one key (None: without a credential)."""
 
     def __init__(self, url, key, timeout=15):
+        self.url = url
         place = urllib.parse.urlsplit(url)
         self.tls = ssl.create_default_context(
             cafile=os.environ.get("CAIRN_CA")) \
