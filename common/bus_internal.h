@@ -216,6 +216,7 @@ struct cn_bus {
     char address[BUS_ADDRESS_SIZE];
     struct bus_socket zap;
     struct bus_socket router;
+    int64_t replied_at; /* the last reply; 0: none yet */
     void (*on_request)(void *arg, struct cn_bus_request *request);
     void *on_request_arg;
     bool (*healthy)(void *arg);

@@ -101,6 +101,7 @@ static void s_send(struct cn_bus *self,
         }
     }
     self->stats.replies++;
+    self->replied_at = cn_clock_monotonic();
 }
 
 static void s_reply(struct cn_bus *self,
@@ -527,11 +528,24 @@ enum cn_code bus_server_init(struct cn_bus *self,
     return rc == CN_OK ? s_bind(self, config->bind, err) : rc;
 }
 
+/* A peer that sees the connection end in the moment of the last reply may never
+ * read it: the reply goes first. */
+static void s_reply_settles(const struct cn_bus *self)
+{
+    enum { SETTLE_US = 50000 };
+    int64_t left_us = self->replied_at + SETTLE_US - cn_clock_monotonic();
+
+    if (self->replied_at != 0 && left_us > 0) {
+        (void)zmq_poll(NULL, 0, (long)(left_us / 1000) + 1);
+    }
+}
+
 void bus_server_done(struct cn_bus *self)
 {
     const int linger_ms = 200;
 
     if (self->router.zmq != NULL) {
+        s_reply_settles(self);
         /* The last replies of a drained process still leave; a peer that does
          * not read cannot hold us longer. */
         (void)zmq_setsockopt(self->router.zmq, ZMQ_LINGER, &linger_ms,

@@ -570,12 +570,14 @@ static void s_grants(struct test_world *world)
         "SELECT r, t, string_agg(left(p, 1), '' ORDER BY n) FROM "
         "unnest(ARRAY['probe_app', 'probe_relay']) r, "
         "unnest(ARRAY['outbox', 'idempotency', 'audit', 'due', "
-        "'inbox_position', 'dead_letter', 'lease', 'replica']) t, "
+        "'inbox_position', 'dead_letter', 'lease', 'replica', "
+        "'log_reader']) t, "
         "unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) "
         "WITH ORDINALITY AS a (p, n) "
         "WHERE has_table_privilege(r, 'probe.' || t, p) "
         "GROUP BY r, t ORDER BY r, t");
     assert_string_equal(grants, "probe_app|audit|I\n"
+                                "probe_app|dead_letter|S\n"
                                 "probe_app|due|SIUD\n"
                                 "probe_app|idempotency|SI\n"
                                 "probe_app|outbox|I\n"
@@ -585,6 +587,7 @@ static void s_grants(struct test_world *world)
                                 "probe_relay|idempotency|SID\n"
                                 "probe_relay|inbox_position|SIU\n"
                                 "probe_relay|lease|SIU\n"
+                                "probe_relay|log_reader|SIU\n"
                                 "probe_relay|outbox|SID\n"
                                 "probe_relay|replica|SIUD");
     free(grants);
