@@ -2,6 +2,7 @@
 /* The pages of the admin port, and the shortest client for one of them. */
 #include "common/admin.h"
 
+#include "common/array.h"
 #include "common/clock.h"
 #include "common/health.h"
 #include "common/http.h"
@@ -94,7 +95,7 @@ static void s_handle(void *arg,
         s_text(response, NOT_ALLOWED, "only GET is served here\n");
         return;
     }
-    for (size_t i = 0; i < sizeof(PAGES) / sizeof(PAGES[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(PAGES); i++) {
         if (strcmp(PAGES[i].path, request->path) == 0) {
             PAGES[i].serve(request, response);
             return;

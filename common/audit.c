@@ -3,6 +3,7 @@
 #include "common/audit.h"
 
 #include "common/arena.h"
+#include "common/array.h"
 #include "common/env.h"
 #include "common/fiber.h"
 #include "common/service.h"
@@ -225,8 +226,7 @@ static enum cn_code s_batch_insert(struct batch *self)
     }
     params[2 + COLUMN_COUNT] = cn_int(cn_db_epoch(gather->env->db));
     return s_insert(gather->env, self->arena, gather->tenant_id,
-                    &SQL_AUDIT_INSERT_MANY, params,
-                    sizeof(params) / sizeof(params[0]), &err);
+                    &SQL_AUDIT_INSERT_MANY, params, CN_COUNT(params), &err);
 }
 
 /* Fiber of a batch: waits for the insert before it, for more rows or for its

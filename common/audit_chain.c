@@ -2,6 +2,8 @@
 /* The canonical form of an audit row, and the chain over it. */
 #include "common/audit_chain.h"
 
+#include "common/array.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -34,7 +36,7 @@ static void s_column(struct canonical *self, const void *data, size_t size)
     uint8_t *length = self->lengths[self->count / 2];
     uint32_t told = data == NULL ? (uint32_t)NULL_LENGTH : (uint32_t)size;
 
-    assert(self->count + 2 <= sizeof(self->parts) / sizeof(self->parts[0]));
+    assert(self->count + 2 <= CN_COUNT(self->parts));
     s_big_endian(told, length, LENGTH_SIZE);
     self->parts[self->count++] = (struct cn_bytes){ length, LENGTH_SIZE };
     self->parts[self->count++] =
@@ -64,7 +66,7 @@ void cn_audit_chain_begin(const char *service,
         { tenant_id.bytes, sizeof(tenant_id.bytes) },
     };
 
-    cn_sha256_parts(parts, sizeof(parts) / sizeof(parts[0]), hash);
+    cn_sha256_parts(parts, CN_COUNT(parts), hash);
 }
 
 bool cn_audit_chain_next(const uint8_t previous[CN_SHA256_SIZE],

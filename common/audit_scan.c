@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/audit_scan.h"
 
+#include "common/array.h"
 #include "common/clock.h"
 #include "common/db.h"
 #include "common/fiber.h"
@@ -201,7 +202,7 @@ static enum cn_code s_unsealed(struct cn_env *env,
     const struct cn_rows *rows = NULL;
 
     enum cn_code rc = s_read(env, arena, &SQL_AUDIT_SCAN_KEYS, params,
-                             sizeof(params) / sizeof(params[0]), &rows, err);
+                             CN_COUNT(params), &rows, err);
     if (rc != CN_OK) {
         return rc;
     }

@@ -2,6 +2,7 @@
 /* The sealer's fiber, its lease and its batches. */
 #include "common/audit_seal.h"
 
+#include "common/array.h"
 #include "common/audit_chain.h"
 #include "common/audit_heads.h"
 #include "common/clock.h"
@@ -277,8 +278,8 @@ static enum cn_code s_commit(struct batch *self, struct cn_err *err)
         return cn_fail(err, CN_NOMEM, "seal the audit");
     }
     const struct cn_db_step steps[] = {
-        { &SQL_SEALER_MOVE, move, sizeof(move) / sizeof(move[0]) },
-        { &SQL_SEAL_INSERT, seals, sizeof(seals) / sizeof(seals[0]) },
+        { &SQL_SEALER_MOVE, move, CN_COUNT(move) },
+        { &SQL_SEAL_INSERT, seals, CN_COUNT(seals) },
     };
     enum cn_code rc = cn_db_unit(self->env->db, CN_LANE_RELAY, self->arena,
                                  steps, 2, &result, err);

@@ -3,6 +3,7 @@
  * loop. Calls are in bus_client.c, requests in bus_server.c. */
 #include "common/bus.h"
 
+#include "common/array.h"
 #include "common/bus_internal.h"
 #include "common/metrics.h"
 
@@ -50,8 +51,6 @@ static const struct option DEALER_OPTIONS[] = {
     { ZMQ_IMMEDIATE, 1, "IMMEDIATE" },
 };
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-
 static enum cn_code s_set(void *zmq,
                           int option,
                           const void *value,
@@ -85,7 +84,7 @@ static enum cn_code
 s_set_router(const struct cn_bus *bus, void *zmq, struct cn_err *err)
 {
     enum cn_code rc =
-        s_set_all(zmq, ROUTER_OPTIONS, COUNT_OF(ROUTER_OPTIONS), err);
+        s_set_all(zmq, ROUTER_OPTIONS, CN_COUNT(ROUTER_OPTIONS), err);
 
     if (rc == CN_OK) {
         rc = s_set(zmq, ZMQ_ZAP_DOMAIN, ZAP_DOMAIN, strlen(ZAP_DOMAIN),
@@ -104,7 +103,7 @@ static enum cn_code s_set_dealer(const struct cn_bus *bus,
                                  struct cn_err *err)
 {
     enum cn_code rc =
-        s_set_all(zmq, DEALER_OPTIONS, COUNT_OF(DEALER_OPTIONS), err);
+        s_set_all(zmq, DEALER_OPTIONS, CN_COUNT(DEALER_OPTIONS), err);
 
     if (rc == CN_OK) {
         rc = s_set(zmq, ZMQ_CURVE_SERVERKEY, server_key, CN_BUS_KEY_SIZE,
@@ -140,7 +139,7 @@ enum cn_code bus_socket_open(struct cn_bus *bus,
     enum cn_code rc = s_set(socket->zmq, ZMQ_MAXMSGSIZE, &size_max,
                             sizeof(size_max), "MAXMSGSIZE", err);
     if (rc == CN_OK) {
-        rc = s_set_all(socket->zmq, OPTIONS, COUNT_OF(OPTIONS), err);
+        rc = s_set_all(socket->zmq, OPTIONS, CN_COUNT(OPTIONS), err);
     }
     if (rc == CN_OK && type == ZMQ_ROUTER) {
         rc = s_set_router(bus, socket->zmq, err);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the bus tells of itself: per service that is called, and in all. */
+#include "common/array.h"
 #include "common/bus_internal.h"
 #include "common/metrics.h"
 
@@ -110,7 +111,7 @@ void bus_metrics(void *arg, struct cn_metrics_page *page)
     const struct cn_bus *self = arg;
     char labels[LABELS_MAX];
 
-    for (size_t i = 0; i < sizeof(GAUGES) / sizeof(GAUGES[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(GAUGES); i++) {
         for (size_t k = 0; k < self->service_count; k++) {
             (void)snprintf(labels, sizeof(labels), "service=\"%s\"",
                            self->services[k]->peer->name);
@@ -119,7 +120,7 @@ void bus_metrics(void *arg, struct cn_metrics_page *page)
         }
     }
     cn_metrics_value(page, &SERVING, "", (double)self->stats.serving);
-    for (size_t i = 0; i < sizeof(COUNTERS) / sizeof(COUNTERS[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(COUNTERS); i++) {
         uint64_t value = 0;
         memcpy(&value, (const char *)&self->stats + COUNTERS[i].at,
                sizeof(value));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who may connect: ZAP (RFC 27) with the list of known keys. */
+#include "common/array.h"
 #include "common/bus_internal.h"
 
 #include <string.h>
@@ -49,7 +50,7 @@ static void s_zap_answer(struct bus_socket *zap,
                             peer != NULL ? "OK" : "unknown key",
                             peer != NULL ? peer->name : "",
                             "" };
-    enum { COUNT = sizeof(texts) / sizeof(texts[0]) };
+    enum { COUNT = CN_COUNT(texts) };
 
     for (size_t i = 0; i < COUNT; i++) {
         zmq_msg_t frame;

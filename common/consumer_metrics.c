@@ -3,6 +3,7 @@
  * an aggregate's events. */
 #include "common/consumer_internal.h"
 
+#include "common/array.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/metrics.h"
@@ -215,7 +216,7 @@ void consumers_tell_metrics(void *arg, struct cn_metrics_page *page)
     };
     const struct consumers *all = arg;
 
-    for (size_t i = 0; i < sizeof(COUNTERS) / sizeof(COUNTERS[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(COUNTERS); i++) {
         s_counter(all, page, &COUNTERS[i].metric, COUNTERS[i].offset);
     }
     s_leases(all, page);

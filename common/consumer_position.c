@@ -3,6 +3,7 @@
  * compare-and-set. */
 #include "common/consumer_internal.h"
 
+#include "common/array.h"
 #include "common/clock.h"
 #include "common/write.h"
 
@@ -357,7 +358,7 @@ static bool s_count_params(const struct job *job, struct cn_param *params)
         consumer_list(job->arena, more, job->count),
     };
     params[0] = cn_text(job->consumer->subscription->producer);
-    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(lists); i++) {
         if (lists[i] == NULL) {
             return false;
         }

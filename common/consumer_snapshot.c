@@ -16,6 +16,7 @@
  * row of a copy has its row in the snapshot. */
 #include "common/consumer_internal.h"
 
+#include "common/array.h"
 #include "common/bus.h"
 #include "common/clock.h"
 #include "common/log.h"
@@ -338,8 +339,7 @@ static enum cn_code s_apply(struct load *self,
         cn_text(cut.xid),
         cn_text(cut.seq),
     };
-    cn_write_position(write, &SQL_REBUILD_MOVE, params,
-                      sizeof(params) / sizeof(params[0]));
+    cn_write_position(write, &SQL_REBUILD_MOVE, params, CN_COUNT(params));
     cn_fiber_set_deadline(cn_clock_monotonic() + APPLY_BUDGET_US);
     rc = cn_write_commit(write, err);
     cn_fiber_set_deadline(INT64_MAX);

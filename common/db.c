@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* PostgreSQL in the loop: lanes of pipelined connections and the units that
  * travel on them. */
+#include "common/array.h"
 #include "common/db_internal.h"
 #include "common/loop.h"
 
@@ -82,7 +83,7 @@ enum cn_code cn_db_code(const char *sqlstate)
         { "57P", CN_UNAVAILABLE },
         { "58", CN_UNAVAILABLE }, /* input, output */
     };
-    for (size_t i = 0; i < sizeof(CODES) / sizeof(CODES[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(CODES); i++) {
         if (strncmp(sqlstate, CODES[i].prefix, strlen(CODES[i].prefix)) == 0) {
             return CODES[i].code;
         }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the lanes tell of themselves. */
+#include "common/array.h"
 #include "common/db_internal.h"
 
 #include <stdio.h>
@@ -84,7 +85,7 @@ void cn_db_metrics(void *arg, struct cn_metrics_page *page)
     const struct cn_db *self = arg;
     char labels[LABELS_MAX];
 
-    for (size_t i = 0; i < sizeof(VALUES) / sizeof(VALUES[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(VALUES); i++) {
         for (size_t l = 0; l < CN_LANE_COUNT; l++) {
             (void)snprintf(labels, sizeof(labels), "lane=\"%s\"",
                            cn_lane_names[l]);

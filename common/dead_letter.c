@@ -4,6 +4,7 @@
  * process is not tried again and again. */
 #include "common/dead_letter.h"
 
+#include "common/array.h"
 #include "common/bus.h"
 #include "common/clock.h"
 #include "common/consumer.h"
@@ -204,8 +205,7 @@ static void s_done_add(struct cn_write *write, const struct letter *letter)
         cn_text(letter->error),
     };
 
-    cn_write_position(write, &SQL_DEAD_LETTER_DONE, params,
-                      sizeof(params) / sizeof(params[0]));
+    cn_write_position(write, &SQL_DEAD_LETTER_DONE, params, CN_COUNT(params));
 }
 
 /* The event's effect and the letter's end, in one unit. */
@@ -309,8 +309,8 @@ static void s_failed(const struct letters *self,
     };
     cn_fiber_set_deadline(cn_clock_monotonic() + LOOK_BUDGET_US);
     if (cn_db_read(self->env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-                   &SQL_DEAD_LETTER_FAILED, params,
-                   sizeof(params) / sizeof(params[0]), &rows, &err) != CN_OK) {
+                   &SQL_DEAD_LETTER_FAILED, params, CN_COUNT(params), &rows,
+                   &err) != CN_OK) {
         cn_log(CN_LOG_WARN, "dead letter: %s", err.msg);
     }
 }

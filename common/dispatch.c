@@ -2,6 +2,7 @@
 /* From a request on the bus to the handler of its method and back. */
 #include "common/dispatch.h"
 
+#include "common/array.h"
 #include "common/audit.h"
 #include "common/audit_sealed.h"
 #include "common/caller.h"
@@ -85,7 +86,7 @@ static const struct cn_method SEALED = { "audit.v1.Audit/FetchSealed",
                                          false,
                                          cn_audit_sealed_fetch };
 static const struct cn_method *const OF_ALL[] = { &FETCH, &SNAPSHOT, &SEALED };
-enum { OF_ALL_COUNT = sizeof(OF_ALL) / sizeof(OF_ALL[0]) };
+enum { OF_ALL_COUNT = CN_COUNT(OF_ALL) };
 
 static int s_method_compare(const void *a, const void *b)
 {

@@ -2,6 +2,7 @@
 /* The ticker: claims what is due and hands each row to a fiber of its own. */
 #include "common/due.h"
 
+#include "common/array.h"
 #include "common/clock.h"
 #include "common/db.h"
 #include "common/env.h"
@@ -133,8 +134,8 @@ static void s_put_off(const struct item *item)
 
     cn_fiber_set_deadline(cn_clock_monotonic() + LOOK_BUDGET_US);
     if (cn_db_read(env->db, CN_LANE_RELAY, due->arena, (struct cn_uuid){ 0 },
-                   &SQL_DUE_PUT_OFF, params, sizeof(params) / sizeof(params[0]),
-                   &rows, &err) != CN_OK) {
+                   &SQL_DUE_PUT_OFF, params, CN_COUNT(params), &rows,
+                   &err) != CN_OK) {
         return; /* The claim lapses by itself. */
     }
 }
@@ -229,9 +230,9 @@ s_claim(struct ticker *self, size_t *ret_count, struct cn_err *err)
         return cn_fail(err, CN_NOMEM, "due: no memory");
     }
     cn_fiber_set_deadline(cn_clock_monotonic() + LOOK_BUDGET_US);
-    enum cn_code rc = cn_db_read(
-        self->env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-        &SQL_DUE_CLAIM, params, sizeof(params) / sizeof(params[0]), &rows, err);
+    enum cn_code rc =
+        cn_db_read(self->env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
+                   &SQL_DUE_CLAIM, params, CN_COUNT(params), &rows, err);
     cn_fiber_set_deadline(INT64_MAX);
     if (rc != CN_OK) {
         return rc;

@@ -2,6 +2,8 @@
 /* The checks of a request's head. */
 #include "common/framing.h"
 
+#include "common/array.h"
+
 #include <string.h>
 #include <strings.h>
 
@@ -94,7 +96,7 @@ static enum cn_code s_check_line(const struct cn_framing_head *head,
 {
     bool known = false;
 
-    for (size_t i = 0; i < sizeof(METHODS) / sizeof(METHODS[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(METHODS); i++) {
         known = known || strcmp(head->method, METHODS[i]) == 0;
     }
     if (!known) {

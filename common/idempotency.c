@@ -3,6 +3,7 @@
 #include "common/idempotency.h"
 
 #include "cairn/envelope.pb-c.h"
+#include "common/array.h"
 #include "common/env.h"
 #include "common/message.h"
 #include "common/seal.h"
@@ -153,10 +154,9 @@ enum cn_code cn_idempotency_find(const struct cn_request *request,
         cn_text(request->idempotency_key),
     };
     const struct cn_rows *rows = NULL;
-    enum cn_code rc =
-        cn_db_read(request->env->db, CN_LANE_READ, request->arena,
-                   principal->tenant_id, &SQL_IDEMPOTENCY_FIND, params,
-                   sizeof(params) / sizeof(params[0]), &rows, err);
+    enum cn_code rc = cn_db_read(request->env->db, CN_LANE_READ, request->arena,
+                                 principal->tenant_id, &SQL_IDEMPOTENCY_FIND,
+                                 params, CN_COUNT(params), &rows, err);
     if (rc != CN_OK) {
         return rc;
     }

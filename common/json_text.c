@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Texts in JSON: words of enums, patterns, base64. */
+#include "common/array.h"
 #include "common/json_internal.h"
 
 #include <ctype.h>
@@ -158,7 +159,7 @@ static const struct {
 
 bool cn_json_pattern(const char *pattern, const char *text)
 {
-    for (size_t i = 0; i < sizeof(PATTERNS) / sizeof(PATTERNS[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(PATTERNS); i++) {
         if (strcmp(PATTERNS[i].name, pattern) == 0) {
             return PATTERNS[i].matches(text);
         }

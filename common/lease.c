@@ -2,6 +2,7 @@
 /* The beat of a replica, and what it takes and gives back by it. */
 #include "common/lease.h"
 
+#include "common/array.h"
 #include "common/clock.h"
 #include "common/consumer.h"
 #include "common/db.h"
@@ -255,7 +256,7 @@ static enum cn_code s_beat(struct cn_leases *self, struct cn_err *err)
         { &SQL_REPLICA_FORGET, NULL, 0 }, { &SQL_LEASE_CLAIM, params, 2 },
         { &SQL_LEASE_VIEW, params, 2 },
     };
-    enum { MAKES = 2, STEPS = sizeof(steps) / sizeof(steps[0]) };
+    enum { MAKES = 2, STEPS = CN_COUNT(steps) };
     struct cn_db_step sent[STEPS];
     struct cn_db_result result = { 0 };
     size_t count = 0;

@@ -2,6 +2,7 @@
 /* The sources of metrics and the text that they make. */
 #include "common/metrics.h"
 
+#include "common/array.h"
 #include "common/json.h"
 
 #include <assert.h>
@@ -65,7 +66,7 @@ static void s_head(struct cn_metrics_page *page,
     page->last = name;
     const char *const parts[] = { "# HELP ", name, " ",  help, "\n# TYPE ",
                                   name,      " ",  type, "\n" };
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(parts); i++) {
         cn_buffer_puts(page->buffer, parts[i]);
     }
 }

@@ -3,6 +3,8 @@
  * exception in code. */
 #include "common/principal.h"
 
+#include "common/array.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -58,7 +60,7 @@ static const struct row ROWS[] = {
     { "admin:write", "------A----" },     { "admin:platform", "----------A" },
 };
 
-enum { ROW_COUNT = sizeof(ROWS) / sizeof(ROWS[0]) };
+enum { ROW_COUNT = CN_COUNT(ROWS) };
 
 static int s_role_find(const char *role)
 {

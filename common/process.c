@@ -3,6 +3,7 @@
 #include "common/process.h"
 
 #include "common/admin.h"
+#include "common/array.h"
 #include "common/bus.h"
 #include "common/clock.h"
 #include "common/fiber.h"
@@ -82,8 +83,8 @@ static const struct cn_option SERVER_OPTIONS[] = {
 };
 
 enum {
-    COMMON_COUNT = sizeof(COMMON_OPTIONS) / sizeof(COMMON_OPTIONS[0]),
-    SERVER_COUNT = sizeof(SERVER_OPTIONS) / sizeof(SERVER_OPTIONS[0])
+    COMMON_COUNT = CN_COUNT(COMMON_OPTIONS),
+    SERVER_COUNT = CN_COUNT(SERVER_OPTIONS)
 };
 
 struct runtime {

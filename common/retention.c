@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/retention.h"
 
+#include "common/array.h"
 #include "common/clock.h"
 #include "common/consumer.h"
 #include "common/db.h"
@@ -101,8 +102,8 @@ static enum cn_code s_note(struct cn_env *env,
         return cn_fail(err, CN_NOMEM, "note a reader of the log");
     }
     return cn_db_read(env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-                      &SQL_LOG_READER_NOTE, params,
-                      sizeof(params) / sizeof(params[0]), &rows, err);
+                      &SQL_LOG_READER_NOTE, params, CN_COUNT(params), &rows,
+                      err);
 }
 
 /* Before the deletion: an event is passed only when that is known here. */

@@ -17,8 +17,8 @@
 #include <stdint.h>
 
 #define CN_IDEMPOTENCY_KEEP_US ((int64_t)48 * 3600 * 1000000)
-#define CN_RETENTION_PAUSE_US  ((int64_t)600 * 1000000) /* between two sweeps  \
-                                                         */
+/* Between two sweeps. */
+#define CN_RETENTION_PAUSE_US ((int64_t)600 * 1000000)
 
 enum { CN_RETENTION_BATCH = 1000 }; /* rows deleted in one unit */
 

@@ -2,6 +2,7 @@
 /* The parts of every service in their order, and their end. */
 #include "common/service.h"
 
+#include "common/array.h"
 #include "common/audit_seal.h"
 #include "common/bus.h"
 #include "common/db.h"
@@ -248,7 +249,7 @@ int cn_service_main(struct cn_service *service, int argc, char **argv)
     const struct cn_process process = {
         .name = service->name,
         .serves = true,
-        .lists = { { OPTIONS, sizeof(OPTIONS) / sizeof(OPTIONS[0]) },
+        .lists = { { OPTIONS, CN_COUNT(OPTIONS) },
                    { service->options, service->option_count } },
         .start = s_start,
         .done = s_done,

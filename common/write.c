@@ -3,6 +3,7 @@
  * order, and says what became of it. */
 #include "common/write.h"
 
+#include "common/array.h"
 #include "common/audit.h"
 #include "common/due.h"
 #include "common/fiber.h"
@@ -376,7 +377,7 @@ void cn_write_event(struct cn_write *self,
         s_text_or_null(self->trace),
         cn_at(self->now_at),
     };
-    s_add(self, &SQL_OUTBOX_INSERT, params, sizeof(params) / sizeof(params[0]));
+    s_add(self, &SQL_OUTBOX_INSERT, params, CN_COUNT(params));
 }
 
 void cn_write_audit(struct cn_write *self,
@@ -423,7 +424,7 @@ void cn_write_due(struct cn_write *self,
     self->has_due = true;
     const struct cn_param params[] = { cn_uuid(self->tenant_id), cn_text(kind),
                                        cn_uuid(id), cn_at(fire_at) };
-    s_add(self, &SQL_DUE_PUT, params, sizeof(params) / sizeof(params[0]));
+    s_add(self, &SQL_DUE_PUT, params, CN_COUNT(params));
 }
 
 void cn_write_due_done(struct cn_write *self,
@@ -433,7 +434,7 @@ void cn_write_due_done(struct cn_write *self,
     s_enter(self, STAGE_CHANGE);
     const struct cn_param params[] = { cn_uuid(self->tenant_id), cn_text(kind),
                                        cn_uuid(id) };
-    s_add(self, &SQL_DUE_DONE, params, sizeof(params) / sizeof(params[0]));
+    s_add(self, &SQL_DUE_DONE, params, CN_COUNT(params));
 }
 
 void cn_write_position(struct cn_write *self,

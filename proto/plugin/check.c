@@ -2,6 +2,7 @@
 /* Refuses what would break the generated code or the contract's rules. */
 #include "plugin.h"
 
+#include "common/array.h"
 #include "common/principal.h"
 
 #include <ctype.h>
@@ -146,7 +147,7 @@ static void check_rule(struct model *model,
     const struct field_rule *rule = &field->rule;
     const struct file *file = message->file;
     bool is_text = field->proto->type == TYPE(STRING);
-    if (rule->kind != NULL && !is_one_of(rule->kind, KINDS, COUNT(KINDS))) {
+    if (rule->kind != NULL && !is_one_of(rule->kind, KINDS, CN_COUNT(KINDS))) {
         fault(model, file, name, "unknown kind %s", rule->kind);
     } else if (equal(rule->kind, "time") && field->proto->type != TYPE(INT64)) {
         fault(model, file, name, "a time must be an int64");
@@ -155,7 +156,7 @@ static void check_rule(struct model *model,
         fault(model, file, name, "a %s must be a string", rule->kind);
     }
     if (rule->pattern != NULL &&
-        !is_one_of(rule->pattern, PATTERNS, COUNT(PATTERNS))) {
+        !is_one_of(rule->pattern, PATTERNS, CN_COUNT(PATTERNS))) {
         fault(model, file, name, "unknown pattern %s", rule->pattern);
     } else if (rule->pattern != NULL && !is_text) {
         fault(model, file, name, "a pattern needs a string");
@@ -174,7 +175,7 @@ static void check_field_name(struct model *model,
     if (!is_lower_snake(field->name)) {
         fault(model, message->file, name, "a field's name must be lower_snake");
     }
-    if (is_one_of(field->name, RESERVED, COUNT(RESERVED))) {
+    if (is_one_of(field->name, RESERVED, CN_COUNT(RESERVED))) {
         fault(model, message->file, name, "the name is taken in C");
     }
     bool has_flag = !field->repeated && field->message == NULL &&
@@ -465,7 +466,7 @@ static const char *json_string(const char *at)
 static const char *json_scalar(const char *at)
 {
     static const char *const words[] = { "true", "false", "null" };
-    for (size_t i = 0; i < COUNT(words); i++) {
+    for (size_t i = 0; i < CN_COUNT(words); i++) {
         if (strncmp(at, words[i], strlen(words[i])) == 0) {
             return at + strlen(words[i]);
         }

@@ -2,6 +2,8 @@
 /* Reads protoc's request into the model: names, comments, options. */
 #include "plugin.h"
 
+#include "common/array.h"
+
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,7 +159,7 @@ static void http_take(struct http_rule *rule, const struct wire *wire)
 {
     static const char *const verbs[] = { "GET", "POST", "PUT", "PATCH",
                                          "DELETE" };
-    if (wire->tag >= 1 && wire->tag <= COUNT(verbs)) {
+    if (wire->tag >= 1 && wire->tag <= CN_COUNT(verbs)) {
         rule->verb = verbs[wire->tag - 1];
         rule->path = wire->text;
         rule->verb_count++;

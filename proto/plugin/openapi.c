@@ -3,6 +3,8 @@
  * each schema, so that a change reads well as a difference. */
 #include "plugin.h"
 
+#include "common/array.h"
+
 #include <ctype.h>
 #include <string.h>
 
@@ -100,7 +102,7 @@ static const char *string_schema(const struct field_rule *rule)
         { "postal_code", "\"type\":\"string\",\"pattern\":"
                          "\"^[0-9]{5}(-[0-9]{4})?$\"" },
     };
-    for (size_t i = 0; i < COUNT(words); i++) {
+    for (size_t i = 0; i < CN_COUNT(words); i++) {
         if (equal(rule->kind, words[i].word) ||
             equal(rule->pattern, words[i].word)) {
             return words[i].schema;
@@ -454,7 +456,7 @@ static void responses(const struct model *model,
         text_puts(json, ",");
     }
     success(model, method, method->http.success, "Done.", json);
-    for (size_t i = 0; i < COUNT(ERRORS); i++) {
+    for (size_t i = 0; i < CN_COUNT(ERRORS); i++) {
         if (may_fail(method, ERRORS[i].status)) {
             text_printf(json,
                         ",\n    \"%u\":{\"$ref\":"
@@ -668,7 +670,7 @@ static void shared_parts(struct text *json)
         ",\n\"securitySchemes\":{\"bearer\":{\"type\":\"http\","
         "\"scheme\":\"bearer\",\"description\":\"An API key.\"}}"
         ",\n\"responses\":{");
-    for (size_t i = 0; i < COUNT(ERRORS); i++) {
+    for (size_t i = 0; i < CN_COUNT(ERRORS); i++) {
         unsigned status = ERRORS[i].status;
         text_printf(json, "%s\n \"%s\":{\"description\":\"%s\",\"headers\":{",
                     i > 0 ? "," : "", ERRORS[i].name, ERRORS[i].description);

@@ -23,7 +23,6 @@ typedef Google__Protobuf__MethodDescriptorProto MethodProto;
 #define TYPE(name) GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_##name
 #define LABEL(name)                                                            \
     GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__LABEL__LABEL_##name
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* A growing text. */
 struct text {

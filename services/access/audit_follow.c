@@ -2,6 +2,7 @@
 /* One fiber for each service that is followed: fetch, check, copy. */
 #include "services/access/audit_follow.h"
 
+#include "common/array.h"
 #include "common/audit_chain.h"
 #include "common/audit_seal.h"
 #include "common/audit_sealed.h"
@@ -282,7 +283,7 @@ static bool s_columns_new(struct copy *self, struct columns *columns)
                               &columns->actions,  &columns->resources,
                               &columns->patients, &columns->request_ids };
 
-    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(texts); i++) {
         *texts[i] = cn_arena_array(self->arena, count, sizeof(const char *));
         if (*texts[i] == NULL) {
             return false;
@@ -444,12 +445,10 @@ s_write(struct copy *self, int64_t from, int64_t to, struct cn_err *err)
     struct cn_db_step steps[UNIT_STEPS] = { { &SQL_AUDIT_MOVE, move, 3 } };
     size_t count = 1;
     if (n > 0) {
-        steps[count++] =
-            (struct cn_db_step){ &SQL_AUDIT_ENTRIES, entries,
-                                 sizeof(entries) / sizeof(entries[0]) };
-        steps[count++] =
-            (struct cn_db_step){ &SQL_AUDIT_PATIENTS, patients,
-                                 sizeof(patients) / sizeof(patients[0]) };
+        steps[count++] = (struct cn_db_step){ &SQL_AUDIT_ENTRIES, entries,
+                                              CN_COUNT(entries) };
+        steps[count++] = (struct cn_db_step){ &SQL_AUDIT_PATIENTS, patients,
+                                              CN_COUNT(patients) };
     }
     if (self->chain_count > 0) {
         steps[count++] = (struct cn_db_step){ &SQL_AUDIT_CHAIN_PUT, chains, 4 };

@@ -2,6 +2,7 @@
 /* cairn-access: identity of agencies, branches, users and keys. */
 #include "cairn/access.cairn.h"
 #include "cairn/access.handlers.h"
+#include "common/array.h"
 #include "common/seal.h"
 #include "services/access/audit_follow.h"
 #include "services/access/service.h"
@@ -40,7 +41,7 @@ int main(int argc, char **argv)
         .providers = ACCESS_PROVIDERS,
         .provider_count = ACCESS_PROVIDER_COUNT,
         .options = OPTIONS,
-        .option_count = sizeof(OPTIONS) / sizeof(OPTIONS[0]),
+        .option_count = CN_COUNT(OPTIONS),
         .start = s_access_start,
         .self = &s_access,
     };

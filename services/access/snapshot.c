@@ -4,6 +4,8 @@
 #include "services/access/service.h"
 #include "services/access/store.h"
 
+#include "common/array.h"
+
 /* The event of one row; NULL without memory. */
 typedef const ProtobufCMessage *event_fn(struct cn_arena *arena,
                                          ProtobufCMessage *message);
@@ -93,5 +95,4 @@ const struct cn_provider ACCESS_PROVIDERS[] = {
     { "agency", s_agencies },
     { "branch", s_branches },
 };
-const size_t ACCESS_PROVIDER_COUNT =
-    sizeof(ACCESS_PROVIDERS) / sizeof(ACCESS_PROVIDERS[0]);
+const size_t ACCESS_PROVIDER_COUNT = CN_COUNT(ACCESS_PROVIDERS);

@@ -2,6 +2,7 @@
 #include "services/documents/events.h"
 
 #include "cairn/referrals.cairn.h"
+#include "common/array.h"
 #include "common/service.h"
 #include "services/documents/clock.h"
 #include "services/documents/rules.h"
@@ -195,13 +196,11 @@ static const struct cn_event_handler FROM_REFERRALS[] = {
     { "referral.admitted", on_referral_admitted, .copy = false },
 };
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
 const struct cn_subscription DOCUMENTS_SUBSCRIPTIONS[] = {
     { .producer = "referrals",
       .events = referrals_events,
       .event_count = referrals_event_count,
       .handlers = FROM_REFERRALS,
-      .handler_count = COUNT(FROM_REFERRALS) },
+      .handler_count = CN_COUNT(FROM_REFERRALS) },
 };
-const size_t DOCUMENTS_SUBSCRIPTION_COUNT = COUNT(DOCUMENTS_SUBSCRIPTIONS);
+const size_t DOCUMENTS_SUBSCRIPTION_COUNT = CN_COUNT(DOCUMENTS_SUBSCRIPTIONS);

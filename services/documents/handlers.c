@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cairn/documents.handlers.h"
+#include "common/array.h"
 #include "common/audit.h"
 #include "common/json.h"
 #include "common/message.h"
@@ -94,7 +95,7 @@ static enum cn_code s_patch_check(const struct cn_request *request,
     const char *date =
         body->document != NULL ? body->document->encounter_date : NULL;
     struct cn_date day;
-    for (size_t i = 0; i < sizeof(FIXED) / sizeof(*FIXED); i++) {
+    for (size_t i = 0; i < CN_COUNT(FIXED); i++) {
         if (cn_mask_has(mask, body->n_update_mask, FIXED[i])) {
             return cn_fail_field(err, POINTERS[i], "read_only_field",
                                  "a document stays what it is");

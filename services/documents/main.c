@@ -2,6 +2,7 @@
 /* cairn-documents: documents, orders and checklists. */
 #include "cairn/documents.cairn.h"
 #include "cairn/documents.handlers.h"
+#include "common/array.h"
 #include "common/deadline_unit.h"
 #include "services/documents/events.h"
 
@@ -16,7 +17,7 @@ int main(int argc, char **argv)
         .events = documents_events,
         .event_count = documents_event_count,
         .due_handlers = DUE,
-        .due_handler_count = sizeof(DUE) / sizeof(*DUE),
+        .due_handler_count = CN_COUNT(DUE),
         .subscriptions = DOCUMENTS_SUBSCRIPTIONS,
         .subscription_count = DOCUMENTS_SUBSCRIPTION_COUNT,
     };

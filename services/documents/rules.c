@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/documents/rules.h"
 
+#include "common/array.h"
 #include "common/clock.h"
 
 const struct checklist_item *checklist_items(size_t *ret_count)
@@ -16,7 +17,7 @@ const struct checklist_item *checklist_items(size_t *ret_count)
           "C16: rights notice and consent signed at the evaluation visit,"
           " before care; 42 CFR 484.50(a)" },
     };
-    *ret_count = sizeof(ITEMS) / sizeof(ITEMS[0]);
+    *ret_count = CN_COUNT(ITEMS);
     return ITEMS;
 }
 
@@ -38,7 +39,7 @@ const char *document_age_bucket(int64_t sent_at, int64_t now_at)
                     { 30, "22-30" },
                     { 60, "31-60" } };
     int64_t days = (now_at - sent_at) / CN_DAY;
-    for (size_t i = 0; i < sizeof(BUCKETS) / sizeof(BUCKETS[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(BUCKETS); i++) {
         if (days <= BUCKETS[i].days_max) {
             return BUCKETS[i].bucket;
         }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cairn-gateway: HTTP in front of the services. */
+#include "common/array.h"
 #include "common/bus.h"
 #include "common/health.h"
 #include "common/log.h"
@@ -209,7 +210,7 @@ int main(int argc, char **argv)
     struct runtime self = { 0 };
     const struct cn_process process = {
         .name = "gateway",
-        .lists = { { OPTIONS, sizeof(OPTIONS) / sizeof(OPTIONS[0]) } },
+        .lists = { { OPTIONS, CN_COUNT(OPTIONS) } },
         .start = s_start,
         .done = s_done,
         .self = &self,

@@ -2,6 +2,8 @@
 /* Percent-encoding of paths and queries. */
 #include "services/gateway/uri.h"
 
+#include "common/array.h"
+
 #include <string.h>
 
 static int s_digit(char c)
@@ -37,7 +39,7 @@ static size_t s_character(const unsigned char *text, size_t size)
     size_t row = 0;
 
     while (text[0] < CHARACTERS[row].from || text[0] > CHARACTERS[row].to) {
-        if (++row == sizeof(CHARACTERS) / sizeof(CHARACTERS[0])) {
+        if (++row == CN_COUNT(CHARACTERS)) {
             return 0;
         }
     }

@@ -4,6 +4,7 @@
  * acceptance or a booking asks to be told. */
 #include "cairn/referrals.cairn.h"
 #include "cairn/scheduling.cairn.h"
+#include "common/array.h"
 #include "common/service.h"
 #include "services/notifications/rules.h"
 #include "services/notifications/service.h"
@@ -478,19 +479,17 @@ static const struct cn_event_handler FROM_SCHEDULING[] = {
     { "clinician.snapshot", on_clinician, .copy = true },
 };
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
 const struct cn_subscription NOTIFICATIONS_SUBSCRIPTIONS[] = {
     { .producer = "referrals",
       .events = referrals_events,
       .event_count = referrals_event_count,
       .handlers = FROM_REFERRALS,
-      .handler_count = COUNT(FROM_REFERRALS) },
+      .handler_count = CN_COUNT(FROM_REFERRALS) },
     { .producer = "scheduling",
       .events = scheduling_events,
       .event_count = scheduling_event_count,
       .handlers = FROM_SCHEDULING,
-      .handler_count = COUNT(FROM_SCHEDULING) },
+      .handler_count = CN_COUNT(FROM_SCHEDULING) },
 };
 const size_t NOTIFICATIONS_SUBSCRIPTION_COUNT =
-    COUNT(NOTIFICATIONS_SUBSCRIPTIONS);
+    CN_COUNT(NOTIFICATIONS_SUBSCRIPTIONS);

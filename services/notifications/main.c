@@ -5,6 +5,8 @@
 #include "services/notifications/service.h"
 #include "services/notifications/smtp.h"
 
+#include "common/array.h"
+
 #include <string.h>
 
 static struct notifications_service s_notifications;
@@ -72,9 +74,9 @@ int main(int argc, char **argv)
         .subscriptions = NOTIFICATIONS_SUBSCRIPTIONS,
         .subscription_count = NOTIFICATIONS_SUBSCRIPTION_COUNT,
         .due_handlers = DUE_HANDLERS,
-        .due_handler_count = sizeof(DUE_HANDLERS) / sizeof(DUE_HANDLERS[0]),
+        .due_handler_count = CN_COUNT(DUE_HANDLERS),
         .options = OPTIONS,
-        .option_count = sizeof(OPTIONS) / sizeof(OPTIONS[0]),
+        .option_count = CN_COUNT(OPTIONS),
         .start = s_notifications_start,
         .self = &s_notifications,
     };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/notifications/rules.h"
 
+#include "common/array.h"
 #include "common/clock.h"
 
 #include <string.h>
@@ -126,7 +127,7 @@ bool template_write(struct cn_arena *arena,
         { "referral_accepted", s_accepted_write },
         { "soc_booked", s_booked_write },
     };
-    for (size_t i = 0; i < sizeof(TEMPLATES) / sizeof(TEMPLATES[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(TEMPLATES); i++) {
         if (strcmp(TEMPLATES[i].name, template) == 0) {
             return TEMPLATES[i].write(arena, care, ret_subject, ret_text);
         }
@@ -141,7 +142,7 @@ struct send_step send_next(enum channel_outcome outcome, size_t attempts)
         2 * CN_SECOND,  10 * CN_SECOND, CN_MINUTE,   5 * CN_MINUTE,
         30 * CN_MINUTE, 2 * CN_HOUR,    6 * CN_HOUR,
     };
-    const size_t last = sizeof(WAITS) / sizeof(WAITS[0]) - 1;
+    const size_t last = CN_COUNT(WAITS) - 1;
     if (outcome == CHANNEL_ACCEPTED) {
         return (struct send_step){ .status = NTF__MESSAGE__STATUS__SENT };
     }

@@ -6,6 +6,7 @@
  * look at it. */
 #include "services/notifications/smtp.h"
 
+#include "common/array.h"
 #include "common/clock.h"
 #include "common/fiber.h"
 #include "common/loop.h"
@@ -157,7 +158,7 @@ static long s_security(const char *url)
 {
     static const char *const LOOPBACK[] = { "smtp://127.", "smtp://localhost:",
                                             "smtp://[::1]" };
-    for (size_t i = 0; i < sizeof(LOOPBACK) / sizeof(LOOPBACK[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(LOOPBACK); i++) {
         if (strncasecmp(url, LOOPBACK[i], strlen(LOOPBACK[i])) == 0) {
             return CURLUSESSL_TRY;
         }

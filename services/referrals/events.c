@@ -3,6 +3,7 @@
 
 #include "cairn/access.cairn.h"
 #include "cairn/scheduling.cairn.h"
+#include "common/array.h"
 #include "common/clock.h"
 #include "services/referrals/clock.h"
 #include "services/referrals/rules.h"
@@ -234,18 +235,16 @@ static const struct cn_event_handler SCHEDULING_HANDLERS[] = {
     { "visit.completed", s_soc_completed, .copy = false },
 };
 
-#define COUNT(table) (sizeof(table) / sizeof(*(table)))
-
 const struct cn_subscription
     referrals_subscriptions[REFERRALS_SUBSCRIPTION_COUNT] = {
         { .producer = "access",
           .events = access_events,
           .event_count = access_event_count,
           .handlers = ACCESS_HANDLERS,
-          .handler_count = COUNT(ACCESS_HANDLERS) },
+          .handler_count = CN_COUNT(ACCESS_HANDLERS) },
         { .producer = "scheduling",
           .events = scheduling_events,
           .event_count = scheduling_event_count,
           .handlers = SCHEDULING_HANDLERS,
-          .handler_count = COUNT(SCHEDULING_HANDLERS) },
+          .handler_count = CN_COUNT(SCHEDULING_HANDLERS) },
     };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/referrals/hl7.h"
 
+#include "common/array.h"
 #include "common/clock.h"
 
 #include <ctype.h>
@@ -359,8 +360,7 @@ static enum cn_code s_read_charset(struct hl7 *message,
         "UNICODE UTF-32"
     };
     const char *set = hl7_text(message, message->segments, 18, 1, 1);
-    for (size_t i = 0; set != NULL && i < sizeof(LATIN1) / sizeof(*LATIN1);
-         i++) {
+    for (size_t i = 0; set != NULL && i < CN_COUNT(LATIN1); i++) {
         if (strcasecmp(set, LATIN1[i]) == 0) {
             return s_latin1_to_utf8(message->arena, text)
                        ? CN_OK
@@ -368,7 +368,7 @@ static enum cn_code s_read_charset(struct hl7 *message,
         }
     }
     bool known = set == NULL;
-    for (size_t i = 0; !known && i < sizeof(UTF8) / sizeof(*UTF8); i++) {
+    for (size_t i = 0; !known && i < CN_COUNT(UTF8); i++) {
         known = strcasecmp(set, UTF8[i]) == 0;
     }
     const char *why = "the character set is not supported; send UNICODE UTF-8";
@@ -378,7 +378,7 @@ static enum cn_code s_read_charset(struct hl7 *message,
     if (known) {
         why = "the text is no UTF-8; name its character set in MSH-18";
     }
-    for (size_t i = 0; !known && i < sizeof(NAMED) / sizeof(*NAMED); i++) {
+    for (size_t i = 0; !known && i < CN_COUNT(NAMED); i++) {
         if (strcasecmp(set, NAMED[i]) == 0) {
             why = cn_arena_printf(message->arena,
                                   "the character set %s is not supported; "

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/referrals/hl7_referral.h"
 
+#include "common/array.h"
 #include "common/clock.h"
 #include "common/message.h"
 #include "common/service.h"
@@ -487,8 +488,7 @@ static const char *s_code_system(struct reader *self, const char *sent)
     } SYSTEMS[] = { { "I10", "icd-10-cm" },   { "I10C", "icd-10-cm" },
                     { "ICD10", "icd-10-cm" }, { "I9", "icd-9-cm" },
                     { "I9C", "icd-9-cm" },    { "SCT", "snomed-ct" } };
-    for (size_t i = 0; sent != NULL && i < sizeof(SYSTEMS) / sizeof(*SYSTEMS);
-         i++) {
+    for (size_t i = 0; sent != NULL && i < CN_COUNT(SYSTEMS); i++) {
         if (strcasecmp(sent, SYSTEMS[i].hl7) == 0) {
             return SYSTEMS[i].ours;
         }
@@ -555,8 +555,7 @@ static void s_disciplines(struct reader *self,
                   { "MSW", REF__REFERRAL__DISCIPLINE__MSW },
                   { "AIDE", REF__REFERRAL__DISCIPLINE__AIDE } };
     const char *type = hl7_text(self->message, rf1, 3, 1, 1);
-    for (size_t i = 0; type != NULL && i < sizeof(TYPES) / sizeof(*TYPES);
-         i++) {
+    for (size_t i = 0; type != NULL && i < CN_COUNT(TYPES); i++) {
         if (strcasecmp(type, TYPES[i].code) != 0) {
             continue;
         }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cairn-referrals: intake, patients, referrals, episodes. */
 #include "cairn/referrals.handlers.h"
+#include "common/array.h"
 #include "common/deadline_unit.h"
 #include "services/referrals/events.h"
 
@@ -15,7 +16,7 @@ int main(int argc, char **argv)
         .events = referrals_events,
         .event_count = referrals_event_count,
         .due_handlers = DUE,
-        .due_handler_count = sizeof(DUE) / sizeof(*DUE),
+        .due_handler_count = CN_COUNT(DUE),
         .providers = referrals_providers,
         .provider_count = REFERRALS_PROVIDER_COUNT,
         .subscriptions = referrals_subscriptions,

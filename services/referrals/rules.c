@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/referrals/rules.h"
 
+#include "common/array.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/message.h"
@@ -67,7 +68,7 @@ static const struct {
 static const enum referral_command FORWARD[] = {
     REFERRAL_MATCH, REFERRAL_VALIDATE, REFERRAL_VERIFY, REFERRAL_REVIEW
 };
-enum { FORWARD_COUNT = sizeof(FORWARD) / sizeof(*FORWARD) };
+enum { FORWARD_COUNT = CN_COUNT(FORWARD) };
 
 const char *const referral_open_words[REFERRAL_OPEN_COUNT] = {
     "captured",  "matching", "incomplete", "valid",
@@ -78,7 +79,7 @@ bool referral_move(Ref__Referral__Status from,
                    enum referral_command command,
                    Ref__Referral__Status *ret_to)
 {
-    for (size_t i = 0; i < sizeof(MOVES) / sizeof(*MOVES); i++) {
+    for (size_t i = 0; i < CN_COUNT(MOVES); i++) {
         if (MOVES[i].from == from && MOVES[i].command == command) {
             *ret_to = MOVES[i].to;
             return true;
@@ -205,7 +206,7 @@ static const struct need {
     { "source.email", "source_email", "/source/email",
       "the source is told the outcome", false, s_has_source_email },
 };
-enum { NEED_COUNT = sizeof(NEEDS) / sizeof(*NEEDS) };
+enum { NEED_COUNT = CN_COUNT(NEEDS) };
 
 static const struct need *s_first_blocking(const Ref__Referral *referral,
                                            const Ref__Patient *patient)
@@ -354,7 +355,7 @@ bool soc_clock(const struct cn_clock_rule *rule,
     };
     const struct cn_clock_facts given = {
         .starts = starts,
-        .start_count = sizeof(starts) / sizeof(*starts),
+        .start_count = CN_COUNT(starts),
         .ordered_date = facts->ordered_date,
         .ordered_at = facts->ordered_at,
         .zone = facts->zone,
@@ -449,8 +450,7 @@ bool referral_reason_known(const char *code)
         "unreachable",        "duplicate",       "safety",
         "wrong_service"
     };
-    for (size_t i = 0; code != NULL && i < sizeof(REASONS) / sizeof(*REASONS);
-         i++) {
+    for (size_t i = 0; code != NULL && i < CN_COUNT(REASONS); i++) {
         if (strcmp(code, REASONS[i]) == 0) {
             return true;
         }

@@ -3,6 +3,7 @@
 
 #include "cairn/access.cairn.h"
 #include "cairn/referrals.cairn.h"
+#include "common/array.h"
 #include "common/service.h"
 #include "services/scheduling/booking.h"
 
@@ -454,18 +455,16 @@ static const struct cn_event_handler FROM_ACCESS[] = {
     { "branch.snapshot", on_branch, .copy = true },
 };
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
 const struct cn_subscription SCHEDULING_SUBSCRIPTIONS[] = {
     { .producer = "referrals",
       .events = referrals_events,
       .event_count = referrals_event_count,
       .handlers = FROM_REFERRALS,
-      .handler_count = COUNT(FROM_REFERRALS) },
+      .handler_count = CN_COUNT(FROM_REFERRALS) },
     { .producer = "access",
       .events = access_events,
       .event_count = access_event_count,
       .handlers = FROM_ACCESS,
-      .handler_count = COUNT(FROM_ACCESS) },
+      .handler_count = CN_COUNT(FROM_ACCESS) },
 };
-const size_t SCHEDULING_SUBSCRIPTION_COUNT = COUNT(SCHEDULING_SUBSCRIPTIONS);
+const size_t SCHEDULING_SUBSCRIPTION_COUNT = CN_COUNT(SCHEDULING_SUBSCRIPTIONS);

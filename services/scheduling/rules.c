@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/scheduling/rules.h"
 
+#include "common/array.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -14,7 +16,7 @@ discipline_t soc_discipline(const Sch__Need *need)
     /* OT alone may start care only after another therapy: it comes last. */
     static const discipline_t ORDER[] = { DISCIPLINE(RN), DISCIPLINE(PT),
                                           DISCIPLINE(SLP), DISCIPLINE(OT) };
-    for (size_t i = 0; i < sizeof(ORDER) / sizeof(ORDER[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(ORDER); i++) {
         for (size_t j = 0; j < need->n_disciplines; j++) {
             if (need->disciplines[j] == ORDER[i]) {
                 return ORDER[i];
@@ -295,7 +297,7 @@ bool visit_move(Sch__Visit__Status from,
         { "complete", STATUS(CONFIRMED), STATUS(COMPLETED) },
         { "complete", STATUS(IN_PROGRESS), STATUS(COMPLETED) },
     };
-    for (size_t i = 0; i < sizeof(MOVES) / sizeof(MOVES[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(MOVES); i++) {
         if (MOVES[i].from == from && strcmp(MOVES[i].command, command) == 0) {
             *ret_to = MOVES[i].to;
             return true;

@@ -2,6 +2,8 @@
 /* What scheduling shows of itself in a snapshot: clinicians and visits. */
 #include "services/scheduling/events.h"
 
+#include "common/array.h"
+
 #include "services/scheduling/store.h"
 
 static enum cn_code s_clinicians(const struct cn_store *store,
@@ -70,5 +72,4 @@ const struct cn_provider SCHEDULING_PROVIDERS[] = {
     { "clinician", s_clinicians },
     { "visit", s_visits },
 };
-const size_t SCHEDULING_PROVIDER_COUNT =
-    sizeof(SCHEDULING_PROVIDERS) / sizeof(SCHEDULING_PROVIDERS[0]);
+const size_t SCHEDULING_PROVIDER_COUNT = CN_COUNT(SCHEDULING_PROVIDERS);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Any text into a message: refused, or a message whose JSON reads back as the
  * same. The first byte chooses the message, and whether it is a patch. */
+#include "common/array.h"
 #include "common/json.h"
 #include "common/message.h"
 
@@ -26,7 +27,7 @@ static const struct cn_shape *const SHAPES[] = {
     &ref__list_referrals_request__shape,
     &evt__fetch_response__shape
 };
-enum { SHAPE_COUNT = sizeof(SHAPES) / sizeof(SHAPES[0]) };
+enum { SHAPE_COUNT = CN_COUNT(SHAPES) };
 
 static void read_back(struct cn_arena *arena,
                       const struct cn_shape *shape,

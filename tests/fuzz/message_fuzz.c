@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Any bytes into a message: refused, or a message that packs, copies and
  * prints. The first byte chooses the message. */
+#include "common/array.h"
 #include "common/json.h"
 #include "common/message.h"
 
@@ -58,8 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0) {
         return 0;
     }
-    const struct cn_shape *shape =
-        SHAPES[data[0] % (sizeof(SHAPES) / sizeof(SHAPES[0]))];
+    const struct cn_shape *shape = SHAPES[data[0] % CN_COUNT(SHAPES)];
     struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     const ProtobufCMessage *message = NULL;
     struct cn_err err = { 0 };

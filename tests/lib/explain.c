@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/lib/explain.h"
 
+#include "common/array.h"
 #include "common/db.h"
 
 #include <assert.h>
@@ -34,7 +35,7 @@ static bool s_own(const char *schema, const char *sql)
             continue;
         }
         bool platform = false;
-        for (size_t i = 0; i < sizeof(PLATFORM) / sizeof(PLATFORM[0]); i++) {
+        for (size_t i = 0; i < CN_COUNT(PLATFORM); i++) {
             platform = platform || strncmp(at + size + 1, PLATFORM[i],
                                            strlen(PLATFORM[i])) == 0;
         }

@@ -3,6 +3,7 @@
  * read by indexes when it is big. */
 #include "cairn/access.cairn.h"
 #include "cairn/access.handlers.h"
+#include "common/array.h"
 #include "common/audit.h"
 #include "common/audit_seal.h"
 #include "common/audit_sealed.h"
@@ -20,7 +21,6 @@
 #include <cmocka.h>
 
 enum { CONNECTIONS = 2, PAGES = 5, LIMIT = 3 };
-#define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
 static struct test_pg *s_pg;
 static struct access_service s_access;
@@ -245,7 +245,7 @@ static void the_audit_is_read_by_indexes(void **state)
     assert_true(cn_uuid_parse(text, &tenant));
     free(text);
     s_fill(test_explain_rows());
-    test_explain_some(s_pg, tenant, PLANS, COUNT(PLANS));
+    test_explain_some(s_pg, tenant, PLANS, CN_COUNT(PLANS));
     for (size_t i = 0; i < PAGES; i++) {
         test_explain_page(s_pg, tenant, PLANS[i].statement, PLANS[i].args,
                           LIMIT);

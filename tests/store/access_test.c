@@ -2,6 +2,7 @@
 /* Agencies, branches, users and keys against a real PostgreSQL. */
 #include "cairn/access.cairn.h"
 #include "cairn/access.handlers.h"
+#include "common/array.h"
 #include "common/clock.h"
 #include "common/seal.h"
 #include "services/access/rules.h"
@@ -18,7 +19,6 @@
 #include <cmocka.h>
 
 enum { CONNECTIONS = 4, BRANCHES_MADE = 23, PAGE = 5 };
-#define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
 static const char PLATFORM_KEY[] = "cairn_live_platform";
 static struct test_pg *s_pg;
@@ -553,7 +553,7 @@ static void every_statement_uses_its_index(void **state)
         " WHERE body = '\\x00'; ANALYZE;",
         test_explain_rows(), test_explain_rows());
     free(test_pg_sql(s_pg, sql));
-    test_explain(s_pg, tenant, PLANS, COUNT(PLANS));
+    test_explain(s_pg, tenant, PLANS, CN_COUNT(PLANS));
     test_explain_page(s_pg, tenant, "SQL_LIST_branch",
                       "'2000-01-01Z', " ID ", 51", 51);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A thousand changes of a sealed audit, each found: made by a superuser in a
  * copy of the database, and in an export. CAIRN_SEED repeats a run. */
+#include "common/array.h"
 #include "common/audit.h"
 #include "common/audit_export.h"
 #include "common/audit_heads.h"
@@ -206,7 +207,7 @@ static void s_flip(char sql[SQL_MAX], struct wanted *wanted)
         "audit_seal SET n = n # (1 << %u %% 10)",
         "audit_seal SET seq = seq # (1 << %u %% 10)",
     };
-    enum { COUNT = sizeof(CHANGES) / sizeof(CHANGES[0]), EXACT = 17 };
+    enum { COUNT = CN_COUNT(CHANGES), EXACT = 17 };
     char id[SQL_MAX];
     char change[SQL_MAX];
     unsigned kind = s_below(COUNT);
@@ -371,7 +372,7 @@ static void s_in_the_database(struct test_world *world)
     for (unsigned i = 0; i < MUTATIONS;) {
         char sql[SQL_MAX];
         struct wanted wanted = { .n = 0 };
-        CHANGES[s_below(sizeof(CHANGES) / sizeof(CHANGES[0]))](sql, &wanted);
+        CHANGES[s_below(CN_COUNT(CHANGES))](sql, &wanted);
         if (!s_changed(super.db, sql)) {
             continue;
         }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Deadlines as rows: written with what changes them, warned of and breached
  * once each by however many replicas, on a clock that the test sets. */
+#include "common/array.h"
 #include "common/deadline_rule.h"
 #include "common/deadline_unit.h"
 #include "common/fiber.h"
@@ -422,7 +423,7 @@ static void every_statement_uses_its_index(void **state)
                    " FROM generate_series(1, %ld) i; ANALYZE probe.deadline;",
                    test_explain_rows());
     free(test_pg_sql(s_pg, sql));
-    test_explain(s_pg, tenant, PLANS, sizeof(PLANS) / sizeof(*PLANS));
+    test_explain(s_pg, tenant, PLANS, CN_COUNT(PLANS));
 }
 
 #define TEST(name, body)                                                       \

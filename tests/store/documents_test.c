@@ -3,6 +3,7 @@
 #include "cairn/documents.cairn.h"
 #include "cairn/documents.handlers.h"
 #include "cairn/referrals.cairn.h"
+#include "common/array.h"
 #include "common/clock.h"
 #include "services/documents/events.h"
 #include "services/documents/rules.h"
@@ -18,7 +19,6 @@
 #include <cmocka.h>
 
 enum { CONNECTIONS = 4, ITEMS = 3, REFERRALS = 7, PAGE = 4 };
-#define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
 static struct test_pg *s_pg;
 static struct cn_service s_service;
@@ -226,13 +226,13 @@ static void s_pages_have_no_gaps(struct test_world *world)
             for (size_t j = 0; j < count; j++) {
                 assert_string_not_equal(seen[j], page->data[i]->id);
             }
-            assert_true(count < COUNT(seen));
+            assert_true(count < CN_COUNT(seen));
             seen[count++] = page->data[i]->id;
         }
         more = page->has_more;
         request.cursor = page->next_cursor;
     }
-    assert_int_equal(count, COUNT(seen));
+    assert_int_equal(count, CN_COUNT(seen));
     assert_int_equal(test_rows(world, "audit", "action = 'document.list'"),
                      (REFERRALS * ITEMS + PAGE - 1) / PAGE);
 }
@@ -543,7 +543,7 @@ static void every_statement_uses_its_index(void **state)
         test_explain_rows() / ITEMS);
     assert_in_range(size, 1, sizeof(sql) - 1);
     free(test_pg_sql(s_pg, sql));
-    test_explain(s_pg, tenant, PLANS, COUNT(PLANS));
+    test_explain(s_pg, tenant, PLANS, CN_COUNT(PLANS));
     test_explain_page(s_pg, tenant, "SQL_DOCUMENTS_PAGE", PAGED, 51);
     test_explain_page(s_pg, tenant, "SQL_DOCUMENTS_BY_STATUS",
                       PAGED ", '{required}'", 51);

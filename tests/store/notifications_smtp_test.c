@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* E-mail by real SMTP to the sink of `make run`, which fails as an address asks
  * it to. */
+#include "common/array.h"
 #include "common/clock.h"
 #include "common/fiber.h"
 #include "common/loop.h"
@@ -194,7 +195,7 @@ static void a_mail_arrives_as_it_was_written(void **state)
     (void)state;
     s_assert_outcome("pat@home.example", CHANNEL_ACCEPTED, 250);
     assert_int_equal(s_mails("pat@home.example", mail), 1);
-    for (size_t i = 0; i < sizeof(PARTS) / sizeof(PARTS[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(PARTS); i++) {
         if (strstr(mail, PARTS[i]) == NULL) {
             fail_msg("without %s:\n%s", PARTS[i], mail);
         }

@@ -6,6 +6,7 @@
 #include "cairn/notifications.handlers.h"
 #include "cairn/referrals.cairn.h"
 #include "cairn/scheduling.cairn.h"
+#include "common/array.h"
 #include "common/clock.h"
 #include "services/notifications/rules.h"
 #include "services/notifications/service.h"
@@ -21,7 +22,6 @@
 #include <cmocka.h>
 
 enum { CONNECTIONS = 4, SENT_MAX = 16, ID_MAX = 128, PAGE = 4 };
-#define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
 /* ---- a channel that does as it is told ---- */
 
@@ -350,7 +350,7 @@ static void s_both_come_at_once(struct test_world *world)
     struct told told = s_told(world);
     struct teller tellers[] = { { world, &told, s_accept, CN_INTERNAL },
                                 { world, &told, s_book, CN_INTERNAL } };
-    for (size_t i = 0; i < COUNT(tellers); i++) {
+    for (size_t i = 0; i < CN_COUNT(tellers); i++) {
         test_world_spawn(world, s_tells, &tellers[i], 10 * CN_SECOND);
     }
     test_world_join(world);
@@ -421,14 +421,14 @@ static void s_any_order(struct test_world *world)
     struct cn_store store = { .env = &world->env,
                               .arena = world->arena,
                               .tenant_id = world->tenant };
-    for (size_t i = 0; i < COUNT(ORDERS); i++) {
+    for (size_t i = 0; i < CN_COUNT(ORDERS); i++) {
         struct told told = s_told(world);
         struct told newer = told;
         struct referral_copy referral;
         struct cn_err err = { 0 };
         newer.patient_version = 2;
         newer.patient_email = "new@home.example";
-        for (size_t j = 0; j < COUNT(TELL); j++) {
+        for (size_t j = 0; j < CN_COUNT(TELL); j++) {
             unsigned which = ORDERS[i][j];
             assert_int_equal(TELL[which](world, which == 2 ? &newer : &told),
                              CN_OK);
@@ -440,7 +440,7 @@ static void s_any_order(struct test_world *world)
             referral_get(&store, told.referral_id, &referral, &err), CN_OK);
         assert_string_equal(referral.care->patient_email, "new@home.example");
     }
-    assert_int_equal(test_rows(world, "message", NULL), 2L * COUNT(ORDERS));
+    assert_int_equal(test_rows(world, "message", NULL), 2L * CN_COUNT(ORDERS));
 }
 
 /* The address is the one that the patient has when they are told. */
@@ -794,7 +794,7 @@ static void every_statement_uses_its_index(void **state)
         test_explain_rows() / 2, test_explain_rows() / 2);
     assert_in_range(size, 1, sizeof(sql) - 1);
     free(test_pg_sql(s_pg, sql));
-    test_explain(s_pg, tenant, PLANS, COUNT(PLANS));
+    test_explain(s_pg, tenant, PLANS, CN_COUNT(PLANS));
     test_explain_page(s_pg, tenant, "SQL_MESSAGES_PAGE", PAGED, 51);
     test_explain_page(s_pg, tenant, "SQL_MESSAGES_BY_STATUS",
                       PAGED ", '{failed}'", 51);

@@ -21,7 +21,6 @@
 #include <cmocka.h>
 
 enum { CLIENTS = 32, TRIES = 4, CONNECTIONS = 4 };
-#define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
 static struct test_pg *s_pg;
 /* The only branch that calls reach, and their default; NULL: the agency. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lists and reach of referrals and patients against a real PostgreSQL. */
+#include "common/array.h"
 #include "services/referrals/rules.h"
 #include "tests/store/referrals_calls.h"
 
@@ -127,7 +128,7 @@ static void s_patients_body(struct test_world *world)
         { NULL, "abc,mull,muller,muller,mullerlee,nobody" },
     };
     s_open(world);
-    for (size_t i = 0; i < COUNT(NAMES); i++) {
+    for (size_t i = 0; i < CN_COUNT(NAMES); i++) {
         char json[200];
         (void)snprintf(json, sizeof(json),
                        "{\"patient\": {\"name\": {\"family\": \"%s\"}}}",
@@ -136,7 +137,7 @@ static void s_patients_body(struct test_world *world)
         assert_int_equal(made.rc, CN_OK);
         s_end(&made);
     }
-    for (size_t i = 0; i < COUNT(ROWS); i++) {
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         const char *found = "";
         const char *cursor = NULL;
         do {
@@ -207,7 +208,7 @@ static void s_branches_body(struct test_world *world)
         const struct cn_uuid *branch;
         enum cn_code rc;
     } ROWS[] = { { &own, CN_OK }, { &elsewhere, CN_NOT_FOUND } };
-    for (size_t i = 0; i < COUNT(ROWS); i++) {
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         struct call call = s_call(world, NULL, "get");
         Ref__GetReferralRequest referral = REF__GET_REFERRAL_REQUEST__INIT;
         Ref__GetPatientRequest patient = REF__GET_PATIENT_REQUEST__INIT;

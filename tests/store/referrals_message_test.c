@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* HL7 v2 messages against a real PostgreSQL: kept, answered, taken once. */
+#include "common/array.h"
 #include "tests/store/referrals_calls.h"
 
 static const char HL7[] =
@@ -90,7 +91,7 @@ static void s_differs_body(struct test_world *world)
     };
     const char *id = NULL;
     s_open(world);
-    for (size_t i = 0; i < COUNT(ROWS); i++) {
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         struct call call = s_later(world, ROWS[i].control_id, ROWS[i].more);
         assert_memory_equal(s_answer(&call), "MSA|AA|", strlen("MSA|AA|"));
         id = cn_arena_strdup(world->arena,
@@ -109,7 +110,7 @@ static void s_differs_body(struct test_world *world)
     assert_int_equal(s_number(world, "referral WHERE "), 1);
     assert_int_equal(s_number(world, "raw_message WHERE referral_id IS NOT NULL"
                                      " AND "),
-                     COUNT(ROWS));
+                     CN_COUNT(ROWS));
 }
 
 static void a_later_message_that_differs_is_told_once(void **state)
@@ -138,7 +139,7 @@ static void s_hl7_refused_body(struct test_world *world)
           "ERR||MSH^1^18|103^" },
         { "MSH|", "MSA|AR|", "ERR||MSH^1^2|102^" },
     };
-    for (size_t i = 0; i < COUNT(ROWS); i++) {
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         struct call call = s_hl7(world, ROWS[i].text, strlen(ROWS[i].text));
         const char *answer = s_answer(&call);
         assert_memory_equal(answer, ROWS[i].msa, strlen(ROWS[i].msa));
@@ -152,7 +153,7 @@ static void s_hl7_refused_body(struct test_world *world)
     }
     assert_int_equal(s_number(world, "raw_message WHERE referral_id IS NULL"
                                      " AND "),
-                     2 * COUNT(ROWS));
+                     2 * CN_COUNT(ROWS));
     assert_int_equal(s_number(world, "referral WHERE "), 0);
     struct call none = s_hl7(world, "{\"a\": 1}", 8);
     assert_int_equal(none.rc, CN_UNSUPPORTED);
@@ -177,7 +178,7 @@ static void s_elsewhere_body(struct test_world *world)
     struct cn_uuid elsewhere = cn_uuid_new(&world->env);
     s_add_branch(world, elsewhere);
     s_only_branch = &elsewhere;
-    for (size_t i = 0; i < COUNT(messages); i++) {
+    for (size_t i = 0; i < CN_COUNT(messages); i++) {
         struct call call = s_hl7(world, messages[i], strlen(messages[i]));
         const char *answer = s_answer(&call);
         assert_memory_equal(answer, "MSA|AE|", strlen("MSA|AE|"));
@@ -190,7 +191,7 @@ static void s_elsewhere_body(struct test_world *world)
     assert_int_equal(s_number(world, "referral WHERE "), 1);
     assert_int_equal(s_number(world, "raw_message WHERE referral_id IS NULL"
                                      " AND ack_code = 'AE' AND "),
-                     COUNT(messages));
+                     CN_COUNT(messages));
     s_assert_log(world, "referral", "referral.received 1");
     s_end(&made);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every statement of the store is planned as the app role, under row-level
  * security: by an index, never by reading a table. */
+#include "common/array.h"
 #include "tests/lib/explain.h"
 
 #include <setjmp.h>
@@ -10,13 +11,12 @@
 /* cmocka needs the four above it. */
 #include <cmocka.h>
 
-#define COUNT(array) (sizeof(array) / sizeof(*(array)))
-#define TENANT       "'00000000-0000-7000-8000-000000000001'"
-#define ID           "'00000000-0000-7000-8000-0000000000aa'"
-#define IDS          "'{00000000-0000-7000-8000-0000000000a1}'"
-#define AT           "'2026-06-01 00:00:00Z'"
-#define HASH         "'\\x00'"
-#define OPEN         "'{captured,valid,accepted}'"
+#define TENANT "'00000000-0000-7000-8000-000000000001'"
+#define ID     "'00000000-0000-7000-8000-0000000000aa'"
+#define IDS    "'{00000000-0000-7000-8000-0000000000a1}'"
+#define AT     "'2026-06-01 00:00:00Z'"
+#define HASH   "'\\x00'"
+#define OPEN   "'{captured,valid,accepted}'"
 
 /* Two tenants, one with most of the rows; statuses as uneven as in life. */
 static const char ROWS[] =
@@ -112,7 +112,7 @@ static struct cn_uuid s_tenant;
 static void every_statement_uses_its_index(void **state)
 {
     (void)state;
-    test_explain(s_pg, s_tenant, PLANS, COUNT(PLANS));
+    test_explain(s_pg, s_tenant, PLANS, CN_COUNT(PLANS));
 }
 
 /* A page of one state comes out of the index in its order, and no further. */
@@ -133,7 +133,7 @@ static void a_tenant_reads_its_own_rows_only(void **state)
     static const char *const TABLES[] = { "branch",   "patient",
                                           "referral", "patient_identifier",
                                           "episode",  "raw_message" };
-    for (size_t i = 0; i < COUNT(TABLES); i++) {
+    for (size_t i = 0; i < CN_COUNT(TABLES); i++) {
         char sql[400];
         (void)snprintf(sql, sizeof(sql),
                        "\\connect - referrals_app\n"

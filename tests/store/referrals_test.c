@@ -3,6 +3,7 @@
  * change, a decision and an event do. */
 #include "cairn/access.pb-c.h"
 #include "cairn/scheduling.pb-c.h"
+#include "common/array.h"
 #include "services/referrals/events.h"
 #include "tests/store/referrals_calls.h"
 
@@ -114,7 +115,7 @@ static void s_refused_body(struct test_world *world)
         { "{\"branch_id\": \"brn_0\"}", "/branch_id" },
         { "{\"branch_id\": \"brn_00000000000000000000000000\"}", "/branch_id" },
     };
-    for (size_t i = 0; i < COUNT(ROWS); i++) {
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         struct call call = s_create(world, ROWS[i].json);
         assert_int_equal(call.rc, CN_INVALID);
         assert_string_equal(call.err.fields[0].pointer, ROWS[i].pointer);
@@ -579,7 +580,7 @@ static void s_branch_body(struct test_world *world)
                  { "America/Chicago", 1, "America/Denver" },
                  { "Mars/Olympus", 3, "America/Denver" },
                  { "America/Chicago", 3, "America/Chicago" } };
-    for (size_t i = 0; i < COUNT(ROWS); i++) {
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         Acc__Branch branch = ACC__BRANCH__INIT;
         Acc__BranchEvent payload = ACC__BRANCH_EVENT__INIT;
         struct cn_err err = { 0 };

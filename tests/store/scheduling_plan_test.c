@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every statement of scheduling is planned as the role that runs it. */
+#include "common/array.h"
 #include "tests/lib/explain.h"
 
 #include <setjmp.h>
@@ -8,14 +9,13 @@
 /* cmocka needs the three above it. */
 #include <cmocka.h>
 
-#define COUNT(array) (sizeof(array) / sizeof(*(array)))
-#define TENANT       "00000000-0000-7000-8000-000000000001"
-#define ID           "'00000000-0000-7000-8000-0000000000aa'"
-#define IDS          "'{00000000-0000-7000-8000-0000000000a1}'"
-#define BEGIN        "'2000-01-01Z', '00000000-0000-0000-0000-000000000000'"
-#define AT           "'2026-06-01Z'"
-#define BODY         "'\\x00'"
-#define BOOKED       "'{booked}'"
+#define TENANT "00000000-0000-7000-8000-000000000001"
+#define ID     "'00000000-0000-7000-8000-0000000000aa'"
+#define IDS    "'{00000000-0000-7000-8000-0000000000a1}'"
+#define BEGIN  "'2000-01-01Z', '00000000-0000-0000-0000-000000000000'"
+#define AT     "'2026-06-01Z'"
+#define BODY   "'\\x00'"
+#define BOOKED "'{booked}'"
 
 /* Two tenants, one with most of the rows; visits as uneven as in life. */
 static const char ROWS[] =
@@ -99,7 +99,7 @@ static struct cn_uuid s_tenant;
 static void every_statement_uses_its_index(void **state)
 {
     (void)state;
-    test_explain(s_pg, s_tenant, PLANS, COUNT(PLANS));
+    test_explain(s_pg, s_tenant, PLANS, CN_COUNT(PLANS));
 }
 
 static void a_page_reads_no_more_than_itself(void **state)

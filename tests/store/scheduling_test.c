@@ -5,6 +5,7 @@
 #include "cairn/referrals.cairn.h"
 #include "cairn/scheduling.cairn.h"
 #include "cairn/scheduling.handlers.h"
+#include "common/array.h"
 #include "common/clock.h"
 #include "services/scheduling/events.h"
 #include "services/scheduling/store.h"
@@ -18,7 +19,6 @@
 #include <cmocka.h>
 
 enum { CONNECTIONS = 4, CLIENTS = 32, PAGE = 4, DAYS_OF_WEEK = 7 };
-#define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
 static struct test_pg *s_pg;
 static struct cn_service s_service;
@@ -397,7 +397,7 @@ static void s_nobody_can_come(struct test_world *world)
         { .name = "C", .discipline = SCH__CLINICIAN__DISCIPLINE__PT },
     };
     struct told told = s_told(world);
-    for (size_t i = 0; i < COUNT(nurses); i++) {
+    for (size_t i = 0; i < CN_COUNT(nurses); i++) {
         assert_int_equal(s_nurse_make(world, &SUPERVISOR, &nurses[i]).rc,
                          CN_OK);
     }
@@ -977,7 +977,7 @@ static void s_patients_come_in_any_order(struct test_world *world)
         { .name = "English" },
         { .name = "Spanish", .language = "es" },
     };
-    for (size_t i = 0; i < COUNT(nurses); i++) {
+    for (size_t i = 0; i < CN_COUNT(nurses); i++) {
         assert_int_equal(s_nurse_make(world, &SUPERVISOR, &nurses[i]).rc,
                          CN_OK);
     }
@@ -1043,7 +1043,7 @@ static void the_enums_of_two_services_agree(void **state)
           &sch__clinician__weekday__descriptor },
         { &ref__patient__sex__descriptor, &sch__clinician__gender__descriptor },
     };
-    for (size_t i = 0; i < COUNT(PAIRS); i++) {
+    for (size_t i = 0; i < CN_COUNT(PAIRS); i++) {
         for (unsigned j = 0; j < PAIRS[i].ours->n_values; j++) {
             const ProtobufCEnumValue *value = &PAIRS[i].ours->values[j];
             const ProtobufCEnumValue *other =

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a key looks like, who may use it, and what of identity is valid. */
+#include "common/array.h"
 #include "common/clock.h"
 #include "common/seal.h"
 #include "common/service.h"
@@ -12,8 +13,6 @@
 #include <string.h>
 /* cmocka needs three of the above. */
 #include <cmocka.h>
-
-#define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
 static const char BRANCH[] = "brn_00000000000000000000000001";
 static const char PREFIX[] = "cairn_live_";
@@ -76,7 +75,7 @@ static void a_key_is_usable_until_it_ends_or_its_person_does(void **state)
         { false, 0, 0, false },   { true, 0, 1, false },
     };
     (void)state;
-    for (size_t i = 0; i < COUNT(ROWS); i++) {
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         Acc__ApiKey key = ACC__API_KEY__INIT;
         Acc__User user = ACC__USER__INIT;
         if (ROWS[i].revoked) {
@@ -152,7 +151,7 @@ static void a_role_is_one_of_the_policys(void **state)
         { NULL, "required" },
     };
     (void)state;
-    for (size_t i = 0; i < COUNT(ROWS); i++) {
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         Acc__User user = ACC__USER__INIT;
         Acc__ApiKey key = ACC__API_KEY__INIT;
         struct cn_err err = { 0 };
@@ -180,7 +179,7 @@ static void the_pointer_names_the_branch_at_fault(void **state)
     user.email = "someone@agency.example";
     user.role = key.role = "coordinator";
     user.branch_ids = key.branch_ids = ids;
-    user.n_branch_ids = key.n_branch_ids = COUNT(ids);
+    user.n_branch_ids = key.n_branch_ids = CN_COUNT(ids);
     assert_int_equal(user_check(&user, &err), CN_INVALID);
     assert_int_equal(err.field_count, 2);
     assert_fault(&err, 0, "/branch_ids/1", "invalid_value");
@@ -208,7 +207,7 @@ static void a_key_is_granted_what_its_role_has_alone(void **state)
     key.scopes = scopes;
     key.n_scopes = 2;
     assert_int_equal(api_key_check(&key, &err), CN_OK);
-    key.n_scopes = COUNT(scopes);
+    key.n_scopes = CN_COUNT(scopes);
     assert_int_equal(api_key_check(&key, &err), CN_INVALID);
     assert_int_equal(err.field_count, 1);
     assert_fault(&err, 0, "/scopes/2", "unknown_scope");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Services under a name, with the real getaddrinfo: the program has an /etc of
  * its own, in a mount namespace, and changes the addresses there. */
+#include "common/array.h"
 #include "common/bus_internal.h"
 #include "tests/lib/bus.h"
 
@@ -517,7 +518,7 @@ static void s_body_spelling(struct test_net *world)
     struct cn_err err = { 0 };
 
     world->client = test_bus(world, "gateway", &world->gateway, NULL, 0);
-    for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(BAD); i++) {
         (void)snprintf(endpoints, sizeof(endpoints), "%s", BAD[i]);
         if (cn_bus_connect(world->client, "referrals", endpoints, &err) !=
             CN_INVALID) {

@@ -2,6 +2,7 @@
 /* Calls on the bus, its limits, and peers that are hostile. */
 #include "common/bus.h"
 
+#include "common/array.h"
 #include "common/bus_internal.h"
 #include "tests/lib/bus.h"
 
@@ -895,7 +896,7 @@ static void s_body_endpoints(struct test_net *world)
 
     test_serve(world, 0, 0);
     world->client = test_bus(world, "gateway", &world->gateway, NULL, 0);
-    for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(BAD); i++) {
         assert_int_equal(cn_bus_connect_all(world->client, BAD[i], &err),
                          CN_INVALID);
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The arithmetic of clocks, and what becomes of a deadline as time passes. */
+#include "common/array.h"
 #include "common/deadline.h"
 
 #include <setjmp.h>
@@ -9,8 +10,7 @@
 /* cmocka needs the four above it. */
 #include <cmocka.h>
 
-#define COUNT(array) (sizeof(array) / sizeof(*(array)))
-#define STATE(word)  DLN__DEADLINE__STATE__##word
+#define STATE(word) DLN__DEADLINE__STATE__##word
 
 enum { ARENA_SIZE = 1 << 20 };
 static const char ZONE[] = "America/New_York";
@@ -73,7 +73,7 @@ static void days_end_where_the_reference_says(void **state)
 {
     static const struct cn_date THANKSGIVING = { 2026, 11, 26 };
     (void)state;
-    for (size_t i = 0; i < COUNT(DAYS_VECTORS); i++) {
+    for (size_t i = 0; i < CN_COUNT(DAYS_VECTORS); i++) {
         const struct cn_clock_fact start = { "t0", true,
                                              at(DAYS_VECTORS[i].from) };
         const struct cn_clock_facts facts = { .starts = &start,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a start of care needs on paper, when it is done, how old it is. */
+#include "common/array.h"
 #include "common/clock.h"
 #include "services/documents/rules.h"
 
@@ -9,7 +10,6 @@
 /* cmocka needs the three above it. */
 #include <cmocka.h>
 
-#define COUNT(array) (sizeof(array) / sizeof(*(array)))
 #define STATUS(word) DOC__DOCUMENT__STATUS__##word
 
 static void a_checklist_is_plan_encounter_and_consent(void **state)
@@ -29,7 +29,7 @@ static void a_checklist_is_plan_encounter_and_consent(void **state)
     size_t count = 0;
     (void)state;
     const struct checklist_item *items = checklist_items(&count);
-    assert_int_equal(count, COUNT(ROWS));
+    assert_int_equal(count, CN_COUNT(ROWS));
     for (size_t i = 0; i < count; i++) {
         assert_int_equal(items[i].kind, ROWS[i].kind);
         assert_int_equal(items[i].holder, ROWS[i].holder);
@@ -70,7 +70,7 @@ static void an_age_has_the_coordinators_buckets(void **state)
     };
     const int64_t sent_at = 1793476800 * CN_SECOND;
     (void)state;
-    for (size_t i = 0; i < COUNT(ROWS); i++) {
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         assert_string_equal(document_age_bucket(sent_at, sent_at + ROWS[i].age),
                             ROWS[i].bucket);
     }

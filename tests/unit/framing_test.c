@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Heads of requests that are refused, and those that are not. */
+#include "common/array.h"
 #include "common/framing.h"
 
 #include <setjmp.h>
@@ -140,7 +141,7 @@ static void ambiguous_heads_are_refused(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(ROWS) / sizeof(ROWS[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         struct cn_framing framing = { 0 };
         struct cn_framing_head head =
             s_head(ROWS[i].method, ROWS[i].path, ROWS[i].version);
@@ -231,7 +232,7 @@ static void lines_that_were_cut_short_are_not_whole(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(TEXTS) / sizeof(TEXTS[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(TEXTS); i++) {
         char memory[512];
         struct cn_framing_head head = s_cut(memory, TEXTS[i]);
         if (cn_framing_whole(&head)) {

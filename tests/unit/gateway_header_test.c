@@ -2,6 +2,8 @@
 /* Values of header fields. */
 #include "services/gateway/header.h"
 
+#include "common/array.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -144,7 +146,7 @@ static void if_match_is_one_strong_tag_or_any(void **state)
     assert_int_equal(version, 17);
     assert_int_equal(header_if_match(" * ", &any, &version, &err), CN_OK);
     assert_true(any);
-    for (size_t i = 0; i < sizeof(WRONG) / sizeof(WRONG[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(WRONG); i++) {
         cn_err_clear(&err);
         assert_int_equal(header_if_match(WRONG[i], &any, &version, &err),
                          CN_MALFORMED);

@@ -2,6 +2,8 @@
 /* Paths and methods to rows of a route table. */
 #include "services/gateway/route.h"
 
+#include "common/array.h"
+
 #include "services/gateway/uri.h"
 
 #include <setjmp.h>
@@ -31,7 +33,7 @@ static int s_setup(void **state)
     static struct fixture fixture;
 
     fixture.arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
-    fixture.routes = routes_new(TABLE, sizeof(TABLE) / sizeof(TABLE[0]));
+    fixture.routes = routes_new(TABLE, CN_COUNT(TABLE));
     *state = &fixture;
     return fixture.arena != NULL && fixture.routes != NULL ? 0 : -1;
 }
@@ -62,7 +64,7 @@ static void every_row_of_the_table_is_found(void **state)
                                            "DELETE" };
     const struct fixture *fixture = *state;
 
-    for (size_t i = 0; i < sizeof(TABLE) / sizeof(TABLE[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(TABLE); i++) {
         struct route_match match = { 0 };
         const struct cn_route *route =
             s_route(fixture, METHODS[TABLE[i].verb], TABLE[i].path, &match);
@@ -137,7 +139,7 @@ static void paths_of_nobody_are_not_found(void **state)
     };
     const struct fixture *fixture = *state;
 
-    for (size_t i = 0; i < sizeof(PATHS) / sizeof(PATHS[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(PATHS); i++) {
         struct route_match match = { 0 };
         assert_false(
             routes_match(fixture->routes, fixture->arena, PATHS[i], &match));
@@ -181,10 +183,10 @@ static void only_characters_are_decoded(void **state)
     };
     const struct fixture *fixture = *state;
 
-    for (size_t i = 0; i < sizeof(RIGHT) / sizeof(RIGHT[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(RIGHT); i++) {
         assert_non_null(uri_decode(fixture->arena, RIGHT[i], strlen(RIGHT[i])));
     }
-    for (size_t i = 0; i < sizeof(WRONG) / sizeof(WRONG[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(WRONG); i++) {
         if (uri_decode(fixture->arena, WRONG[i], strlen(WRONG[i])) != NULL) {
             fail_msg("%s is decoded", WRONG[i]);
         }

@@ -5,6 +5,7 @@
 #include "services/gateway/stream_ring.h"
 #include "services/gateway/stream_token.h"
 
+#include "common/array.h"
 #include "common/message.h"
 #include "common/seal.h"
 
@@ -185,7 +186,7 @@ static void what_was_missed_goes_in_front(void **state)
 {
     struct stream_ring ring = { 0 };
     struct stream_entry *missed[20];
-    const size_t count = sizeof(missed) / sizeof(missed[0]);
+    const size_t count = CN_COUNT(missed);
 
     (void)state;
     stream_ring_base(&ring, 0, s_at(100));
@@ -352,7 +353,7 @@ static void a_reader_sees_what_the_policy_grants(void **state)
     struct stream_kinds kinds;
 
     (void)state;
-    for (size_t i = 0; i < sizeof(CELLS) / sizeof(CELLS[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(CELLS); i++) {
         const struct cell *cell = &CELLS[i];
         const char *const *scopes = cn_policy_scopes(cell->role);
         size_t count = 0;

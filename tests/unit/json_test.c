@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* JSON to message and back: what is taken, and each fault with its pointer. */
+#include "common/array.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/message.h"
@@ -112,7 +113,7 @@ static void what_is_read_is_written(void **state)
           "\"xid\":9223372036854775807,\"seq\":-9223372036854775808},"
           "\"event_id\":\"AAECAw==\",\"payload\":\"\"}]}" },
     };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(rows); i++) {
         void *message = read_ok(*state, rows[i].shape, rows[i].text);
         assert_string_equal(written(rows[i].shape, message), rows[i].text);
     }
@@ -219,7 +220,7 @@ static void each_fault_has_its_pointer_and_word(void **state)
         { &evt__event__shape, "{\"payload\":\"====\"}", "/payload",
           "invalid_value" },
     };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(rows); i++) {
         struct cn_err err = { 0 };
         void *message = NULL;
         enum cn_code rc = read_sized(*state, rows[i].shape, rows[i].text,
@@ -276,7 +277,7 @@ static void a_value_of_the_request_is_in_no_error(void **state)
         "{\"Lovelace 1\":1,\"Lovelace 1\":1}",
         "{\"name\":\"Lovelace",
     };
-    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(texts); i++) {
         struct cn_err err = { 0 };
         void *message = NULL;
         assert_int_not_equal(read_sized(*state, &ref__patient__shape, texts[i],
@@ -318,7 +319,7 @@ static void malformed_documents_are_refused(void **state)
         ROW("{} // x"),
 #undef ROW
     };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(rows); i++) {
         struct cn_err err = { 0 };
         void *message = NULL;
         if (read_sized(*state, &ref__referral__shape, rows[i].text,
@@ -479,7 +480,7 @@ static void patterns_take_and_refuse(void **state)
 #undef POSTAL
 #undef CLOCK
     };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(rows); i++) {
         if (takes(*state, rows[i].shape, rows[i].field, rows[i].text) !=
             rows[i].is_taken) {
             fail_msg("%s: %s", rows[i].field, rows[i].text);
@@ -531,7 +532,7 @@ static void wrong_parameters_name_themselves(void **state)
         { "limit", "99999999999999999999", "wrong_type" },
         { "limit", "2147483648", "invalid_value" },
     };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(rows); i++) {
         struct cn_err err = { 0 };
         const struct cn_shape *shape = &ref__list_referrals_request__shape;
         ProtobufCMessage *message = cn_message_new(*state, shape->descriptor);
@@ -556,7 +557,7 @@ static void what_is_no_parameter_is_not_set(void **state)
         { &ref__patient__shape, "version" },
         { &ref__patient__shape, "" },
     };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(rows); i++) {
         struct cn_err err = { 0 };
         ProtobufCMessage *message =
             cn_message_new(*state, rows[i].shape->descriptor);
@@ -599,7 +600,7 @@ static void a_patch_names_the_leaves_it_holds(void **state)
     assert_int_equal(cn_json_read(*state, &ref__patient__shape, text,
                                   strlen(text), &patch->base, &mask, &err),
                      CN_OK);
-    assert_int_equal(mask.count, sizeof(paths) / sizeof(paths[0]));
+    assert_int_equal(mask.count, CN_COUNT(paths));
     for (size_t i = 0; i < mask.count; i++) {
         assert_string_equal(mask.paths[i], paths[i]);
     }
@@ -631,7 +632,7 @@ static void a_patch_of_what_cannot_be_set_is_refused(void **state)
           "unknown_field" },
         { &ref__patient__shape, "{\"name\":7}", "/name", "wrong_type" },
     };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(rows); i++) {
         struct cn_json_mask mask = { 0 };
         struct cn_err err = { 0 };
         ProtobufCMessage *message =
@@ -715,7 +716,7 @@ static void reals_are_read_and_written(void **state)
         { "{\"wide\":7}", "{\"wide\":7}" },
         { "{\"wide\":0.30000000000000004}", "{\"wide\":0.30000000000000004}" },
     };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(rows); i++) {
         void *message = read_ok(*state, &MEASURE_SHAPE, rows[i].text);
         assert_string_equal(written(&MEASURE_SHAPE, message), rows[i].written);
     }

@@ -2,6 +2,8 @@
 /* Wire bytes that must be refused, and merge patches. */
 #include "common/message.h"
 
+#include "common/array.h"
+
 #include "cairn/envelope.pb-c.h"
 #include "cairn/events.pb-c.h"
 #include "cairn/referrals.pb-c.h"
@@ -158,7 +160,7 @@ static void malformed_bytes_are_refused(void **state)
         ROW("an inner message that is malformed", "\x0a\x02\x08\x80"),
 #undef ROW
     };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(rows); i++) {
         const ProtobufCMessage *message = NULL;
         if (unpack(*state, &evt__event__descriptor, rows[i].bytes, rows[i].size,
                    &message) != CN_MALFORMED) {
@@ -392,7 +394,7 @@ static void a_mask_with_an_unknown_path_is_refused(void **state)
                                          "email.x", "identifiers.value",
                                          "",        "name.",
                                          "." };
-    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(paths); i++) {
         struct cn_err err = { 0 };
         Ref__Patient *target = a_patient(*state);
         Ref__Patient *patch = a_patient(*state);

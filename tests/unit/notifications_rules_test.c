@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who is told what, in which words, and when it is tried again. */
+#include "common/array.h"
 #include "common/clock.h"
 #include "common/service.h"
 #include "services/notifications/rules.h"
@@ -10,7 +11,6 @@
 /* cmocka needs the three above it. */
 #include <cmocka.h>
 
-#define COUNT(array) (sizeof(array) / sizeof(*(array)))
 #define STATUS(word) NTF__MESSAGE__STATUS__##word
 
 /* 2026-03-09 21:00 in New York. */
@@ -50,7 +50,7 @@ the_source_is_told_of_the_acceptance_the_patient_of_the_visit(void **state)
     };
     struct telling tellings[2];
     (void)state;
-    for (size_t i = 0; i < COUNT(ROWS); i++) {
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         Ntf__Care care = care_of_a_booked_referral();
         care.has_accepted = ROWS[i].accepted >= 0;
         care.accepted = ROWS[i].accepted > 0;
@@ -94,7 +94,7 @@ static void an_address_is_one_plain_address(void **state)
     };
     char longest[260];
     (void)state;
-    for (size_t i = 0; i < COUNT(ROWS); i++) {
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         if (address_usable(ROWS[i].address) != ROWS[i].usable) {
             fail_msg("row %zu", i);
         }
@@ -151,8 +151,8 @@ static void each_template_is_crlf_text_in_each_language(void **state)
     static const char *const LANGUAGES[] = { "en", "es", "es-mx", "vi", NULL };
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     (void)state;
-    for (size_t i = 0; i < COUNT(TEMPLATES); i++) {
-        for (size_t j = 0; j < COUNT(LANGUAGES); j++) {
+    for (size_t i = 0; i < CN_COUNT(TEMPLATES); i++) {
+        for (size_t j = 0; j < CN_COUNT(LANGUAGES); j++) {
             for (int known = 0; known < 2; known++) {
                 Ntf__Care care = care_of_a_booked_referral();
                 const char *subject = NULL;
@@ -213,7 +213,7 @@ static void a_mail_holds_no_more_than_it_must(void **state)
         assert_null(strstr(name, "birth"));
         assert_null(strstr(name, "payer"));
     }
-    for (size_t i = 0; i < COUNT(TEMPLATES); i++) {
+    for (size_t i = 0; i < CN_COUNT(TEMPLATES); i++) {
         const char *text = written(arena, TEMPLATES[i], &care, &subject);
         assert_null(strstr(text, care.patient_id));
         assert_null(strstr(text, care.patient_email));
@@ -258,7 +258,7 @@ static void waits_grow_until_the_attempts_are_used_up(void **state)
     static const enum channel_outcome AGAIN[] = { CHANNEL_DEFERRED,
                                                   CHANNEL_UNREACHABLE };
     (void)state;
-    for (size_t i = 0; i < COUNT(AGAIN); i++) {
+    for (size_t i = 0; i < CN_COUNT(AGAIN); i++) {
         int64_t last = 0;
         int64_t sum = 0;
         for (size_t n = 1; n < SEND_ATTEMPTS_MAX; n++) {

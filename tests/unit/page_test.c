@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Filters of lists and the reach of rows. */
+#include "common/array.h"
 #include "common/page.h"
 #include "common/reach.h"
 
@@ -11,7 +12,6 @@
 /* cmocka needs the three above it. */
 #include <cmocka.h>
 
-#define COUNT(array) (sizeof(array) / sizeof(*(array)))
 #define STATUS(word) SCH__VISIT__STATUS__##word
 #define WORDS(filter, values, count)                                           \
     cn_filter_words((filter), &sch__visit__status__descriptor, (values),       \
@@ -29,7 +29,7 @@ static void words_are_listed_once_and_in_their_order(void **state)
     struct cn_err err = { 0 };
     (void)state;
     cn_filter_begin(&filter, &request, "visits");
-    struct cn_param words = WORDS(&filter, VALUES, COUNT(VALUES));
+    struct cn_param words = WORDS(&filter, VALUES, CN_COUNT(VALUES));
     assert_int_equal(cn_filter_end(&filter, &err), CN_OK);
     assert_int_equal(words.kind, CN_PARAM_TEXTS);
     assert_int_equal(words.value.list.count, 2);
@@ -92,9 +92,9 @@ static void the_text_tells_every_two_lists_apart(void **state)
     };
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     const struct cn_request request = { .arena = arena };
-    const char *texts[COUNT(ROWS)];
+    const char *texts[CN_COUNT(ROWS)];
     (void)state;
-    for (size_t i = 0; i < COUNT(ROWS); i++) {
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         struct cn_filter filter;
         cn_filter_begin(&filter, &request, "visits");
         (void)WORDS(&filter, ROWS[i].first, ROWS[i].first_count);
@@ -147,7 +147,7 @@ static void a_row_is_within_the_reach_of_few(void **state)
         { CN_REACH_NONE, 2, false, false, false },
     };
     (void)state;
-    for (size_t i = 0; i < COUNT(ROWS); i++) {
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         const struct cn_request request = {
             .reach = ROWS[i].reach,
             .principal = { .branches = branches,

@@ -2,6 +2,7 @@
 /* The plugin refuses what would break the generated code or the contract, and
  * says where; what it makes of the real protos is used by every other test. */
 #include "cairn/routes.h"
+#include "common/array.h"
 #include "common/shape.h"
 
 #include "cairn/referrals.cairn.h"
@@ -255,7 +256,7 @@ static void each_bad_route_is_refused(void **state)
           "without runs of capitals" },
     };
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(rows); i++) {
         expect_refusal(rows[i].text, rows[i].fault);
     }
 }
@@ -331,7 +332,7 @@ static void each_bad_message_is_refused(void **state)
           "package: must be cairn.x.v1" },
     };
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(rows); i++) {
         expect_refusal(rows[i].text, rows[i].fault);
     }
 }

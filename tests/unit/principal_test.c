@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The judged cells of policy.md, written out by hand so that the table does not
  * test itself. */
+#include "common/array.h"
 #include "common/principal.h"
 
 #include <setjmp.h>
@@ -18,7 +19,7 @@ static const char *const ROLES[] = {
     "physician_office", "referral_source", "platform",
 };
 
-enum { ROLE_COUNT = sizeof(ROLES) / sizeof(ROLES[0]) };
+enum { ROLE_COUNT = CN_COUNT(ROLES) };
 
 /* A principal whose credential holds every scope of its role. */
 static struct cn_principal s_principal(const char *role)

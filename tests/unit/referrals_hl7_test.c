@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ER7 read and acknowledged, REF^I12 as a referral. */
+#include "common/array.h"
 #include "common/clock.h"
 #include "services/referrals/hl7.h"
 #include "services/referrals/hl7_referral.h"
@@ -12,8 +13,6 @@
 #include <string.h>
 /* cmocka needs the four above it. */
 #include <cmocka.h>
-
-#define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
 enum { ARENA_SIZE = 8 << 20, FILE_MAX = 1 << 20 };
 static const char ZONE[] = "America/Chicago";
@@ -105,7 +104,7 @@ static void line_ends_of_every_kind_are_one_message(void **state)
         "\xEF\xBB\xBFMSH|^~\\&|A\r\n\r\nPID|1\n\nNK1|2\r\r",
         "\x0BMSH|^~\\&|A\rPID|1\rNK1|2\r\x1C\r",
     };
-    for (size_t i = 0; i < COUNT(TEXTS); i++) {
+    for (size_t i = 0; i < CN_COUNT(TEXTS); i++) {
         struct cn_bytes text = hl7_normalise(*state, bytes_of(TEXTS[i]));
         assert_int_equal(text.size, strlen(TEXTS[0]));
         assert_memory_equal(text.data, TEXTS[0], text.size);
@@ -157,7 +156,7 @@ static void escapes_are_undone(void **state)
         { "\\Zanything\\x", "x" },
         { "open \\F", "open \\F" },
     };
-    for (size_t i = 0; i < COUNT(ROWS); i++) {
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         char text[200];
         (void)snprintf(text, sizeof(text), "MSH|^~\\&|A\rNTE|1||%s",
                        ROWS[i][0]);
@@ -184,7 +183,7 @@ static void character_sets_are_taken_converted_or_refused_by_name(void **state)
         { "GB 18030-2000", "Miller", NULL, "GB 18030-2000" },
         { "Everyman", "Miller", NULL, "not supported" },
     };
-    for (size_t i = 0; i < COUNT(ROWS); i++) {
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         char text[300];
         struct hl7 message;
         struct hl7_fault fault = { 0 };
@@ -224,7 +223,7 @@ static void what_is_no_usable_message_is_refused(void **state)
         { "MSH|^~\\&|A\rPIDX|1", "AE", HL7_SEGMENT_SEQUENCE },
         { "MSH|^~\\&|A\rPI", "AE", HL7_SEGMENT_SEQUENCE },
     };
-    for (size_t i = 0; i < COUNT(ROWS); i++) {
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         struct hl7 message;
         struct hl7_fault fault = { 0 };
         assert_int_equal(parse(*state, ROWS[i].text, &message, &fault),
@@ -363,7 +362,7 @@ static void a_real_referral_gives_what_it_says_and_no_more(void **state)
     assert_string_equal(referral->sent_effective, "20220125");
     assert_string_equal(referral->sent_expires, "20220210");
     assert_string_equal(referral->sent_processed, "20220125");
-    assert_missing(*state, &r, MISSING, COUNT(MISSING));
+    assert_missing(*state, &r, MISSING, CN_COUNT(MISSING));
 }
 
 static void a_real_patient_is_read_with_shifted_fields(void **state)
@@ -414,7 +413,7 @@ static void our_own_sample_lacks_only_the_agreement_to_sign(void **state)
     assert_int_equal(r.referral->disciplines[0], REF__REFERRAL__DISCIPLINE__RN);
     assert_string_equal(r.referral->payer->type, "commercial");
     assert_string_equal(r.patient->email, "sam.testpatient@patient.example");
-    assert_missing(*state, &r, MISSING, COUNT(MISSING));
+    assert_missing(*state, &r, MISSING, CN_COUNT(MISSING));
 }
 
 static void a_referral_without_a_patient_is_an_error_of_content(void **state)
@@ -461,7 +460,7 @@ static void a_referral_expires_at_the_end_of_its_local_day(void **state)
                  { "20261123", 0 },
                  { "nonsense", 0 },
                  { "", 0 } };
-    for (size_t i = 0; i < COUNT(ROWS); i++) {
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         char text[300];
         (void)snprintf(text, sizeof(text), "%s\rRF1||||||||%s\rPID|1", HEADER,
                        ROWS[i].expires);
@@ -479,7 +478,7 @@ static void only_ref_i12_is_a_referral(void **state)
         { "REF^I12^REF_I12", true }, { "REF^I12", true }, { "REF^I14", false },
         { "ADT^A01", false },        { "REF", false },    { "", false }
     };
-    for (size_t i = 0; i < COUNT(ROWS); i++) {
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         char text[200];
         (void)snprintf(text, sizeof(text), "MSH|^~\\&|||||||%s|1",
                        ROWS[i].type);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Legal moves, what is missing, the clock C01, names. */
+#include "common/array.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/service.h"
@@ -13,7 +14,6 @@
 #include <cmocka.h>
 
 #define STATUS(word) REF__REFERRAL__STATUS__##word
-#define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
 enum { ARENA_SIZE = 1 << 20 };
 static const char ZONE[] = "America/New_York";
@@ -94,7 +94,7 @@ static const struct {
 static void the_clock_c01_gives_the_vectors_of_the_rule(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < COUNT(CLOCKS); i++) {
+    for (size_t i = 0; i < CN_COUNT(CLOCKS); i++) {
         const bool home = CLOCKS[i].return_home_at != NULL;
         const char *ordered_at = CLOCKS[i].ordered_at;
         const struct soc_facts facts = {
@@ -150,8 +150,9 @@ static void the_table_of_moves_is_the_domains(void **state)
 {
     (void)state;
     assert_int_equal(strlen(LETTERS), REFERRAL_COMMAND_COUNT);
-    assert_int_equal(COUNT(LEGAL), ref__referral__status__descriptor.n_values);
-    for (size_t i = 0; i < COUNT(LEGAL); i++) {
+    assert_int_equal(CN_COUNT(LEGAL),
+                     ref__referral__status__descriptor.n_values);
+    for (size_t i = 0; i < CN_COUNT(LEGAL); i++) {
         for (int command = 0; command < REFERRAL_COMMAND_COUNT; command++) {
             Ref__Referral__Status to;
             bool legal = referral_move(LEGAL[i].from,
@@ -166,7 +167,7 @@ static void the_open_states_are_those_before_admission(void **state)
 {
     (void)state;
     size_t count = 0;
-    for (size_t i = 0; i < COUNT(LEGAL); i++) {
+    for (size_t i = 0; i < CN_COUNT(LEGAL); i++) {
         const char *word = cn_enum_word(&ref__referral__status__descriptor,
                                         (int)LEGAL[i].from);
         bool listed = false;
@@ -267,7 +268,7 @@ static const struct {
 static void each_element_that_is_missing_is_named_with_its_reason(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < COUNT(MISSING); i++) {
+    for (size_t i = 0; i < CN_COUNT(MISSING); i++) {
         struct facts f = complete_facts();
         struct cn_err err = { 0 };
         bool validated = true;
@@ -294,8 +295,8 @@ static void a_failed_guard_is_named_by_validate_and_by_accept(void **state)
     (void)state;
     static const enum referral_command COMMANDS[] = { REFERRAL_VALIDATE,
                                                       REFERRAL_ACCEPT };
-    for (size_t i = 0; i < COUNT(MISSING) - 1; i++) {
-        for (size_t j = 0; j < COUNT(COMMANDS); j++) {
+    for (size_t i = 0; i < CN_COUNT(MISSING) - 1; i++) {
+        for (size_t j = 0; j < CN_COUNT(COMMANDS); j++) {
             struct facts f = complete_facts();
             struct cn_err err = { 0 };
             struct referral_passage passage = { 0 };
@@ -411,7 +412,7 @@ static const struct {
 static void commands_pass_the_states_between_or_are_illegal(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < COUNT(PASSAGES); i++) {
+    for (size_t i = 0; i < CN_COUNT(PASSAGES); i++) {
         struct facts f = complete_facts();
         struct cn_err err = { 0 };
         struct referral_passage passage = { 0 };
@@ -462,7 +463,7 @@ static void names_are_compared_without_case_accents_and_marks(void **state)
         { "", "" },
     };
     struct cn_arena *arena = cn_arena_new(ARENA_SIZE);
-    for (size_t i = 0; i < COUNT(ROWS); i++) {
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         assert_string_equal(name_norm(arena, ROWS[i][0]), ROWS[i][1]);
     }
     assert_string_equal(name_norm(arena, NULL), "");

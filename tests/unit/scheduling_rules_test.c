@@ -2,6 +2,8 @@
 /* Who fits whom and when: rows of facts against the matcher. */
 #include "services/scheduling/rules.h"
 
+#include "common/array.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -173,7 +175,7 @@ static void each_clinician_left_out_has_the_one_reason(void **state)
         { "patient's windows are on Sunday", window_on_sunday, "windows" },
     };
     (void)state;
-    for (size_t i = 0; i < sizeof(ROWS) / sizeof(ROWS[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         struct nurse nurse;
         nurse_init(&nurse);
         ROWS[i].change(&nurse);
@@ -313,7 +315,7 @@ static void a_nurse_starts_care_unless_only_therapy_is_ordered(void **state)
         { { DISCIPLINE(SLP), DISCIPLINE(OT) }, 2, DISCIPLINE(SLP) },
         { { DISCIPLINE(AIDE) }, 1, DISCIPLINE(RN) },
     };
-    for (size_t i = 0; i < sizeof(ROWS) / sizeof(ROWS[0]); i++) {
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         Sch__Clinician__Discipline ordered[3];
         Sch__Need need;
         sch__need__init(&need);
