@@ -65,6 +65,11 @@ struct letter {
 /* Usually one; the hint has no argument because handlers know no fiber. */
 static struct letters *s_all;
 
+/* While copies are being rebuilt an effect could read what is not there yet. */
+#define NO_REBUILD                                                             \
+    " AND NOT EXISTS (SELECT 1 FROM {{schema}}.rebuild b"                      \
+    " WHERE b.ended_at IS NULL)"
+
 /* The first open letter of its record, asked for or waiting behind one that is
  * open no more. One at a time: a claim names the culprit of a kill. */
 CN_SQL_RELAY(
@@ -74,7 +79,7 @@ CN_SQL_RELAY(
     " FROM {{schema}}.dead_letter d"
     " WHERE d.status IN ('dead', 'retrying')"
     " AND (d.status = 'retrying' OR d.error = 'blocked: aggregate')"
-    " AND (d.claimed_until IS NULL OR d.claimed_until < now())"
+    " AND (d.claimed_until IS NULL OR d.claimed_until < now())" NO_REBUILD
     " AND NOT EXISTS (SELECT 1 FROM {{schema}}.dead_letter e"
     " WHERE e.tenant_id = d.tenant_id AND e.producer = d.producer"
     " AND e.aggregate_type = d.aggregate_type"
@@ -95,8 +100,8 @@ CN_SQL_RELAY(SQL_DEAD_LETTER_COUNT,
              "SELECT count(*) FROM {{schema}}.dead_letter d"
              " WHERE d.status IN ('dead', 'retrying')");
 
-/* The end of the effect's unit: nobody else did it, and nothing before it is
- * open. */
+/* The end of the effect's unit: nobody else did it, nothing before it is open,
+ * and no rebuild has begun since it was read for (it is tried again then). */
 CN_SQL_RELAY(SQL_DEAD_LETTER_DONE,
              "WITH done AS (UPDATE {{schema}}.dead_letter d"
              " SET status = 'done', error = $7, claimed_until = NULL"
@@ -107,7 +112,9 @@ CN_SQL_RELAY(SQL_DEAD_LETTER_DONE,
              " AND e.aggregate_type = $4 AND e.aggregate_id = $5"
              " AND e.aggregate_seq < $6"
              " AND e.status IN ('dead', 'retrying')) RETURNING 1)"
-             " SELECT {{schema}}.require(count(*) = 1, 'dead_letter_open')"
+             " SELECT {{schema}}.require(true" NO_REBUILD
+             ", 'rebuild_version'),"
+             " {{schema}}.require(count(*) = 1, 'dead_letter_open')"
              " FROM done");
 
 /* After a failure; a letter discarded meanwhile stays so. */

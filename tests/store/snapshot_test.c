@@ -6,6 +6,7 @@
 
 #include "common/bus.h"
 #include "common/consumer.h"
+#include "common/dead_letter.h"
 #include "common/dispatch.h"
 #include "common/fiber.h"
 #include "common/outbox.h"
@@ -735,6 +736,55 @@ static void an_effect_waits_for_the_copies_that_it_reads(void **state)
     assert_int_equal(s_number("SELECT count(*) FROM probe.dead_letter"), 0);
 }
 
+/* So does the effect of a dead letter that is tried again meanwhile. */
+static void s_letter_waits(struct test_world *world)
+{
+    struct producer producer;
+    struct replica replica;
+    struct cn_err err = { 0 };
+
+    s_producer_open(&producer, world);
+    s_emit(world, "work.done", "work", cn_uuid_new(&world->env), 1, 0);
+    s_replica_open(&replica, &producer);
+    s_await(world, "1 = (SELECT count(*) FROM probe.audit)");
+    char *letter = test_pg_sql(
+        s_producer_pg,
+        "SELECT format('INSERT INTO probe.dead_letter (tenant_id, event_id,"
+        " producer, aggregate_type, aggregate_id, aggregate_seq, type, error,"
+        " epoch, xid, seq, created_at, status) VALUES (%L, %L, %L, %L, %L, 1,"
+        " %L, %L, 1, %L, %L, now(), %L)', tenant_id, event_id, 'producer',"
+        " 'work', aggregate_id, type, 'x', xid, seq, 'retrying')"
+        " FROM probe.outbox WHERE type = 'work.done'");
+    /* Another release's, which this one neither loads nor ends. */
+    free(test_pg_sql(
+        s_consumer_pg,
+        "INSERT INTO probe.inbox_position (producer, partition, epoch, xid,"
+        " seq) VALUES ('elsewhere', 0, 0, '0', 0);"
+        "INSERT INTO probe.replica (producer, id, until) VALUES ('elsewhere',"
+        " gen_random_uuid(), now() + interval '1 hour');"
+        "SELECT probe.rebuild_ask('elsewhere', true)"));
+    free(test_pg_sql(s_consumer_pg, letter));
+    free(letter);
+    assert_int_equal(cn_dead_letters_start(&replica.env, &s_consumer, &err),
+                     CN_OK);
+    assert_int_equal(cn_fiber_sleep(CN_SECOND / 2), CN_OK);
+    assert_int_equal(s_number("SELECT count(*) FROM probe.dead_letter"
+                              " WHERE status = 'retrying'"),
+                     1);
+    free(test_pg_sql(s_consumer_pg, "UPDATE probe.rebuild SET ended_at = now()"
+                                    " WHERE producer = 'elsewhere'"));
+    s_await(world, "EXISTS (SELECT FROM probe.dead_letter"
+                   " WHERE status = 'done')");
+    s_close(&producer, &replica, 1);
+}
+
+static void a_dead_letter_waits_for_the_copies_that_it_reads(void **state)
+{
+    (void)state;
+    s_run(s_letter_waits);
+    assert_int_equal(s_number("SELECT count(*) FROM probe.audit"), 2);
+}
+
 /* ---- asked for by an operator ---- */
 
 static void s_asked_twice(struct test_world *world)
@@ -912,6 +962,8 @@ int main(void)
         cmocka_unit_test_setup(a_row_that_no_handler_takes_is_given_up_alone,
                                s_empty),
         cmocka_unit_test_setup(an_effect_waits_for_the_copies_that_it_reads,
+                               s_empty),
+        cmocka_unit_test_setup(a_dead_letter_waits_for_the_copies_that_it_reads,
                                s_empty),
         cmocka_unit_test_setup(to_ask_twice_is_to_ask_once, s_empty),
         cmocka_unit_test_setup(what_is_not_followed_is_not_rebuilt, s_empty),
