@@ -273,22 +273,37 @@ static enum cn_code s_queue(struct consumer *self,
 
 /* ---- the fetch ---- */
 
+static Evt__Position *s_position_new(struct cn_arena *arena,
+                                     struct consumer_position at)
+{
+    Evt__Position *position = CN_NEW(arena, evt__position, Evt__Position);
+
+    if (position != NULL) {
+        CN_SET(position, epoch, (int32_t)at.epoch);
+        CN_SET(position, xid, (uint64_t)at.xid);
+        CN_SET(position, seq, at.seq);
+    }
+    return position;
+}
+
+/* The producer keeps what is not applied yet, though it was fetched: a process
+ * that ends with it in the queue must find it again. */
 static bool s_from_add(struct cn_arena *arena,
                        struct partition *partition,
                        Evt__FetchRequest *request)
 {
     Evt__PartitionPosition *from =
         CN_NEW(arena, evt__partition_position, Evt__PartitionPosition);
-    Evt__Position *after = CN_NEW(arena, evt__position, Evt__Position);
 
-    if (from == NULL || after == NULL) {
+    if (from == NULL) {
         return false;
     }
-    CN_SET(after, epoch, (int32_t)partition->fetched.epoch);
-    CN_SET(after, xid, (uint64_t)partition->fetched.xid);
-    CN_SET(after, seq, partition->fetched.seq);
     CN_SET(from, partition, partition->number);
-    from->after = after;
+    from->after = s_position_new(arena, partition->fetched);
+    from->applied = s_position_new(arena, partition->at);
+    if (from->after == NULL || from->applied == NULL) {
+        return false;
+    }
     request->from[request->n_from++] = from;
     partition->asked = partition->fetched;
     partition->is_asked = true;

@@ -298,8 +298,10 @@ static void s_reader_note(struct cn_outbox *self, const Evt__FetchRequest *body)
 {
     for (size_t i = 0; body->consumer != NULL && i < body->n_from; i++) {
         const Evt__PartitionPosition *from = body->from[i];
+        const Evt__Position *passed =
+            from->applied != NULL ? from->applied : from->after;
         struct position at = { 0 };
-        if (s_position_read(from->after, &at)) {
+        if (s_position_read(passed, &at)) {
             outbox_reader_note(self, body->consumer, from->partition, at);
         }
     }

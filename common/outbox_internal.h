@@ -74,7 +74,7 @@ void outbox_horizon_move(struct horizon *self,
 void outbox_observe(struct cn_outbox *self,
                     const struct cn_rows *rows,
                     int64_t at);
-/* A consumer asks for what comes after at. */
+/* A consumer is done with what comes before at, and with at. */
 void outbox_reader_note(struct cn_outbox *self,
                         const char *consumer,
                         int partition,

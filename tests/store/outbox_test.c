@@ -68,6 +68,7 @@ struct fetch {
     struct test_world *world;
     Evt__Position *after;
     int partition;
+    Evt__PartitionPosition *from; /* NULL: not by a list */
     uint32_t limit;
     uint32_t wait_ms;
     bool only_head;
@@ -93,6 +94,11 @@ static void s_fetch(struct fetch *fetch)
     CN_SET(&body, only_head, fetch->only_head);
     if (fetch->partition >= 0) {
         CN_SET(&body, partition, fetch->partition);
+    }
+    if (fetch->from != NULL) {
+        body.consumer = "reader";
+        body.from = &fetch->from;
+        body.n_from = 1;
     }
     uint8_t tenant[16];
     if (fetch->tenant != NULL) {
@@ -280,6 +286,45 @@ static void a_client_may_not_fetch_and_a_partition_must_exist(void **state)
 {
     (void)state;
     s_run(s_fetch_refused);
+}
+
+/* What it was given but has not applied may be asked for again. */
+static void s_fetch_applied(struct test_world *world)
+{
+    Evt__Position after = EVT__POSITION__INIT;
+    Evt__Position applied = EVT__POSITION__INIT;
+    Evt__PartitionPosition from = EVT__PARTITION_POSITION__INIT;
+    struct cn_outbox_reader reader;
+
+    (void)s_open(world);
+    struct fetch fetch = s_all(world);
+    CN_SET(&after, epoch, 1);
+    CN_SET(&after, xid, 700);
+    CN_SET(&after, seq, 7);
+    applied = after;
+    CN_SET(&applied, xid, 600);
+    CN_SET(&from, partition, 3);
+    from.after = &after;
+    from.applied = &applied;
+    fetch.from = &from;
+    s_fetch(&fetch);
+    assert_int_equal(fetch.rc, CN_OK);
+    assert_true(cn_outbox_reader_at(world->env.outbox, 0, &reader));
+    assert_string_equal(reader.consumer, "reader");
+    assert_int_equal(reader.partition, 3);
+    assert_int_equal(reader.xid, 600);
+    /* One of an earlier release does not tell. */
+    from.applied = NULL;
+    s_fetch(&fetch);
+    assert_true(cn_outbox_reader_at(world->env.outbox, 0, &reader));
+    assert_int_equal(reader.xid, 700);
+    s_close(world);
+}
+
+static void a_reader_has_passed_what_it_has_applied(void **state)
+{
+    (void)state;
+    s_run(s_fetch_applied);
 }
 
 static void s_fetch_partitions(struct test_world *world)
@@ -587,6 +632,7 @@ int main(void)
         cmocka_unit_test(a_fetch_goes_on_after_the_position_of_the_last),
         cmocka_unit_test(a_reader_that_starts_now_is_told_where_the_log_ends),
         cmocka_unit_test(a_client_may_not_fetch_and_a_partition_must_exist),
+        cmocka_unit_test(a_reader_has_passed_what_it_has_applied),
         cmocka_unit_test(the_partitions_together_are_the_log),
         cmocka_unit_test(a_tenants_fetch_shows_its_events_alone),
         cmocka_unit_test(events_of_an_older_epoch_come_first),
