@@ -35,7 +35,7 @@ cn_retention_sweep(struct cn_env *env, int64_t *ret_count, struct cn_err *err)
 {
     int64_t count = 0;
     int64_t batch = CN_RETENTION_BATCH;
-    while (batch == CN_RETENTION_BATCH) {
+    while (batch == CN_RETENTION_BATCH && !cn_loop_stopping(env->loop)) {
         CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(ARENA_MAX);
         const struct cn_param before =
             cn_at(env->now(env) - CN_IDEMPOTENCY_KEEP_US);
@@ -126,7 +126,7 @@ static enum cn_code s_sweep_partition(struct cn_env *env,
                                       struct cn_err *err)
 {
     int64_t batch = CN_RETENTION_BATCH;
-    while (batch == CN_RETENTION_BATCH) {
+    while (batch == CN_RETENTION_BATCH && !cn_loop_stopping(env->loop)) {
         CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(ARENA_MAX);
         const struct cn_param params[] = { cn_int(partition),
                                            cn_at(before_at) };
