@@ -113,6 +113,14 @@ static void s_copied_once(struct test_world *world)
     assert_int_equal(list->data[0]->n, 1);
     assert_int_equal(list->data[0]->n_patient_ids, 1);
     assert_int_equal(s_list(world, (struct cn_uuid){ { 0 } })->n_data, 2);
+    /* A filter that no index leads by. */
+    Acc__ListAuditRequest request = ACC__LIST_AUDIT_REQUEST__INIT;
+    request.service = "access";
+    struct test_answer answer =
+        test_call(world, &s_service, &SUPERVISOR, "ListAudit", &request.base);
+    assert_int_equal(answer.rc, CN_OK);
+    list = answer.body;
+    assert_int_equal(list->n_data, 2);
 }
 
 static void s_read_is_audited(struct test_world *world)
@@ -195,6 +203,9 @@ static const struct test_plan PLANS[] = {
     { "SQL_AUDIT_BY_ACTION",
       END ", " NIL ", 3, " FROM ", NULL, 'rare.read', NULL, NULL",
       "audit_entry_action" },
+    { "SQL_AUDIT_SOME_BY_TIME",
+      END ", " NIL ", 3, " FROM ", NULL, NULL, NULL, 'referrals'",
+      "audit_entry_at" },
     { "SQL_AUDIT_BY_RESOURCE",
       END ", " NIL ", 3, " FROM ", NULL, NULL, 'ref_7', NULL",
       "audit_entry_resource" },
