@@ -121,7 +121,8 @@ enum cn_code cn_audit_sealed_read(struct cn_env *env,
     size_t count = cn_rows_count(result.rows[1]);
     Aud__FetchSealedResponse *response =
         CN_NEW(arena, aud__fetch_sealed_response, Aud__FetchSealedResponse);
-    Aud__Sealed **sealed = cn_arena_array(arena, count + 1, sizeof(*sealed));
+    Aud__Sealed **sealed =
+        cn_arena_array(arena, count + 1, sizeof(Aud__Sealed *));
     if (response == NULL || sealed == NULL) {
         return cn_fail(err, CN_NOMEM, "sealed audit");
     }

@@ -45,8 +45,7 @@ enum {
 /* A ping that is so old when the next but one is due makes its replica down:
  * a process that stops just after a pong is seen after three intervals. Less
  * the slack of a timer. */
-#define BUS_SILENCE_US                                                         \
-    ((int64_t)1000 * (2 * CN_BUS_PING_INTERVAL_MS) - (int64_t)10000)
+#define BUS_SILENCE_US ((int64_t)2000 * CN_BUS_PING_INTERVAL_MS - 10000)
 /* A tick so late was starved itself and does not judge others: what they sent
  * may not have been read yet. The next one comes sooner. */
 #define BUS_LATE_US ((int64_t)100000)

@@ -559,6 +559,7 @@ static void s_lane_done(struct lane *lane)
     while (lane->first != NULL) {
         struct unit *unit = lane->first;
         cn_queue_remove(lane, unit);
+        assert(lane->first != unit);
         unit->db = NULL;
         cn_unit_break(unit);
     }

@@ -151,6 +151,7 @@ static int s_keygen(struct tool *self, const char *path)
     cn_hex(secret, sizeof(secret), text);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) {
+        /* One thread. NOLINTNEXTLINE(concurrency-mt-unsafe) */
         return s_complain(path, strerror(errno));
     }
     bool printed = s_key_print(text);
@@ -318,6 +319,7 @@ static int s_verify_export(struct tool *self)
     int status = WRONG;
 
     if (file == NULL) {
+        /* One thread. NOLINTNEXTLINE(concurrency-mt-unsafe) */
         return s_complain(self->export_path, strerror(errno));
     }
     if (cn_audit_export_open(file, service, &tenant, &err) != CN_OK) {
@@ -448,6 +450,7 @@ static int s_usage(void)
 
 static bool s_options(struct tool *self, int argc, char **argv)
 {
+    /* One thread. NOLINTNEXTLINE(concurrency-mt-unsafe) */
     for (int option = 0; (option = getopt(argc, argv, "+t:H:k:f:")) != -1;) {
         switch (option) {
         case 't':

@@ -156,7 +156,7 @@ enum cn_code audit_page(const struct cn_request *request,
     }
     size_t count = cn_rows_count(rows);
     Acc__AuditEntry **entries =
-        cn_arena_array(request->arena, count + 1, sizeof(*entries));
+        cn_arena_array(request->arena, count + 1, sizeof(Acc__AuditEntry *));
     struct cn_cursor *cursors =
         cn_arena_array(request->arena, count + 1, sizeof(*cursors));
     if (entries == NULL || cursors == NULL) {

@@ -72,7 +72,7 @@ static void s_names(uint8_t names[NAMES_SIZE])
         parts[2 * i] = (struct cn_bytes){ (const uint8_t *)name, strlen(name) };
         parts[2 * i + 1] = (struct cn_bytes){ (const uint8_t *)",", 1 };
     }
-    cn_sha256_parts(parts, 2 * CN_EVENT_SOURCE_COUNT, digest);
+    cn_sha256_parts(parts, sizeof(parts) / sizeof(parts[0]), digest);
     memcpy(names, digest, NAMES_SIZE);
 }
 

@@ -77,7 +77,7 @@ enum cn_code referral_get(const struct cn_store *store,
         copy.event_seq = cn_row_int(rows, 0, 0);
         copy.accepted = cn_row_bool(rows, 0, 1);
     }
-    if (patient != NULL) {
+    if (patient != NULL && copy.care != NULL) {
         care_of_patient(patient, copy.care);
     }
     *ret_copy = copy;
