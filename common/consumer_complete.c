@@ -5,13 +5,21 @@
 
 enum { ARENA_MAX = 64 << 10 };
 
+/* Not of a row that a unit is moving: those are locked in the order of its job,
+ * and waiting in another order would be a deadlock. It is told a second later.
+ */
 CN_SQL_RELAY(SQL_COMPLETE_KEEP,
-             "UPDATE {{schema}}.inbox_position p SET complete_until = m.until"
+             "WITH free AS MATERIALIZED (SELECT f.partition"
+             " FROM {{schema}}.inbox_position f WHERE f.producer = $1"
+             " AND f.partition = ANY ($2::int[]) FOR UPDATE SKIP LOCKED)"
+             " UPDATE {{schema}}.inbox_position p SET complete_until = m.until"
              " FROM (SELECT u.partition, 'epoch'::timestamptz +"
              " u.us * interval '1 us' AS until"
              " FROM unnest($2::int[], $3::bigint[]) AS u (partition, us)) m"
              " WHERE p.producer = $1 AND p.partition = m.partition"
-             " AND (p.complete_until IS NULL OR p.complete_until < m.until)");
+             " AND p.partition IN (SELECT f.partition FROM free f)"
+             " AND (p.complete_until IS NULL OR p.complete_until < m.until)"
+             " RETURNING p.partition, p.complete_until");
 
 /* Not before every partition has told. */
 _Static_assert(CN_PARTITIONS == 16, "the partitions in SQL_COMPLETE_UNTIL");
@@ -52,8 +60,10 @@ enum cn_code consumer_complete_keep(struct consumer *self, struct cn_err *err)
     if (rc != CN_OK) {
         return rc;
     }
-    for (size_t i = 0; i < count; i++) {
-        self->partitions[numbers[i]].complete_told = until[i];
+    const struct cn_rows *rows = result.rows[0];
+    for (size_t row = 0; row < cn_rows_count(rows); row++) {
+        struct partition *told = &self->partitions[cn_row_int(rows, row, 0)];
+        told->complete_told = cn_row_at(rows, row, 1);
     }
     return CN_OK;
 }
