@@ -165,6 +165,35 @@ static enum cn_code s_db_start(struct runtime *self,
     return rc == CN_OK ? CN_OK : cn_wrap(err, "database");
 }
 
+/* The last epoch that something was written in. */
+CN_SQL_RELAY(SQL_EPOCH_LAST,
+             "SELECT greatest((SELECT o.epoch FROM {{schema}}.outbox o"
+             " ORDER BY o.epoch DESC, o.xid DESC, o.seq DESC LIMIT 1),"
+             " (SELECT p.epoch FROM {{schema}}.audit_sealer p))");
+
+/* What is written in an epoch that is over comes before what consumers and the
+ * sealer have passed: nobody would ever see it. */
+static enum cn_code s_epoch_check(const struct runtime *self,
+                                  struct cn_err *err)
+{
+    CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
+    const struct cn_rows *rows = NULL;
+
+    if (arena == NULL) {
+        return cn_fail(err, CN_NOMEM, "no memory");
+    }
+    enum cn_code rc =
+        cn_db_read(self->env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
+                   &SQL_EPOCH_LAST, NULL, 0, &rows, err);
+    if (rc == CN_OK && cn_row_int(rows, 0, 0) > cn_db_epoch(self->env->db)) {
+        rc = cn_fail(err, CN_INVALID,
+                     "CAIRN_EPOCH is %d, but the log is in epoch %lld already",
+                     cn_db_epoch(self->env->db),
+                     (long long)cn_row_int(rows, 0, 0));
+    }
+    return rc;
+}
+
 static enum cn_code s_begin(struct runtime *self,
                             const struct cn_config *config,
                             struct cn_err *err)
@@ -180,6 +209,9 @@ static enum cn_code s_begin(struct runtime *self,
         return cn_fail(err, CN_NOMEM, "no memory");
     }
     enum cn_code rc = s_db_start(self, config, err);
+    if (rc == CN_OK) {
+        rc = s_epoch_check(self, err);
+    }
     if (rc != CN_OK) {
         return rc;
     }

@@ -625,6 +625,13 @@ static void s_faults(struct test_world *world)
     assert_true(s_log_has("CAIRN_NO_SUCH"));
     assert_int_equal(s_await_exit(s_spawn("CAIRN_ENDPOINTS=nonsense")), 1);
     assert_true(s_log_has("CAIRN_ENDPOINTS"));
+    /* What it would write in an epoch that is over nobody would see. */
+    free(test_pg_sql(s_service_pg, "UPDATE probe.audit_sealer SET epoch ="
+                                   " epoch + 3"));
+    assert_int_equal(s_await_exit(s_spawn("CAIRN_EPOCH=2")), 1);
+    assert_true(s_log_has("CAIRN_EPOCH is 2"));
+    free(test_pg_sql(s_service_pg, "UPDATE probe.audit_sealer SET epoch ="
+                                   " epoch - 3"));
 }
 
 static void a_wrong_setting_stops_the_start_with_its_name(void **state)
