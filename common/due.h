@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Work that is due at an instant: rows of <schema>.due, claimed by the ticker
- * and handed to a handler in the tenant's name (design.md 7). A claim lapses
- * after CN_DUE_CLAIM_US, so that work of a killed process is done by another.
+ * and handed to a handler in the tenant's name (design.md 7). The ticker renews
+ * the claim while the handler runs. A claim lapses after CN_DUE_CLAIM_US, so
+ * that work of a killed process is soon done by another.
  */
 #ifndef CN_DUE_H
 #define CN_DUE_H
@@ -16,8 +17,8 @@ struct cn_env;
 struct cn_service;
 
 enum {
-    CN_DUE_CLAIM_US = 30000000,
-    CN_DUE_BUDGET_US = 25000000, /* of one handler, within its claim */
+    CN_DUE_CLAIM_US = 5000000,   /* without being renewed */
+    CN_DUE_BUDGET_US = 25000000, /* of one handler */
     CN_DUE_BATCH = 32,
     CN_DUE_IN_FLIGHT_MAX = 64,
     CN_DUE_POLL_US = 250000
@@ -35,8 +36,10 @@ struct cn_due {
 
 /* Does the work; its unit ends with cn_write_due_done, or puts the row off with
  * cn_write_due at a later instant. Runs in a fiber of its own. CN_STALE runs it
- * again from its read; after any other failure the row is due again within
- * CN_DUE_CLAIM_US, the sooner the less it is late already. */
+ * again from its read; after any other failure the row is due again within 30
+ * s, the sooner the less it is late already. A process that stood still for
+ * longer than its claims finds that another has begun the same work: the unit
+ * must settle that by a version or a constraint. */
 typedef enum cn_code
 cn_due_fn(void *self, const struct cn_due *due, struct cn_err *err);
 

@@ -24,6 +24,7 @@ struct works {
     unsigned done;
     unsigned failures; /* so many calls fail */
     bool stuck;        /* leave the row: as a process that was killed */
+    int64_t work_us;   /* how long a call takes */
     int64_t ahead_us;  /* of the clock */
 };
 static struct works s_works;
@@ -38,6 +39,9 @@ s_remind(void *self, const struct cn_due *due, struct cn_err *err)
     assert_true(due->fire_at <= due->now_at);
     if (works->stuck) {
         return CN_OK;
+    }
+    if (works->work_us > 0) {
+        assert_int_equal(cn_fiber_sleep(works->work_us), CN_OK);
     }
     if (works->calls <= works->failures) {
         return cn_fail(err, CN_UNAVAILABLE, "not now");
@@ -214,7 +218,7 @@ static void s_lapse(struct test_world *world)
     assert_int_equal(
         test_pg_number(world->pg,
                        "SELECT count(*) FROM probe.due WHERE claimed_until "
-                       "BETWEEN now() + '20 s' AND now() + '30 s'"),
+                       "BETWEEN now() + '3 s' AND now() + '5 s'"),
         1);
     s_works.stuck = false;
     free(test_pg_sql(world->pg, "UPDATE probe.due SET claimed_until = "
@@ -228,6 +232,92 @@ static void a_claim_that_lapsed_is_taken_by_another(void **state)
 {
     (void)state;
     s_run(s_lapse);
+}
+
+/* The claim of the one row, in microseconds from now. */
+static int64_t s_claim_left(struct test_world *world)
+{
+    return test_pg_number(world->pg,
+                          "SELECT (extract(epoch FROM claimed_until - now())"
+                          " * 1000000)::bigint FROM probe.due");
+}
+
+static void s_long(struct test_world *world)
+{
+    s_works.work_us = CN_DUE_CLAIM_US + CN_SECOND;
+    s_add(world, "reminder", s_soon(world, -1), 1);
+    s_start(world);
+    s_start(world); /* would take it at once, were it free */
+    s_await_done(world, 1);
+    assert_int_equal(s_works.calls, 1);
+    s_close(world);
+}
+
+static void a_claim_holds_for_as_long_as_the_work_takes(void **state)
+{
+    (void)state;
+    s_run(s_long);
+    assert_int_equal(test_pg_number(s_pg, "SELECT count(*) FROM probe.due"), 0);
+    assert_int_equal(test_pg_number(s_pg, "SELECT count(*) FROM probe.audit"),
+                     1);
+}
+
+static void s_lost(struct test_world *world)
+{
+    s_works.failures = 1;
+    s_works.work_us = 2 * CN_SECOND; /* it is renewed once in that time */
+    s_add(world, "reminder", s_soon(world, -1), 1);
+    s_start(world);
+    s_await_calls(world, 1);
+    free(test_pg_sql(world->pg, "UPDATE probe.due SET claimed_until = "
+                                "now() + interval '1 hour'"));
+    assert_int_equal(cn_fiber_sleep(s_works.work_us + CN_SECOND / 2), CN_OK);
+    assert_true(s_claim_left(world) > CN_HOUR - CN_MINUTE);
+    assert_int_equal(s_works.calls, 1);
+    s_close(world);
+}
+
+static void a_claim_of_another_is_neither_renewed_nor_put_off(void **state)
+{
+    (void)state;
+    s_run(s_lost);
+}
+
+static void s_stop(struct test_world *world)
+{
+    s_works.work_us = CN_SECOND;
+    s_add(world, "reminder", s_soon(world, -1), 1);
+    s_start(world);
+    s_await_calls(world, 1);
+    cn_loop_stop(world->env.loop);
+    assert_int_equal(cn_fiber_sleep(CN_SECOND / 2), CN_OK);
+    assert_true(s_claim_left(world) > CN_DUE_BUDGET_US - CN_SECOND);
+    s_await_done(world, 1);
+    s_close(world);
+}
+
+static void what_is_in_flight_at_a_stop_keeps_its_claim_to_its_end(void **state)
+{
+    (void)state;
+    s_run(s_stop);
+}
+
+static void s_overdue(struct test_world *world)
+{
+    s_works.failures = 2;
+    s_add(world, "reminder", s_soon(world, -CN_HOUR), 1);
+    s_start(world);
+    int64_t since = cn_clock_monotonic();
+    s_await_done(world, 1);
+    /* At most 1 s, then at most as long as this ticker runs. */
+    assert_true(cn_clock_monotonic() - since < 6 * CN_SECOND);
+    s_close(world);
+}
+
+static void the_wait_after_a_failure_is_short_in_a_new_process(void **state)
+{
+    (void)state;
+    s_run(s_overdue);
 }
 
 static void s_unknown_kind(struct test_world *world)
@@ -271,6 +361,11 @@ int main(void)
         cmocka_unit_test(a_commit_here_is_seen_at_once),
         cmocka_unit_test(a_failure_is_tried_again_before_the_claim_lapses),
         cmocka_unit_test(a_claim_that_lapsed_is_taken_by_another),
+        cmocka_unit_test(a_claim_holds_for_as_long_as_the_work_takes),
+        cmocka_unit_test(a_claim_of_another_is_neither_renewed_nor_put_off),
+        cmocka_unit_test(
+            what_is_in_flight_at_a_stop_keeps_its_claim_to_its_end),
+        cmocka_unit_test(the_wait_after_a_failure_is_short_in_a_new_process),
         cmocka_unit_test(a_kind_without_handler_is_left_to_others),
     };
     return cmocka_run_group_tests(tests, s_setup, s_teardown);

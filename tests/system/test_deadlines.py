@@ -132,7 +132,7 @@ def test_a_clock_is_seen_by_those_who_see_its_subject(agency, agency_factory):
 def test_a_breach_is_told_once_whoever_is_killed(agency, system, database,
                                                  long_run):
     """In the long form referrals is killed at its work, and what it had
-    claimed is taken up when the claim has lapsed, after 30 s."""
+    claimed is taken up when the claim has lapsed, after 5 s."""
     stories = []
     for number in range(BREACHES):
         stories.append(late_story(agency))
