@@ -159,6 +159,16 @@ static enum cn_code s_referral_of_event(const struct cn_event *event,
     return CN_OK;
 }
 
+/* A visit that took place was kept, too: whether the patient is told must not
+ * hang on which event is handled first, of two services after a restart. */
+static bool s_is_kept(Sch__Visit__Status status)
+{
+    return status == SCH__VISIT__STATUS__BOOKED ||
+           status == SCH__VISIT__STATUS__CONFIRMED ||
+           status == SCH__VISIT__STATUS__IN_PROGRESS ||
+           status == SCH__VISIT__STATUS__COMPLETED;
+}
+
 /* *ret_soc is false for a visit of another kind, of which nobody is told. */
 static enum cn_code s_visit_of_event(const struct cn_event *event,
                                      struct visit_copy *ret_copy,
@@ -178,9 +188,7 @@ static enum cn_code s_visit_of_event(const struct cn_event *event,
         return cn_fail(err, CN_NOMEM, "keep a visit");
     }
     (void)!cn_id_parse("cln", visit->clinician_id, &copy.clinician_id);
-    copy.booked = visit->has_starts_at &&
-                  (visit->status == SCH__VISIT__STATUS__BOOKED ||
-                   visit->status == SCH__VISIT__STATUS__CONFIRMED);
+    copy.booked = visit->has_starts_at && s_is_kept(visit->status);
     if (visit->has_starts_at) {
         CN_SET(copy.care, soc_starts_at, visit->starts_at);
     }

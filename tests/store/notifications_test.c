@@ -476,6 +476,51 @@ static void s_cancelled_is_not_told(struct test_world *world)
     assert_non_null(s_to_source(world, &told));
 }
 
+/* What notifications finds after it was down: the visit was booked and took
+ * place. In each order of the two services' events the patient is told. */
+static void s_visit_over_is_told(struct test_world *world)
+{
+    for (unsigned accepted_at = 0; accepted_at <= 2; accepted_at++) {
+        struct told told = s_told(world);
+        Sch__Visit visit = s_visit(world, &told);
+        for (unsigned i = 0; i <= 2; i++) {
+            if (i == accepted_at) {
+                assert_int_equal(s_accept(world, &told), CN_OK);
+            }
+            if (i == 0) {
+                assert_int_equal(s_visit_told(world, &told, &visit), CN_OK);
+            } else if (i == 1) {
+                told.visit_seq = 2;
+                CN_SET(&visit, status, SCH__VISIT__STATUS__COMPLETED);
+                assert_int_equal(s_visit_event(world, &told, "visit.completed",
+                                               NULL, &visit),
+                                 CN_OK);
+            }
+        }
+        assert_non_null(s_to_source(world, &told));
+        assert_non_null(
+            s_message(world, &told, NTF__MESSAGE__AUDIENCE__PATIENT));
+    }
+    assert_int_equal(test_rows(world, "message", NULL), 6);
+}
+
+/* Nor does it matter when the copy is newer than the booking, as after a
+ * snapshot. */
+static void s_visit_over_before_its_booking(struct test_world *world)
+{
+    struct told told = s_told(world);
+    struct told older = told;
+    Sch__Visit visit = s_visit(world, &told);
+    assert_int_equal(s_accept(world, &told), CN_OK);
+    told.visit_seq = 2;
+    CN_SET(&visit, status, SCH__VISIT__STATUS__COMPLETED);
+    assert_int_equal(
+        s_visit_event(world, &told, "visit.snapshot", NULL, &visit), CN_OK);
+    assert_int_equal(test_rows(world, "message", NULL), 1);
+    assert_int_equal(s_book(world, &older), CN_OK);
+    s_assert_two(world);
+}
+
 /* A visit that is told again, or found by the acceptance, has no name in its
  * event: the clinician's own row has it. */
 static void s_clinician_is_named(struct test_world *world)
@@ -814,6 +859,9 @@ TEST(older_facts_do_not_replace_newer, s_older_facts_do_not_replace_newer)
 TEST(all_are_told_whatever_the_order_of_events, s_any_order)
 TEST(the_newest_address_is_used, s_new_address_is_used)
 TEST(a_cancelled_visit_is_not_told, s_cancelled_is_not_told)
+TEST(a_visit_that_took_place_is_told_in_any_order, s_visit_over_is_told)
+TEST(a_visit_that_took_place_is_told_by_its_booking,
+     s_visit_over_before_its_booking)
 TEST(the_clinician_is_named, s_clinician_is_named)
 TEST(a_snapshot_tells_nobody_and_keeps_no_event_from_it,
      s_snapshot_before_the_events)
@@ -864,6 +912,8 @@ int main(void)
         cmocka_unit_test(all_are_told_whatever_the_order_of_events),
         cmocka_unit_test(the_newest_address_is_used),
         cmocka_unit_test(a_cancelled_visit_is_not_told),
+        cmocka_unit_test(a_visit_that_took_place_is_told_in_any_order),
+        cmocka_unit_test(a_visit_that_took_place_is_told_by_its_booking),
         cmocka_unit_test(the_clinician_is_named),
         cmocka_unit_test(a_snapshot_tells_nobody_and_keeps_no_event_from_it),
         cmocka_unit_test(odd_events_are_refused_without_harm),
