@@ -29,9 +29,10 @@ enum {
 
 /* An open transaction of access's database holds back the events that were
  * committed after it. Once it does so for longer than LAG_US, keys are asked
- * for again at this interval. */
-#define HELD_US ((int64_t)900000)
-#define LAG_US  (3 * CN_SECOND)
+ * for again at this interval: together less than the second within which a
+ * revocation holds. */
+#define HELD_US ((int64_t)500000)
+#define LAG_US  ((int64_t)300000)
 
 /* What a key stands for; in the cache and with the requests that use it. One
  * block of memory holds its texts too. */
