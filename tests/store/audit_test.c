@@ -141,7 +141,6 @@ struct crowd {
     struct test_world *world;
     struct cn_uuid tenants[TENANTS];
     unsigned writing;
-    unsigned conflicts;
     int64_t sealed;
 };
 
@@ -178,7 +177,6 @@ static void s_sealer(void *arg)
             cn_audit_seal_batch(&crowd->world->env, "probe", &count, &err);
         assert_true(rc == CN_OK || rc == CN_CONFLICT);
         if (rc == CN_CONFLICT) {
-            crowd->conflicts++;
             last = false;
             continue;
         }
@@ -207,8 +205,8 @@ static void s_crowd(struct test_world *world)
     test_world_join(world);
     while (s_seal(world) > 0) {
     }
-    /* Two sealers at once: the second finds the place elsewhere. */
-    assert_true(crowd.conflicts > 0);
+    /* Whether or not two sealers met at one place, which the second one then
+     * finds moved: */
     assert_int_equal(s_verified(world), WRITERS * WRITES + 1);
     assert_int_equal(s_rows("audit"), WRITERS * WRITES + 1);
     assert_int_equal(
