@@ -25,15 +25,16 @@ bool consumer_may_pass(enum cn_code rc)
     return cn_code_retryable(rc) || rc == CN_STALE;
 }
 
-struct cn_event consumer_event(const struct consumer *self,
+struct cn_event consumer_event(struct cn_env *env,
+                               const struct cn_subscription *subscription,
                                const struct entry *entry,
                                struct cn_arena *arena)
 {
     const Evt__Event *event = entry->event;
 
     return (struct cn_event){
-        .env = self->env,
-        .producer = self->subscription->producer,
+        .env = env,
+        .producer = subscription->producer,
         .type = event->type,
         .event_id = entry->event_id,
         .tenant_id = entry->tenant_id,
@@ -42,7 +43,7 @@ struct cn_event consumer_event(const struct consumer *self,
         .aggregate_seq = event->aggregate_seq,
         .occurred_at = event->occurred_at,
         .correlation_id = event->correlation_id,
-        .now_at = self->env->now(self->env),
+        .now_at = env->now(env),
         .arena = arena,
     };
 }
@@ -92,7 +93,8 @@ static enum cn_code s_copies_add(const struct job *job,
         if (entry->handler == NULL) {
             continue;
         }
-        struct cn_event event = consumer_event(self, entry, job->arena);
+        struct cn_event event =
+            consumer_event(self->env, self->subscription, entry, job->arena);
         rc = consumer_event_open(entry, &event, err);
         if (rc == CN_OK) {
             cn_write_tenant(write, entry->tenant_id);

@@ -14,8 +14,6 @@
 
 #include <stdio.h>
 
-enum { STALE_AGAIN_MAX = 10, ERROR_TEXT_MAX = 112, METHOD_TEXT_MAX = 96 };
-
 /* ---- the position ---- */
 
 /* The failure of a position that another replica has moved: not a trouble. */
@@ -90,7 +88,8 @@ static enum cn_code s_effect_try(struct run *run,
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "event: no memory");
     }
-    struct cn_event event = consumer_event(self, entry, arena);
+    struct cn_event event =
+        consumer_event(self->env, self->subscription, entry, arena);
     enum cn_code rc = consumer_event_open(entry, &event, err);
     if (rc != CN_OK) {
         return rc;
@@ -122,7 +121,7 @@ static enum cn_code s_handle(struct run *run,
 
     /* The budget covers all runs of the handler. */
     cn_fiber_set_deadline(cn_clock_monotonic() + CN_EVENT_BUDGET_US);
-    for (unsigned i = 0; i <= STALE_AGAIN_MAX && rc == CN_STALE; i++) {
+    for (unsigned i = 0; i <= CONSUMER_STALE_AGAIN_MAX && rc == CN_STALE; i++) {
         cn_err_clear(err);
         rc = s_effect_try(run, entry, more, &effect, err);
     }
@@ -163,7 +162,8 @@ static enum cn_code s_bury(struct run *run,
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "dead letter: no memory");
     }
-    struct cn_event event = consumer_event(self, entry, arena);
+    struct cn_event event =
+        consumer_event(self->env, self->subscription, entry, arena);
     struct cn_write *write = cn_write_begin_event(self->env, arena, &event);
     if (write == NULL) {
         return cn_fail(err, CN_NOMEM, "dead letter: no memory");
@@ -195,7 +195,7 @@ static void s_log_failure(const struct entry *entry,
                           int64_t since)
 {
     char tenant[CN_UUID_TEXT_SIZE];
-    char method[METHOD_TEXT_MAX];
+    char method[CONSUMER_METHOD_TEXT_MAX];
 
     cn_uuid_format(entry->tenant_id, tenant);
     (void)snprintf(method, sizeof(method), "event/%s", entry->handler->type);
@@ -233,7 +233,7 @@ static enum cn_code s_fail(struct run *run,
     if (run->attempts < CN_EVENT_ATTEMPTS_MAX) {
         return rc;
     }
-    char error[ERROR_TEXT_MAX];
+    char error[CONSUMER_ERROR_TEXT_MAX];
     (void)snprintf(error, sizeof(error), "%s: %s", cn_code_word(rc), err->word);
     enum cn_code bury_rc = s_bury(run, entry, false, error, &other);
     if (bury_rc != CN_OK) {

@@ -118,17 +118,14 @@ consumer_shape_find(const struct cn_subscription *subscription,
     return NULL;
 }
 
-static enum cn_code s_entry_read(const struct cn_subscription *subscription,
+enum cn_code consumer_entry_read(const struct cn_subscription *subscription,
                                  const Evt__Event *event,
                                  struct entry *ret_entry,
                                  struct cn_err *err)
 {
     struct entry entry = { .event = event };
 
-    if (event->position == NULL || event->position->xid > INT64_MAX ||
-        event->type == NULL || event->aggregate_type == NULL ||
-        !event->has_partition || event->partition < 0 ||
-        event->partition >= CN_PARTITIONS ||
+    if (event->type == NULL || event->aggregate_type == NULL ||
         !consumer_id_read(event->has_event_id, event->event_id,
                           &entry.event_id) ||
         !consumer_id_read(event->has_tenant_id, event->tenant_id,
@@ -137,15 +134,32 @@ static enum cn_code s_entry_read(const struct cn_subscription *subscription,
                           &entry.aggregate_id)) {
         return cn_fail(err, CN_MALFORMED, "an event without its ids");
     }
-    entry.position = (struct consumer_position){
-        event->position->epoch,
-        (int64_t)event->position->xid,
-        event->position->seq,
-    };
     entry.handler = consumer_handler_find(subscription, event->type);
     entry.shape = consumer_shape_find(subscription, event->type);
     *ret_entry = entry;
     return CN_OK;
+}
+
+/* As above, of an event that has its place in the log. */
+static enum cn_code s_entry_read(const struct cn_subscription *subscription,
+                                 const Evt__Event *event,
+                                 struct entry *ret_entry,
+                                 struct cn_err *err)
+{
+    if (event->position == NULL || event->position->xid > INT64_MAX ||
+        !event->has_partition || event->partition < 0 ||
+        event->partition >= CN_PARTITIONS) {
+        return cn_fail(err, CN_MALFORMED, "an event without its place");
+    }
+    enum cn_code rc = consumer_entry_read(subscription, event, ret_entry, err);
+    if (rc == CN_OK) {
+        ret_entry->position = (struct consumer_position){
+            event->position->epoch,
+            (int64_t)event->position->xid,
+            event->position->seq,
+        };
+    }
+    return rc;
 }
 
 /* Does what was asked for still go on from the end of the queue? Else the queue

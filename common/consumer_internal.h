@@ -33,7 +33,10 @@ enum {
     CONSUMER_SEEN_MAX = 1024, /* aggregates watched for gaps */
     /* Rows of a snapshot that are taken one by one after a failure. */
     CONSUMER_CAREFUL_ROWS = CN_SNAPSHOT_LIMIT_MAX,
-    CONSUMER_TYPE_MAX = 64 /* of an aggregate */
+    CONSUMER_TYPE_MAX = 64,        /* of an aggregate */
+    CONSUMER_STALE_AGAIN_MAX = 10, /* runs of a handler after its first */
+    CONSUMER_ERROR_TEXT_MAX = 112, /* of a dead letter */
+    CONSUMER_METHOD_TEXT_MAX = 96  /* in a line of the log */
 };
 
 struct consumer_position {
@@ -235,6 +238,12 @@ consumer_handler_find(const struct cn_subscription *subscription,
 const struct cn_event_shape *
 consumer_shape_find(const struct cn_subscription *subscription,
                     const char *type);
+/* The ids of an event, its handler and shape, without its place. */
+CN_CHECKED enum cn_code
+consumer_entry_read(const struct cn_subscription *subscription,
+                    const Evt__Event *event,
+                    struct entry *ret_entry,
+                    struct cn_err *err);
 bool consumer_id_read(protobuf_c_boolean has,
                       ProtobufCBinaryData data,
                       struct cn_uuid *ret_id);
@@ -251,7 +260,8 @@ void partition_completed(struct partition *self);
 /* Applies a job; each run has its outcome then. */
 void job_apply(struct job *job);
 /* The event as its handler sees it. */
-struct cn_event consumer_event(const struct consumer *self,
+struct cn_event consumer_event(struct cn_env *env,
+                               const struct cn_subscription *subscription,
                                const struct entry *entry,
                                struct cn_arena *arena);
 /* Its payload, unpacked into the event's arena. */

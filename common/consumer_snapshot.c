@@ -147,24 +147,16 @@ static enum cn_code s_row_add(const struct consumer *self,
                               struct cn_write *write,
                               struct cn_err *err)
 {
-    struct entry entry = { .event = message };
+    struct entry entry = { 0 };
 
-    if (message->type == NULL || message->aggregate_type == NULL ||
-        !consumer_id_read(message->has_event_id, message->event_id,
-                          &entry.event_id) ||
-        !consumer_id_read(message->has_tenant_id, message->tenant_id,
-                          &entry.tenant_id) ||
-        !consumer_id_read(message->has_aggregate_id, message->aggregate_id,
-                          &entry.aggregate_id)) {
-        return cn_fail(err, CN_MALFORMED, "a row without its ids");
+    enum cn_code rc =
+        consumer_entry_read(self->subscription, message, &entry, err);
+    if (rc != CN_OK || entry.handler == NULL) {
+        return rc;
     }
-    entry.handler = consumer_handler_find(self->subscription, message->type);
-    entry.shape = consumer_shape_find(self->subscription, message->type);
-    if (entry.handler == NULL) {
-        return CN_OK;
-    }
-    struct cn_event event = consumer_event(self, &entry, arena);
-    enum cn_code rc = consumer_event_open(&entry, &event, err);
+    struct cn_event event =
+        consumer_event(self->env, self->subscription, &entry, arena);
+    rc = consumer_event_open(&entry, &event, err);
     if (rc != CN_OK) {
         return rc;
     }

@@ -7,7 +7,7 @@
 #include "common/array.h"
 #include "common/bus.h"
 #include "common/clock.h"
-#include "common/consumer.h"
+#include "common/consumer_internal.h"
 #include "common/db.h"
 #include "common/fiber.h"
 #include "common/log.h"
@@ -29,10 +29,7 @@ enum {
     PASSING_US = 2000000, /* before the next try when the failure may pass */
     LOOK_US = 1000000,
     LOOK_BUDGET_US = 2000000,
-    FETCH_BUDGET_US = 3000000,
-    STALE_AGAIN_MAX = 10,
-    ERROR_TEXT_MAX = 112,
-    METHOD_TEXT_MAX = 96
+    FETCH_BUDGET_US = 3000000
 };
 
 struct letters {
@@ -181,28 +178,6 @@ static enum cn_code s_fetch(const struct letters *self,
     return CN_OK;
 }
 
-static const struct cn_event_handler *
-s_handler(const struct cn_subscription *subscription, const char *type)
-{
-    for (size_t i = 0; i < subscription->handler_count; i++) {
-        if (strcmp(subscription->handlers[i].type, type) == 0) {
-            return &subscription->handlers[i];
-        }
-    }
-    return NULL;
-}
-
-static const struct cn_event_shape *
-s_shape(const struct cn_subscription *subscription, const char *type)
-{
-    for (size_t i = 0; i < subscription->event_count; i++) {
-        if (strcmp(subscription->events[i].type, type) == 0) {
-            return &subscription->events[i];
-        }
-    }
-    return NULL;
-}
-
 static void s_done_add(struct cn_write *write, const struct letter *letter)
 {
     const struct cn_param params[] = {
@@ -219,50 +194,31 @@ static void s_done_add(struct cn_write *write, const struct letter *letter)
 static enum cn_code s_effect(const struct letters *self,
                              const struct cn_subscription *subscription,
                              const struct letter *letter,
-                             const Evt__Event *from,
+                             const struct entry *entry,
                              struct cn_err *err)
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
-    const struct cn_event_handler *handler =
-        s_handler(subscription, from->type);
-    const struct cn_event_shape *shape = s_shape(subscription, from->type);
-    const ProtobufCMessage *payload = NULL;
-    struct cn_event event = {
-        .env = self->env,
-        .producer = letter->producer,
-        .type = from->type,
-        .event_id = letter->event_id,
-        .tenant_id = letter->tenant_id,
-        .aggregate_type = letter->aggregate_type,
-        .aggregate_id = letter->aggregate_id,
-        .aggregate_seq = letter->aggregate_seq,
-        .occurred_at = from->occurred_at,
-        .correlation_id = from->correlation_id,
-        .now_at = self->env->now(self->env),
-        .arena = arena,
-    };
+    enum cn_code rc = CN_OK;
 
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "dead letter: no memory");
     }
+    struct cn_event event =
+        consumer_event(self->env, subscription, entry, arena);
     struct cn_write *write = cn_write_begin_event(self->env, arena, &event);
     if (write == NULL) {
         return cn_fail(err, CN_NOMEM, "dead letter: no memory");
     }
     /* A type that is followed no more asks for nothing. */
-    if (handler != NULL && shape != NULL) {
-        const struct cn_bytes packed = { from->payload.data,
-                                         from->payload.len };
-        enum cn_code rc = cn_message_unpack(arena, shape->payload->descriptor,
-                                            packed, &payload, err);
-        if (rc != CN_OK) {
-            return rc;
+    if (entry->handler != NULL) {
+        rc = consumer_event_open(entry, &event, err);
+        if (rc == CN_OK) {
+            rc = entry->handler->handler(self->service->self, &event, write,
+                                         err);
         }
-        event.payload = payload;
-        rc = handler->handler(self->service->self, &event, write, err);
-        if (rc != CN_OK) {
-            return rc;
-        }
+    }
+    if (rc != CN_OK) {
+        return rc;
     }
     s_done_add(write, letter);
     return cn_write_commit(write, err);
@@ -276,19 +232,23 @@ static enum cn_code s_try(const struct letters *self,
     const struct cn_subscription *subscription =
         s_subscription(self->service, letter->producer);
     const Evt__Event *event = NULL;
+    struct entry entry = { 0 };
 
     if (subscription == NULL) {
         return cn_fail_as(err, CN_NOT_FOUND, "producer_gone",
                           "its producer is followed no more");
     }
     enum cn_code rc = s_fetch(self, letter, arena, &event, err);
+    if (rc == CN_OK) {
+        rc = consumer_entry_read(subscription, event, &entry, err);
+    }
     if (rc != CN_OK) {
         return rc;
     }
     rc = CN_STALE;
-    for (unsigned i = 0; i <= STALE_AGAIN_MAX && rc == CN_STALE; i++) {
+    for (unsigned i = 0; i <= CONSUMER_STALE_AGAIN_MAX && rc == CN_STALE; i++) {
         cn_err_clear(err);
-        rc = s_effect(self, subscription, letter, event, err);
+        rc = s_effect(self, subscription, letter, &entry, err);
     }
     return rc;
 }
@@ -300,8 +260,8 @@ static void s_failed(const struct letters *self,
                      enum cn_code rc,
                      const struct cn_err *failure)
 {
-    const bool passing = cn_code_retryable(rc) || rc == CN_STALE;
-    char error[ERROR_TEXT_MAX];
+    const bool passing = consumer_may_pass(rc);
+    char error[CONSUMER_ERROR_TEXT_MAX];
     const struct cn_rows *rows = NULL;
     struct cn_err err = { 0 };
 
@@ -329,7 +289,7 @@ static void s_letter(struct letters *self,
     int64_t since = cn_clock_monotonic();
     struct cn_err err = { 0 };
     char tenant[CN_UUID_TEXT_SIZE];
-    char method[METHOD_TEXT_MAX];
+    char method[CONSUMER_METHOD_TEXT_MAX];
 
     cn_fiber_set_deadline(since + CN_EVENT_BUDGET_US);
     enum cn_code rc = s_try(self, letter, arena, &err);
