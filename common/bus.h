@@ -11,6 +11,7 @@
 #include "common/err.h"
 #include "common/principal.h"
 
+#include <protobuf-c/protobuf-c.h>
 #include <stdint.h>
 
 struct cn_bus;
@@ -171,6 +172,15 @@ CN_CHECKED enum cn_code cn_bus_call(struct cn_bus *self,
                                     const struct cn_bus_call *call,
                                     struct cn_bus_reply *ret_reply,
                                     struct cn_err *err);
+/* cn_bus_call with messages on both sides: packs request into call->body, and
+ * unpacks the reply's body, which has the type reply, into the arena. */
+CN_CHECKED enum cn_code cn_bus_ask(struct cn_bus *self,
+                                   struct cn_arena *arena,
+                                   struct cn_bus_call *call,
+                                   const ProtobufCMessage *request,
+                                   const ProtobufCMessageDescriptor *reply,
+                                   const ProtobufCMessage **ret_message,
+                                   struct cn_err *err);
 /* Is at least one replica of the service answering its pings? */
 bool cn_bus_reachable(const struct cn_bus *self, const char *service);
 /* Makes a key pair (Z85 text) for `make run` and the tests. */

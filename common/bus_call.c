@@ -435,3 +435,22 @@ enum cn_code cn_bus_call(struct cn_bus *self,
     bus_op_give(service, trial.op);
     return rc;
 }
+
+enum cn_code cn_bus_ask(struct cn_bus *self,
+                        struct cn_arena *arena,
+                        struct cn_bus_call *call,
+                        const ProtobufCMessage *request,
+                        const ProtobufCMessageDescriptor *reply,
+                        const ProtobufCMessage **ret_message,
+                        struct cn_err *err)
+{
+    struct cn_bus_reply answer = { 0 };
+
+    enum cn_code rc = cn_message_pack(arena, request, &call->body, err);
+    if (rc == CN_OK) {
+        rc = cn_bus_call(self, arena, call, &answer, err);
+    }
+    return rc == CN_OK
+               ? cn_message_unpack(arena, reply, answer.body, ret_message, err)
+               : rc;
+}

@@ -208,11 +208,7 @@ static bool s_uuid_read(protobuf_c_boolean has,
         memset(ret_id, 0, sizeof(*ret_id));
         return true;
     }
-    if (data.len != sizeof(ret_id->bytes)) {
-        return false;
-    }
-    memcpy(ret_id->bytes, data.data, sizeof(ret_id->bytes));
-    return true;
+    return cn_message_uuid(has, data, ret_id);
 }
 
 static const char *s_text(const char *text)

@@ -83,17 +83,6 @@ void partition_completed(struct partition *self)
 
 /* ---- what came ---- */
 
-bool consumer_id_read(protobuf_c_boolean has,
-                      ProtobufCBinaryData data,
-                      struct cn_uuid *ret_id)
-{
-    if (!has || data.len != sizeof(ret_id->bytes)) {
-        return false;
-    }
-    memcpy(ret_id->bytes, data.data, sizeof(ret_id->bytes));
-    return true;
-}
-
 const struct cn_event_handler *
 consumer_handler_find(const struct cn_subscription *subscription,
                       const char *type)
@@ -126,12 +115,12 @@ enum cn_code consumer_entry_read(const struct cn_subscription *subscription,
     struct entry entry = { .event = event };
 
     if (event->type == NULL || event->aggregate_type == NULL ||
-        !consumer_id_read(event->has_event_id, event->event_id,
-                          &entry.event_id) ||
-        !consumer_id_read(event->has_tenant_id, event->tenant_id,
-                          &entry.tenant_id) ||
-        !consumer_id_read(event->has_aggregate_id, event->aggregate_id,
-                          &entry.aggregate_id)) {
+        !cn_message_uuid(event->has_event_id, event->event_id,
+                         &entry.event_id) ||
+        !cn_message_uuid(event->has_tenant_id, event->tenant_id,
+                         &entry.tenant_id) ||
+        !cn_message_uuid(event->has_aggregate_id, event->aggregate_id,
+                         &entry.aggregate_id)) {
         return cn_fail(err, CN_MALFORMED, "an event without its ids");
     }
     entry.handler = consumer_handler_find(subscription, event->type);
@@ -367,17 +356,11 @@ static enum cn_code s_fetch(const struct consumer *self,
         .budget_us = FETCH_BUDGET_US,
         .long_poll = true,
     };
-    struct cn_bus_reply reply = { 0 };
     const ProtobufCMessage *message = NULL;
 
-    enum cn_code rc = cn_message_pack(arena, &request->base, &call.body, err);
-    if (rc == CN_OK) {
-        rc = cn_bus_call(self->env->bus, arena, &call, &reply, err);
-    }
-    if (rc == CN_OK) {
-        rc = cn_message_unpack(arena, &evt__fetch_response__descriptor,
-                               reply.body, &message, err);
-    }
+    enum cn_code rc =
+        cn_bus_ask(self->env->bus, arena, &call, &request->base,
+                   &evt__fetch_response__descriptor, &message, err);
     if (rc != CN_OK) {
         return rc;
     }

@@ -244,9 +244,6 @@ consumer_entry_read(const struct cn_subscription *subscription,
                     const Evt__Event *event,
                     struct entry *ret_entry,
                     struct cn_err *err);
-bool consumer_id_read(protobuf_c_boolean has,
-                      ProtobufCBinaryData data,
-                      struct cn_uuid *ret_id);
 void consumer_fetch_wake(struct consumer *self);
 /* Takes off the queue what the position has passed. */
 void partition_passed(struct partition *self);

@@ -110,7 +110,6 @@ static enum cn_code s_page_fetch(const struct load *self,
         .method = "events.v1.Events/Snapshot",
         .budget_us = PAGE_BUDGET_US,
     };
-    struct cn_bus_reply reply = { 0 };
     const ProtobufCMessage *message = NULL;
 
     request.consumer = consumer->service->name;
@@ -126,14 +125,8 @@ static enum cn_code s_page_fetch(const struct load *self,
     }
     enum cn_code rc = s_types(consumer->subscription, arena, &request, err);
     if (rc == CN_OK) {
-        rc = cn_message_pack(arena, &request.base, &call.body, err);
-    }
-    if (rc == CN_OK) {
-        rc = cn_bus_call(consumer->env->bus, arena, &call, &reply, err);
-    }
-    if (rc == CN_OK) {
-        rc = cn_message_unpack(arena, &evt__snapshot_response__descriptor,
-                               reply.body, &message, err);
+        rc = cn_bus_ask(consumer->env->bus, arena, &call, &request.base,
+                        &evt__snapshot_response__descriptor, &message, err);
     }
     if (rc == CN_OK) {
         *ret_page = (const Evt__SnapshotResponse *)message;
@@ -278,9 +271,9 @@ static enum cn_code s_cursor_read(const Evt__SnapshotCursor *next,
     }
     if (next->aggregate_type == NULL || next->aggregate_type[0] == '\0' ||
         strlen(next->aggregate_type) >= CONSUMER_TYPE_MAX ||
-        !consumer_id_read(next->has_tenant_id, next->tenant_id,
-                          &cursor.tenant_id) ||
-        !consumer_id_read(next->has_id, next->id, &cursor.id)) {
+        !cn_message_uuid(next->has_tenant_id, next->tenant_id,
+                         &cursor.tenant_id) ||
+        !cn_message_uuid(next->has_id, next->id, &cursor.id)) {
         return cn_fail(err, CN_MALFORMED, "a page without its end");
     }
     (void)snprintf(cursor.type, sizeof(cursor.type), "%s",

@@ -146,7 +146,6 @@ static enum cn_code s_fetch(const struct letters *self,
     struct cn_bus_call call = { .service = letter->producer,
                                 .method = "events.v1.Events/Fetch",
                                 .budget_us = FETCH_BUDGET_US };
-    struct cn_bus_reply reply = { 0 };
     const ProtobufCMessage *message = NULL;
 
     CN_SET(&after, epoch, (int32_t)letter->epoch);
@@ -155,26 +154,22 @@ static enum cn_code s_fetch(const struct letters *self,
     request.consumer = self->service->name;
     request.after = &after;
     CN_SET(&request, limit, 1);
-    enum cn_code rc = cn_message_pack(arena, &request.base, &call.body, err);
-    if (rc == CN_OK) {
-        rc = cn_bus_call(self->env->bus, arena, &call, &reply, err);
-    }
-    if (rc == CN_OK) {
-        rc = cn_message_unpack(arena, &evt__fetch_response__descriptor,
-                               reply.body, &message, err);
-    }
+    enum cn_code rc =
+        cn_bus_ask(self->env->bus, arena, &call, &request.base,
+                   &evt__fetch_response__descriptor, &message, err);
     if (rc != CN_OK) {
         return rc;
     }
     const Evt__FetchResponse *page = (const Evt__FetchResponse *)message;
-    if (page->n_events == 0 ||
-        page->events[0]->event_id.len != sizeof(letter->event_id.bytes) ||
-        memcmp(page->events[0]->event_id.data, letter->event_id.bytes,
-               sizeof(letter->event_id.bytes)) != 0) {
+    const Evt__Event *event = page->n_events > 0 ? page->events[0] : NULL;
+    struct cn_uuid id;
+    if (event == NULL ||
+        !cn_message_uuid(event->has_event_id, event->event_id, &id) ||
+        !cn_uuid_equal(id, letter->event_id)) {
         return cn_fail_as(err, CN_NOT_FOUND, "event_gone",
                           "the producer's log has it no more");
     }
-    *ret_event = page->events[0];
+    *ret_event = event;
     return CN_OK;
 }
 

@@ -525,3 +525,14 @@ bool cn_mask_has(const char *const *mask, size_t count, const char *path)
     }
     return false;
 }
+
+bool cn_message_uuid(protobuf_c_boolean has,
+                     ProtobufCBinaryData data,
+                     struct cn_uuid *ret_id)
+{
+    if (!has || data.len != sizeof(ret_id->bytes)) {
+        return false;
+    }
+    memcpy(ret_id->bytes, data.data, sizeof(ret_id->bytes));
+    return true;
+}

@@ -7,6 +7,7 @@
 
 #include "common/arena.h"
 #include "common/err.h"
+#include "common/id.h"
 
 #include <protobuf-c/protobuf-c.h>
 
@@ -33,6 +34,11 @@ void *cn_message_new(struct cn_arena *arena,
                      const ProtobufCMessageDescriptor *descriptor);
 /* A deep copy by pack and unpack; NULL without memory. */
 void *cn_message_copy(struct cn_arena *arena, const ProtobufCMessage *message);
+
+/* An id in a field of bytes. False: it is absent, or has another size. */
+CN_CHECKED bool cn_message_uuid(protobuf_c_boolean has,
+                                ProtobufCBinaryData data,
+                                struct cn_uuid *ret_id);
 
 /* Applies a merge patch: for each path of mask ("name.family", "phones"), the
  * field of `patch` replaces that of `target` (absent in patch: cleared).

@@ -169,19 +169,18 @@ enum cn_code dead_letter_get(void *self,
     return rc;
 }
 
-static enum cn_code s_page_read(const struct cn_request *request,
-                                const struct cn_page *page,
-                                const struct cn_rows *rows,
-                                Opr__ListDeadLettersResponse *response,
-                                struct cn_err *err)
+static enum cn_code s_letters_answer(const struct cn_request *request,
+                                     struct cn_reply *reply,
+                                     const struct cn_page *page,
+                                     const struct cn_rows *rows,
+                                     struct cn_err *err)
 {
     const struct cn_store store = cn_store_of_request(request);
-    size_t count = cn_page_count(page, cn_rows_count(rows));
-    struct cn_cursor last = { 0 };
+    size_t count = cn_rows_count(rows);
+    struct cn_page_row *shown =
+        cn_arena_array(request->arena, count + 1, sizeof(*shown));
 
-    response->data =
-        cn_arena_array(request->arena, count + 1, sizeof(Opr__DeadLetter *));
-    if (response->data == NULL) {
+    if (shown == NULL) {
         return cn_fail(err, CN_NOMEM, "dead letters: no memory");
     }
     for (size_t i = 0; i < count; i++) {
@@ -190,15 +189,13 @@ static enum cn_code s_page_read(const struct cn_request *request,
         if (rc != CN_OK) {
             return rc;
         }
-        response->data[i] = letter.message;
-        last =
-            (struct cn_cursor){ letter.message->created_at, letter.event_id };
+        shown[i] = (struct cn_page_row){
+            .shown = &letter.message->base,
+            .place = { letter.message->created_at, letter.event_id },
+        };
     }
-    response->n_data = count;
-    enum cn_code rc = cn_page_next(request, page, cn_rows_count(rows), last,
-                                   &response->next_cursor, err);
-    CN_SET(response, has_more, response->next_cursor != NULL);
-    return rc;
+    return cn_page_answer(request, reply, page, shown, count,
+                          "dead_letter.list", NULL, err);
 }
 
 enum cn_code dead_letters_list(void *self,
@@ -213,16 +210,10 @@ enum cn_code dead_letters_list(void *self,
     const Opr__ListDeadLettersRequest *body = request->body;
     const bool all = body->n_status == 0;
     const struct cn_store store = cn_store_of_request(request);
-    Opr__ListDeadLettersResponse *response =
-        CN_NEW(request->arena, opr__list_dead_letters_response,
-               Opr__ListDeadLettersResponse);
     const struct cn_rows *rows = NULL;
     struct cn_filter filter;
     struct cn_page page;
 
-    if (response == NULL) {
-        return cn_fail(err, CN_NOMEM, "dead letters: no memory");
-    }
     cn_filter_begin(&filter, request, "dead_letters");
     struct cn_param statuses =
         cn_filter_words(&filter, &opr__dead_letter__status__descriptor,
@@ -237,11 +228,8 @@ enum cn_code dead_letters_list(void *self,
                            cn_at(page.after.key), cn_uuid(page.after.id),
                            cn_int(page.limit + 1), statuses);
     }
-    if (rc == CN_OK) {
-        rc = s_page_read(request, &page, rows, response, err);
-    }
-    reply->body = &response->base;
-    return rc;
+    return rc == CN_OK ? s_letters_answer(request, reply, &page, rows, err)
+                       : rc;
 }
 
 /* ---- the commands ---- */

@@ -228,17 +228,6 @@ static bool s_is_wanted(const Evt__SnapshotRequest *wanted,
     return wanted->n_type == 0;
 }
 
-static bool s_id_read(protobuf_c_boolean has,
-                      ProtobufCBinaryData data,
-                      struct cn_uuid *ret_id)
-{
-    if (!has || data.len != sizeof(ret_id->bytes)) {
-        return false;
-    }
-    memcpy(ret_id->bytes, data.data, sizeof(ret_id->bytes));
-    return true;
-}
-
 /* Index of the provider to begin with, and where. */
 static enum cn_code s_cursor_read(const struct cn_service *service,
                                   const Evt__SnapshotCursor *cursor,
@@ -255,8 +244,9 @@ static enum cn_code s_cursor_read(const struct cn_service *service,
         if (cursor->aggregate_type != NULL &&
             strcmp(service->providers[i].aggregate_type,
                    cursor->aggregate_type) == 0 &&
-            s_id_read(cursor->has_tenant_id, cursor->tenant_id, ret_tenant) &&
-            s_id_read(cursor->has_id, cursor->id, ret_after)) {
+            cn_message_uuid(cursor->has_tenant_id, cursor->tenant_id,
+                            ret_tenant) &&
+            cn_message_uuid(cursor->has_id, cursor->id, ret_after)) {
             *ret_first = i;
             return CN_OK;
         }

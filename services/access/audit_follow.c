@@ -579,18 +579,12 @@ static enum cn_code s_call(struct follower *self,
         .method = "audit.v1.Audit/FetchSealed",
         .budget_us = BUDGET_US,
     };
-    struct cn_bus_reply reply = { 0 };
     const ProtobufCMessage *message = NULL;
 
     CN_SET(&request, after, self->seq);
-    enum cn_code rc = cn_message_pack(arena, &request.base, &call.body, err);
-    if (rc == CN_OK) {
-        rc = cn_bus_call(self->env->bus, arena, &call, &reply, err);
-    }
-    if (rc == CN_OK) {
-        rc = cn_message_unpack(arena, &aud__fetch_sealed_response__descriptor,
-                               reply.body, &message, err);
-    }
+    enum cn_code rc =
+        cn_bus_ask(self->env->bus, arena, &call, &request.base,
+                   &aud__fetch_sealed_response__descriptor, &message, err);
     if (rc == CN_OK) {
         *ret_page = (const Aud__FetchSealedResponse *)message;
     }

@@ -329,7 +329,6 @@ static enum cn_code s_ask(struct auth *self,
     struct cn_bus_call call = { .service = "access",
                                 .method = "access.v1.Access/ResolveKey" };
     const ProtobufCMessage *message = NULL;
-    struct cn_bus_reply reply = { 0 };
 
     if (request == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
@@ -340,16 +339,10 @@ static enum cn_code s_ask(struct auth *self,
     if (request->key_hash.data == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
-    enum cn_code rc = cn_message_pack(arena, &request->base, &call.body, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
     call.budget_us = cn_fiber_deadline() - cn_clock_monotonic();
-    rc = cn_bus_call(self->env->bus, arena, &call, &reply, err);
-    if (rc == CN_OK) {
-        rc = cn_message_unpack(arena, &acc__resolve_key_response__descriptor,
-                               reply.body, &message, err);
-    }
+    enum cn_code rc =
+        cn_bus_ask(self->env->bus, arena, &call, &request->base,
+                   &acc__resolve_key_response__descriptor, &message, err);
     if (rc != CN_OK) {
         /* Nothing of the client's was done, whatever became of the question. */
         cn_err_clear(err);

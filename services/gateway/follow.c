@@ -67,16 +67,10 @@ enum cn_code follow_fetch(struct cn_env *env,
                                 .budget_us = budget_us,
                                 .long_poll = true };
     const ProtobufCMessage *message = NULL;
-    struct cn_bus_reply reply = { 0 };
 
-    enum cn_code rc = cn_message_pack(arena, &request->base, &call.body, err);
-    if (rc == CN_OK) {
-        rc = cn_bus_call(env->bus, arena, &call, &reply, err);
-    }
-    if (rc == CN_OK) {
-        rc = cn_message_unpack(arena, &evt__fetch_response__descriptor,
-                               reply.body, &message, err);
-    }
+    enum cn_code rc =
+        cn_bus_ask(env->bus, arena, &call, &request->base,
+                   &evt__fetch_response__descriptor, &message, err);
     if (rc == CN_OK) {
         *ret_response = (const Evt__FetchResponse *)message;
     }

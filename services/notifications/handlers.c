@@ -52,34 +52,26 @@ static enum cn_code s_filter_read(const struct cn_request *request,
 }
 
 static enum cn_code s_messages_answer(const struct cn_request *request,
+                                      struct cn_reply *reply,
                                       const struct cn_page *page,
                                       const struct message_row *rows,
-                                      size_t rows_read,
-                                      Ntf__ListMessagesResponse *response,
+                                      size_t count,
                                       struct cn_err *err)
 {
-    size_t count = cn_page_count(page, rows_read);
-    struct cn_uuid *patients =
-        cn_arena_array(request->arena, count + 1, sizeof(*patients));
-    response->data =
-        cn_arena_array(request->arena, count + 1, sizeof(Ntf__Message *));
-    if (patients == NULL || response->data == NULL) {
+    struct cn_page_row *shown =
+        cn_arena_array(request->arena, count + 1, sizeof(*shown));
+    if (shown == NULL) {
         return cn_fail(err, CN_NOMEM, "list messages");
     }
-    struct cn_cursor last = { .key = 0 };
     for (size_t i = 0; i < count; i++) {
-        response->data[i] = rows[i].outgoing->message;
-        patients[i] = rows[i].patient_id;
-        last = (struct cn_cursor){ rows[i].created_at, rows[i].id };
+        shown[i] = (struct cn_page_row){
+            .shown = &rows[i].outgoing->message->base,
+            .patient_id = rows[i].patient_id,
+            .place = { rows[i].created_at, rows[i].id },
+        };
     }
-    response->n_data = count;
-    enum cn_code rc = cn_page_next(request, page, rows_read, last,
-                                   &response->next_cursor, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    CN_SET(response, has_more, response->next_cursor != NULL);
-    return cn_audit_read(request, "message.list", NULL, patients, count, err);
+    return cn_page_answer(request, reply, page, shown, count, "message.list",
+                          NULL, err);
 }
 
 enum cn_code messages_list(void *self,
@@ -89,31 +81,22 @@ enum cn_code messages_list(void *self,
 {
     (void)self;
     const Ntf__ListMessagesRequest *body = request->body;
-    Ntf__ListMessagesResponse *response = CN_NEW(
-        request->arena, ntf__list_messages_response, Ntf__ListMessagesResponse);
-    if (response == NULL) {
-        return cn_fail(err, CN_NOMEM, "list messages");
-    }
-    reply->body = &response->base;
     struct message_filter filter;
     struct cn_page page;
     struct message_row *rows = NULL;
     size_t count = 0;
     const char *text = NULL;
     enum cn_code rc = s_filter_read(request, body, &filter, &text, err);
-    if (rc == CN_NOT_FOUND) {
+    bool nothing = rc == CN_NOT_FOUND;
+    if (rc == CN_OK || nothing) {
         cn_err_clear(err);
-        CN_SET(response, has_more, 0);
-        return CN_OK;
-    }
-    if (rc == CN_OK) {
         rc = cn_page_open(request, text, body->has_limit, body->limit,
                           body->cursor, &page, err);
     }
-    if (rc == CN_OK) {
+    if (rc == CN_OK && !nothing) {
         rc = messages_page(request, &filter, &page, &rows, &count, err);
     }
     return rc == CN_OK
-               ? s_messages_answer(request, &page, rows, count, response, err)
+               ? s_messages_answer(request, reply, &page, rows, count, err)
                : rc;
 }
