@@ -49,7 +49,7 @@ STEMS     := $(filter-out http,$(basename $(notdir $(PROTOS))))
 GEN_C     := $(foreach s,$(STEMS),$(GEN)/cairn/$(s).pb-c.c $(GEN)/cairn/$(s).cairn.c) $(GEN)/cairn/routes.c
 GEN_OBJ   := $(GEN_C:$(GEN)/%.c=$(B)/gen/%.o)
 # What every service serves has its handlers in common/.
-LIB_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard common/*.c)) $(GEN_OBJ) $(B)/gen/cairn/operator.handlers.o
+LIB_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard common/*/*.c)) $(GEN_OBJ) $(B)/gen/cairn/operator.handlers.o
 BIN       := $(foreach s,$(SERVICES),$(B)/cairn-$(s))
 TOOLS     := $(B)/cairn-supervisor $(B)/cairn-keys
 UNIT      := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/*_test.c))
@@ -90,12 +90,12 @@ help:
 
 PLUGIN := build/tool/protoc-gen-cairn
 # The policy says which events need a branch.
-$(PLUGIN): $(wildcard proto/plugin/*.[ch]) common/principal.c common/err.c
+$(PLUGIN): $(wildcard proto/plugin/*.[ch]) common/policy/principal.c common/base/err.c
 	@mkdir -p build/tool/gen
 	protoc --proto_path=/usr/include --c_out=build/tool/gen google/protobuf/compiler/plugin.proto google/protobuf/descriptor.proto
 	$(CC) -O1 -w -isystem build/tool/gen -c build/tool/gen/google/protobuf/compiler/plugin.pb-c.c -o build/tool/plugin.pb-c.o
 	$(CC) -O1 -w -isystem build/tool/gen -c build/tool/gen/google/protobuf/descriptor.pb-c.c -o build/tool/descriptor.pb-c.o
-	$(CC) -std=gnu17 -O1 -g -D_GNU_SOURCE -I. $(WARN) -isystem build/tool/gen $(wildcard proto/plugin/*.c) common/principal.c common/err.c build/tool/plugin.pb-c.o \
+	$(CC) -std=gnu17 -O1 -g -D_GNU_SOURCE -I. $(WARN) -isystem build/tool/gen $(wildcard proto/plugin/*.c) common/policy/principal.c common/base/err.c build/tool/plugin.pb-c.o \
 	  build/tool/descriptor.pb-c.o $(shell pkg-config --cflags --libs libprotobuf-c) -o $@
 $(GEN)/.done: $(PROTOS) $(PLUGIN)
 	@mkdir -p $(GEN)

@@ -5,7 +5,7 @@
 #ifndef TEST_ANALYZER_H
 #define TEST_ANALYZER_H
 
-#include "common/err.h"
+#include "common/base/err.h"
 
 #define cn_fail(err, code, ...)                                                \
     ((void)(cn_fail)(err, code, __VA_ARGS__), (code))

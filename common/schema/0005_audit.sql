@@ -8,7 +8,7 @@ ALTER TABLE {{schema}}.audit
     ADD COLUMN xid   xid8 NOT NULL DEFAULT pg_current_xact_id();
 CREATE INDEX audit_order ON {{schema}}.audit (epoch, xid, tenant_id, id);
 
--- hash = SHA-256(hash of n - 1 | canonical row); common/audit_chain.h.
+-- hash = SHA-256(hash of n - 1 | canonical row); common/audit/audit_chain.h.
 CREATE TABLE {{schema}}.audit_seal (
     tenant_id uuid     NOT NULL,
     n         bigint   NOT NULL CHECK (n > 0),

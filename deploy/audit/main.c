@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cairn-audit: shows that the audit is what was sealed. See USAGE. */
-#include "common/audit_export.h"
-#include "common/audit_heads.h"
-#include "common/audit_scan.h"
-#include "common/audit_verify.h"
-#include "common/clock.h"
-#include "common/db.h"
-#include "common/env.h"
-#include "common/fiber.h"
-#include "common/loop.h"
-#include "common/seal.h"
+#include "common/audit/audit_export.h"
+#include "common/audit/audit_heads.h"
+#include "common/audit/audit_scan.h"
+#include "common/audit/audit_verify.h"
+#include "common/base/clock.h"
+#include "common/base/env.h"
+#include "common/db/db.h"
+#include "common/loop/fiber.h"
+#include "common/loop/loop.h"
+#include "common/wire/seal.h"
 
 #include <errno.h>
 #include <fcntl.h>

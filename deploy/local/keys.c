@@ -3,9 +3,9 @@
  *   cairn-keys <dir> <name>...   CURVE pairs <dir>/<name>.key and <name>.pub
  *   cairn-keys master <file>     a master key for sealing, "1:<64 hex digits>"
  */
-#include "common/bus.h"
-#include "common/env.h"
-#include "common/seal.h"
+#include "common/base/env.h"
+#include "common/bus/bus.h"
+#include "common/wire/seal.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -13,8 +13,8 @@
  *   stop <INT|TERM>           how to ask it to end; TERM when absent
  *   once                      must end with 0 before the next one starts
  * Output goes to <home>/log/<name>.log, the pid to <home>/run/<name>.pid. */
-#include "common/clock.h"
-#include "common/log.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
 
 #include <fcntl.h>
 #include <grp.h>

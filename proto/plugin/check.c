@@ -2,13 +2,13 @@
 /* Refuses what would break the generated code or the contract's rules. */
 #include "plugin.h"
 
-#include "common/array.h"
-#include "common/principal.h"
+#include "common/base/array.h"
+#include "common/policy/principal.h"
 
 #include <ctype.h>
 #include <string.h>
 
-enum { WORD_SIZE_MAX = 47 }; /* of an enum, in common/json_text.c */
+enum { WORD_SIZE_MAX = 47 }; /* of an enum, in common/wire/json_text.c */
 
 /* Names that the C compiler or a header takes; protobuf-c 1.4.1 knows only some
  * of them. */

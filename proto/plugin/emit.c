@@ -121,7 +121,7 @@ void emit_shapes(const struct model *model,
             }
         }
     }
-    text_puts(header, "#include \"common/shape.h\"\n\n");
+    text_puts(header, "#include \"common/wire/shape.h\"\n\n");
     begin(source, file);
     text_printf(source, "#include \"cairn/%s.cairn.h\"\n\n", file->stem);
     for (size_t i = 0; i < model->message_count; i++) {
@@ -161,7 +161,7 @@ void emit_handlers(const struct file *file,
     guard(header, file->stem, "handlers");
     text_printf(header,
                 "#include \"cairn/%s.cairn.h\"\n"
-                "#include \"common/service.h\"\n\n",
+                "#include \"common/contract/service.h\"\n\n",
                 file->stem);
     begin(source, file);
     text_printf(source,
@@ -295,7 +295,7 @@ void emit_routes(const struct model *model,
     begin(header, NULL);
     guard(header, "all", "routes");
     text_printf(header,
-                "#include \"common/shape.h\"\n\n"
+                "#include \"common/wire/shape.h\"\n\n"
                 "extern const struct cn_route cn_routes[];\n"
                 "extern const size_t cn_route_count;\n"
                 "/* Each service that has a route, NULL at the end. */\n"

@@ -2,7 +2,7 @@
 /* Reads protoc's request into the model: names, comments, options. */
 #include "plugin.h"
 
-#include "common/array.h"
+#include "common/base/array.h"
 
 #include <ctype.h>
 #include <stdlib.h>

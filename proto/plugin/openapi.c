@@ -3,7 +3,7 @@
  * each schema, so that a change reads well as a difference. */
 #include "plugin.h"
 
-#include "common/array.h"
+#include "common/base/array.h"
 
 #include <ctype.h>
 #include <string.h>

@@ -2,18 +2,18 @@
 /* One fiber for each service that is followed: fetch, check, copy. */
 #include "services/access/audit_follow.h"
 
-#include "common/array.h"
-#include "common/audit_chain.h"
-#include "common/audit_seal.h"
-#include "common/audit_sealed.h"
-#include "common/bus.h"
-#include "common/clock.h"
-#include "common/db.h"
-#include "common/fiber.h"
-#include "common/log.h"
-#include "common/loop.h"
-#include "common/message.h"
-#include "common/metrics.h"
+#include "common/audit/audit_chain.h"
+#include "common/audit/audit_seal.h"
+#include "common/audit/audit_sealed.h"
+#include "common/base/array.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/bus/bus.h"
+#include "common/db/db.h"
+#include "common/loop/fiber.h"
+#include "common/loop/loop.h"
+#include "common/loop/metrics.h"
+#include "common/wire/message.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,8 +6,8 @@
 #ifndef ACCESS_AUDIT_FOLLOW_H
 #define ACCESS_AUDIT_FOLLOW_H
 
-#include "common/env.h"
-#include "common/err.h"
+#include "common/base/env.h"
+#include "common/base/err.h"
 
 #include "cairn/audit.pb-c.h"
 

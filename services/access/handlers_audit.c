@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* GET /v1/audit: who saw and changed what, in all services. */
 #include "cairn/access.handlers.h"
-#include "common/audit.h"
+#include "common/store/audit.h"
+#include "common/wire/message.h"
 #include "services/access/store_audit.h"
 
 /* The filters, and the text that cursors are bound to. CN_NOT_FOUND: no row can

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* API keys: made, ended, resolved; and who the caller is. */
 #include "cairn/access.handlers.h"
-#include "common/message.h"
-#include "common/seal.h"
+#include "common/wire/message.h"
+#include "common/wire/seal.h"
 #include "services/access/rules.h"
 #include "services/access/service.h"
 #include "services/access/store.h"

@@ -2,8 +2,9 @@
 /* cairn-access: identity of agencies, branches, users and keys. */
 #include "cairn/access.cairn.h"
 #include "cairn/access.handlers.h"
-#include "common/array.h"
-#include "common/seal.h"
+#include "common/base/array.h"
+#include "common/service/service.h"
+#include "common/wire/seal.h"
 #include "services/access/audit_follow.h"
 #include "services/access/service.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/access/rules.h"
 
-#include "common/principal.h"
-#include "common/seal.h"
+#include "common/policy/principal.h"
+#include "common/wire/seal.h"
 
 #include <stdio.h>
 #include <string.h>

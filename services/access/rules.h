@@ -4,8 +4,8 @@
 #define ACCESS_RULES_H
 
 #include "cairn/access.pb-c.h"
-#include "common/clock.h"
-#include "common/id.h"
+#include "common/base/clock.h"
+#include "common/base/id.h"
 
 enum {
     API_KEY_RANDOM_SIZE = 32, /* base62 characters, 190 bits */

@@ -3,8 +3,8 @@
 #ifndef ACCESS_SERVICE_H
 #define ACCESS_SERVICE_H
 
-#include "common/service.h"
-#include "common/snapshot.h"
+#include "common/contract/service.h"
+#include "common/outbox/snapshot.h"
 
 struct access_service {
     /* SHA-256 of the platform operator's key; the key itself is not kept. */

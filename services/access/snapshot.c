@@ -4,7 +4,8 @@
 #include "services/access/service.h"
 #include "services/access/store.h"
 
-#include "common/array.h"
+#include "common/base/array.h"
+#include "common/wire/message.h"
 
 /* The event of one row; NULL without memory. */
 typedef const ProtobufCMessage *event_fn(struct cn_arena *arena,

@@ -2,9 +2,9 @@
 #include "services/access/store.h"
 
 #include "cairn/access.pb-c.h"
-#include "common/db.h"
-#include "common/seal.h"
-#include "common/store.h"
+#include "common/db/db.h"
+#include "common/store/store.h"
+#include "common/wire/seal.h"
 
 /* The four statements of one table. Rows are told apart by row-level security
  * alone: no statement names the tenant but an insert. */

@@ -4,9 +4,9 @@
 #ifndef ACCESS_STORE_H
 #define ACCESS_STORE_H
 
-#include "common/page.h"
-#include "common/store.h"
-#include "common/write.h"
+#include "common/store/page.h"
+#include "common/store/store.h"
+#include "common/store/write.h"
 
 /* One of the tables and what it holds. */
 struct resource_table {

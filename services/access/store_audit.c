@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/access/store_audit.h"
 
-#include "common/clock.h"
-#include "common/seal.h"
-#include "common/store.h"
+#include "common/base/clock.h"
+#include "common/store/store.h"
+#include "common/wire/seal.h"
+#include "common/wire/message.h"
 
 enum { PARAMS = 9 };
 

@@ -3,7 +3,7 @@
 #ifndef ACCESS_STORE_AUDIT_H
 #define ACCESS_STORE_AUDIT_H
 
-#include "common/page.h"
+#include "common/store/page.h"
 
 #include "cairn/access.pb-c.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/documents/clock.h"
+#include "common/wire/message.h"
 
 struct cn_deadline_subject document_subject(const struct document_row *row)
 {

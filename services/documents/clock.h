@@ -4,8 +4,8 @@
 #ifndef DOCUMENTS_CLOCK_H
 #define DOCUMENTS_CLOCK_H
 
-#include "common/deadline_rule.h"
-#include "common/deadline_unit.h"
+#include "common/deadlines/deadline_rule.h"
+#include "common/deadlines/deadline_unit.h"
 #include "services/documents/store.h"
 
 #define FACE_TO_FACE_RULE "C07"

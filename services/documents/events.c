@@ -2,8 +2,9 @@
 #include "services/documents/events.h"
 
 #include "cairn/referrals.cairn.h"
-#include "common/array.h"
-#include "common/service.h"
+#include "common/base/array.h"
+#include "common/contract/service.h"
+#include "common/wire/message.h"
 #include "services/documents/clock.h"
 #include "services/documents/rules.h"
 #include "services/documents/store.h"

@@ -3,7 +3,7 @@
 #ifndef DOCUMENTS_EVENTS_H
 #define DOCUMENTS_EVENTS_H
 
-#include "common/consumer.h"
+#include "common/inbox/consumer.h"
 
 extern const struct cn_subscription DOCUMENTS_SUBSCRIPTIONS[];
 extern const size_t DOCUMENTS_SUBSCRIPTION_COUNT;

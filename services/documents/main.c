@@ -2,8 +2,9 @@
 /* cairn-documents: documents, orders and checklists. */
 #include "cairn/documents.cairn.h"
 #include "cairn/documents.handlers.h"
-#include "common/array.h"
-#include "common/deadline_unit.h"
+#include "common/base/array.h"
+#include "common/deadlines/deadline_unit.h"
+#include "common/service/service.h"
 #include "services/documents/events.h"
 
 static const struct cn_due_handler DUE[] = { CN_DEADLINE_DUE };

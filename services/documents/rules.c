@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/documents/rules.h"
 
-#include "common/array.h"
-#include "common/clock.h"
+#include "common/base/array.h"
+#include "common/base/clock.h"
 
 const struct checklist_item *checklist_items(size_t *ret_count)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/documents/store.h"
 
-#include "common/json.h"
-#include "common/reach.h"
+#include "common/store/reach.h"
+#include "common/wire/json.h"
+#include "common/wire/message.h"
 
 static const char DOCUMENT_CONTEXT[] = "documents.document.body";
 

@@ -4,11 +4,11 @@
 #define DOCUMENTS_STORE_H
 
 #include "cairn/documents.pb-c.h"
-#include "common/consumer.h"
-#include "common/page.h"
-#include "common/store.h"
+#include "common/inbox/consumer.h"
+#include "common/store/page.h"
+#include "common/store/store.h"
 
-#include "common/write.h"
+#include "common/store/write.h"
 
 struct document_row {
     struct cn_uuid id;

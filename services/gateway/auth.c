@@ -2,13 +2,13 @@
 /* The cache of principals and the feed that keeps it fresh. */
 #include "services/gateway/auth.h"
 
-#include "common/bus.h"
-#include "common/clock.h"
-#include "common/fiber.h"
-#include "common/loop.h"
-#include "common/message.h"
-#include "common/outbox.h"
-#include "common/seal.h"
+#include "common/base/clock.h"
+#include "common/bus/bus.h"
+#include "common/loop/fiber.h"
+#include "common/loop/loop.h"
+#include "common/outbox/outbox.h"
+#include "common/wire/message.h"
+#include "common/wire/seal.h"
 
 #include "cairn/access.pb-c.h"
 

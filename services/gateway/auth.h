@@ -4,10 +4,10 @@
 #ifndef GATEWAY_AUTH_H
 #define GATEWAY_AUTH_H
 
-#include "common/arena.h"
-#include "common/env.h"
-#include "common/err.h"
-#include "common/principal.h"
+#include "common/base/arena.h"
+#include "common/base/env.h"
+#include "common/base/err.h"
+#include "common/policy/principal.h"
 
 #include "services/gateway/follow.h"
 

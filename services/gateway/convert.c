@@ -2,7 +2,7 @@
 /* HTTP to message and back, by descriptor and shape. */
 #include "services/gateway/convert.h"
 
-#include "common/message.h"
+#include "common/wire/message.h"
 
 #include "services/gateway/header.h"
 #include "services/gateway/uri.h"

@@ -4,7 +4,7 @@
 #ifndef GATEWAY_CONVERT_H
 #define GATEWAY_CONVERT_H
 
-#include "common/http.h"
+#include "common/http/http.h"
 #include "services/gateway/route.h"
 
 /* Checks Content-Type, reads the body, sets what path and query say, packs.

@@ -2,10 +2,10 @@
 /* One request from HTTP to one service and back. */
 #include "services/gateway/exchange.h"
 
-#include "common/bus.h"
-#include "common/clock.h"
-#include "common/fiber.h"
-#include "common/log.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/bus/bus.h"
+#include "common/loop/fiber.h"
 
 #include "services/gateway/convert.h"
 #include "services/gateway/header.h"

@@ -4,9 +4,9 @@
 #ifndef GATEWAY_EXCHANGE_H
 #define GATEWAY_EXCHANGE_H
 
-#include "common/env.h"
+#include "common/base/env.h"
 
-#include "common/http.h"
+#include "common/http/http.h"
 #include "services/gateway/auth.h"
 #include "services/gateway/route.h"
 #include "services/gateway/stream.h"

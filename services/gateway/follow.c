@@ -2,12 +2,12 @@
 /* The fiber that follows a log. */
 #include "services/gateway/follow.h"
 
-#include "common/bus.h"
-#include "common/clock.h"
-#include "common/fiber.h"
-#include "common/loop.h"
-#include "common/message.h"
-#include "common/metrics.h"
+#include "common/base/clock.h"
+#include "common/bus/bus.h"
+#include "common/loop/fiber.h"
+#include "common/loop/loop.h"
+#include "common/loop/metrics.h"
+#include "common/wire/message.h"
 
 #include <assert.h>
 #include <stdio.h>

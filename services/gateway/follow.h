@@ -4,9 +4,9 @@
 #ifndef GATEWAY_FOLLOW_H
 #define GATEWAY_FOLLOW_H
 
-#include "common/arena.h"
-#include "common/env.h"
-#include "common/err.h"
+#include "common/base/arena.h"
+#include "common/base/env.h"
+#include "common/base/err.h"
 
 #include "cairn/events.pb-c.h"
 

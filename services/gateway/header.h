@@ -3,8 +3,8 @@
 #ifndef GATEWAY_HEADER_H
 #define GATEWAY_HEADER_H
 
-#include "common/arena.h"
-#include "common/err.h"
+#include "common/base/arena.h"
+#include "common/base/err.h"
 
 #include <stdint.h>
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cairn-gateway: HTTP in front of the services. */
-#include "common/array.h"
-#include "common/bus.h"
-#include "common/health.h"
-#include "common/log.h"
-#include "common/process.h"
-#include "common/setting.h"
+#include "common/base/array.h"
+#include "common/base/log.h"
+#include "common/bus/bus.h"
+#include "common/process/health.h"
+#include "common/process/process.h"
+#include "common/process/setting.h"
 
 #include "services/gateway/exchange.h"
 

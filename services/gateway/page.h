@@ -4,8 +4,8 @@
 #ifndef GATEWAY_PAGE_H
 #define GATEWAY_PAGE_H
 
-#include "common/err.h"
-#include "common/json.h"
+#include "common/base/err.h"
+#include "common/wire/json.h"
 
 /* Serves a page, filling body and content type. CN_NOT_FOUND: the path is none
  * of ours; CN_METHOD_NOT_ALLOWED. */

@@ -2,7 +2,7 @@
 /* Problem bodies and pages. */
 #include "services/gateway/problem.h"
 
-#include "common/id.h"
+#include "common/base/id.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -4,8 +4,8 @@
 #ifndef GATEWAY_PROBLEM_H
 #define GATEWAY_PROBLEM_H
 
-#include "common/err.h"
-#include "common/json.h"
+#include "common/base/err.h"
+#include "common/wire/json.h"
 
 /* Word of a 404 whose path leads nowhere. */
 #define PROBLEM_NO_PATH "no_such_path"

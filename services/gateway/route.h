@@ -3,9 +3,9 @@
 #ifndef GATEWAY_ROUTE_H
 #define GATEWAY_ROUTE_H
 
-#include "common/arena.h"
-#include "common/err.h"
-#include "common/shape.h"
+#include "common/base/arena.h"
+#include "common/base/err.h"
+#include "common/wire/shape.h"
 
 #include <stddef.h>
 

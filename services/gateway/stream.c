@@ -2,11 +2,11 @@
 /* The streams: what each is given next, when it is woken, when it ends. */
 #include "services/gateway/stream_internal.h"
 
-#include "common/clock.h"
-#include "common/log.h"
-#include "common/loop.h"
-#include "common/metrics.h"
-#include "common/seal.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/loop/loop.h"
+#include "common/loop/metrics.h"
+#include "common/wire/seal.h"
 
 #include <assert.h>
 #include <inttypes.h>

@@ -10,8 +10,8 @@
 #ifndef GATEWAY_STREAM_H
 #define GATEWAY_STREAM_H
 
-#include "common/env.h"
-#include "common/http.h"
+#include "common/base/env.h"
+#include "common/http/http.h"
 
 #include "services/gateway/auth.h"
 #include "services/gateway/follow.h"

@@ -2,8 +2,8 @@
 /* A stream lasts no longer than the rights that it was opened with. */
 #include "services/gateway/stream_internal.h"
 
-#include "common/clock.h"
-#include "common/loop.h"
+#include "common/base/clock.h"
+#include "common/loop/loop.h"
 
 #include <stddef.h>
 

@@ -3,7 +3,7 @@
 #ifndef GATEWAY_STREAM_INTERNAL_H
 #define GATEWAY_STREAM_INTERNAL_H
 
-#include "common/fiber.h"
+#include "common/loop/fiber.h"
 
 #include "services/gateway/stream.h"
 #include "services/gateway/stream_kind.h"

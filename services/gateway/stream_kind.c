@@ -2,8 +2,8 @@
 /* Types of event by their descriptors. */
 #include "services/gateway/stream_kind.h"
 
-#include "common/clock.h"
-#include "common/message.h"
+#include "common/base/clock.h"
+#include "common/wire/message.h"
 
 #include "cairn/routes.h"
 

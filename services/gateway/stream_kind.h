@@ -4,11 +4,11 @@
 #ifndef GATEWAY_STREAM_KIND_H
 #define GATEWAY_STREAM_KIND_H
 
-#include "common/arena.h"
-#include "common/id.h"
-#include "common/json.h"
-#include "common/principal.h"
-#include "common/shape.h"
+#include "common/base/arena.h"
+#include "common/base/id.h"
+#include "common/policy/principal.h"
+#include "common/wire/json.h"
+#include "common/wire/shape.h"
 
 #include "cairn/events.pb-c.h"
 

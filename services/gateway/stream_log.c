@@ -3,10 +3,10 @@
  * missed. */
 #include "services/gateway/stream_internal.h"
 
-#include "common/clock.h"
-#include "common/log.h"
-#include "common/loop.h"
-#include "common/message.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/loop/loop.h"
+#include "common/wire/message.h"
 
 #include <assert.h>
 #include <stdlib.h>

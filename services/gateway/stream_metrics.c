@@ -2,8 +2,8 @@
 /* What the streams count. */
 #include "services/gateway/stream_internal.h"
 
-#include "common/clock.h"
-#include "common/metrics.h"
+#include "common/base/clock.h"
+#include "common/loop/metrics.h"
 
 #define COUNTER(name, help)                                                    \
     {                                                                          \

@@ -2,7 +2,7 @@
 /* From a request to a stream. */
 #include "services/gateway/stream_internal.h"
 
-#include "common/clock.h"
+#include "common/base/clock.h"
 
 #include "services/gateway/header.h"
 #include "services/gateway/uri.h"

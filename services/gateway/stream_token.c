@@ -5,7 +5,7 @@
  * tenant's business. */
 #include "services/gateway/stream_token.h"
 
-#include "common/seal.h"
+#include "common/wire/seal.h"
 
 #include <assert.h>
 #include <string.h>

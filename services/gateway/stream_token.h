@@ -7,8 +7,8 @@
 
 #include "services/gateway/follow.h"
 
-#include "common/clock.h"
-#include "common/id.h"
+#include "common/base/clock.h"
+#include "common/base/id.h"
 
 #include "cairn/routes.h"
 

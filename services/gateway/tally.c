@@ -2,7 +2,7 @@
 /* Counters by route and status, and their page of metrics. */
 #include "services/gateway/tally.h"
 
-#include "common/metrics.h"
+#include "common/loop/metrics.h"
 
 #include <stdio.h>
 #include <stdlib.h>

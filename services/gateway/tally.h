@@ -3,8 +3,8 @@
 #ifndef GATEWAY_TALLY_H
 #define GATEWAY_TALLY_H
 
-#include "common/http.h"
-#include "common/shape.h"
+#include "common/http/http.h"
+#include "common/wire/shape.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -2,7 +2,7 @@
 /* Percent-encoding of paths and queries. */
 #include "services/gateway/uri.h"
 
-#include "common/array.h"
+#include "common/base/array.h"
 
 #include <string.h>
 

@@ -3,8 +3,8 @@
 #ifndef GATEWAY_URI_H
 #define GATEWAY_URI_H
 
-#include "common/arena.h"
-#include "common/json.h"
+#include "common/base/arena.h"
+#include "common/wire/json.h"
 
 /* Decodes size bytes into the arena. NULL for a broken escape, a control
  * character, bytes that are not UTF-8, or without memory. */

@@ -4,7 +4,7 @@
 #ifndef NOTIFICATIONS_CHANNEL_H
 #define NOTIFICATIONS_CHANNEL_H
 
-#include "common/err.h"
+#include "common/base/err.h"
 
 #include <stdint.h>
 

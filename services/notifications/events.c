@@ -4,8 +4,9 @@
  * acceptance or a booking asks to be told. */
 #include "cairn/referrals.cairn.h"
 #include "cairn/scheduling.cairn.h"
-#include "common/array.h"
-#include "common/service.h"
+#include "common/base/array.h"
+#include "common/contract/service.h"
+#include "common/wire/message.h"
 #include "services/notifications/rules.h"
 #include "services/notifications/service.h"
 #include "services/notifications/store.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cairn/notifications.handlers.h"
-#include "common/audit.h"
-#include "common/json.h"
-#include "common/message.h"
-#include "common/reach.h"
+#include "common/store/audit.h"
+#include "common/store/reach.h"
+#include "common/wire/json.h"
+#include "common/wire/message.h"
 #include "services/notifications/store.h"
 
 enum cn_code message_get(void *self,

@@ -2,10 +2,11 @@
 /* cairn-notifications: messages to patients, sources, physicians. */
 #include "cairn/notifications.cairn.h"
 #include "cairn/notifications.handlers.h"
+#include "common/service/service.h"
 #include "services/notifications/service.h"
 #include "services/notifications/smtp.h"
 
-#include "common/array.h"
+#include "common/base/array.h"
 
 #include <string.h>
 

@@ -5,7 +5,7 @@
 #define NOTIFICATIONS_RULES_H
 
 #include "cairn/notifications.pb-c.h"
-#include "common/arena.h"
+#include "common/base/arena.h"
 #include "services/notifications/channel.h"
 
 enum { SEND_ATTEMPTS_MAX = 8 };

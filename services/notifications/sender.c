@@ -2,8 +2,8 @@
 /* Sending: an attempt is recorded before and after the channel is asked. A
  * process that dies in between sends again, with the same Message-ID: delivery
  * outside PostgreSQL is at least once. */
-#include "common/message.h"
-#include "common/service.h"
+#include "common/contract/service.h"
+#include "common/wire/message.h"
 #include "services/notifications/rules.h"
 #include "services/notifications/service.h"
 #include "services/notifications/store.h"

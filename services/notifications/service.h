@@ -3,8 +3,8 @@
 #ifndef NOTIFICATIONS_SERVICE_H
 #define NOTIFICATIONS_SERVICE_H
 
-#include "common/consumer.h"
-#include "common/due.h"
+#include "common/deadlines/due.h"
+#include "common/inbox/consumer.h"
 #include "services/notifications/channel.h"
 
 struct notifications_service {

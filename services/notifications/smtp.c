@@ -6,10 +6,10 @@
  * look at it. */
 #include "services/notifications/smtp.h"
 
-#include "common/array.h"
-#include "common/clock.h"
-#include "common/fiber.h"
-#include "common/loop.h"
+#include "common/base/array.h"
+#include "common/base/clock.h"
+#include "common/loop/fiber.h"
+#include "common/loop/loop.h"
 
 #include <assert.h>
 #include <curl/curl.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/notifications/store.h"
 
-#include "common/json.h"
-#include "common/reach.h"
-#include "common/service.h"
+#include "common/contract/service.h"
+#include "common/store/reach.h"
+#include "common/wire/json.h"
 
 #include <string.h>
 

@@ -4,11 +4,11 @@
 #define NOTIFICATIONS_STORE_H
 
 #include "cairn/notifications.pb-c.h"
-#include "common/consumer.h"
-#include "common/page.h"
-#include "common/store.h"
+#include "common/inbox/consumer.h"
+#include "common/store/page.h"
+#include "common/store/store.h"
 
-#include "common/write.h"
+#include "common/store/write.h"
 
 struct message_row {
     struct cn_uuid id;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/referrals/arrival.h"
 
-#include "common/message.h"
-#include "common/page.h"
-#include "common/reach.h"
+#include "common/store/page.h"
+#include "common/store/reach.h"
+#include "common/wire/message.h"
 #include "services/referrals/rules.h"
 #include "services/referrals/unit.h"
 

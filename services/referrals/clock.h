@@ -4,8 +4,8 @@
 #ifndef REFERRALS_CLOCK_H
 #define REFERRALS_CLOCK_H
 
-#include "common/deadline_rule.h"
-#include "common/deadline_unit.h"
+#include "common/deadlines/deadline_rule.h"
+#include "common/deadlines/deadline_unit.h"
 #include "services/referrals/store.h"
 
 #define SOC_RULE "C01"

@@ -3,8 +3,9 @@
 
 #include "cairn/access.cairn.h"
 #include "cairn/scheduling.cairn.h"
-#include "common/array.h"
-#include "common/clock.h"
+#include "common/base/array.h"
+#include "common/base/clock.h"
+#include "common/wire/message.h"
 #include "services/referrals/clock.h"
 #include "services/referrals/rules.h"
 #include "services/referrals/unit.h"

@@ -3,8 +3,8 @@
 #ifndef REFERRALS_EVENTS_H
 #define REFERRALS_EVENTS_H
 
-#include "common/service.h"
-#include "common/snapshot.h"
+#include "common/contract/service.h"
+#include "common/outbox/snapshot.h"
 
 enum { REFERRALS_SUBSCRIPTION_COUNT = 2 };
 /* access: branches are copied. scheduling: a booked start of care schedules the

@@ -2,10 +2,11 @@
 /* Referrals: create, read, list, change, decide. Patients are in
  * handlers_patient.c, HL7 in handlers_hl7.c. */
 #include "cairn/referrals.handlers.h"
-#include "common/audit.h"
-#include "common/json.h"
-#include "common/page.h"
-#include "common/reach.h"
+#include "common/store/audit.h"
+#include "common/store/page.h"
+#include "common/store/reach.h"
+#include "common/wire/json.h"
+#include "common/wire/message.h"
 #include "services/referrals/arrival.h"
 #include "services/referrals/rules.h"
 #include "services/referrals/unit.h"

@@ -3,9 +3,10 @@
  * acknowledgement are one unit: AA means committed. What is refused (AE, AR) is
  * kept too and is evaluated again when it comes again. */
 #include "cairn/referrals.handlers.h"
-#include "common/audit.h"
-#include "common/reach.h"
-#include "common/seal.h"
+#include "common/store/audit.h"
+#include "common/store/reach.h"
+#include "common/wire/seal.h"
+#include "common/wire/message.h"
 #include "services/referrals/arrival.h"
 #include "services/referrals/hl7.h"
 #include "services/referrals/hl7_referral.h"

@@ -2,9 +2,10 @@
 /* Patients and their episodes. A change of a patient may complete their
  * referrals, which are then validated in the same unit. */
 #include "cairn/referrals.handlers.h"
-#include "common/audit.h"
-#include "common/page.h"
-#include "common/reach.h"
+#include "common/store/audit.h"
+#include "common/store/page.h"
+#include "common/store/reach.h"
+#include "common/wire/message.h"
 #include "services/referrals/clock.h"
 #include "services/referrals/rules.h"
 #include "services/referrals/unit.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/referrals/hl7.h"
 
-#include "common/array.h"
-#include "common/clock.h"
+#include "common/base/array.h"
+#include "common/base/clock.h"
 
 #include <ctype.h>
 #include <stdio.h>

@@ -11,8 +11,8 @@
 #ifndef REFERRALS_HL7_H
 #define REFERRALS_HL7_H
 
-#include "common/arena.h"
-#include "common/err.h"
+#include "common/base/arena.h"
+#include "common/base/err.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/referrals/hl7_referral.h"
 
-#include "common/array.h"
-#include "common/clock.h"
-#include "common/message.h"
-#include "common/service.h"
+#include "common/base/array.h"
+#include "common/base/clock.h"
+#include "common/contract/service.h"
+#include "common/wire/message.h"
 
 #include <ctype.h>
 #include <stdio.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cairn-referrals: intake, patients, referrals, episodes. */
 #include "cairn/referrals.handlers.h"
-#include "common/array.h"
-#include "common/deadline_unit.h"
+#include "common/base/array.h"
+#include "common/deadlines/deadline_unit.h"
+#include "common/service/service.h"
 #include "services/referrals/events.h"
 
 static const struct cn_due_handler DUE[] = { CN_DEADLINE_DUE };

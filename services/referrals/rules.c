@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/referrals/rules.h"
 
-#include "common/array.h"
-#include "common/clock.h"
-#include "common/json.h"
-#include "common/message.h"
-#include "common/service.h"
+#include "common/base/array.h"
+#include "common/base/clock.h"
+#include "common/contract/service.h"
+#include "common/wire/json.h"
+#include "common/wire/message.h"
 
 #include <assert.h>
 #include <stdarg.h>

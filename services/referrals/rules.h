@@ -10,9 +10,9 @@
 #define REFERRALS_RULES_H
 
 #include "cairn/referrals.pb-c.h"
-#include "common/arena.h"
-#include "common/deadline.h"
-#include "common/err.h"
+#include "common/base/arena.h"
+#include "common/base/err.h"
+#include "common/deadlines/deadline.h"
 
 #include <stdint.h>
 

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rows of schema referrals, read and written. Reads run at once, in a fiber;
- * writes add their statements to a unit (common/write.h), whose order the
+ * writes add their statements to a unit (common/store/write.h), whose order the
  * caller keeps. */
 #ifndef REFERRALS_STORE_H
 #define REFERRALS_STORE_H
 
 #include "cairn/referrals.pb-c.h"
-#include "common/cursor.h"
-#include "common/db.h"
-#include "common/id.h"
-#include "common/reach.h"
-#include "common/service.h"
-#include "common/store.h"
-#include "common/write.h"
+#include "common/base/id.h"
+#include "common/contract/service.h"
+#include "common/db/db.h"
+#include "common/store/cursor.h"
+#include "common/store/reach.h"
+#include "common/store/store.h"
+#include "common/store/write.h"
 
 enum {
     PATIENT_KEYS_MAX = 20,     /* identifiers of one patient */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Episodes as rows. */
-#include "common/json.h"
+#include "common/wire/json.h"
 #include "services/referrals/store_internal.h"
 
 #include <assert.h>

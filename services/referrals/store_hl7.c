@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* HL7 messages as they came, as rows. */
-#include "common/seal.h"
+#include "common/wire/seal.h"
 #include "services/referrals/store_internal.h"
 
 #include <string.h>

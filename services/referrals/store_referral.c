@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Referrals as rows. */
-#include "common/json.h"
+#include "common/wire/json.h"
 #include "services/referrals/rules.h"
 #include "services/referrals/store_internal.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/referrals/unit.h"
 
-#include "common/audit.h"
-#include "common/fiber.h"
-#include "common/message.h"
-#include "common/page.h"
-#include "common/reach.h"
+#include "common/loop/fiber.h"
+#include "common/store/audit.h"
+#include "common/store/page.h"
+#include "common/store/reach.h"
+#include "common/wire/message.h"
 #include "services/referrals/clock.h"
 #include "services/referrals/rules.h"
 

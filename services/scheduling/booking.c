@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/scheduling/booking.h"
 
-#include "common/json.h"
-#include "common/service.h"
+#include "common/contract/service.h"
+#include "common/wire/json.h"
+#include "common/wire/message.h"
 
 #include <string.h>
 

@@ -3,8 +3,9 @@
 
 #include "cairn/access.cairn.h"
 #include "cairn/referrals.cairn.h"
-#include "common/array.h"
-#include "common/service.h"
+#include "common/base/array.h"
+#include "common/contract/service.h"
+#include "common/wire/message.h"
 #include "services/scheduling/booking.h"
 
 #include <string.h>

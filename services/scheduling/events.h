@@ -4,8 +4,8 @@
 #ifndef SCHEDULING_EVENTS_H
 #define SCHEDULING_EVENTS_H
 
-#include "common/consumer.h"
-#include "common/snapshot.h"
+#include "common/inbox/consumer.h"
+#include "common/outbox/snapshot.h"
 
 extern const struct cn_subscription SCHEDULING_SUBSCRIPTIONS[];
 extern const size_t SCHEDULING_SUBSCRIPTION_COUNT;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Visits and availability. Clinicians are in handlers_clinician.c. */
 #include "cairn/scheduling.handlers.h"
-#include "common/audit.h"
-#include "common/json.h"
-#include "common/message.h"
-#include "common/reach.h"
+#include "common/store/audit.h"
+#include "common/store/reach.h"
+#include "common/wire/json.h"
+#include "common/wire/message.h"
 #include "services/scheduling/booking.h"
 
 #include <string.h>

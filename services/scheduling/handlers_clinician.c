@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Clinicians: who can make visits, where and when. */
 #include "cairn/scheduling.handlers.h"
-#include "common/json.h"
-#include "common/message.h"
-#include "common/reach.h"
+#include "common/store/reach.h"
+#include "common/wire/json.h"
+#include "common/wire/message.h"
 #include "services/scheduling/rules.h"
 #include "services/scheduling/store.h"
 

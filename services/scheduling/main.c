@@ -2,6 +2,7 @@
 /* cairn-scheduling: clinicians and visits. */
 #include "cairn/scheduling.cairn.h"
 #include "cairn/scheduling.handlers.h"
+#include "common/service/service.h"
 #include "services/scheduling/events.h"
 
 int main(int argc, char **argv)

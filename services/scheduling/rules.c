@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/scheduling/rules.h"
 
-#include "common/array.h"
+#include "common/base/array.h"
 
 #include <stdio.h>
 #include <string.h>

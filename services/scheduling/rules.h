@@ -5,8 +5,8 @@
 #define SCHEDULING_RULES_H
 
 #include "cairn/scheduling.pb-c.h"
-#include "common/clock.h"
-#include "common/err.h"
+#include "common/base/clock.h"
+#include "common/base/err.h"
 
 #include <stddef.h>
 

@@ -2,7 +2,8 @@
 /* What scheduling shows of itself in a snapshot: clinicians and visits. */
 #include "services/scheduling/events.h"
 
-#include "common/array.h"
+#include "common/base/array.h"
+#include "common/wire/message.h"
 
 #include "services/scheduling/store.h"
 

@@ -3,8 +3,8 @@
  * in store_copy.c. */
 #include "services/scheduling/store.h"
 
-#include "common/json.h"
-#include "common/reach.h"
+#include "common/store/reach.h"
+#include "common/wire/json.h"
 
 static const char CLINICIAN_CONTEXT[] = "scheduling.clinician.body";
 

@@ -4,10 +4,10 @@
 #define SCHEDULING_STORE_H
 
 #include "cairn/scheduling.pb-c.h"
-#include "common/consumer.h"
-#include "common/page.h"
-#include "common/store.h"
-#include "common/write.h"
+#include "common/inbox/consumer.h"
+#include "common/store/page.h"
+#include "common/store/store.h"
+#include "common/store/write.h"
 #include "services/scheduling/rules.h"
 
 struct clinician_row {

@@ -2,6 +2,7 @@
 /* Copies of other services' facts: each row keeps the newest that was told,
  * whatever the order in which it is told. */
 #include "services/scheduling/store.h"
+#include "common/wire/message.h"
 
 static const char NEED_CONTEXT[] = "scheduling.need.body";
 static const char PATIENT_CONTEXT[] = "scheduling.patient.body";

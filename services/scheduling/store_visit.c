@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Visits: the constraint visit_overlap settles every race for a clinician's
  * time, visit_one_soc every race for a start of care. */
-#include "common/json.h"
-#include "common/reach.h"
+#include "common/store/reach.h"
+#include "common/wire/json.h"
 #include "services/scheduling/store.h"
 
 static const char VISIT_CONTEXT[] = "scheduling.visit.body";

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Any text into a message: refused, or a message whose JSON reads back as the
  * same. The first byte chooses the message, and whether it is a patch. */
-#include "common/array.h"
-#include "common/json.h"
-#include "common/message.h"
+#include "common/base/array.h"
+#include "common/wire/json.h"
+#include "common/wire/message.h"
 
 #include "cairn/events.cairn.h"
 #include "cairn/referrals.cairn.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Any bytes into a message: refused, or a message that packs, copies and
  * prints. The first byte chooses the message. */
-#include "common/array.h"
-#include "common/json.h"
-#include "common/message.h"
+#include "common/base/array.h"
+#include "common/wire/json.h"
+#include "common/wire/message.h"
 
 #include "cairn/envelope.cairn.h"
 #include "cairn/events.cairn.h"

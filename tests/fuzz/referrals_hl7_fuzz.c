@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Any bytes as an HL7 v2 message: read, made a referral, acknowledged. */
-#include "common/arena.h"
+#include "common/base/arena.h"
 #include "services/referrals/hl7.h"
 #include "services/referrals/hl7_referral.h"
 

@@ -2,7 +2,8 @@
 /* Servers, callers and processes of the tests of the bus. */
 #include "tests/lib/bus.h"
 
-#include "common/bus_internal.h"
+#include "common/bus/bus_internal.h"
+#include "common/service/service.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -267,6 +268,7 @@ void test_run(void (*body)(struct test_net *world))
 
     assert_non_null(world);
     world->env = cn_env_real();
+    world->env.committed = cn_service_committed;
     world->loop = world->env.loop = cn_loop_new();
     assert_non_null(world->loop);
     world->gateway = test_keys();
@@ -420,6 +422,7 @@ static int s_child_serve(char **argv)
 
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     world.env = cn_env_real();
+    world.env.committed = cn_service_committed;
     world.loop = world.env.loop = server.loop = cn_loop_new();
     struct cn_bus_config config = { .name = "referrals",
                                     .bind = argv[2],

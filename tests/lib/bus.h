@@ -5,11 +5,11 @@
 #ifndef TEST_BUS_H
 #define TEST_BUS_H
 
-#include "common/bus.h"
-#include "common/clock.h"
-#include "common/env.h"
-#include "common/fiber.h"
-#include "common/loop.h"
+#include "common/base/clock.h"
+#include "common/base/env.h"
+#include "common/bus/bus.h"
+#include "common/loop/fiber.h"
+#include "common/loop/loop.h"
 
 #include <sys/types.h>
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/lib/call.h"
 
-#include "common/idempotency.h"
-#include "common/message.h"
-#include "common/seal.h"
-#include "common/write.h"
+#include "common/store/idempotency.h"
+#include "common/store/write.h"
+#include "common/wire/message.h"
+#include "common/wire/seal.h"
 
 #include <assert.h>
 #include <string.h>

@@ -4,8 +4,8 @@
 #ifndef TEST_CALL_H
 #define TEST_CALL_H
 
-#include "common/consumer.h"
-#include "common/service.h"
+#include "common/contract/service.h"
+#include "common/inbox/consumer.h"
 #include "tests/lib/pg.h"
 
 /* Who calls; zero but for role: the test's tenant, no branch, all scopes of the

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/lib/explain.h"
 
-#include "common/array.h"
-#include "common/db.h"
+#include "common/base/array.h"
+#include "common/db/db.h"
 
 #include <assert.h>
 #include <setjmp.h>

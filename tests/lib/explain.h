@@ -5,7 +5,7 @@
 #ifndef TEST_EXPLAIN_H
 #define TEST_EXPLAIN_H
 
-#include "common/id.h"
+#include "common/base/id.h"
 #include "tests/lib/pg.h"
 
 /* Rows to fill a big table with: 20,000, or 300,000 with CAIRN_LONG=1. */

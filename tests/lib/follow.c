@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/lib/follow.h"
 
-#include "common/consumer.h"
-#include "common/fiber.h"
-#include "common/outbox.h"
-#include "common/write.h"
+#include "common/inbox/consumer.h"
+#include "common/loop/fiber.h"
+#include "common/outbox/outbox.h"
+#include "common/service/service.h"
+#include "common/store/write.h"
+#include "common/wire/message.h"
 
 #include "cairn/events.cairn.h"
 
@@ -67,6 +69,7 @@ void test_replica_open(struct test_replica *self,
     char peers[PEERS_MAX];
 
     self->env = cn_env_real();
+    self->env.committed = cn_service_committed;
     self->env.loop = world->env.loop;
     self->env.seal = world->env.seal;
     db.conninfo = pg->conninfo;

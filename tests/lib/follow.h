@@ -5,9 +5,9 @@
 #ifndef TEST_FOLLOW_H
 #define TEST_FOLLOW_H
 
-#include "common/bus.h"
-#include "common/dispatch.h"
-#include "common/service.h"
+#include "common/bus/bus.h"
+#include "common/contract/service.h"
+#include "common/service/dispatch.h"
 #include "tests/lib/pg.h"
 
 struct test_keys {

@@ -2,9 +2,10 @@
 /* A private PostgreSQL for store tests. */
 #include "tests/lib/pg.h"
 
-#include "common/clock.h"
-#include "common/fiber.h"
-#include "common/seal.h"
+#include "common/base/clock.h"
+#include "common/loop/fiber.h"
+#include "common/service/service.h"
+#include "common/wire/seal.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -222,6 +223,7 @@ void test_world_run(struct test_pg *pg,
 {
     struct cn_err err = { 0 };
     struct test_world world = { .env = cn_env_real(), .pg = pg, .data = data };
+    world.env.committed = cn_service_committed;
     world.env.loop = cn_loop_new();
     world.env.seal = cn_seal_new(TEST_SEAL_KEYS, &err);
     world.arena = cn_arena_new(CN_ARENA_REQUEST_MAX);

@@ -7,12 +7,12 @@
 #ifndef TEST_PG_H
 #define TEST_PG_H
 
-#include "common/arena.h"
-#include "common/db.h"
-#include "common/env.h"
-#include "common/id.h"
-#include "common/loop.h"
-#include "common/service.h"
+#include "common/base/arena.h"
+#include "common/base/env.h"
+#include "common/base/id.h"
+#include "common/contract/service.h"
+#include "common/db/db.h"
+#include "common/loop/loop.h"
 
 #include <stdio.h>
 

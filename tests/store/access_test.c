@@ -2,9 +2,10 @@
 /* Agencies, branches, users and keys against a real PostgreSQL. */
 #include "cairn/access.cairn.h"
 #include "cairn/access.handlers.h"
-#include "common/array.h"
-#include "common/clock.h"
-#include "common/seal.h"
+#include "common/base/array.h"
+#include "common/base/clock.h"
+#include "common/wire/message.h"
+#include "common/wire/seal.h"
 #include "services/access/rules.h"
 #include "services/access/service.h"
 #include "services/access/store.h"

@@ -2,15 +2,15 @@
 /* The sealer against a real PostgreSQL: one chain for each tenant, whoever
  * writes and whoever seals meanwhile. What changes a sealed audit is found is
  * tests/store/audit_verify_test.c. */
-#include "common/audit.h"
-#include "common/audit_heads.h"
-#include "common/audit_scan.h"
-#include "common/audit_seal.h"
-#include "common/audit_sealed.h"
-#include "common/clock.h"
-#include "common/fiber.h"
-#include "common/loop.h"
-#include "common/write.h"
+#include "common/audit/audit_heads.h"
+#include "common/audit/audit_scan.h"
+#include "common/audit/audit_seal.h"
+#include "common/audit/audit_sealed.h"
+#include "common/base/clock.h"
+#include "common/loop/fiber.h"
+#include "common/loop/loop.h"
+#include "common/store/audit.h"
+#include "common/store/write.h"
 #include "tests/lib/pg.h"
 
 #include <setjmp.h>

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A thousand changes of a sealed audit, each found: made by a superuser in a
  * copy of the database, and in an export. CAIRN_SEED repeats a run. */
-#include "common/array.h"
-#include "common/audit.h"
-#include "common/audit_export.h"
-#include "common/audit_heads.h"
-#include "common/audit_scan.h"
-#include "common/audit_seal.h"
-#include "common/clock.h"
-#include "common/config.h"
-#include "common/fiber.h"
+#include "common/audit/audit_export.h"
+#include "common/audit/audit_heads.h"
+#include "common/audit/audit_scan.h"
+#include "common/audit/audit_seal.h"
+#include "common/base/array.h"
+#include "common/base/clock.h"
+#include "common/base/config.h"
+#include "common/loop/fiber.h"
+#include "common/store/audit.h"
 #include "tests/lib/pg.h"
 
 #include <setjmp.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copies of many events in one unit: of several tenants, taken apart when one
  * fails, shared by replicas whose leases move while they work. */
-#include "common/consumer.h"
+#include "common/inbox/consumer.h"
 
-#include "common/fiber.h"
-#include "common/write.h"
+#include "common/loop/fiber.h"
+#include "common/store/write.h"
 #include "tests/lib/follow.h"
 #include "tests/lib/pg.h"
 

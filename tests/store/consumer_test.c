@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Events from one service to another over the bus: every effect once, failures
  * put aside, restarts survived. */
-#include "common/consumer.h"
+#include "common/inbox/consumer.h"
 
-#include "common/fiber.h"
-#include "common/write.h"
+#include "common/loop/fiber.h"
+#include "common/store/write.h"
 #include "tests/lib/follow.h"
 #include "tests/lib/pg.h"
 

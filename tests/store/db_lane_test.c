@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lanes keep out of each other's way, and the server knows how long a statement
  * may take. */
-#include "common/clock.h"
-#include "common/db.h"
-#include "common/fiber.h"
+#include "common/base/clock.h"
+#include "common/db/db.h"
+#include "common/loop/fiber.h"
 #include "tests/lib/pg.h"
 
 #include <setjmp.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The database in the loop, against a real PostgreSQL. */
-#include "common/clock.h"
-#include "common/db.h"
-#include "common/fiber.h"
+#include "common/base/clock.h"
+#include "common/db/db.h"
+#include "common/loop/fiber.h"
 #include "tests/lib/pg.h"
 
 #include <setjmp.h>

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Deadlines as rows: written with what changes them, warned of and breached
  * once each by however many replicas, on a clock that the test sets. */
-#include "common/array.h"
-#include "common/deadline_rule.h"
-#include "common/deadline_unit.h"
-#include "common/fiber.h"
+#include "common/base/array.h"
+#include "common/deadlines/deadline_rule.h"
+#include "common/deadlines/deadline_unit.h"
+#include "common/inbox/consumer.h"
+#include "common/loop/fiber.h"
 #include "tests/lib/explain.h"
 #include "tests/lib/pg.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Due work: claimed once, done again after a failure or a lapse. */
-#include "common/due.h"
+#include "common/deadlines/due.h"
 
-#include "common/fiber.h"
-#include "common/write.h"
+#include "common/loop/fiber.h"
+#include "common/store/write.h"
 #include "tests/lib/pg.h"
 
 #include <setjmp.h>

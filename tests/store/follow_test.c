@@ -3,11 +3,12 @@
  * and whatever is killed, every event has its effect once and in its
  * aggregate's order. This program is the consumer, too, when it is started with
  * the word "consumer". The long form (CAIRN_LONG=1) has 100,000 events. */
-#include "common/clock.h"
-#include "common/consumer.h"
-#include "common/fiber.h"
-#include "common/seal.h"
-#include "common/write.h"
+#include "common/base/clock.h"
+#include "common/inbox/consumer.h"
+#include "common/loop/fiber.h"
+#include "common/service/service.h"
+#include "common/store/write.h"
+#include "common/wire/seal.h"
 #include "tests/lib/follow.h"
 #include "tests/lib/pg.h"
 
@@ -131,6 +132,7 @@ static void s_replica_boot(void *arg)
 static int s_replica_main(char **arguments)
 {
     struct replica self = { .env = cn_env_real(), .arguments = arguments };
+    self.env.committed = cn_service_committed;
     struct cn_err err = { 0 };
 
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* E-mail by real SMTP to the sink of `make run`, which fails as an address asks
  * it to. */
-#include "common/array.h"
-#include "common/clock.h"
-#include "common/fiber.h"
-#include "common/loop.h"
+#include "common/base/array.h"
+#include "common/base/clock.h"
+#include "common/loop/fiber.h"
+#include "common/loop/loop.h"
 #include "services/notifications/smtp.h"
 
 #include <arpa/inet.h>

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The log and its fetch: order, the horizon, long polls. */
-#include "common/outbox.h"
+#include "common/outbox/outbox.h"
 
-#include "common/fiber.h"
-#include "common/write.h"
+#include "common/loop/fiber.h"
+#include "common/store/write.h"
+#include "common/wire/message.h"
 #include "tests/lib/pg.h"
 
 #include "cairn/events.cairn.h"

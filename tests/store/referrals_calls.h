@@ -6,10 +6,11 @@
 
 #include "cairn/referrals.cairn.h"
 #include "cairn/referrals.handlers.h"
-#include "common/clock.h"
-#include "common/fiber.h"
-#include "common/json.h"
-#include "common/write.h"
+#include "common/base/clock.h"
+#include "common/loop/fiber.h"
+#include "common/store/write.h"
+#include "common/wire/json.h"
+#include "common/wire/message.h"
 #include "services/referrals/store.h"
 #include "tests/lib/pg.h"
 

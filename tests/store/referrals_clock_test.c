@@ -2,8 +2,9 @@
 /* The clock C01 of a referral as a deadline: it starts, moves, stops and is met
  * in the unit of what does so, and says the same as the referral. */
 #include "cairn/scheduling.pb-c.h"
-#include "common/deadline_rule.h"
-#include "common/deadline_unit.h"
+#include "common/deadlines/deadline_rule.h"
+#include "common/deadlines/deadline_unit.h"
+#include "common/wire/message.h"
 #include "services/referrals/events.h"
 #include "tests/lib/call.h"
 #include "tests/store/referrals_calls.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lists and reach of referrals and patients against a real PostgreSQL. */
-#include "common/array.h"
+#include "common/base/array.h"
+#include "common/wire/message.h"
 #include "services/referrals/rules.h"
 #include "tests/store/referrals_calls.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* HL7 v2 messages against a real PostgreSQL: kept, answered, taken once. */
-#include "common/array.h"
+#include "common/base/array.h"
+#include "common/wire/message.h"
 #include "tests/store/referrals_calls.h"
 
 static const char HL7[] =

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every statement of the store is planned as the app role, under row-level
  * security: by an index, never by reading a table. */
-#include "common/array.h"
+#include "common/base/array.h"
 #include "tests/lib/explain.h"
 
 #include <setjmp.h>

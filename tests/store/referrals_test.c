@@ -3,7 +3,8 @@
  * change, a decision and an event do. */
 #include "cairn/access.pb-c.h"
 #include "cairn/scheduling.pb-c.h"
-#include "common/array.h"
+#include "common/base/array.h"
+#include "common/wire/message.h"
 #include "services/referrals/events.h"
 #include "tests/store/referrals_calls.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Records of idempotency keys are kept for two days, events until all have read
  * them; of all tenants. A backend that holds the horizon is ended. */
-#include "common/outbox.h"
-#include "common/retention.h"
-#include "common/watchdog.h"
+#include "common/outbox/outbox.h"
+#include "common/service/retention.h"
+#include "common/service/watchdog.h"
 
-#include "common/fiber.h"
+#include "common/loop/fiber.h"
 #include "tests/lib/pg.h"
 
 #include <setjmp.h>

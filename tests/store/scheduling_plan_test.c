@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every statement of scheduling is planned as the role that runs it. */
-#include "common/array.h"
+#include "common/base/array.h"
 #include "tests/lib/explain.h"
 
 #include <setjmp.h>

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A whole service in a process of its own: this program again, as `serve`. */
-#include "common/bus.h"
-#include "common/consumer.h"
-#include "common/fiber.h"
-#include "common/listen.h"
-#include "common/message.h"
-#include "common/service.h"
-#include "common/write.h"
+#include "common/bus/bus.h"
+#include "common/contract/service.h"
+#include "common/inbox/consumer.h"
+#include "common/loop/fiber.h"
+#include "common/loop/listen.h"
+#include "common/service/service.h"
+#include "common/store/write.h"
+#include "common/wire/message.h"
 #include "tests/lib/pg.h"
 
 #include "cairn/events.cairn.h"

@@ -2,15 +2,17 @@
 /* Snapshots from one service to another: pages over many tenants while they
  * change, and a consumer that rebuilds its copies from them through every kind
  * of end. */
-#include "common/snapshot.h"
+#include "common/outbox/snapshot.h"
+#include "common/service/service.h"
 
-#include "common/bus.h"
-#include "common/consumer.h"
-#include "common/dead_letter.h"
-#include "common/dispatch.h"
-#include "common/fiber.h"
-#include "common/outbox.h"
-#include "common/write.h"
+#include "common/bus/bus.h"
+#include "common/inbox/consumer.h"
+#include "common/inbox/dead_letter.h"
+#include "common/loop/fiber.h"
+#include "common/outbox/outbox.h"
+#include "common/service/dispatch.h"
+#include "common/store/write.h"
+#include "common/wire/message.h"
 #include "tests/lib/pg.h"
 
 #include "cairn/events.cairn.h"
@@ -210,6 +212,7 @@ static void s_replica_open(struct replica *self, const struct producer *from)
     char peers[128];
 
     self->env = cn_env_real();
+    self->env.committed = cn_service_committed;
     self->env.loop = world->env.loop;
     self->env.seal = world->env.seal;
     db.conninfo = s_consumer_pg->conninfo;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The write builder and the audit of reads, against a real PostgreSQL. */
 #include "cairn/envelope.pb-c.h"
-#include "common/audit.h"
-#include "common/clock.h"
-#include "common/fiber.h"
-#include "common/seal.h"
-#include "common/write.h"
+#include "common/base/clock.h"
+#include "common/loop/fiber.h"
+#include "common/store/audit.h"
+#include "common/store/write.h"
+#include "common/wire/message.h"
+#include "common/wire/seal.h"
 #include "tests/lib/pg.h"
 
 #include <setjmp.h>

@@ -21,15 +21,15 @@ SAMPLES = [
     ("threads", "common/x.c", "pthread_create(&t, NULL, f, NULL);"),
     ("number-parsing", "common/x.c", "int n = atoi(text);"),
     ("civil-time", "services/referrals/rules.c", "gmtime_r(&t, &tm);"),
-    ("clocks", "common/loop.c", "clock_gettime(CLOCK_REALTIME, &t);"),
-    ("clocks", "common/loop.c", "time_t now = time(NULL);"),
-    ("calendar", "common/due.c", "icaltimezone_get_builtin_timezone(zone);"),
+    ("clocks", "common/loop/loop.c", "clock_gettime(CLOCK_REALTIME, &t);"),
+    ("clocks", "common/loop/loop.c", "time_t now = time(NULL);"),
+    ("calendar", "common/deadlines/due.c", "icaltimezone_get_builtin_timezone(zone);"),
     ("exit", "common/x.c", "exit(1);"),
     ("libpq", "services/access/store.c", "PQclear(result);"),
-    ("blocking-libpq", "common/db.c", "PQexec(pg, sql);"),
-    ("database-text", "common/db.c", "PQresultErrorMessage(result)"),
+    ("blocking-libpq", "common/db/db.c", "PQexec(pg, sql);"),
+    ("database-text", "common/db/db.c", "PQresultErrorMessage(result)"),
     ("zeromq", "services/gateway/main.c", "zmq_socket(ctx, ZMQ_DEALER);"),
-    ("zeromq-heartbeat", "common/bus.c", "int option = ZMQ_HEARTBEAT_IVL;"),
+    ("zeromq-heartbeat", "common/bus/bus.c", "int option = ZMQ_HEARTBEAT_IVL;"),
     ("unpack", "services/access/x.c", "m = acc__me__unpack(NULL, n, d);"),
     ("http-server", "services/gateway/auth.c", "MHD_suspend_connection(c);"),
     ("post-processor", "services/gateway/http.c", "MHD_PostProcessor *p;"),
@@ -72,8 +72,8 @@ def test_an_own_header_and_a_method_of_that_name_are_free():
 
 
 def test_a_library_is_free_where_it_belongs():
-    assert not found("common/clock.c", SPDX + "clock_gettime(a, &b);\n")
-    assert not found("common/bus_call.c", SPDX + "zmq_send(a, b, c, d);\n")
+    assert not found("common/base/clock.c", SPDX + "clock_gettime(a, &b);\n")
+    assert not found("common/bus/bus_call.c", SPDX + "zmq_send(a, b, c, d);\n")
 
 
 def test_a_file_without_a_licence_line_is_found():

@@ -2,9 +2,9 @@
 /* For tests that compare what is sealed: reads lines "<tenant> <context> <hex>"
  * and writes what each holds, as hex. The master keys are in the file named by
  * CAIRN_SEAL_KEY_FILE. */
-#include "common/env.h"
-#include "common/id.h"
-#include "common/seal.h"
+#include "common/base/env.h"
+#include "common/base/id.h"
+#include "common/wire/seal.h"
 
 #include <stdio.h>
 #include <stdlib.h>

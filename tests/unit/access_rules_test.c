@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a key looks like, who may use it, and what of identity is valid. */
-#include "common/array.h"
-#include "common/clock.h"
-#include "common/seal.h"
-#include "common/service.h"
+#include "common/base/array.h"
+#include "common/base/clock.h"
+#include "common/contract/service.h"
+#include "common/wire/seal.h"
+#include "common/wire/message.h"
 #include "services/access/rules.h"
 
 #include <ctype.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The arena: bounds, alignment, deferred releases, injected failures. */
-#include "common/arena.h"
+#include "common/base/arena.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The canonical row and the chain, the verifier's verdicts, the text of heads.
  */
-#include "common/audit_chain.h"
-#include "common/audit_heads.h"
-#include "common/audit_verify.h"
+#include "common/audit/audit_chain.h"
+#include "common/audit/audit_heads.h"
+#include "common/audit/audit_verify.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

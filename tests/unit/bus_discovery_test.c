@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Services under a name, with the real getaddrinfo: the program has an /etc of
  * its own, in a mount namespace, and changes the addresses there. */
-#include "common/array.h"
-#include "common/bus_internal.h"
+#include "common/base/array.h"
+#include "common/bus/bus_internal.h"
 #include "tests/lib/bus.h"
 
 #include <setjmp.h>

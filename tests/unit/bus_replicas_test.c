@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Replicas that die, stop, stand still and come back, under calls. */
-#include "common/bus_internal.h"
-#include "common/json.h"
-#include "common/metrics.h"
+#include "common/bus/bus_internal.h"
+#include "common/loop/metrics.h"
+#include "common/wire/json.h"
 #include "tests/lib/bus.h"
 
 #include <setjmp.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Calls on the bus, its limits, and peers that are hostile. */
-#include "common/bus.h"
+#include "common/bus/bus.h"
 
-#include "common/array.h"
-#include "common/bus_internal.h"
+#include "common/base/array.h"
+#include "common/bus/bus_internal.h"
 #include "tests/lib/bus.h"
 
 #include <setjmp.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which methods a process may call, and for whom. */
-#include "common/caller.h"
+#include "common/service/caller.h"
 
-#include "common/bus.h"
-#include "common/service.h"
+#include "common/bus/bus.h"
+#include "common/contract/service.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Settings: what is accepted, and one clear line per fault. */
-#include "common/config.h"
-#include "common/setting.h"
+#include "common/base/config.h"
+#include "common/process/setting.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Cursors: only the list, the filters and the tenant they were made for. */
-#include "common/cursor.h"
-#include "common/seal.h"
+#include "common/store/cursor.h"
+#include "common/wire/seal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The arithmetic of clocks, and what becomes of a deadline as time passes. */
-#include "common/array.h"
-#include "common/deadline.h"
+#include "common/base/array.h"
+#include "common/deadlines/deadline.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a start of care needs on paper, when it is done, how old it is. */
-#include "common/array.h"
-#include "common/clock.h"
+#include "common/base/array.h"
+#include "common/base/clock.h"
 #include "services/documents/rules.h"
 
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The error record and its list of codes. */
-#include "common/err.h"
+#include "common/base/err.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

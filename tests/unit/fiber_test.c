@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fibers: parking, waking, deadlines, stopping, and thousands at once. */
-#include "common/clock.h"
-#include "common/fiber.h"
-#include "common/loop.h"
+#include "common/base/clock.h"
+#include "common/loop/fiber.h"
+#include "common/loop/loop.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Heads of requests that are refused, and those that are not. */
-#include "common/array.h"
-#include "common/framing.h"
+#include "common/base/array.h"
+#include "common/http/framing.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,7 +2,7 @@
 /* Values of header fields. */
 #include "services/gateway/header.h"
 
-#include "common/array.h"
+#include "common/base/array.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

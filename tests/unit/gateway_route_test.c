@@ -2,7 +2,7 @@
 /* Paths and methods to rows of a route table. */
 #include "services/gateway/route.h"
 
-#include "common/array.h"
+#include "common/base/array.h"
 
 #include "services/gateway/uri.h"
 

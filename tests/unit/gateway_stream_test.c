@@ -5,9 +5,9 @@
 #include "services/gateway/stream_ring.h"
 #include "services/gateway/stream_token.h"
 
-#include "common/array.h"
-#include "common/message.h"
-#include "common/seal.h"
+#include "common/base/array.h"
+#include "common/wire/message.h"
+#include "common/wire/seal.h"
 
 #include "cairn/referrals.pb-c.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Ids: order, version bits, and both texts. */
-#include "common/env.h"
-#include "common/id.h"
+#include "common/base/env.h"
+#include "common/base/id.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

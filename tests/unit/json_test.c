@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* JSON to message and back: what is taken, and each fault with its pointer. */
-#include "common/array.h"
-#include "common/clock.h"
-#include "common/json.h"
-#include "common/message.h"
+#include "common/base/array.h"
+#include "common/base/clock.h"
+#include "common/wire/json.h"
+#include "common/wire/message.h"
 
 #include "cairn/events.cairn.h"
 #include "cairn/referrals.cairn.h"

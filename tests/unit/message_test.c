@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Wire bytes that must be refused, and merge patches. */
-#include "common/message.h"
+#include "common/wire/message.h"
 
-#include "common/array.h"
+#include "common/base/array.h"
 
 #include "cairn/envelope.pb-c.h"
 #include "cairn/events.pb-c.h"

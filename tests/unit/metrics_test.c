@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The text that Prometheus reads, and the health behind /readyz. */
-#include "common/health.h"
-#include "common/json.h"
-#include "common/metrics.h"
+#include "common/loop/metrics.h"
+#include "common/process/health.h"
+#include "common/wire/json.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

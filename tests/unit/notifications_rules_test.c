@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who is told what, in which words, and when it is tried again. */
-#include "common/array.h"
-#include "common/clock.h"
-#include "common/service.h"
+#include "common/base/array.h"
+#include "common/base/clock.h"
+#include "common/contract/service.h"
+#include "common/wire/message.h"
 #include "services/notifications/rules.h"
 
 #include <setjmp.h>

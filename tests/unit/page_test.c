@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Filters of lists and the reach of rows. */
-#include "common/array.h"
-#include "common/page.h"
-#include "common/reach.h"
+#include "common/base/array.h"
+#include "common/store/page.h"
+#include "common/store/reach.h"
 
 #include "cairn/scheduling.pb-c.h"
 

@@ -2,8 +2,8 @@
 /* The plugin refuses what would break the generated code or the contract, and
  * says where; what it makes of the real protos is used by every other test. */
 #include "cairn/routes.h"
-#include "common/array.h"
-#include "common/shape.h"
+#include "common/base/array.h"
+#include "common/wire/shape.h"
 
 #include "cairn/referrals.cairn.h"
 

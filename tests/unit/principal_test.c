@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The judged cells of policy.md, written out by hand so that the table does not
  * test itself. */
-#include "common/array.h"
-#include "common/principal.h"
+#include "common/base/array.h"
+#include "common/policy/principal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ER7 read and acknowledged, REF^I12 as a referral. */
-#include "common/array.h"
-#include "common/clock.h"
+#include "common/base/array.h"
+#include "common/base/clock.h"
 #include "services/referrals/hl7.h"
 #include "services/referrals/hl7_referral.h"
 #include "services/referrals/rules.h"

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Legal moves, what is missing, the clock C01, names. */
-#include "common/array.h"
-#include "common/clock.h"
-#include "common/json.h"
-#include "common/service.h"
+#include "common/base/array.h"
+#include "common/base/clock.h"
+#include "common/contract/service.h"
+#include "common/wire/json.h"
+#include "common/wire/message.h"
 #include "services/referrals/rules.h"
 
 #include <setjmp.h>

@@ -2,7 +2,7 @@
 /* Who fits whom and when: rows of facts against the matcher. */
 #include "services/scheduling/rules.h"
 
-#include "common/array.h"
+#include "common/base/array.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sealing: what opens, and all that must not. */
 #include "cairn/envelope.pb-c.h"
-#include "common/env.h"
-#include "common/message.h"
-#include "common/seal.h"
+#include "common/base/env.h"
+#include "common/wire/message.h"
+#include "common/wire/seal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

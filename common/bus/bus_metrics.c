@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the bus tells of itself: per service that is called, and in all. */
+#include "common/base/array.h"
+#include "common/bus/bus_internal.h"
+#include "common/loop/metrics.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { LABELS_MAX = 64 };
+
+/* A number of one service. */
+struct gauge {
+    struct cn_metric metric;
+    unsigned (*of)(const struct bus_service *service);
+};
+
+/* A counter of struct cn_bus_stats. Those of one name stand together. */
+struct counter {
+    struct cn_metric metric;
+    const char *labels;
+    size_t at;
+};
+
+static unsigned s_replicas(const struct bus_service *service)
+{
+    return (unsigned)service->replica_count;
+}
+
+static unsigned s_up(const struct bus_service *service)
+{
+    unsigned count = 0;
+
+    for (size_t i = 0; i < service->replica_count; i++) {
+        const struct bus_replica *replica = service->replicas[i];
+        count += bus_replica_serves(replica) ? 1 : 0;
+    }
+    return count;
+}
+
+static unsigned s_outstanding(const struct bus_service *service)
+{
+    unsigned count = 0;
+
+    for (size_t i = 0; i < service->replica_count; i++) {
+        count += service->replicas[i]->outstanding;
+    }
+    return count;
+}
+
+static unsigned s_waiting(const struct bus_service *service)
+{
+    return service->waiting;
+}
+
+static const struct gauge GAUGES[] = {
+    { { "cairn_bus_replicas", "Addresses of a service that is called.",
+        CN_METRIC_GAUGE },
+      s_replicas },
+    { { "cairn_bus_replicas_up", "Those that answer and take calls.",
+        CN_METRIC_GAUGE },
+      s_up },
+    { { "cairn_bus_calls_outstanding",
+        "Calls sent and not answered, without long polls.", CN_METRIC_GAUGE },
+      s_outstanding },
+    { { "cairn_bus_calls_waiting", "Calls that wait for a replica.",
+        CN_METRIC_GAUGE },
+      s_waiting },
+};
+
+#define AT(field) offsetof(struct cn_bus_stats, field)
+#define COUNTER(name, help)                                                    \
+    {                                                                          \
+        (name), (help), CN_METRIC_COUNTER                                      \
+    }
+#define REFUSED                                                                \
+    COUNTER("cairn_bus_refused_total", "Requests that were not taken, by "     \
+                                       "why.")
+#define UNSENT                                                                 \
+    COUNTER("cairn_bus_replies_unsent_total",                                  \
+            "Replies whose caller was gone or did not read.")
+
+static const struct counter COUNTERS[] = {
+    { COUNTER("cairn_bus_requests_total", "Requests that were taken."), "",
+      AT(requests) },
+    { REFUSED, "reason=\"busy\"", AT(busy) },
+    { REFUSED, "reason=\"stale\"", AT(stale) },
+    { REFUSED, "reason=\"expired\"", AT(expired) },
+    { REFUSED, "reason=\"malformed\"", AT(malformed) },
+    { REFUSED, "reason=\"key\"", AT(refused) },
+    { UNSENT, "reason=\"vanished\"", AT(vanished) },
+    { UNSENT, "reason=\"full\"", AT(full) },
+    { COUNTER("cairn_bus_pings_total", "Pings that were answered."), "",
+      AT(pings) },
+    { COUNTER("cairn_bus_calls_total", "Calls sent, repeats included."), "",
+      AT(calls) },
+    { COUNTER("cairn_bus_repeats_total", "Calls sent again, elsewhere."), "",
+      AT(repeats) },
+    { COUNTER("cairn_bus_late_total", "Replies to calls that had ended."), "",
+      AT(late) },
+    { COUNTER("cairn_bus_downs_total", "Replicas that were marked down."), "",
+      AT(downs) },
+};
+
+void bus_metrics(void *arg, struct cn_metrics_page *page)
+{
+    static const struct cn_metric SERVING = {
+        "cairn_bus_requests_in_flight", "Requests taken and not answered.",
+        CN_METRIC_GAUGE
+    };
+    const struct cn_bus *self = arg;
+    char labels[LABELS_MAX];
+
+    for (size_t i = 0; i < CN_COUNT(GAUGES); i++) {
+        for (size_t k = 0; k < self->service_count; k++) {
+            (void)snprintf(labels, sizeof(labels), "service=\"%s\"",
+                           self->services[k]->peer->name);
+            cn_metrics_value(page, &GAUGES[i].metric, labels,
+                             GAUGES[i].of(self->services[k]));
+        }
+    }
+    cn_metrics_value(page, &SERVING, "", (double)self->stats.serving);
+    for (size_t i = 0; i < CN_COUNT(COUNTERS); i++) {
+        uint64_t value = 0;
+        memcpy(&value, (const char *)&self->stats + COUNTERS[i].at,
+               sizeof(value));
+        cn_metrics_value(page, &COUNTERS[i].metric, COUNTERS[i].labels,
+                         (double)value);
+    }
+}

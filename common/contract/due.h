@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Work that is due at an instant, and the handler that does it. The ticker is
+ * in common/deadlines/due.h. */
+#ifndef CN_CONTRACT_DUE_H
+#define CN_CONTRACT_DUE_H
+
+#include "common/base/arena.h"
+#include "common/base/err.h"
+#include "common/base/id.h"
+
+#include <stdint.h>
+
+struct cn_env;
+
+struct cn_due {
+    struct cn_env *env;
+    struct cn_uuid tenant_id;
+    const char *kind;
+    struct cn_uuid id;
+    int64_t fire_at;
+    int64_t now_at;
+    struct cn_arena *arena;
+};
+
+/* Does the work; its unit ends with cn_write_due_done, or puts the row off with
+ * cn_write_due at a later instant. Runs in a fiber of its own. CN_STALE runs it
+ * again from its read; after any other failure the row is due again within 30
+ * s, the sooner the less it is late already. A process that stood still for
+ * longer than its claims finds that another has begun the same work: the unit
+ * must settle that by a version or a constraint. */
+typedef enum cn_code
+cn_due_fn(void *self, const struct cn_due *due, struct cn_err *err);
+
+struct cn_due_handler {
+    const char *kind;
+    cn_due_fn *handler;
+};
+
+#endif

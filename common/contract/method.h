@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A method of a service: its contract and its handler. */
+#ifndef CN_METHOD_H
+#define CN_METHOD_H
+
+#include "common/contract/op.h"
+#include "common/wire/shape.h"
+
+typedef enum cn_code cn_handler_fn(void *self,
+                                   const struct cn_request *request,
+                                   struct cn_reply *reply,
+                                   struct cn_err *err);
+
+/* One row of a generated handler table: rpc, contract, handler. */
+struct cn_method {
+    const char *name; /* "referrals.v1.Referrals/AcceptReferral" */
+    const struct cn_shape *input;
+    const struct cn_shape *output;
+    const char *scope; /* permission; "" for any principal; NULL internal */
+    bool writes;       /* has an idempotency key */
+    cn_handler_fn *handler;
+};
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A service, as its main() names it: what it serves, tells, follows and does
+ * when something is due. */
+#ifndef CN_CONTRACT_SERVICE_H
+#define CN_CONTRACT_SERVICE_H
+
+#include "common/base/config.h"
+#include "common/contract/due.h"
+#include "common/contract/event.h"
+#include "common/contract/method.h"
+
+/* A service, as its main() names it. */
+struct cn_service {
+    const char *name; /* "referrals": schema, config prefix, bus name */
+    const struct cn_method *methods;
+    size_t method_count;
+    const struct cn_event_shape *events; /* that it produces, generated */
+    size_t event_count;
+    const struct cn_provider *providers; /* what others copy (snapshot.h) */
+    size_t provider_count;
+    const struct cn_subscription *subscriptions;
+    size_t subscription_count;
+    const struct cn_due_handler *due_handlers;
+    size_t due_handler_count;
+    const struct cn_option *options; /* beyond the common ones */
+    size_t option_count;
+    /* Called in a fiber when the database is ready, before the bus opens; may
+     * be NULL. */
+    enum cn_code (*start)(void *self,
+                          struct cn_env *env,
+                          const struct cn_config *config,
+                          struct cn_err *err);
+    void *self; /* given to every handler */
+};
+
+#endif

@@ -1,0 +1,569 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Events/Fetch: what comes after a position of the log, or after one position
+ * of each partition asked for. */
+#include "common/outbox/outbox.h"
+
+#include "common/loop/loop.h"
+#include "common/outbox/outbox_internal.h"
+#include "common/wire/message.h"
+#include "common/wire/seal.h"
+
+#include "cairn/events.pb-c.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    /* A reply stays well below the bus' limit of one message. */
+    REPLY_PAYLOAD_MAX = 512 << 10,
+    REPLY_MARGIN_US = 100000, /* a fetch answers so long before its deadline */
+    LIST_MAX = 512
+};
+
+/* What a fetch asks for, checked. */
+struct fetch {
+    struct position after;
+    int64_t limit;
+    int64_t wait_until; /* monotonic */
+    bool only_head;
+    bool of_tenant; /* only its events; of all partitions */
+    struct cn_uuid tenant_id;
+    /* Of several partitions: lists for SQL_OUTBOX_FETCH_PARTITIONS. */
+    size_t from_count; /* 0: the whole log */
+    char partitions[LIST_MAX];
+    char epochs[LIST_MAX];
+    char xids[LIST_MAX];
+    char seqs[LIST_MAX];
+};
+
+/* What one look at the log gave it. */
+struct page {
+    const struct cn_rows *rows;
+    struct position head; /* as of just before the rows were read */
+    int64_t complete_at;
+    bool cut;     /* there is more */
+    bool deleted; /* what came next in a partition is not there any more */
+};
+
+#define EVENT_COLUMNS                                                          \
+    "SELECT o.epoch, o.xid::text::bigint, o.seq, o.event_id, o.tenant_id,"     \
+    " o.aggregate_type, o.aggregate_id, o.aggregate_seq, o.type,"              \
+    " o.schema_version, o.payload, o.actor, o.causation_id,"                   \
+    " o.correlation_id, o.trace, o.occurred_at, o.partition"
+
+#define EVENT_RANGE                                                            \
+    " (o.epoch, o.xid, o.seq) > ($1, $2, $3)"                                  \
+    " AND (o.epoch, o.xid) < ($4, pg_snapshot_xmin(pg_current_snapshot()))"    \
+    " ORDER BY o.epoch, o.xid, o.seq LIMIT $5"
+
+CN_SQL_RELAY(SQL_OUTBOX_FETCH,
+             EVENT_COLUMNS " FROM {{schema}}.outbox o WHERE" EVENT_RANGE);
+CN_SQL_RELAY(SQL_OUTBOX_FETCH_TENANT,
+             EVENT_COLUMNS " FROM {{schema}}.outbox o"
+                           " WHERE o.tenant_id = $6 AND" EVENT_RANGE);
+/* The first of each partition, the second of each, and so on, until the reply
+ * is full: who is far behind does not crowd out the others. The limit of a
+ * partition is not a parameter: without the number the planner sorts. */
+_Static_assert(CN_FETCH_PARTITION_MAX == 100, "the limit of a partition");
+_Static_assert(CN_FETCH_REPLY_MAX == 768 << 10, "the size of a reply");
+CN_SQL_RELAY(
+    SQL_OUTBOX_FETCH_PARTITIONS,
+    EVENT_COLUMNS
+    ", o.total FROM (SELECT p.*, count(*) OVER () AS total,"
+    " row_number() OVER shares AS number,"
+    " sum(octet_length(p.payload) + 256) OVER shares AS size"
+    " FROM unnest($1::int[], $2::int[], $3::xid8[], $4::bigint[])"
+    " AS w (partition, epoch, xid, seq) CROSS JOIN LATERAL ("
+    "SELECT o.*, row_number() OVER (ORDER BY o.epoch, o.xid, o.seq) AS place"
+    " FROM {{schema}}.outbox o WHERE o.partition = w.partition"
+    " AND (o.epoch, o.xid, o.seq) > (w.epoch, w.xid, w.seq)"
+    " AND (o.epoch, o.xid) < ($5, pg_snapshot_xmin(pg_current_snapshot()))"
+    " ORDER BY o.epoch, o.xid, o.seq LIMIT 100) p"
+    " WINDOW shares AS (ORDER BY p.place, p.partition ROWS UNBOUNDED"
+    " PRECEDING)) o WHERE o.number <= $6"
+    " AND (o.number = 1 OR o.size <= 786432) ORDER BY o.place, o.partition");
+
+/* Read after the events: what is deleted between the two is among them, and a
+ * reader that is sent to a snapshot for nothing loses nothing. */
+CN_SQL_RELAY(SQL_OUTBOX_DELETED,
+             "SELECT 1 FROM unnest($1::int[], $2::int[], $3::xid8[],"
+             " $4::bigint[]) AS w (partition, epoch, xid, seq)"
+             " JOIN {{schema}}.outbox_cut c ON c.partition = w.partition"
+             " AND (c.epoch, c.xid, c.seq) > (w.epoch, w.xid, w.seq) LIMIT 1");
+
+/* One good plan, which the lists do not change. */
+CN_SQL_RELAY(SQL_FETCH_PLAN_ONCE,
+             "SELECT set_config('plan_cache_mode', 'force_generic_plan',"
+             " true)");
+
+/* Of the fetches. */
+enum {
+    COLUMN_EPOCH,
+    COLUMN_XID,
+    COLUMN_SEQ,
+    COLUMN_EVENT_ID,
+    COLUMN_TENANT_ID,
+    COLUMN_AGGREGATE_TYPE,
+    COLUMN_AGGREGATE_ID,
+    COLUMN_AGGREGATE_SEQ,
+    COLUMN_TYPE,
+    COLUMN_SCHEMA_VERSION,
+    COLUMN_PAYLOAD,
+    COLUMN_ACTOR,
+    COLUMN_CAUSATION_ID,
+    COLUMN_CORRELATION_ID,
+    COLUMN_TRACE,
+    COLUMN_OCCURRED_AT,
+    COLUMN_PARTITION,
+    COLUMN_TOTAL /* of the partitions alone */
+};
+
+/* ---- what is asked for ---- */
+
+static bool s_position_read(const Evt__Position *message,
+                            struct position *ret_position)
+{
+    if (message != NULL) {
+        if (message->xid > INT64_MAX) {
+            return false;
+        }
+        *ret_position =
+            (struct position){ message->epoch, (int64_t)message->xid,
+                               message->seq };
+    }
+    return true;
+}
+
+static void s_list_add(char list[LIST_MAX], size_t index, int64_t number)
+{
+    size_t size = strlen(list);
+    int added = snprintf(list + size, LIST_MAX - size, "%s%" PRId64,
+                         index == 0 ? "{" : ",", number);
+
+    /* Sixteen numbers of at most twenty characters. */
+    assert(added > 0 && (size_t)added < LIST_MAX - size);
+}
+
+static void s_list_end(char list[LIST_MAX])
+{
+    size_t size = strlen(list);
+
+    assert(size + 1 < LIST_MAX);
+    list[size] = '}';
+    list[size + 1] = '\0';
+}
+
+static enum cn_code s_partition_add(struct fetch *fetch,
+                                    unsigned *seen,
+                                    int partition,
+                                    const Evt__Position *message,
+                                    struct cn_err *err)
+{
+    struct position after = { 0 };
+    const size_t index = fetch->from_count;
+
+    if (partition < 0 || partition >= CN_PARTITIONS ||
+        (*seen & 1U << partition) != 0) {
+        return cn_fail_field(err, "/partition", "invalid_value",
+                             "no such partition, or named twice");
+    }
+    if (!s_position_read(message, &after)) {
+        return cn_fail_field(err, "/after/xid", "invalid_value",
+                             "no such position");
+    }
+    *seen |= 1U << partition;
+    fetch->from_count++;
+    s_list_add(fetch->partitions, index, partition);
+    s_list_add(fetch->epochs, index, after.epoch);
+    s_list_add(fetch->xids, index, after.xid);
+    s_list_add(fetch->seqs, index, after.seq);
+    return CN_OK;
+}
+
+static enum cn_code s_partitions_read(const Evt__FetchRequest *body,
+                                      struct fetch *fetch,
+                                      struct cn_err *err)
+{
+    enum cn_code rc = CN_OK;
+    unsigned seen = 0;
+
+    for (size_t i = 0; rc == CN_OK && i < body->n_from; i++) {
+        const Evt__PartitionPosition *from = body->from[i];
+        rc = s_partition_add(fetch, &seen,
+                             from->has_partition ? from->partition : -1,
+                             from->after, err);
+    }
+    if (rc == CN_OK && body->n_from == 0 && body->has_partition) {
+        rc = s_partition_add(fetch, &seen, body->partition, body->after, err);
+    }
+    if (rc == CN_OK && fetch->from_count > 0) {
+        s_list_end(fetch->partitions);
+        s_list_end(fetch->epochs);
+        s_list_end(fetch->xids);
+        s_list_end(fetch->seqs);
+    }
+    return rc;
+}
+
+static enum cn_code s_tenant_read(const Evt__FetchRequest *body,
+                                  struct fetch *fetch,
+                                  struct cn_err *err)
+{
+    if (!body->has_tenant_id) {
+        return CN_OK;
+    }
+    if (body->tenant_id.len != sizeof(fetch->tenant_id.bytes) ||
+        fetch->from_count > 0) {
+        return cn_fail_field(err, "/tenant_id", "invalid_value",
+                             "a tenant's events are of the whole log");
+    }
+    memcpy(fetch->tenant_id.bytes, body->tenant_id.data,
+           sizeof(fetch->tenant_id.bytes));
+    fetch->of_tenant = true;
+    return CN_OK;
+}
+
+static enum cn_code s_fetch_check(const Evt__FetchRequest *body,
+                                  struct fetch *fetch,
+                                  struct cn_err *err)
+{
+    int64_t wait_ms = 0;
+
+    enum cn_code rc = s_partitions_read(body, fetch, err);
+    if (rc == CN_OK) {
+        rc = s_tenant_read(body, fetch, err);
+    }
+    if (rc != CN_OK) {
+        return rc;
+    }
+    if (fetch->from_count == 0 &&
+        !s_position_read(body->after, &fetch->after)) {
+        return cn_fail_field(err, "/after/xid", "invalid_value",
+                             "no such position");
+    }
+    fetch->limit =
+        fetch->from_count > 0 ? CN_FETCH_TOTAL_MAX : CN_FETCH_LIMIT_MAX;
+    if (body->has_limit && body->limit > 0 && body->limit < fetch->limit) {
+        fetch->limit = body->limit;
+    }
+    if (body->has_wait_ms) {
+        wait_ms = body->wait_ms < CN_FETCH_WAIT_MAX_MS ? body->wait_ms
+                                                       : CN_FETCH_WAIT_MAX_MS;
+    }
+    fetch->wait_until = cn_clock_monotonic() + wait_ms * 1000;
+    if (fetch->wait_until > cn_fiber_deadline() - REPLY_MARGIN_US) {
+        fetch->wait_until = cn_fiber_deadline() - REPLY_MARGIN_US;
+    }
+    if (body->has_only_head && body->only_head) {
+        /* Behind every position there is, so that no row is read. */
+        fetch->after = (struct position){ INT32_MAX, INT64_MAX, INT64_MAX };
+        fetch->wait_until = 0;
+        fetch->only_head = true;
+        fetch->from_count = 0;
+    }
+    return CN_OK;
+}
+
+/* ---- the log ---- */
+
+/* Of several partitions the rows say how many there were before the cut, and
+ * one that fills its limit may have more. */
+static bool s_cut(const struct fetch *fetch, const struct cn_rows *rows)
+{
+    size_t count = cn_rows_count(rows);
+    unsigned of[CN_PARTITIONS] = { 0 };
+
+    if (fetch->from_count == 0) {
+        return count == (size_t)fetch->limit;
+    }
+    if (count == 0) {
+        return false;
+    }
+    if (cn_row_int(rows, 0, COLUMN_TOTAL) > (int64_t)count) {
+        return true;
+    }
+    for (size_t row = 0; row < count; row++) {
+        unsigned *number = &of[cn_row_int(rows, row, COLUMN_PARTITION)];
+        if (++*number == CN_FETCH_PARTITION_MAX) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Only a list of partitions is a consumer's; a reader of the whole log (the
+ * gateway's stream) begins anew after each of its starts. */
+static void s_reader_note(struct cn_outbox *self, const Evt__FetchRequest *body)
+{
+    for (size_t i = 0; body->consumer != NULL && i < body->n_from; i++) {
+        const Evt__PartitionPosition *from = body->from[i];
+        const Evt__Position *passed =
+            from->applied != NULL ? from->applied : from->after;
+        struct position at = { 0 };
+        if (s_position_read(passed, &at)) {
+            outbox_reader_note(self, body->consumer, from->partition, at);
+        }
+    }
+}
+
+/* The head and the rows in one unit: the head's snapshot is the older one, so
+ * every event up to the head is among the rows unless they were cut. */
+static enum cn_code s_fetch_once(struct cn_outbox *self,
+                                 struct cn_arena *arena,
+                                 const struct fetch *fetch,
+                                 struct page *ret_page,
+                                 struct cn_err *err)
+{
+    const struct cn_param head_params[] = { cn_int(self->epoch) };
+    const struct cn_param log_params[] = {
+        cn_int(fetch->after.epoch), cn_int(fetch->after.xid),
+        cn_int(fetch->after.seq),   cn_int(self->epoch),
+        cn_int(fetch->limit),       cn_uuid(fetch->tenant_id),
+    };
+    const struct cn_param from_params[] = {
+        cn_text(fetch->partitions), cn_text(fetch->epochs),
+        cn_text(fetch->xids),       cn_text(fetch->seqs),
+        cn_int(self->epoch),        cn_int(fetch->limit),
+    };
+    struct cn_db_step log = { &SQL_OUTBOX_FETCH, log_params, 5 };
+    if (fetch->of_tenant) {
+        log = (struct cn_db_step){ &SQL_OUTBOX_FETCH_TENANT, log_params, 6 };
+    } else if (fetch->from_count > 0) {
+        log =
+            (struct cn_db_step){ &SQL_OUTBOX_FETCH_PARTITIONS, from_params, 6 };
+    }
+    const struct cn_db_step steps[] = {
+        { &SQL_FETCH_PLAN_ONCE, NULL, 0 },
+        { outbox_statement_head(), head_params, 1 },
+        log,
+        { &SQL_OUTBOX_DELETED, from_params, 4 },
+    };
+    const bool by_partitions = fetch->from_count > 0;
+    struct cn_db_result result = { 0 };
+    /* Others may look later and return earlier: what they learn about the
+     * horizon is not true of the rows of this fetch. */
+    struct horizon horizon = self->horizon;
+    int64_t at = self->env->now(self->env);
+
+    enum cn_code rc = cn_db_unit(self->env->db, CN_LANE_RELAY, arena, steps,
+                                 by_partitions ? 4 : 3, &result, err);
+    if (rc != CN_OK) {
+        return cn_wrap(err, "fetch");
+    }
+    if (result.outcome != CN_COMMITTED) {
+        return cn_fail(err, CN_UNAVAILABLE, "fetch: sqlstate %s",
+                       result.sqlstate);
+    }
+    outbox_observe(self, result.rows[1], at);
+    outbox_horizon_move(&horizon, result.rows[1], at);
+    *ret_page = (struct page){ .rows = result.rows[2],
+                               .head = outbox_row_position(result.rows[1], 0),
+                               .complete_at = horizon.complete_at,
+                               .cut = s_cut(fetch, result.rows[2]),
+                               .deleted = by_partitions &&
+                                          cn_rows_count(result.rows[3]) > 0 };
+    return CN_OK;
+}
+
+static bool s_set_bytes(struct cn_arena *arena,
+                        protobuf_c_boolean *ret_has,
+                        ProtobufCBinaryData *ret_data,
+                        struct cn_bytes bytes)
+{
+    void *copy = cn_arena_copy(arena, bytes.data, bytes.size);
+
+    if (copy == NULL && bytes.size > 0) {
+        return false;
+    }
+    *ret_has = 1;
+    *ret_data = (ProtobufCBinaryData){ .len = bytes.size, .data = copy };
+    return true;
+}
+
+static bool s_set_id(struct cn_arena *arena,
+                     protobuf_c_boolean *ret_has,
+                     ProtobufCBinaryData *ret_data,
+                     struct cn_uuid id)
+{
+    return s_set_bytes(arena, ret_has, ret_data,
+                       (struct cn_bytes){ id.bytes, sizeof(id.bytes) });
+}
+
+static Evt__Position *s_position_message(struct cn_arena *arena,
+                                         struct position position)
+{
+    Evt__Position *message = CN_NEW(arena, evt__position, Evt__Position);
+
+    if (message != NULL) {
+        CN_SET(message, epoch, (int32_t)position.epoch);
+        CN_SET(message, xid, (uint64_t)position.xid);
+        CN_SET(message, seq, position.seq);
+    }
+    return message;
+}
+
+/* The event of a row, its payload opened. */
+static enum cn_code s_event(struct cn_outbox *self,
+                            struct cn_arena *arena,
+                            const struct cn_rows *rows,
+                            size_t row,
+                            Evt__Event **ret_event,
+                            struct cn_err *err)
+{
+    struct cn_uuid tenant = cn_row_uuid(rows, row, COLUMN_TENANT_ID);
+    struct cn_bytes payload = { 0 };
+
+    enum cn_code rc =
+        cn_unseal(self->env, arena, tenant, self->context,
+                  cn_row_bytes(rows, row, COLUMN_PAYLOAD), &payload, err);
+    if (rc != CN_OK) {
+        return cn_wrap(err, "event");
+    }
+    Evt__Event *event = CN_NEW(arena, evt__event, Evt__Event);
+    if (event == NULL) {
+        return cn_fail(err, CN_NOMEM, "fetch: no memory");
+    }
+    event->position = s_position_message(arena, outbox_row_position(rows, row));
+    if (event->position == NULL ||
+        !s_set_id(arena, &event->has_event_id, &event->event_id,
+                  cn_row_uuid(rows, row, COLUMN_EVENT_ID)) ||
+        !s_set_id(arena, &event->has_tenant_id, &event->tenant_id, tenant) ||
+        !s_set_id(arena, &event->has_aggregate_id, &event->aggregate_id,
+                  cn_row_uuid(rows, row, COLUMN_AGGREGATE_ID)) ||
+        !s_set_bytes(arena, &event->has_payload, &event->payload, payload)) {
+        return cn_fail(err, CN_NOMEM, "fetch: no memory");
+    }
+    event->aggregate_type = cn_row_text(rows, row, COLUMN_AGGREGATE_TYPE);
+    CN_SET(event, aggregate_seq, cn_row_int(rows, row, COLUMN_AGGREGATE_SEQ));
+    event->type = cn_row_text(rows, row, COLUMN_TYPE);
+    CN_SET(event, schema_version,
+           (int32_t)cn_row_int(rows, row, COLUMN_SCHEMA_VERSION));
+    event->actor = cn_row_text(rows, row, COLUMN_ACTOR);
+    event->causation_id = cn_row_text(rows, row, COLUMN_CAUSATION_ID);
+    event->correlation_id = cn_row_text(rows, row, COLUMN_CORRELATION_ID);
+    event->trace = cn_row_text(rows, row, COLUMN_TRACE);
+    CN_SET(event, occurred_at, cn_row_at(rows, row, COLUMN_OCCURRED_AT));
+    CN_SET(event, partition, (int32_t)cn_row_int(rows, row, COLUMN_PARTITION));
+    *ret_event = event;
+    return CN_OK;
+}
+
+static enum cn_code s_events(struct cn_outbox *self,
+                             struct cn_arena *arena,
+                             const struct page *page,
+                             size_t payload_max,
+                             Evt__FetchResponse *body,
+                             struct cn_err *err)
+{
+    size_t row_count = cn_rows_count(page->rows);
+    size_t count = 0;
+    size_t size = 0;
+
+    body->events = cn_arena_array(arena, row_count + 1, sizeof(Evt__Event *));
+    if (body->events == NULL) {
+        return cn_fail(err, CN_NOMEM, "fetch: no memory");
+    }
+    while (count < row_count && (count == 0 || size < payload_max)) {
+        enum cn_code rc =
+            s_event(self, arena, page->rows, count, &body->events[count], err);
+        if (rc != CN_OK) {
+            return rc;
+        }
+        size += body->events[count]->payload.len;
+        if (size > payload_max && count > 0) {
+            break;
+        }
+        count++;
+    }
+    body->n_events = count;
+    return CN_OK;
+}
+
+/* A page that was cut, by the limit or by size, says nothing of what comes
+ * after it: it has no complete_until. Of the whole log its last event is the
+ * head then. */
+static enum cn_code s_fetch_reply(struct cn_outbox *self,
+                                  struct cn_arena *arena,
+                                  const struct fetch *fetch,
+                                  const struct page *page,
+                                  struct cn_reply *reply,
+                                  struct cn_err *err)
+{
+    Evt__FetchResponse *body =
+        CN_NEW(arena, evt__fetch_response, Evt__FetchResponse);
+    struct position head = fetch->only_head
+                               ? page->head
+                               : outbox_position_max(fetch->after, page->head);
+
+    if (body == NULL) {
+        return cn_fail(err, CN_NOMEM, "fetch: no memory");
+    }
+    if (page->deleted) {
+        CN_SET(body, deleted, 1);
+        reply->body = &body->base;
+        return CN_OK;
+    }
+    enum cn_code rc =
+        s_events(self, arena, page,
+                 fetch->from_count > 0 ? CN_FETCH_REPLY_MAX : REPLY_PAYLOAD_MAX,
+                 body, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    const size_t count = body->n_events;
+    const bool cut = page->cut || count < cn_rows_count(page->rows);
+    if (fetch->from_count == 0 && count > 0) {
+        struct position last = outbox_row_position(page->rows, count - 1);
+        head = cut ? last : outbox_position_max(head, last);
+    }
+    if (!cut && page->complete_at > 0) {
+        CN_SET(body, complete_until, page->complete_at - CN_OUTBOX_SLACK_US);
+    }
+    body->head = s_position_message(arena, head);
+    if (body->head == NULL) {
+        return cn_fail(err, CN_NOMEM, "fetch: no memory");
+    }
+    reply->body = &body->base;
+    return CN_OK;
+}
+
+enum cn_code cn_outbox_fetch(struct cn_outbox *self,
+                             const struct cn_request *request,
+                             struct cn_reply *reply,
+                             struct cn_err *err)
+{
+    struct fetch fetch = { 0 };
+    struct page page = { 0 };
+
+    if (request->principal.subject != NULL &&
+        request->principal.subject[0] != '\0') {
+        return cn_fail(err, CN_FORBIDDEN, "events are for services");
+    }
+    enum cn_code rc = s_fetch_check(request->body, &fetch, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    s_reader_note(self, request->body);
+    for (;;) {
+        rc = s_fetch_once(self, request->arena, &fetch, &page, err);
+        if (rc != CN_OK) {
+            return rc;
+        }
+        if (cn_rows_count(page.rows) > 0 || page.deleted ||
+            cn_clock_monotonic() >= fetch.wait_until) {
+            break;
+        }
+        rc = outbox_wait(self, request->arena,
+                         outbox_position_max(fetch.after, page.head),
+                         fetch.wait_until);
+        if (rc == CN_DEADLINE) {
+            break;
+        }
+        if (rc != CN_OK) {
+            return cn_fail(err, rc, "fetch: the wait was ended");
+        }
+    }
+    return s_fetch_reply(self, request->arena, &fetch, &page, reply, err);
+}

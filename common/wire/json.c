@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads JSON documents into messages by descriptor and shape. The only file
+ * that uses jansson. */
+#include "common/wire/json_internal.h"
+
+#include "common/wire/message.h"
+
+#include <assert.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    VALUES_MAX = 32768, /* of one document: jansson spends 100 bytes on each */
+    TREE_MIN =
+        32 << 20 /* of its tree's memory, and TREE_FACTOR for each byte */
+};
+static const size_t TREE_FACTOR = 8;
+
+/* The memory of jansson's tree while a document is read: a hundred small pieces
+ * that are freed together. NULL: jansson belongs to somebody else. */
+static _Thread_local struct cn_arena *s_tree;
+
+static void *tree_alloc(size_t size)
+{
+    return s_tree != NULL ? cn_arena_bytes(s_tree, size) : malloc(size);
+}
+
+static void tree_free(void *memory)
+{
+    if (s_tree == NULL) {
+        free(memory);
+    }
+}
+
+static bool read_object(struct cn_json_reader *reader,
+                        const struct cn_json_where *where,
+                        const struct cn_shape *shape,
+                        json_t *json,
+                        ProtobufCMessage *message,
+                        bool is_patch);
+
+static bool read_message(struct cn_json_reader *reader,
+                         const struct cn_json_where *where,
+                         const struct cn_shape *shape,
+                         json_t *json,
+                         ProtobufCMessage **slot,
+                         bool is_patch)
+{
+    if (!json_is_object(json)) {
+        return cn_json_fault(reader, where, "wrong_type",
+                             "an object is needed");
+    }
+    ProtobufCMessage *message =
+        cn_message_new(reader->arena, shape->descriptor);
+    if (message == NULL) {
+        return cn_json_no_memory(reader);
+    }
+    *slot = message;
+    return read_object(reader, where, shape, json, message, is_patch);
+}
+
+static bool read_value(struct cn_json_reader *reader,
+                       const struct cn_json_where *where,
+                       const ProtobufCFieldDescriptor *field,
+                       const struct cn_field_shape *rule,
+                       json_t *json,
+                       void *slot)
+{
+    if (field->type == PROTOBUF_C_TYPE_MESSAGE) {
+        return read_message(reader, where, rule->sub, json, slot, false);
+    }
+    if (cn_json_is_textual(field, rule)) {
+        if (!json_is_string(json)) {
+            return cn_json_fault(reader, where, "wrong_type",
+                                 "a string is needed");
+        }
+        return cn_json_store_text(reader, where, field, rule,
+                                  json_string_value(json),
+                                  json_string_length(json), slot);
+    }
+    if (field->type == PROTOBUF_C_TYPE_BOOL) {
+        if (!json_is_boolean(json)) {
+            return cn_json_fault(reader, where, "wrong_type",
+                                 "true or false is needed");
+        }
+        *(protobuf_c_boolean *)slot = json_is_true(json);
+        return true;
+    }
+    if (field->type == PROTOBUF_C_TYPE_DOUBLE ||
+        field->type == PROTOBUF_C_TYPE_FLOAT) {
+        if (!json_is_number(json)) {
+            return cn_json_fault(reader, where, "wrong_type",
+                                 "a number is needed");
+        }
+        return cn_json_store_double(reader, where, field->type,
+                                    json_number_value(json), slot);
+    }
+    if (!json_is_integer(json)) {
+        return cn_json_fault(reader, where, "wrong_type",
+                             "a whole number is needed");
+    }
+    return cn_json_store_integer(reader, where, field->type,
+                                 json_integer_value(json), slot);
+}
+
+static bool read_list(struct cn_json_reader *reader,
+                      const struct cn_json_where *where,
+                      const ProtobufCFieldDescriptor *field,
+                      const struct cn_field_shape *rule,
+                      json_t *json,
+                      ProtobufCMessage *message)
+{
+    if (!json_is_array(json)) {
+        return cn_json_fault(reader, where, "wrong_type", "a list is needed");
+    }
+    size_t count = json_array_size(json);
+    if (count > cn_json_items_max(rule)) {
+        return cn_json_fault(reader, where, "too_many", "at most %zu items",
+                             cn_json_items_max(rule));
+    }
+    size_t size = cn_field_size(field);
+    char *items = count > 0 ? cn_arena_array(reader->arena, count, size) : NULL;
+    if (count > 0 && items == NULL) {
+        return cn_json_no_memory(reader);
+    }
+    bool ok = true;
+    for (size_t i = 0; i < count; i++) {
+        struct cn_json_where here = { .up = where, .index = i };
+        ok = read_value(reader, &here, field, rule, json_array_get(json, i),
+                        items + i * size) &&
+             ok;
+    }
+    *(void **)cn_json_member(message, field->offset) = items;
+    *(size_t *)cn_json_member(message, field->quantifier_offset) = count;
+    return ok;
+}
+
+static size_t
+path_write(const struct cn_json_where *where, char *text, size_t size)
+{
+    if (where->up == NULL) {
+        return 0;
+    }
+    size_t at = path_write(where->up, text, size);
+    int more =
+        snprintf(text + at, size - at, "%s%s", at > 0 ? "." : "", where->key);
+    assert(more > 0 && at + (size_t)more < size);
+    return at + (size_t)more;
+}
+
+/* Adds the place to the patch's mask. Its steps are all fields' names. */
+static bool mask_add(struct cn_json_reader *reader,
+                     const struct cn_json_where *where)
+{
+    char path[512];
+    struct cn_json_mask *mask = reader->mask;
+    if (mask->count == reader->mask_capacity) {
+        size_t capacity = mask->count * 2 + 16;
+        const char **paths =
+            cn_arena_array(reader->arena, capacity, sizeof(*paths));
+        if (paths == NULL) {
+            return cn_json_no_memory(reader);
+        }
+        if (mask->count > 0) {
+            memcpy(paths, mask->paths, mask->count * sizeof(*paths));
+        }
+        mask->paths = paths;
+        reader->mask_capacity = capacity;
+    }
+    size_t size = path_write(where, path, sizeof(path));
+    const char *copy = cn_arena_strndup(reader->arena, path, size);
+    if (copy == NULL) {
+        return cn_json_no_memory(reader);
+    }
+    mask->paths[mask->count++] = copy;
+    return true;
+}
+
+static bool read_null(struct cn_json_reader *reader,
+                      const struct cn_json_where *where,
+                      const struct cn_field_shape *rule,
+                      bool is_patch)
+{
+    if (!is_patch) {
+        return true; /* as if it were absent */
+    }
+    if (rule->output_only) {
+        return cn_json_fault(reader, where, "read_only_field",
+                             "it cannot be set");
+    }
+    if (rule->no_null) {
+        return cn_json_fault(reader, where, "invalid_value",
+                             "it cannot be cleared");
+    }
+    return mask_add(reader, where);
+}
+
+static bool read_field(struct cn_json_reader *reader,
+                       const struct cn_json_where *where,
+                       const ProtobufCFieldDescriptor *field,
+                       const struct cn_field_shape *rule,
+                       json_t *json,
+                       ProtobufCMessage *message,
+                       bool is_patch)
+{
+    void *slot = cn_json_member(message, field->offset);
+    if (json_is_null(json)) {
+        return read_null(reader, where, rule, is_patch);
+    }
+    if (rule->output_only) {
+        return cn_json_fault(reader, where, "read_only_field",
+                             "it cannot be set");
+    }
+    if (field->label == PROTOBUF_C_LABEL_REPEATED) {
+        return read_list(reader, where, field, rule, json, message) &&
+               (!is_patch || mask_add(reader, where));
+    }
+    if (is_patch && field->type == PROTOBUF_C_TYPE_MESSAGE) {
+        return read_message(reader, where, rule->sub, json, slot, true);
+    }
+    if (!read_value(reader, where, field, rule, json, slot)) {
+        return false;
+    }
+    cn_json_set_has(message, field);
+    return !is_patch || mask_add(reader, where);
+}
+
+/* The recursion ends with the shapes: no message contains itself. */
+static bool read_object(struct cn_json_reader *reader,
+                        const struct cn_json_where *where,
+                        const struct cn_shape *shape,
+                        json_t *json,
+                        ProtobufCMessage *message,
+                        bool is_patch)
+{
+    const ProtobufCMessageDescriptor *descriptor = shape->descriptor;
+    const char *key;
+    json_t *value;
+    bool ok = true;
+    json_object_foreach(json, key, value)
+    {
+        struct cn_json_where here = { .up = where, .key = key };
+        const ProtobufCFieldDescriptor *field =
+            protobuf_c_message_descriptor_get_field_by_name(descriptor, key);
+        long index = field != NULL ? field - descriptor->fields : -1;
+        if (field == NULL || index == shape->update_mask) {
+            ok = cn_json_fault(reader, &here, "unknown_field", "no such field");
+            continue;
+        }
+        ok = read_field(reader, &here, field, &shape->fields[index], value,
+                        message, is_patch) &&
+             ok;
+        if (reader->is_out_of_memory) {
+            return false;
+        }
+    }
+    return ok;
+}
+
+/* jansson recurses and allocates as deep and as much as the text says. */
+static bool is_modest(const char *text, size_t size)
+{
+    size_t depth = 0;
+    size_t values = 0;
+    bool in_text = false;
+    for (size_t i = 0; i < size; i++) {
+        char c = text[i];
+        if (in_text) {
+            i += c == '\\' ? 1 : 0;
+            in_text = c != '"';
+        } else if (c == '"') {
+            in_text = true;
+        } else if (c == '{' || c == '[') {
+            depth++;
+            values++;
+        } else if (c == '}' || c == ']') {
+            depth -= depth > 0 ? 1 : 0;
+        } else if (c == ',') {
+            values++;
+        }
+        if (depth > CN_JSON_DEPTH_MAX || values > VALUES_MAX) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static enum cn_code
+load(const char *text, size_t size, json_t **ret_json, struct cn_err *err)
+{
+    json_error_t error;
+    if (!is_modest(text, size)) {
+        return cn_fail(err, CN_MALFORMED,
+                       "the JSON is deeper than %d or has more than %d values",
+                       CN_JSON_DEPTH_MAX, VALUES_MAX);
+    }
+    json_t *json = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+    if (json == NULL) {
+        /* Never error.text: it quotes the document. */
+        enum json_error_code code = json_error_code(&error);
+        if (code == json_error_out_of_memory) {
+            return cn_fail(err, CN_NOMEM, "no memory to read the JSON");
+        }
+        return cn_fail(err, CN_MALFORMED, "%s at line %d, column %d",
+                       code == json_error_duplicate_key
+                           ? "the JSON has a key twice"
+                           : "this is not JSON",
+                       error.line, error.column);
+    }
+    if (!json_is_object(json)) {
+        return cn_fail(err, CN_MALFORMED, "the JSON must be an object");
+    }
+    *ret_json = json;
+    return CN_OK;
+}
+
+enum cn_code cn_json_read(struct cn_arena *arena,
+                          const struct cn_shape *shape,
+                          const char *text,
+                          size_t size,
+                          ProtobufCMessage *message,
+                          struct cn_json_mask *mask,
+                          struct cn_err *err)
+{
+    assert(message->descriptor == shape->descriptor);
+    struct cn_json_mask paths = { 0 };
+    struct cn_json_reader reader = { .arena = arena,
+                                     .err = err,
+                                     .mask = mask != NULL ? &paths : NULL };
+    struct cn_json_where top = { 0 };
+    json_t *json = NULL;
+    s_tree = cn_arena_new(TREE_MIN + TREE_FACTOR * size);
+    if (s_tree == NULL) {
+        return cn_fail(err, CN_NOMEM, "no memory to read the JSON");
+    }
+    json_set_alloc_funcs(tree_alloc, tree_free);
+    enum cn_code rc = load(text, size, &json, err);
+    bool ok = rc == CN_OK &&
+              read_object(&reader, &top, shape, json, message, mask != NULL);
+    /* The tree goes with its memory, piece by piece it is not released. */
+    cn_arena_free(s_tree);
+    s_tree = NULL;
+    if (rc != CN_OK) {
+        return rc;
+    }
+    if (reader.is_out_of_memory) {
+        cn_err_clear(err);
+        return cn_fail(err, CN_NOMEM, "no memory to read the JSON");
+    }
+    if (!ok) {
+        assert(reader.has_fault);
+        return CN_INVALID;
+    }
+    if (mask != NULL) {
+        *mask = paths;
+    }
+    return CN_OK;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The only place that unpacks protobuf. protobuf-c 1.4.1 has no limit on depth
+ * or memory and takes invalid UTF-8 and NUL in strings (reliability.md P1-P4):
+ * the wire bytes are checked against the descriptor first. */
+#ifndef CN_MESSAGE_H
+#define CN_MESSAGE_H
+
+#include "common/base/arena.h"
+#include "common/base/err.h"
+#include "common/base/id.h"
+
+#include <protobuf-c/protobuf-c.h>
+
+enum {
+    CN_MESSAGE_SIZE_MAX = 1 << 20, /* bytes on the wire */
+    CN_MESSAGE_DEPTH_MAX = 16
+};
+
+/* Size, depth, UTF-8, no NUL, then unpack into the arena. Unknown fields are
+ * dropped. CN_MALFORMED for bad bytes, CN_NOMEM for the arena's bound. */
+CN_CHECKED enum cn_code
+cn_message_unpack(struct cn_arena *arena,
+                  const ProtobufCMessageDescriptor *descriptor,
+                  struct cn_bytes packed,
+                  const ProtobufCMessage **ret_message,
+                  struct cn_err *err);
+/* Packs into the arena. CN_NOMEM; CN_TOO_LARGE for what no one would unpack. */
+CN_CHECKED enum cn_code cn_message_pack(struct cn_arena *arena,
+                                        const ProtobufCMessage *message,
+                                        struct cn_bytes *ret_packed,
+                                        struct cn_err *err);
+/* An empty message of that type; NULL without memory. */
+void *cn_message_new(struct cn_arena *arena,
+                     const ProtobufCMessageDescriptor *descriptor);
+/* A deep copy by pack and unpack; NULL without memory. */
+void *cn_message_copy(struct cn_arena *arena, const ProtobufCMessage *message);
+
+/* An id in a field of bytes. False: it is absent, or has another size. */
+CN_CHECKED bool cn_message_uuid(protobuf_c_boolean has,
+                                ProtobufCBinaryData data,
+                                struct cn_uuid *ret_id);
+
+/* Applies a merge patch: for each path of mask ("name.family", "phones"), the
+ * field of `patch` replaces that of `target` (absent in patch: cleared).
+ * Messages on the way are made when missing. The values are shared with patch,
+ * which must live as long. CN_NOMEM, or CN_MALFORMED for a path that does not
+ * exist. */
+CN_CHECKED enum cn_code cn_message_merge(struct cn_arena *arena,
+                                         ProtobufCMessage *target,
+                                         const ProtobufCMessage *patch,
+                                         const char *const *mask,
+                                         size_t mask_count,
+                                         struct cn_err *err);
+/* Bytes of one value of the field in memory (of one item of a list). */
+size_t cn_field_size(const ProtobufCFieldDescriptor *field);
+/* Is the path, or something below or above it, in the mask? */
+bool cn_mask_has(const char *const *mask, size_t count, const char *path);
+
+/* An empty message of a type:
+ *   CN_NEW(request->arena, ref__referral, Ref__Referral)
+ * NULL when memory is short. */
+#define CN_NEW(arena, prefix, type)                                            \
+    ((type *)cn_message_new((arena), &prefix##__descriptor))
+/* Sets a proto2 scalar and its has_ flag: alone, the value is not sent. */
+#define CN_SET(message, field, value)                                          \
+    ((message)->has_##field = 1, (message)->field = (value))
+
+#endif
