@@ -50,6 +50,15 @@ struct kept {
 };
 static _Thread_local struct kept s_kept[SIZES];
 
+/* What failed arenas take their memory from: filled from the front, never
+ * wrapped, empty again when the last of them is freed. */
+struct reserve {
+    unsigned char *data;
+    size_t used;
+    unsigned arenas; /* failed ones that are alive */
+};
+static _Thread_local struct reserve s_reserve;
+
 struct cn_arena {
     struct block *blocks; /* the one being filled first */
     struct deferred *deferred;
@@ -58,12 +67,13 @@ struct cn_arena {
     size_t block_size; /* of the next block */
     unsigned count;
     unsigned fail_at;
+    bool failed;
     ProtobufCAllocator allocator;
 };
 
 static void *s_protobuf_alloc(void *self, size_t size)
 {
-    return cn_arena_bytes(self, size);
+    return cn_arena_try(self, size);
 }
 
 static void s_protobuf_free(void *self, void *memory)
@@ -72,9 +82,18 @@ static void s_protobuf_free(void *self, void *memory)
     (void)memory;
 }
 
+static bool s_reserve_make(void)
+{
+    if (s_reserve.data == NULL) {
+        /* Its pages are taken from the kernel when they are first used. */
+        s_reserve.data = malloc(CN_ARENA_RESERVE);
+    }
+    return s_reserve.data != NULL;
+}
+
 struct cn_arena *cn_arena_new(size_t size_max)
 {
-    struct cn_arena *self = calloc(1, sizeof *self);
+    struct cn_arena *self = s_reserve_make() ? calloc(1, sizeof *self) : NULL;
     if (self == NULL) {
         return NULL;
     }
@@ -125,7 +144,21 @@ void cn_arena_free(struct cn_arena *self)
         s_block_free(block);
         block = next;
     }
+    if (self->failed && --s_reserve.arenas == 0) {
+        s_reserve.used = 0;
+    }
     free(self);
+}
+
+void cn_arena_fail(struct cn_arena *self)
+{
+    s_reserve.arenas += self->failed ? 0 : 1;
+    self->failed = true;
+}
+
+bool cn_arena_failed(const struct cn_arena *self)
+{
+    return self->failed;
 }
 
 static struct block *s_block_new(size_t size)
@@ -193,9 +226,11 @@ static void *s_take(struct cn_arena *self, size_t size, size_t rounded)
     return block->data;
 }
 
-/* Memory that its caller fills. */
-static void *s_alloc(struct cn_arena *self, size_t size)
+void *cn_arena_try(struct cn_arena *self, size_t size)
 {
+    if (self->failed) {
+        return NULL;
+    }
     if (size == 0) {
         size = 1;
     }
@@ -219,10 +254,30 @@ static void *s_alloc(struct cn_arena *self, size_t size)
     return memory;
 }
 
+/* Memory of a failed arena. */
+static void *s_reserve_take(struct cn_arena *self, size_t size)
+{
+    cn_arena_fail(self);
+    size_t left = CN_ARENA_RESERVE - s_reserve.used;
+    if (size > left || left - size < ALIGN) {
+        (void)fprintf(stderr, "cn_arena: the reserve is full\n");
+        abort();
+    }
+    void *memory = s_reserve.data + s_reserve.used;
+    s_reserve.used += (size + ALIGN) & ~((size_t)ALIGN - 1);
+    return memory;
+}
+
+/* Memory that its caller fills. */
+static void *s_alloc(struct cn_arena *self, size_t size)
+{
+    void *memory = cn_arena_try(self, size);
+    return memory != NULL ? memory : s_reserve_take(self, size);
+}
+
 void *cn_arena_alloc(struct cn_arena *self, size_t size)
 {
-    void *memory = s_alloc(self, size);
-    return memory == NULL ? NULL : memset(memory, 0, size);
+    return memset(s_alloc(self, size), 0, size);
 }
 
 void *cn_arena_bytes(struct cn_arena *self, size_t size)
@@ -234,7 +289,7 @@ void *cn_arena_array(struct cn_arena *self, size_t count, size_t size)
 {
     size_t whole = 0;
     if (__builtin_mul_overflow(count, size, &whole)) {
-        return NULL;
+        whole = SIZE_MAX; /* more than there is */
     }
     return cn_arena_alloc(self, whole);
 }
@@ -242,7 +297,7 @@ void *cn_arena_array(struct cn_arena *self, size_t count, size_t size)
 void *cn_arena_copy(struct cn_arena *self, const void *data, size_t size)
 {
     void *copy = s_alloc(self, size);
-    if (copy != NULL && size > 0) {
+    if (size > 0) {
         memcpy(copy, data, size);
     }
     return copy;
@@ -255,15 +310,13 @@ char *cn_arena_strdup(struct cn_arena *self, const char *text)
 
 char *cn_arena_strndup(struct cn_arena *self, const char *text, size_t size)
 {
-    if (text == NULL || size == SIZE_MAX) {
+    if (text == NULL) {
         return NULL;
     }
     size = strnlen(text, size);
     char *copy = s_alloc(self, size + 1);
-    if (copy != NULL) {
-        memcpy(copy, text, size);
-        copy[size] = '\0';
-    }
+    memcpy(copy, text, size);
+    copy[size] = '\0';
     return copy;
 }
 
@@ -274,13 +327,8 @@ char *cn_arena_printf(struct cn_arena *self, const char *format, ...)
     va_start(args, format);
     int size = vsnprintf(small, sizeof small, format, args);
     va_end(args);
-    if (size < 0) {
-        return NULL;
-    }
+    assert(size >= 0); /* the formats are ours */
     char *text = s_alloc(self, (size_t)size + 1);
-    if (text == NULL) {
-        return NULL;
-    }
     if ((size_t)size < sizeof small) {
         memcpy(text, small, (size_t)size + 1);
         return text;
@@ -296,7 +344,7 @@ bool cn_arena_defer(struct cn_arena *self,
                     void *handle)
 {
     struct deferred *deferred = cn_arena_alloc(self, sizeof *deferred);
-    if (deferred == NULL) {
+    if (self->failed) {
         release(handle);
         return false;
     }

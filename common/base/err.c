@@ -48,6 +48,15 @@ bool cn_code_retryable(enum cn_code code)
     return s_row(code)->retryable;
 }
 
+static _Thread_local const char *s_file;
+static _Thread_local int s_line;
+
+void cn_fail_here(const char *file, int line)
+{
+    s_file = file;
+    s_line = line;
+}
+
 /* Cuts at size_max; a cut text is better than none. */
 static void s_copy(char *to, size_t size_max, const char *from)
 {
@@ -74,6 +83,8 @@ static void s_fill(struct cn_err *err,
     s_copy(kept_word, sizeof kept_word, word);
     cn_err_clear(err);
     err->code = code;
+    err->file = s_file;
+    err->line = s_line;
     memcpy(err->word, kept_word, sizeof kept_word);
     memcpy(err->msg, msg, sizeof msg);
 }

@@ -71,6 +71,8 @@ struct cn_err {
     /* Path of the resource in the way (a duplicate), else "". */
     char location[CN_ERR_LOCATION_MAX];
     long long version; /* current version when CN_STALE, else 0 */
+    const char *file;  /* where it was made, for the log; NULL: nowhere */
+    int line;
     struct cn_field_err fields[CN_ERR_FIELDS_MAX];
     unsigned field_count;
 };
@@ -101,7 +103,11 @@ enum cn_code cn_wrap(struct cn_err *err, const char *what);
 /* Forgets the failure, for a second try. */
 void cn_err_clear(struct cn_err *err);
 
-#if defined(__clang_analyzer__) && !defined(CN_ERR_ITSELF)
+/* Where the next failure is made. For the macros alone. */
+void cn_fail_here(const char *file, int line);
+
+#ifndef CN_ERR_ITSELF
+#if defined(__clang_analyzer__)
 /* The analyser reads one file at a time: this shows it that a failure is never
  * CN_OK, and with it that what was to be set on success is set. */
 #define cn_fail(err, code, ...)                                                \
@@ -110,6 +116,15 @@ void cn_err_clear(struct cn_err *err);
     ((void)cn_fail_as((err), (code), __VA_ARGS__), (code))
 #define cn_fail_field(err, ...)                                                \
     ((void)cn_fail_field((err), __VA_ARGS__), CN_INVALID)
+#else
+/* The log tells the line that made a failure. */
+#define cn_fail(err, ...)                                                      \
+    (cn_fail_here(__FILE__, __LINE__), cn_fail((err), __VA_ARGS__))
+#define cn_fail_as(err, ...)                                                   \
+    (cn_fail_here(__FILE__, __LINE__), cn_fail_as((err), __VA_ARGS__))
+#define cn_fail_field(err, ...)                                                \
+    (cn_fail_here(__FILE__, __LINE__), cn_fail_field((err), __VA_ARGS__))
+#endif
 #endif
 
 const char *cn_code_word(enum cn_code code);

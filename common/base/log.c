@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 /* Below PIPE_BUF, so that lines of several processes never mix in a pipe. */
-enum { LINE_MAX_SIZE = 4000, TEXT_MAX_SIZE = 512 };
+enum { LINE_MAX_SIZE = 4000, TEXT_MAX_SIZE = 512, WHERE_MAX = 128 };
 
 struct line {
     char data[LINE_MAX_SIZE];
@@ -192,6 +192,11 @@ void cn_log_request(const char *request_id,
         s_put_member(&line, "error",
                      err->field_count > 0 ? err->fields[0].word : err->word);
         s_put_member(&line, "msg", err->msg);
+    }
+    if (err != NULL && code != CN_OK && err->file != NULL) {
+        char where[WHERE_MAX];
+        (void)snprintf(where, sizeof(where), "%s:%d", err->file, err->line);
+        s_put_member(&line, "where", where);
     }
     char number[40];
     (void)snprintf(number, sizeof number, ",\"us\":%" PRId64, elapsed_us);

@@ -310,13 +310,9 @@ bool bus_frame_keep(zmq_msg_t *frame,
         void *copy = cn_arena_copy(arena, view.data, view.size);
         (void)zmq_msg_close(frame);
         *ret_bytes = (struct cn_bytes){ .data = copy, .size = view.size };
-        return copy != NULL || view.size == 0;
+        return !cn_arena_failed(arena);
     }
     zmq_msg_t *kept = cn_arena_alloc(arena, sizeof(*kept));
-    if (kept == NULL) {
-        (void)zmq_msg_close(frame);
-        return false;
-    }
     (void)zmq_msg_init(kept);
     (void)zmq_msg_move(kept, frame);
     (void)zmq_msg_close(frame);

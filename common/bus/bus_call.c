@@ -401,6 +401,9 @@ enum cn_code cn_bus_call(struct cn_bus *self,
     int64_t budget_us = call->budget_us;
 
     assert(cn_fiber_running());
+    if (cn_arena_failed(arena)) {
+        return cn_fail(err, CN_NOMEM, "%s: nothing was sent", call->service);
+    }
     if (service == NULL) {
         return cn_fail(err, CN_UNAVAILABLE, "%s has no endpoint",
                        call->service);

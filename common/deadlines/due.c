@@ -217,6 +217,9 @@ static void s_work(void *arg)
         cn_err_clear(&err);
         item->due.now_at = self->env->now(self->env);
         rc = item->handler->handler(self->service->self, &item->due, &err);
+        if (rc == CN_OK && cn_arena_failed(item->due.arena)) {
+            rc = cn_fail(&err, CN_NOMEM, "due: no memory");
+        }
     }
     if (rc != CN_OK) {
         err.code = rc;

@@ -560,7 +560,7 @@ static bool s_body_room(struct slot *slot, size_t size)
     if (capacity > BODIES_MAX - slot->http->body_memory) {
         return false;
     }
-    uint8_t *body = cn_arena_alloc(slot->arena, capacity);
+    uint8_t *body = cn_arena_try(slot->arena, capacity);
     if (body == NULL) {
         return false;
     }

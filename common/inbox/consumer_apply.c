@@ -68,6 +68,20 @@ enum cn_code consumer_event_open(const struct entry *entry,
     return rc;
 }
 
+enum cn_code consumer_handle(const struct cn_service *service,
+                             const struct cn_event_handler *handler,
+                             const struct cn_event *event,
+                             struct cn_write *write,
+                             struct cn_err *err)
+{
+    enum cn_code rc = handler->handler(service->self, event, write, err);
+
+    if (rc == CN_OK && cn_arena_failed(event->arena)) {
+        rc = cn_fail(err, CN_NOMEM, "event: no memory");
+    }
+    return rc;
+}
+
 /* ---- copies in one unit ---- */
 
 static bool s_has_blocked(const struct run *run)
@@ -98,8 +112,8 @@ static enum cn_code s_copies_add(const struct job *job,
         rc = consumer_event_open(entry, &event, err);
         if (rc == CN_OK) {
             cn_write_tenant(write, entry->tenant_id);
-            rc = entry->handler->handler(self->service->self, &event, write,
-                                         err);
+            rc = consumer_handle(self->service, entry->handler, &event, write,
+                                 err);
         }
     }
     return rc;

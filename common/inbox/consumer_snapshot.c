@@ -154,7 +154,7 @@ static enum cn_code s_row_add(const struct consumer *self,
         return rc;
     }
     cn_write_tenant(write, entry.tenant_id);
-    return entry.handler->handler(self->service->self, &event, write, err);
+    return consumer_handle(self->service, entry.handler, &event, write, err);
 }
 
 /* ---- the row of the rebuild ---- */

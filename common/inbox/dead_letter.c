@@ -207,8 +207,8 @@ static enum cn_code s_effect(const struct letters *self,
     if (entry->handler != NULL) {
         rc = consumer_event_open(entry, &event, err);
         if (rc == CN_OK) {
-            rc = entry->handler->handler(self->service->self, &event, write,
-                                         err);
+            rc = consumer_handle(self->service, entry->handler, &event, write,
+                                 err);
         }
     }
     if (rc != CN_OK) {

@@ -342,7 +342,7 @@ enum cn_code outbox_wait(struct cn_outbox *self,
         return CN_BUSY;
     }
     struct waiter *waiter = cn_arena_alloc(arena, sizeof(*waiter));
-    if (waiter == NULL) {
+    if (cn_arena_failed(arena)) {
         return CN_NOMEM;
     }
     waiter->token = cn_fiber_token();

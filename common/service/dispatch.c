@@ -241,6 +241,9 @@ static enum cn_code s_run(const struct cn_request *request,
         *reply = (struct cn_reply){ 0 };
         rc = request->method->handler(request->service->self, request, reply,
                                       err);
+        if (rc == CN_OK && cn_arena_failed(request->arena)) {
+            rc = cn_fail(err, CN_NOMEM, "no memory");
+        }
         if (rc != CN_STALE || request->has_expected_version) {
             return rc;
         }
@@ -419,7 +422,7 @@ void cn_dispatch_request(void *arg, struct cn_bus_request *request)
     struct cn_err err = { 0 };
     enum cn_code rc;
 
-    if (work == NULL) {
+    if (cn_arena_failed(request->arena)) {
         rc = cn_fail(&err, CN_NOMEM, "no memory");
     } else {
         *work = (struct work){ self, *request,

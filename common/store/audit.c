@@ -365,7 +365,7 @@ enum cn_code cn_audit_read(const struct cn_request *request,
                                 .epoch = cn_db_epoch(env->db) };
     row.patients =
         s_patients(request->arena, patients, patient_count, &row.patient_count);
-    if (row.patients == NULL) {
+    if (cn_arena_failed(request->arena)) {
         return cn_fail(err, CN_UNAVAILABLE, "audit: no memory for the row");
     }
     struct gather *gather = s_find(env, tenant_id);

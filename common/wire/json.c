@@ -24,7 +24,7 @@ static _Thread_local struct cn_arena *s_tree;
 
 static void *tree_alloc(size_t size)
 {
-    return s_tree != NULL ? cn_arena_bytes(s_tree, size) : malloc(size);
+    return s_tree != NULL ? cn_arena_try(s_tree, size) : malloc(size);
 }
 
 static void tree_free(void *memory)
@@ -54,9 +54,6 @@ static bool read_message(struct cn_json_reader *reader,
     }
     ProtobufCMessage *message =
         cn_message_new(reader->arena, shape->descriptor);
-    if (message == NULL) {
-        return cn_json_no_memory(reader);
-    }
     *slot = message;
     return read_object(reader, where, shape, json, message, is_patch);
 }
@@ -121,10 +118,7 @@ static bool read_list(struct cn_json_reader *reader,
                              cn_json_items_max(rule));
     }
     size_t size = cn_field_size(field);
-    char *items = count > 0 ? cn_arena_array(reader->arena, count, size) : NULL;
-    if (count > 0 && items == NULL) {
-        return cn_json_no_memory(reader);
-    }
+    char *items = cn_arena_array(reader->arena, count, size);
     bool ok = true;
     for (size_t i = 0; i < count; i++) {
         struct cn_json_where here = { .up = where, .index = i };
@@ -132,7 +126,7 @@ static bool read_list(struct cn_json_reader *reader,
                         items + i * size) &&
              ok;
     }
-    *(void **)cn_json_member(message, field->offset) = items;
+    *(void **)cn_json_member(message, field->offset) = count > 0 ? items : NULL;
     *(size_t *)cn_json_member(message, field->quantifier_offset) = count;
     return ok;
 }
@@ -160,9 +154,6 @@ static bool mask_add(struct cn_json_reader *reader,
         size_t capacity = mask->count * 2 + 16;
         const char **paths =
             cn_arena_array(reader->arena, capacity, sizeof(*paths));
-        if (paths == NULL) {
-            return cn_json_no_memory(reader);
-        }
         if (mask->count > 0) {
             memcpy(paths, mask->paths, mask->count * sizeof(*paths));
         }
@@ -170,11 +161,7 @@ static bool mask_add(struct cn_json_reader *reader,
         reader->mask_capacity = capacity;
     }
     size_t size = path_write(where, path, sizeof(path));
-    const char *copy = cn_arena_strndup(reader->arena, path, size);
-    if (copy == NULL) {
-        return cn_json_no_memory(reader);
-    }
-    mask->paths[mask->count++] = copy;
+    mask->paths[mask->count++] = cn_arena_strndup(reader->arena, path, size);
     return true;
 }
 
@@ -345,7 +332,7 @@ enum cn_code cn_json_read(struct cn_arena *arena,
     if (rc != CN_OK) {
         return rc;
     }
-    if (reader.is_out_of_memory) {
+    if (reader.is_out_of_memory || cn_arena_failed(arena)) {
         cn_err_clear(err);
         return cn_fail(err, CN_NOMEM, "no memory to read the JSON");
     }

@@ -222,7 +222,7 @@ bool cn_base64_read(struct cn_arena *arena,
     while (pad < 2 && pad < size && text[size - 1 - pad] == '=') {
         pad++;
     }
-    uint8_t *data = cn_arena_alloc(arena, size / 4 * 3 + 1);
+    uint8_t *data = cn_arena_try(arena, size / 4 * 3 + 1);
     for (size_t i = 0; data != NULL && i < size / 4; i++) {
         size_t here = i + 1 == size / 4 ? pad : 0;
         if (!base64_group(text + i * 4, here, data + i * 3)) {

@@ -212,10 +212,12 @@ static bool store_string(struct cn_json_reader *reader,
         return cn_json_fault(reader, where, "too_long", "at most %u bytes",
                              size_max(field, rule));
     }
-    char *copy = cn_arena_strndup(reader->arena, text, size);
+    char *copy = cn_arena_try(reader->arena, size + 1);
     if (copy == NULL) {
         return cn_json_no_memory(reader);
     }
+    memcpy(copy, text, size);
+    copy[size] = '\0';
     *(const char **)slot = copy;
     return check_text(reader, where, rule, copy);
 }
@@ -358,18 +360,12 @@ static bool set_list(struct cn_json_reader *reader,
                              cn_json_items_max(rule));
     }
     char *items = cn_arena_array(reader->arena, total, size);
-    if (items == NULL) {
-        return cn_json_no_memory(reader);
-    }
     if (*count > 0) {
         memcpy(items, *list, *count * size);
     }
     for (size_t i = *count; i < total; i++) {
         size_t length = strcspn(text, ",");
         char *word = cn_arena_strndup(reader->arena, text, length);
-        if (word == NULL) {
-            return cn_json_no_memory(reader);
-        }
         if (!set_value(reader, where, field, rule, word, items + i * size)) {
             return false;
         }
@@ -411,7 +407,7 @@ enum cn_code cn_json_set(struct cn_arena *arena,
             cn_json_set_has(message, field);
         }
     }
-    if (reader.is_out_of_memory) {
+    if (reader.is_out_of_memory || cn_arena_failed(arena)) {
         return cn_fail(err, CN_NOMEM, "no memory for the parameters");
     }
     return ok ? CN_OK : CN_INVALID;

@@ -340,7 +340,7 @@ enum cn_code cn_message_pack(struct cn_arena *arena,
         return cn_fail(err, CN_TOO_LARGE, "%s: more than %d bytes",
                        message->descriptor->short_name, CN_MESSAGE_SIZE_MAX);
     }
-    uint8_t *data = cn_arena_bytes(arena, size);
+    uint8_t *data = cn_arena_try(arena, size);
     if (data == NULL) {
         return cn_fail(err, CN_NOMEM, "%s: it does not fit the arena",
                        message->descriptor->short_name);
@@ -355,9 +355,6 @@ void *cn_message_new(struct cn_arena *arena,
 {
     ProtobufCMessage *message =
         cn_arena_alloc(arena, descriptor->sizeof_message);
-    if (message == NULL) {
-        return NULL;
-    }
     assert(descriptor->message_init != NULL);
     protobuf_c_message_init(descriptor, message);
     return message;
@@ -366,13 +363,18 @@ void *cn_message_new(struct cn_arena *arena,
 void *cn_message_copy(struct cn_arena *arena, const ProtobufCMessage *message)
 {
     size_t size = protobuf_c_message_get_packed_size(message);
-    uint8_t *data = cn_arena_bytes(arena, size);
-    if (data == NULL) {
-        return NULL;
+    uint8_t *data = cn_arena_try(arena, size);
+    void *copy = NULL;
+    if (data != NULL) {
+        (void)protobuf_c_message_pack(message, data);
+        copy = protobuf_c_message_unpack(message->descriptor,
+                                         cn_arena_allocator(arena), size, data);
     }
-    (void)protobuf_c_message_pack(message, data);
-    return protobuf_c_message_unpack(message->descriptor,
-                                     cn_arena_allocator(arena), size, data);
+    if (copy == NULL) {
+        cn_arena_fail(arena);
+        copy = cn_message_new(arena, message->descriptor);
+    }
+    return copy;
 }
 
 size_t cn_field_size(const ProtobufCFieldDescriptor *field)

@@ -29,10 +29,10 @@ CN_CHECKED enum cn_code cn_message_pack(struct cn_arena *arena,
                                         const ProtobufCMessage *message,
                                         struct cn_bytes *ret_packed,
                                         struct cn_err *err);
-/* An empty message of that type; NULL without memory. */
+/* An empty message of that type. */
 void *cn_message_new(struct cn_arena *arena,
                      const ProtobufCMessageDescriptor *descriptor);
-/* A deep copy by pack and unpack; NULL without memory. */
+/* A deep copy by pack and unpack; an empty message in a failed arena. */
 void *cn_message_copy(struct cn_arena *arena, const ProtobufCMessage *message);
 
 /* An id in a field of bytes. False: it is absent, or has another size. */
@@ -57,8 +57,7 @@ size_t cn_field_size(const ProtobufCFieldDescriptor *field);
 bool cn_mask_has(const char *const *mask, size_t count, const char *path);
 
 /* An empty message of a type:
- *   CN_NEW(request->arena, ref__referral, Ref__Referral)
- * NULL when memory is short. */
+ *   CN_NEW(request->arena, ref__referral, Ref__Referral) */
 #define CN_NEW(arena, prefix, type)                                            \
     ((type *)cn_message_new((arena), &prefix##__descriptor))
 /* Sets a proto2 scalar and its has_ flag: alone, the value is not sent. */

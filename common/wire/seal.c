@@ -217,7 +217,7 @@ enum cn_code cn_seal(struct cn_env *env,
     size_t size = 0;
     uint8_t *sealed = NULL;
     if (!__builtin_add_overflow(plain.size, (size_t)CN_SEAL_OVERHEAD, &size)) {
-        sealed = cn_arena_bytes(arena, size);
+        sealed = cn_arena_try(arena, size);
     }
     if (sealed == NULL) {
         return cn_fail(err, CN_NOMEM, "seal: no memory for %zu bytes",
@@ -260,7 +260,7 @@ enum cn_code cn_unseal(struct cn_env *env,
         return cn_fail(err, CN_INTERNAL, "unseal %s: no key %u", context, id);
     }
     size_t size = sealed.size - CN_SEAL_OVERHEAD;
-    uint8_t *plain = cn_arena_bytes(arena, size);
+    uint8_t *plain = cn_arena_try(arena, size);
     if (plain == NULL) {
         return cn_fail(err, CN_NOMEM, "unseal: no memory for %zu bytes", size);
     }
@@ -337,7 +337,7 @@ enum cn_code cn_seal_text(struct cn_env *env,
         return rc;
     }
     size_t size = sodium_base64_encoded_len(sealed.size, TEXT_VARIANT);
-    char *text = cn_arena_bytes(arena, size);
+    char *text = cn_arena_try(arena, size);
     if (text == NULL) {
         return cn_fail(err, CN_NOMEM, "seal: no memory for %zu bytes", size);
     }
@@ -356,7 +356,7 @@ enum cn_code cn_unseal_text(struct cn_env *env,
 {
     size_t size = strlen(text);
     size_t sealed_size = 0;
-    uint8_t *sealed = cn_arena_bytes(arena, size + 1);
+    uint8_t *sealed = cn_arena_try(arena, size + 1);
     if (sealed == NULL) {
         return cn_fail(err, CN_NOMEM, "unseal: no memory for %zu bytes", size);
     }

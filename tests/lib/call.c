@@ -241,3 +241,12 @@ long test_rows(struct test_world *world, const char *table, const char *where)
     assert(size > 0 && (size_t)size < sizeof(sql));
     return test_pg_number(world->pg, sql);
 }
+
+bool test_same_refusal(struct cn_err a, struct cn_err b)
+{
+    a.file = NULL;
+    a.line = 0;
+    b.file = NULL;
+    b.line = 0;
+    return memcmp(&a, &b, sizeof(a)) == 0;
+}

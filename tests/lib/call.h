@@ -60,4 +60,7 @@ enum cn_code test_apply(struct test_world *world,
  * "type = 'visit.booked'". */
 long test_rows(struct test_world *world, const char *table, const char *where);
 
+/* Would the client see the same? Where each was made is for our log alone. */
+bool test_same_refusal(struct cn_err a, struct cn_err b);
+
 #endif

@@ -42,23 +42,26 @@ static void the_bound_holds_for_the_sum(void **state)
 {
     (void)state;
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(1024);
-    assert_null(cn_arena_alloc(arena, 1025));
+    assert_null(cn_arena_try(arena, 1025));
     assert_non_null(cn_arena_alloc(arena, 1000));
     assert_int_equal(cn_arena_size(arena), 1008);
-    assert_null(cn_arena_alloc(arena, 17));
+    assert_null(cn_arena_try(arena, 17));
     assert_non_null(cn_arena_alloc(arena, 16));
-    assert_null(cn_arena_alloc(arena, 0));
+    assert_null(cn_arena_try(arena, 0));
     assert_int_equal(cn_arena_size(arena), 1024);
+    assert_false(cn_arena_failed(arena));
+    assert_non_null(cn_arena_alloc(arena, 0));
+    assert_true(cn_arena_failed(arena));
 }
 
 static void sizes_that_overflow_are_refused(void **state)
 {
     (void)state;
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(SIZE_MAX);
-    assert_null(cn_arena_alloc(arena, SIZE_MAX));
-    assert_null(cn_arena_alloc(arena, SIZE_MAX - 14));
-    assert_null(cn_arena_array(arena, SIZE_MAX / 2, 3));
-    assert_null(cn_arena_strndup(arena, "x", SIZE_MAX));
+    assert_null(cn_arena_try(arena, SIZE_MAX));
+    assert_null(cn_arena_try(arena, SIZE_MAX - 14));
+    assert_string_equal(cn_arena_strndup(arena, "x", SIZE_MAX), "x");
+    assert_false(cn_arena_failed(arena));
     assert_non_null(cn_arena_array(arena, 3, 5));
     assert_non_null(cn_arena_array(arena, 0, 5));
 }
@@ -123,10 +126,13 @@ static void the_chosen_allocation_and_all_later_ones_fail(void **state)
     cn_arena_fail_at(arena, 3);
     assert_non_null(cn_arena_alloc(arena, 1));
     assert_non_null(cn_arena_alloc(arena, 1));
-    assert_null(cn_arena_alloc(arena, 1));
-    assert_null(cn_arena_printf(arena, "x"));
+    assert_false(cn_arena_failed(arena));
+    assert_string_equal(cn_arena_printf(arena, "x"), "x");
+    assert_true(cn_arena_failed(arena));
+    assert_null(cn_arena_try(arena, 1));
     cn_arena_fail_at(arena, 0);
-    assert_non_null(cn_arena_alloc(arena, 1));
+    assert_string_equal(cn_arena_strdup(arena, "abc"), "abc");
+    assert_true(cn_arena_failed(arena));
 }
 
 static void protobuf_allocates_within_the_bound(void **state)
@@ -138,6 +144,36 @@ static void protobuf_allocates_within_the_bound(void **state)
     assert_non_null(memory);
     allocator->free(allocator->allocator_data, memory);
     assert_null(allocator->alloc(allocator->allocator_data, 1));
+}
+
+/* A failed arena's memory is as good as any, and of no other arena. */
+static void
+failed_arenas_share_the_reserve_until_the_last_is_freed(void **state)
+{
+    (void)state;
+    enum { SIZE = 1 << 20, ROUNDS = 40 };
+    for (int round = 0; round < ROUNDS; round++) {
+        CN_ARENA_AUTO struct cn_arena *one = cn_arena_new(16);
+        CN_ARENA_AUTO struct cn_arena *two = cn_arena_new(16);
+        unsigned char *first = cn_arena_alloc(one, SIZE);
+        unsigned char *second = cn_arena_alloc(two, SIZE);
+        memset(first, 1, SIZE);
+        assert_int_equal((uintptr_t)second % 16, 0);
+        assert_int_equal(second[0], 0);
+        memset(second, 2, SIZE);
+        assert_int_equal(first[SIZE - 1], 1);
+    }
+}
+
+static void a_failed_arena_defers_nothing(void **state)
+{
+    (void)state;
+    int one = 1;
+    s_release_count = 0;
+    CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(16);
+    (void)cn_arena_alloc(arena, 17);
+    assert_false(cn_arena_defer(arena, s_release, &one));
+    assert_int_equal(s_release_count, 1);
 }
 
 int main(void)
@@ -152,6 +188,9 @@ int main(void)
         cmocka_unit_test(a_release_that_cannot_be_deferred_runs_at_once),
         cmocka_unit_test(the_chosen_allocation_and_all_later_ones_fail),
         cmocka_unit_test(protobuf_allocates_within_the_bound),
+        cmocka_unit_test(
+            failed_arenas_share_the_reserve_until_the_last_is_freed),
+        cmocka_unit_test(a_failed_arena_defers_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
