@@ -46,10 +46,12 @@ GEN_CFLAGS = -std=gnu17 $(OPT) -w $(PKG_CFLAGS)
 
 # One stem per proto: pb-c (protobuf-c), cairn (shapes, routes, events), handlers (a service's method table).
 STEMS     := $(filter-out http,$(basename $(notdir $(PROTOS))))
+# Tables and statements of resources belong to the service alone.
 GEN_C     := $(foreach s,$(STEMS),$(GEN)/cairn/$(s).pb-c.c $(GEN)/cairn/$(s).cairn.c) $(GEN)/cairn/routes.c
 GEN_OBJ   := $(GEN_C:$(GEN)/%.c=$(B)/gen/%.o)
 # What every service serves has its handlers in common/.
 LIB_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard common/*/*.c)) $(GEN_OBJ) $(B)/gen/cairn/operator.handlers.o
+gen_of    = $(B)/gen/cairn/$(1).handlers.o $(B)/gen/cairn/$(1).resources.o
 BIN       := $(foreach s,$(SERVICES),$(B)/cairn-$(s))
 TOOLS     := $(B)/cairn-supervisor $(B)/cairn-keys
 UNIT      := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/*_test.c))
@@ -132,7 +134,7 @@ $(B)/version.o: $(B)/version.c
 	$(Q)$(CC) $(CFLAGS) -c $< -o $@
 objects_of = $(patsubst %.c,$(B)/%.o,$(1))
 without_main = $(filter-out %/main.c,$(1))
-$(BIN): $(B)/cairn-%: $$(call objects_of,$$(wildcard services/$$*/*.c)) $$(if $$(filter gateway,$$*),,$(B)/gen/cairn/$$*.handlers.o) $(B)/version.o $(B)/libcairn.a
+$(BIN): $(B)/cairn-%: $$(call objects_of,$$(wildcard services/$$*/*.c)) $$(if $$(filter gateway,$$*),,$$(call gen_of,$$*)) $(B)/version.o $(B)/libcairn.a
 	@echo LD $@
 	$(Q)$(CC) $(LOPT) $(filter %.o,$^) $(B)/libcairn.a $(PKG_LIBS) -o $@
 $(TOOLS): $(B)/cairn-%: $(B)/deploy/local/%.o $(B)/libcairn.a
@@ -150,7 +152,7 @@ $(B)/tests/tool/%: $(B)/tests/tool/%.o $(B)/libcairn.a
 test_service = $(firstword $(foreach s,$(SERVICES),$(if $(filter $(s) $(s)_%,$(1:_test=)),$(s))))
 $(UNIT) $(STORE): $(B)/tests/%: $(B)/tests/%.o $$(call objects_of,$$(wildcard tests/lib/*.c)) $(B)/libcairn.a \
   $$(foreach s,$$(call test_service,$$(notdir $$*)),$$(call objects_of,$$(call without_main,$$(wildcard services/$$(s)/*.c))) \
-    $$(if $$(findstring store/,$$*),$$(if $$(findstring gateway,$$(s)),,$(B)/gen/cairn/$$(s).handlers.o)))
+    $$(if $$(findstring gateway,$$(s)),,$$(if $$(findstring store/,$$*),$$(call gen_of,$$(s)),$(B)/gen/cairn/$$(s).resources.o)))
 	@echo LD $@
 	$(Q)$(CC) $(LOPT) $(filter %.o,$^) $(B)/libcairn.a $(PKG_LIBS) $(shell pkg-config --libs cmocka) -o $@
 

@@ -14,6 +14,8 @@
 #include <stdint.h>
 
 struct cn_env;
+struct cn_op;
+struct cn_resource;
 struct cn_store;
 struct cn_write;
 
@@ -65,6 +67,8 @@ struct cn_event {
  * added: the event does not concern us. CN_STALE from the commit runs the
  * handler again from its read. Any other failure counts as an attempt. It has
  * CN_EVENT_BUDGET_US. */
+typedef void cn_effect_fn(struct cn_op *op, const struct cn_event *event);
+/* An effect of a service that does not use struct cn_op yet. */
 typedef enum cn_code cn_event_fn(void *self,
                                  const struct cn_event *event,
                                  struct cn_write *write,
@@ -80,6 +84,7 @@ struct cn_event_handler {
     const char *type;
     cn_event_fn *handler;
     bool copy;
+    cn_effect_fn *effect; /* instead of handler */
 };
 
 /* What a service follows of one producer. events is the producer's generated
@@ -113,7 +118,8 @@ typedef enum cn_code cn_provider_fn(const struct cn_store *store,
 /* One kind of aggregate that a service owns and others copy. Its rows are told
  * as "<aggregate_type>.snapshot", which is in the service's table of events. */
 struct cn_provider {
-    const char *aggregate_type;
+    const struct cn_resource *resource;
+    const char *aggregate_type; /* of a service without resources yet */
     cn_provider_fn *page;
 };
 

@@ -1,5 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One request as a handler sees it, and the reply that it fills. */
+/* One operation: what a handler, an event's effect and due work are given.
+ *
+ * The first failure wins: after it every read gives blank rows, every step of
+ * the write adds nothing, and whoever called the handler answers the error. So
+ * a handler runs down to its end without asking, except before a loop over
+ * rows and before an effect outside the database: there stands
+ *
+ *     if (cn_failed(op)) {
+ *         return;
+ *     }
+ */
 #ifndef CN_OP_H
 #define CN_OP_H
 
@@ -11,8 +21,11 @@
 #include <protobuf-c/protobuf-c.h>
 #include <stdint.h>
 
+struct cn_due;
+struct cn_event;
 struct cn_method;
 struct cn_service;
+struct cn_write;
 
 enum {
     CN_FINGERPRINT_SIZE = 32,
@@ -54,5 +67,49 @@ struct cn_reply {
     struct cn_uuid patient_id; /* nil: of nobody */
     const char *resource;
 };
+
+struct cn_op {
+    struct cn_env *env;
+    struct cn_arena *arena;
+    struct cn_uuid tenant_id;
+    int64_t now_at; /* the env's clock when the operation began */
+    void *self;     /* of the service: what its main() keeps */
+    /* One of the three is set. */
+    const struct cn_request *request;
+    const struct cn_event *event;
+    const struct cn_due *due;
+    struct cn_reply *reply; /* of a request */
+    struct cn_write *write; /* made by the first step (store/step.h) */
+    /* Called when the commit was refused by a constraint, whose name is
+     * err->word. It answers instead, or fails. NULL: 409 with that name. */
+    void (*on_conflict)(struct cn_op *op, const char *constraint);
+    const void *context; /* for on_conflict */
+    struct cn_err *err;
+};
+
+/* Has the operation failed, or its arena? */
+bool cn_failed(const struct cn_op *op);
+/* Ends the operation with this failure, unless it has failed before. word is
+ * for the client ("illegal_state"); NULL: the code's own. */
+void cn_refuse(struct cn_op *op,
+               enum cn_code code,
+               const char *word,
+               const char *format,
+               ...) CN_PRINTF(4, 5);
+/* Names a field at fault (422), beside those that were named before. */
+void cn_refuse_field(struct cn_op *op,
+                     const char *pointer,
+                     const char *word,
+                     const char *format,
+                     ...) CN_PRINTF(4, 5);
+/* Takes back a refusal that has another answer: an unknown id that is a field
+ * at fault, a conflict that is no conflict. */
+void cn_forgive(struct cn_op *op);
+
+/* The log tells the line that refused. */
+#define cn_refuse(op, ...)                                                     \
+    (cn_fail_here(__FILE__, __LINE__), cn_refuse((op), __VA_ARGS__))
+#define cn_refuse_field(op, ...)                                               \
+    (cn_fail_here(__FILE__, __LINE__), cn_refuse_field((op), __VA_ARGS__))
 
 #endif

@@ -34,6 +34,12 @@ size_t cn_rows_count(const struct cn_rows *rows)
     return rows->result != NULL ? (size_t)PQntuples(rows->result) : 0;
 }
 
+const struct cn_rows *cn_rows_none(void)
+{
+    static const struct cn_rows NONE = { .statement = "none" };
+    return &NONE;
+}
+
 static _Noreturn void
 s_abort(const struct cn_rows *rows, size_t row, int column, const char *what)
 {

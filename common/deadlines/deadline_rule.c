@@ -276,3 +276,16 @@ enum cn_code cn_clock_holidays(const struct cn_store *store,
     *ret_count = count;
     return CN_OK;
 }
+
+const struct cn_clock_rule *cn_clock_rule_of(struct cn_op *op,
+                                             const char *id,
+                                             const struct cn_clock_case *of)
+{
+    static const struct cn_clock_rule NONE = { .id = "" };
+    const struct cn_clock_rule *rule = &NONE;
+    struct cn_store store = cn_store_of(op);
+    if (!cn_failed(op)) {
+        (void)!cn_clock_rule_find(&store, id, of, &rule, op->err);
+    }
+    return rule;
+}

@@ -26,6 +26,10 @@ cn_clock_rule_find(const struct cn_store *store,
                    const struct cn_clock_case *of,
                    const struct cn_clock_rule **ret_rule,
                    struct cn_err *err);
+/* The same for an operation, which fails when there is none. Never NULL. */
+const struct cn_clock_rule *cn_clock_rule_of(struct cn_op *op,
+                                             const char *id,
+                                             const struct cn_clock_case *of);
 /* The tenant's holidays and everybody's, for cn_clock_facts. */
 CN_CHECKED enum cn_code cn_clock_holidays(const struct cn_store *store,
                                           const struct cn_date **ret_holidays,

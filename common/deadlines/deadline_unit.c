@@ -331,3 +331,39 @@ enum cn_code cn_deadlines_answer(const struct cn_request *request,
                                         "deadline.list", subject->text, err)
                        : rc;
 }
+
+/* ---- for an operation ---- */
+
+struct cn_deadline cn_deadline_find(struct cn_op *op,
+                                    const char *subject_type,
+                                    struct cn_uuid subject_id,
+                                    const char *rule)
+{
+    struct cn_store store = cn_store_of(op);
+    struct cn_deadline found = { .body = NULL };
+    if (!cn_failed(op)) {
+        (void)!cn_deadline_load(&store, subject_type, subject_id, rule, &found,
+                                op->err);
+    }
+    return found;
+}
+
+void cn_deadline_put(struct cn_op *op, struct cn_deadline *self)
+{
+    struct cn_store store = cn_store_of(op);
+    if (cn_failed(op) || !self->changed) {
+        return;
+    }
+    struct cn_write *write = cn_op_write(op);
+    if (cn_deadline_change(&store, write, self, op->err) == CN_OK) {
+        (void)!cn_deadline_tell(&store, write, self, op->err);
+    }
+}
+
+void cn_deadlines_show(struct cn_op *op,
+                       const struct cn_deadline_subject *subject)
+{
+    if (!cn_failed(op)) {
+        (void)!cn_deadlines_answer(op->request, op->reply, subject, op->err);
+    }
+}

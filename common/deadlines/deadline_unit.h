@@ -16,6 +16,7 @@
 #include "common/deadlines/deadline.h"
 #include "common/deadlines/due.h"
 #include "common/store/page.h"
+#include "common/store/step.h"
 #include "common/store/store.h"
 #include "common/store/write.h"
 
@@ -43,13 +44,25 @@ CN_CHECKED enum cn_code cn_deadline_tell(const struct cn_store *store,
                                          const struct cn_deadline *self,
                                          struct cn_err *err);
 
+/* The same for an operation: the clock of a rule (body NULL: there is none),
+ * and what became of it: nothing when it has not changed, else its row, its
+ * `due` row and its events. */
+struct cn_deadline cn_deadline_find(struct cn_op *op,
+                                    const char *subject_type,
+                                    struct cn_uuid subject_id,
+                                    const char *rule);
+void cn_deadline_put(struct cn_op *op, struct cn_deadline *self);
+/* Answers a ListDeadlinesRequest about a subject that was taken. */
+void cn_deadlines_show(struct cn_op *op,
+                       const struct cn_deadline_subject *subject);
+
 /* Warns and breaches: each once, by however many replicas and ends. */
 enum cn_code
 cn_deadline_fire(void *self, const struct cn_due *due, struct cn_err *err);
 #define CN_DEADLINE_KIND "deadline.fire"
 #define CN_DEADLINE_DUE                                                        \
     {                                                                          \
-        CN_DEADLINE_KIND, cn_deadline_fire                                     \
+        .kind = CN_DEADLINE_KIND, .handler = cn_deadline_fire                  \
     }
 
 /* Answers a ListDeadlinesRequest about a subject that the caller was found to

@@ -7,10 +7,10 @@
 #include "common/base/clock.h"
 #include "common/base/env.h"
 #include "common/base/log.h"
-#include "common/contract/service.h"
 #include "common/db/db.h"
 #include "common/loop/fiber.h"
 #include "common/loop/loop.h"
+#include "common/store/step.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -205,6 +205,25 @@ static void s_item_end(struct item *item)
     }
 }
 
+enum cn_code cn_due_handle(const struct cn_service *service,
+                           const struct cn_due_handler *handler,
+                           const struct cn_due *due,
+                           struct cn_err *err)
+{
+    struct cn_op op = cn_op_of_due(service, due, err);
+
+    if (handler->work == NULL) {
+        (void)!handler->handler(service->self, due, err);
+    } else {
+        handler->work(&op, due);
+        cn_commit(&op);
+    }
+    if (err->code == CN_OK && cn_arena_failed(due->arena)) {
+        (void)cn_fail(err, CN_NOMEM, "due: no memory");
+    }
+    return err->code;
+}
+
 static void s_work(void *arg)
 {
     struct item *item = arg;
@@ -216,10 +235,7 @@ static void s_work(void *arg)
     for (unsigned i = 0; i <= CN_STALE_AGAIN_MAX && rc == CN_STALE; i++) {
         cn_err_clear(&err);
         item->due.now_at = self->env->now(self->env);
-        rc = item->handler->handler(self->service->self, &item->due, &err);
-        if (rc == CN_OK && cn_arena_failed(item->due.arena)) {
-            rc = cn_fail(&err, CN_NOMEM, "due: no memory");
-        }
+        rc = cn_due_handle(self->service, item->handler, &item->due, &err);
     }
     if (rc != CN_OK) {
         err.code = rc;

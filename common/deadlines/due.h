@@ -25,4 +25,10 @@ CN_CHECKED enum cn_code cn_due_start(struct cn_env *env,
 /* A due row was committed here: look now. */
 void cn_due_hint(void);
 
+/* Does one piece of work and commits what it added. */
+CN_CHECKED enum cn_code cn_due_handle(const struct cn_service *service,
+                                      const struct cn_due_handler *handler,
+                                      const struct cn_due *due,
+                                      struct cn_err *err);
+
 #endif

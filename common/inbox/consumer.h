@@ -38,4 +38,11 @@ CN_CHECKED enum cn_code cn_rebuild_ask(struct cn_env *env,
                                        const char *producer,
                                        struct cn_err *err);
 
+/* Runs the handler, which adds its effect to write. */
+CN_CHECKED enum cn_code cn_event_handle(const struct cn_service *service,
+                                        const struct cn_event_handler *handler,
+                                        const struct cn_event *event,
+                                        struct cn_write *write,
+                                        struct cn_err *err);
+
 #endif

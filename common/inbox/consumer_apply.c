@@ -9,7 +9,7 @@
 #include "common/inbox/consumer_internal.h"
 
 #include "common/base/clock.h"
-#include "common/store/write.h"
+#include "common/store/step.h"
 #include "common/wire/message.h"
 
 #include <assert.h>
@@ -68,14 +68,21 @@ enum cn_code consumer_event_open(const struct entry *entry,
     return rc;
 }
 
-enum cn_code consumer_handle(const struct cn_service *service,
+enum cn_code cn_event_handle(const struct cn_service *service,
                              const struct cn_event_handler *handler,
                              const struct cn_event *event,
                              struct cn_write *write,
                              struct cn_err *err)
 {
-    enum cn_code rc = handler->handler(service->self, event, write, err);
+    struct cn_op op = cn_op_of_event(service, event, write, err);
+    enum cn_code rc = CN_OK;
 
+    if (handler->effect != NULL) {
+        handler->effect(&op, event);
+        rc = err->code;
+    } else {
+        rc = handler->handler(service->self, event, write, err);
+    }
     if (rc == CN_OK && cn_arena_failed(event->arena)) {
         rc = cn_fail(err, CN_NOMEM, "event: no memory");
     }
@@ -112,7 +119,7 @@ static enum cn_code s_copies_add(const struct job *job,
         rc = consumer_event_open(entry, &event, err);
         if (rc == CN_OK) {
             cn_write_tenant(write, entry->tenant_id);
-            rc = consumer_handle(self->service, entry->handler, &event, write,
+            rc = cn_event_handle(self->service, entry->handler, &event, write,
                                  err);
         }
     }

@@ -98,7 +98,7 @@ static enum cn_code s_effect_try(struct run *run,
     if (write == NULL) {
         return cn_fail(err, CN_NOMEM, "event: no memory");
     }
-    rc = consumer_handle(self->service, entry->handler, &event, write, err);
+    rc = cn_event_handle(self->service, entry->handler, &event, write, err);
     if (rc != CN_OK) {
         return rc;
     }

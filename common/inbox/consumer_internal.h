@@ -265,12 +265,6 @@ struct cn_event consumer_event(struct cn_env *env,
 CN_CHECKED enum cn_code consumer_event_open(const struct entry *entry,
                                             struct cn_event *event,
                                             struct cn_err *err);
-/* Runs the handler, which adds its effect to write. */
-CN_CHECKED enum cn_code consumer_handle(const struct cn_service *service,
-                                        const struct cn_event_handler *handler,
-                                        const struct cn_event *event,
-                                        struct cn_write *write,
-                                        struct cn_err *err);
 bool consumer_is_moved(enum cn_code rc, const struct cn_err *err);
 /* Failures that may pass by themselves. */
 bool consumer_may_pass(enum cn_code rc);

@@ -154,7 +154,7 @@ static enum cn_code s_row_add(const struct consumer *self,
         return rc;
     }
     cn_write_tenant(write, entry.tenant_id);
-    return consumer_handle(self->service, entry.handler, &event, write, err);
+    return cn_event_handle(self->service, entry.handler, &event, write, err);
 }
 
 /* ---- the row of the rebuild ---- */

@@ -207,7 +207,7 @@ static enum cn_code s_effect(const struct letters *self,
     if (entry->handler != NULL) {
         rc = consumer_event_open(entry, &event, err);
         if (rc == CN_OK) {
-            rc = consumer_handle(self->service, entry->handler, &event, write,
+            rc = cn_event_handle(self->service, entry->handler, &event, write,
                                  err);
         }
     }

@@ -2,6 +2,7 @@
 /* A page of a snapshot: from provider to provider and tenant to tenant, until
  * it is full. */
 #include "common/outbox/snapshot.h"
+#include "common/store/record.h"
 
 #include "common/base/clock.h"
 #include "common/loop/fiber.h"
@@ -31,6 +32,12 @@ struct page {
     size_t size; /* bytes of the payloads */
     bool full;
 };
+
+static const char *s_type(const struct cn_provider *provider)
+{
+    return provider->resource != NULL ? provider->resource->name
+                                      : provider->aggregate_type;
+}
 
 /* ---- tenants ---- */
 
@@ -161,6 +168,30 @@ static enum cn_code s_cursor_set(struct page *self,
     return CN_OK;
 }
 
+static enum cn_code s_provide(struct page *self,
+                              const struct cn_provider *provider,
+                              struct cn_uuid after,
+                              int limit,
+                              struct cn_provided **ret_rows,
+                              size_t *ret_count,
+                              struct cn_err *err)
+{
+    struct cn_op op = {
+        .env = self->store.env,
+        .arena = self->store.arena,
+        .tenant_id = self->store.tenant_id,
+        .now_at = self->store.now_at,
+        .err = err,
+    };
+    if (provider->resource == NULL) {
+        return provider->page(&self->store, after, limit, ret_rows, ret_count,
+                              err);
+    }
+    *ret_rows =
+        cn_records_provided(&op, provider->resource, after, limit, ret_count);
+    return err->code;
+}
+
 /* The rows of one tenant after an id, as far as there is room. */
 static enum cn_code s_tenant_add(struct page *self,
                                  const struct cn_provider *provider,
@@ -172,18 +203,18 @@ static enum cn_code s_tenant_add(struct page *self,
     size_t count = 0;
 
     enum cn_code rc =
-        provider->page(&self->store, after, room, &rows, &count, err);
+        s_provide(self, provider, after, room, &rows, &count, err);
     for (size_t i = 0; rc == CN_OK && i < count && !self->full; i++) {
         bool added = false;
-        rc = s_row_add(self, provider->aggregate_type, &rows[i], &added, err);
+        rc = s_row_add(self, s_type(provider), &rows[i], &added, err);
         if (added) {
             after = rows[i].id;
         }
     }
     self->full = self->full || cn_clock_monotonic() >= self->until_at;
     return rc == CN_OK && self->full
-               ? s_cursor_set(self, provider->aggregate_type,
-                              self->store.tenant_id, after, err)
+               ? s_cursor_set(self, s_type(provider), self->store.tenant_id,
+                              after, err)
                : rc;
 }
 
@@ -242,8 +273,8 @@ static enum cn_code s_cursor_read(const struct cn_service *service,
     }
     for (size_t i = 0; i < service->provider_count; i++) {
         if (cursor->aggregate_type != NULL &&
-            strcmp(service->providers[i].aggregate_type,
-                   cursor->aggregate_type) == 0 &&
+            strcmp(s_type(&service->providers[i]), cursor->aggregate_type) ==
+                0 &&
             cn_message_uuid(cursor->has_tenant_id, cursor->tenant_id,
                             ret_tenant) &&
             cn_message_uuid(cursor->has_id, cursor->id, ret_after)) {
@@ -351,7 +382,7 @@ enum cn_code cn_snapshot_page(const struct cn_request *request,
     for (size_t i = first;
          rc == CN_OK && i < service->provider_count && !page.full; i++) {
         const struct cn_provider *provider = &service->providers[i];
-        if (s_is_wanted(page.wanted, provider->aggregate_type)) {
+        if (s_is_wanted(page.wanted, s_type(provider))) {
             rc = s_provider_add(&page, provider, tenant, after, err);
         }
         tenant = (struct cn_uuid){ 0 };

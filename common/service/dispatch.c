@@ -14,7 +14,7 @@
 #include "common/outbox/snapshot.h"
 #include "common/service/caller.h"
 #include "common/store/audit.h"
-#include "common/store/write.h"
+#include "common/store/step.h"
 #include "common/wire/seal.h"
 
 #include "cairn/audit.cairn.h"
@@ -49,22 +49,37 @@ struct work {
     int64_t started_at; /* monotonic */
 };
 
-static enum cn_code s_fetch(void *self,
-                            const struct cn_request *request,
-                            struct cn_reply *reply,
-                            struct cn_err *err)
+static enum cn_code fetch_old(void *self,
+                              const struct cn_request *request,
+                              struct cn_reply *reply,
+                              struct cn_err *err)
 {
     (void)self;
     return cn_outbox_fetch(request->env->outbox, request, reply, err);
 }
 
-static enum cn_code s_snapshot(void *self,
-                               const struct cn_request *request,
-                               struct cn_reply *reply,
-                               struct cn_err *err)
+static enum cn_code snapshot_old(void *self,
+                                 const struct cn_request *request,
+                                 struct cn_reply *reply,
+                                 struct cn_err *err)
 {
     (void)self;
     return cn_snapshot_page(request, reply, err);
+}
+
+static void s_fetch(struct cn_op *op)
+{
+    cn_op_old(op, fetch_old);
+}
+
+static void s_snapshot(struct cn_op *op)
+{
+    cn_op_old(op, snapshot_old);
+}
+
+static void s_sealed(struct cn_op *op)
+{
+    cn_op_old(op, cn_audit_sealed_fetch);
 }
 
 /* What every service serves besides its own methods. */
@@ -85,7 +100,7 @@ static const struct cn_method SEALED = { "audit.v1.Audit/FetchSealed",
                                          &aud__fetch_sealed_response__shape,
                                          NULL,
                                          false,
-                                         cn_audit_sealed_fetch };
+                                         s_sealed };
 static const struct cn_method *const OF_ALL[] = { &FETCH, &SNAPSHOT, &SEALED };
 enum { OF_ALL_COUNT = CN_COUNT(OF_ALL) };
 
@@ -228,22 +243,47 @@ static void s_fingerprint(struct cn_request *request, struct cn_bytes body)
 
 /* ---- running ---- */
 
+/* One run of the handler, and the commit of what it added. */
+static enum cn_code s_handle(const struct cn_request *request,
+                             struct cn_reply *reply,
+                             struct cn_err *err)
+{
+    struct cn_op op = {
+        .env = request->env,
+        .arena = request->arena,
+        .tenant_id = request->principal.tenant_id,
+        .now_at = request->now_at,
+        .self = request->service->self,
+        .request = request,
+        .reply = reply,
+        .err = err,
+    };
+
+    request->method->handler(&op);
+    cn_commit(&op);
+    if (err->code == CN_CONFLICT && op.on_conflict != NULL) {
+        char constraint[CN_ERR_WORD_MAX];
+        memcpy(constraint, err->word, sizeof(constraint));
+        op.on_conflict(&op, constraint);
+    }
+    if (err->code == CN_OK && cn_arena_failed(request->arena)) {
+        (void)cn_fail(err, CN_NOMEM, "no memory");
+    }
+    return err->code;
+}
+
 /* Runs the handler; again from its read when the record changed under it and
  * the client named no version of its own. */
-static enum cn_code s_run(const struct cn_request *request,
-                          struct cn_reply *reply,
-                          struct cn_err *err)
+enum cn_code cn_dispatch_run(const struct cn_request *request,
+                             struct cn_reply *reply,
+                             struct cn_err *err)
 {
     enum cn_code rc = CN_STALE;
 
     for (unsigned i = 0; i <= CN_STALE_AGAIN_MAX; i++) {
         cn_err_clear(err);
         *reply = (struct cn_reply){ 0 };
-        rc = request->method->handler(request->service->self, request, reply,
-                                      err);
-        if (rc == CN_OK && cn_arena_failed(request->arena)) {
-            rc = cn_fail(err, CN_NOMEM, "no memory");
-        }
+        rc = s_handle(request, reply, err);
         if (rc != CN_STALE || request->has_expected_version) {
             return rc;
         }
@@ -263,7 +303,7 @@ static enum cn_code s_run_once(const struct cn_request *request,
                                struct cn_reply *reply,
                                struct cn_err *err)
 {
-    enum cn_code rc = s_run(request, reply, err);
+    enum cn_code rc = cn_dispatch_run(request, reply, err);
 
     if (!s_may_be_repeat(rc) || !request->method->writes ||
         request->idempotency_key == NULL) {

@@ -7,12 +7,10 @@
 #include "common/store/cursor.h"
 
 /* The filters of a list, gathered into the text that its cursors are bound to:
- * begin, then one call for each filter, then end. Memory and ids are looked at
- * once, by end. */
+ * begin, then one call for each filter, then end, which looks at the ids. */
 struct cn_filter {
     const struct cn_request *request;
     const char *text;
-    bool failed;  /* memory was short */
     bool nothing; /* an id of another form: no row can match */
 };
 void cn_filter_begin(struct cn_filter *self,
@@ -28,7 +26,7 @@ struct cn_param cn_filter_words(struct cn_filter *self,
                                 const ProtobufCEnumDescriptor *descriptor,
                                 const void *values,
                                 size_t count);
-/* CN_NOMEM, or CN_NOT_FOUND when no row can match: an empty page. */
+/* CN_NOT_FOUND when no row can match: an empty page. */
 CN_CHECKED enum cn_code cn_filter_end(const struct cn_filter *self,
                                       struct cn_err *err);
 
@@ -66,8 +64,9 @@ struct cn_page_row {
     struct cn_cursor place;    /* in the order of the list */
 };
 /* Answers a list: the rows of the page (rows_read of them were read), the
- * cursor of the next, the audit row (none when nothing is shown and no resource
- * is named). The method's reply is a message of data, next_cursor and has_more.
+ * cursor of the next, the audit row (none without an action, and none when
+ * nothing is shown and no resource is named). The method's reply is a message
+ * of data, next_cursor and has_more.
  */
 CN_CHECKED enum cn_code cn_page_answer(const struct cn_request *request,
                                        struct cn_reply *reply,

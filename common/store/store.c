@@ -3,6 +3,16 @@
 
 #include "common/wire/seal.h"
 
+struct cn_store cn_store_of(const struct cn_op *op)
+{
+    return (struct cn_store){
+        .env = op->env,
+        .arena = op->arena,
+        .tenant_id = op->tenant_id,
+        .now_at = op->now_at,
+    };
+}
+
 struct cn_store cn_store_of_request(const struct cn_request *request)
 {
     return (struct cn_store){

@@ -16,6 +16,7 @@ struct cn_store {
     struct cn_uuid tenant_id;
     int64_t now_at;
 };
+struct cn_store cn_store_of(const struct cn_op *op);
 struct cn_store cn_store_of_request(const struct cn_request *request);
 struct cn_store cn_store_of_event(const struct cn_event *event);
 struct cn_store cn_store_of_due(const struct cn_due *due);

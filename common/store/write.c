@@ -23,14 +23,9 @@ enum {
 static const int64_t PAUSE_MIN_US = 5000;
 static const int64_t PAUSE_MAX_US = 320000;
 
-/* The order of calls and of the unit. */
-enum stage {
-    STAGE_LOCK,
-    STAGE_CHANGE,
-    STAGE_EVENT,
-    STAGE_AUDIT,
-    STAGE_POSITION
-};
+/* The order of the unit, behind tenant, locks and the record of the key. A step
+ * is filed under its stage, whenever it is added. */
+enum stage { STAGE_CHANGE, STAGE_EVENT, STAGE_AUDIT, STAGE_POSITION, STAGES };
 
 CN_SQL_WRITE(SQL_LOCK,
              "SELECT pg_advisory_xact_lock(hashtextextended('{{schema}}' || "
@@ -75,7 +70,7 @@ struct steps {
 /* What a batch holds of one event. */
 struct segment {
     struct cn_uuid tenant_id;
-    size_t first; /* in steps */
+    size_t first; /* of the changes */
     size_t count;
 };
 
@@ -98,13 +93,13 @@ struct cn_write {
     const char *correlation_id;
     const char *trace;
     int64_t now_at;
-    enum stage stage;
     struct cn_err failure; /* of building; returned by the commit */
     struct lock *locks;
     size_t lock_count;
     size_t lock_capacity;
-    struct steps steps; /* changes, events, audit, position */
-    unsigned *changes;  /* index in steps of each cn_write_change */
+    struct steps steps[STAGES];
+    size_t step_count;
+    unsigned *changes; /* index in STAGE_CHANGE of each cn_write_change */
     size_t change_count;
     size_t change_capacity;
     bool has_event;
@@ -114,17 +109,9 @@ struct cn_write {
     struct segment *segments; /* of a batch */
     size_t segment_count;
     size_t segment_capacity;
-    size_t position_at; /* index in steps of the position, if there is one */
 };
 
-static void s_fail_memory(struct cn_write *self)
-{
-    if (self->failure.code == CN_OK) {
-        (void)cn_fail(&self->failure, CN_NOMEM, "write: no memory for a step");
-    }
-}
-
-/* items with room for one more; NULL without memory. */
+/* items with room for one more. */
 static void *s_room(struct cn_arena *arena,
                     void *items,
                     size_t count,
@@ -136,9 +123,6 @@ static void *s_room(struct cn_arena *arena,
     }
     size_t wanted = *capacity == 0 ? STEPS_FIRST : 2 * *capacity;
     void *grown = cn_arena_array(arena, wanted, size);
-    if (grown == NULL) {
-        return NULL;
-    }
     if (count > 0) {
         memcpy(grown, items, count * size);
     }
@@ -146,23 +130,17 @@ static void *s_room(struct cn_arena *arena,
     return grown;
 }
 
-static void s_enter(struct cn_write *self, enum stage stage)
-{
-    /* The order is the builder's promise (design.md 2). */
-    assert(self->stage <= stage);
-    self->stage = stage;
-}
-
 static void s_add(struct cn_write *self,
+                  enum stage stage,
                   const struct cn_statement *statement,
                   const struct cn_param *params,
                   size_t count)
 {
     assert(count <= CN_DB_PARAMS_MAX);
-    struct steps *steps = &self->steps;
+    struct steps *steps = &self->steps[stage];
     const size_t most =
         self->batch ? CN_WRITE_BATCH_STEPS_MAX : CN_WRITE_STEPS_MAX;
-    if (steps->count + self->lock_count + self->segment_count >= most) {
+    if (self->step_count + self->lock_count + self->segment_count >= most) {
         if (self->failure.code == CN_OK) {
             (void)cn_fail(&self->failure, CN_TOO_LARGE,
                           "write: more than %zu steps", most);
@@ -173,10 +151,7 @@ static void s_add(struct cn_write *self,
                                       &steps->capacity, sizeof(*steps->items));
     const struct cn_param *copy =
         cn_arena_copy(self->arena, params, count * sizeof(*params));
-    if (items == NULL || copy == NULL) {
-        s_fail_memory(self);
-        return;
-    }
+    self->step_count++;
     steps->items = items;
     items[steps->count++] = (struct cn_db_step){ .statement = statement,
                                                  .params = copy,
@@ -187,9 +162,6 @@ static struct cn_write *
 s_begin(struct cn_env *env, struct cn_arena *arena, struct cn_uuid tenant_id)
 {
     struct cn_write *self = cn_arena_alloc(arena, sizeof(*self));
-    if (self == NULL) {
-        return NULL;
-    }
     self->env = env;
     self->arena = arena;
     self->lane = CN_LANE_RELAY;
@@ -205,9 +177,6 @@ struct cn_write *cn_write_begin(const struct cn_request *request,
     const struct cn_principal *principal = &request->principal;
     struct cn_write *self =
         s_begin(request->env, request->arena, principal->tenant_id);
-    if (self == NULL) {
-        return NULL;
-    }
     self->request = request;
     self->reply = reply;
     self->lane = CN_LANE_WRITE;
@@ -227,10 +196,8 @@ struct cn_write *cn_write_begin_system(struct cn_env *env,
                                        const char *correlation_id)
 {
     struct cn_write *self = s_begin(env, arena, tenant);
-    if (self != NULL) {
-        self->correlation_id = correlation_id;
-        self->now_at = env->now(env);
-    }
+    self->correlation_id = correlation_id;
+    self->now_at = env->now(env);
     return self;
 }
 
@@ -240,9 +207,6 @@ struct cn_write *cn_write_begin_event(struct cn_env *env,
 {
     struct cn_write *self = s_begin(env, arena, event->tenant_id);
     char *cause = cn_arena_alloc(arena, CN_UUID_TEXT_SIZE);
-    if (self == NULL || cause == NULL) {
-        return NULL;
-    }
     cn_uuid_format(event->event_id, cause);
     self->causation_id = cause;
     self->correlation_id = event->correlation_id;
@@ -254,51 +218,39 @@ struct cn_write *cn_write_begin_batch(struct cn_env *env,
                                       struct cn_arena *arena)
 {
     struct cn_write *self = s_begin(env, arena, (struct cn_uuid){ 0 });
-    if (self != NULL) {
-        self->batch = true;
-        self->now_at = env->now(env);
-    }
+    self->batch = true;
+    self->now_at = env->now(env);
     return self;
 }
 
-/* The positions behind it are of no tenant. */
 static void s_segment_end(struct cn_write *self)
 {
-    if (self->segment_count > 0 && self->stage < STAGE_POSITION) {
+    if (self->segment_count > 0) {
         struct segment *last = &self->segments[self->segment_count - 1];
-        last->count = self->steps.count - last->first;
+        last->count = self->steps[STAGE_CHANGE].count - last->first;
     }
 }
 
 void cn_write_tenant(struct cn_write *self, struct cn_uuid tenant)
 {
-    assert(self->batch && self->stage < STAGE_POSITION);
+    assert(self->batch && self->steps[STAGE_POSITION].count == 0);
     s_segment_end(self);
     struct segment *segments =
         s_room(self->arena, self->segments, self->segment_count,
                &self->segment_capacity, sizeof(*segments));
-    if (segments == NULL) {
-        s_fail_memory(self);
-        return;
-    }
     self->segments = segments;
     segments[self->segment_count++] =
-        (struct segment){ .tenant_id = tenant, .first = self->steps.count };
+        (struct segment){ .tenant_id = tenant,
+                          .first = self->steps[STAGE_CHANGE].count };
     self->tenant_id = tenant;
-    self->stage = STAGE_LOCK;
 }
 
 void cn_write_lock(struct cn_write *self,
                    const char *aggregate_type,
                    struct cn_uuid id)
 {
-    s_enter(self, STAGE_LOCK);
     struct lock *locks = s_room(self->arena, self->locks, self->lock_count,
                                 &self->lock_capacity, sizeof(*locks));
-    if (locks == NULL) {
-        s_fail_memory(self);
-        return;
-    }
     self->locks = locks;
     locks[self->lock_count++] =
         (struct lock){ .aggregate_type = aggregate_type, .id = id };
@@ -309,16 +261,11 @@ void cn_write_change(struct cn_write *self,
                      const struct cn_param *params,
                      size_t count)
 {
-    s_enter(self, STAGE_CHANGE);
     unsigned *changes = s_room(self->arena, self->changes, self->change_count,
                                &self->change_capacity, sizeof(*changes));
-    if (changes == NULL) {
-        s_fail_memory(self);
-        return;
-    }
     self->changes = changes;
-    changes[self->change_count++] = (unsigned)self->steps.count;
-    s_add(self, statement, params, count);
+    changes[self->change_count++] = (unsigned)self->steps[STAGE_CHANGE].count;
+    s_add(self, STAGE_CHANGE, statement, params, count);
 }
 
 /* By the aggregate's id alone: FNV-1a over its bytes. */
@@ -344,7 +291,6 @@ void cn_write_event(struct cn_write *self,
                     const ProtobufCMessage *payload)
 {
     assert(!self->batch);
-    s_enter(self, STAGE_EVENT);
     self->has_event = true;
     if (self->failure.code != CN_OK) {
         return;
@@ -375,7 +321,7 @@ void cn_write_event(struct cn_write *self,
         s_text_or_null(self->trace),
         cn_at(self->now_at),
     };
-    s_add(self, &SQL_OUTBOX_INSERT, params, CN_COUNT(params));
+    s_add(self, STAGE_EVENT, &SQL_OUTBOX_INSERT, params, CN_COUNT(params));
 }
 
 void cn_write_audit(struct cn_write *self,
@@ -384,7 +330,6 @@ void cn_write_audit(struct cn_write *self,
                     struct cn_uuid patient_id)
 {
     assert(!self->batch);
-    s_enter(self, STAGE_AUDIT);
     struct cn_audit_row row = { .tenant_id = self->tenant_id,
                                 .id = cn_uuid_new(self->env),
                                 .at = self->now_at,
@@ -403,14 +348,10 @@ void cn_write_audit(struct cn_write *self,
         row.patients =
             cn_arena_copy(self->arena, &patient_id, sizeof(patient_id));
         row.patient_count = 1;
-        if (row.patients == NULL) {
-            s_fail_memory(self);
-            return;
-        }
     }
     struct cn_param params[CN_AUDIT_PARAMS];
     const struct cn_statement *statement = cn_audit_statement(&row, params);
-    s_add(self, statement, params, CN_AUDIT_PARAMS);
+    s_add(self, STAGE_AUDIT, statement, params, CN_AUDIT_PARAMS);
 }
 
 void cn_write_due(struct cn_write *self,
@@ -418,21 +359,19 @@ void cn_write_due(struct cn_write *self,
                   struct cn_uuid id,
                   int64_t fire_at)
 {
-    s_enter(self, STAGE_CHANGE);
     self->has_due = true;
     const struct cn_param params[] = { cn_uuid(self->tenant_id), cn_text(kind),
                                        cn_uuid(id), cn_at(fire_at) };
-    s_add(self, &SQL_DUE_PUT, params, CN_COUNT(params));
+    s_add(self, STAGE_CHANGE, &SQL_DUE_PUT, params, CN_COUNT(params));
 }
 
 void cn_write_due_done(struct cn_write *self,
                        const char *kind,
                        struct cn_uuid id)
 {
-    s_enter(self, STAGE_CHANGE);
     const struct cn_param params[] = { cn_uuid(self->tenant_id), cn_text(kind),
                                        cn_uuid(id) };
-    s_add(self, &SQL_DUE_DONE, params, CN_COUNT(params));
+    s_add(self, STAGE_CHANGE, &SQL_DUE_DONE, params, CN_COUNT(params));
 }
 
 void cn_write_position(struct cn_write *self,
@@ -440,18 +379,14 @@ void cn_write_position(struct cn_write *self,
                        const struct cn_param *params,
                        size_t count)
 {
-    assert(self->stage < STAGE_POSITION);
-    s_segment_end(self);
-    s_enter(self, STAGE_POSITION);
-    self->position_at = self->steps.count;
-    s_add(self, statement, params, count);
+    assert(self->steps[STAGE_POSITION].count == 0);
+    s_add(self, STAGE_POSITION, statement, params, count);
 }
 
 bool cn_write_empty(const struct cn_write *self)
 {
-    size_t position = self->stage == STAGE_POSITION ? 1 : 0;
     return self->failure.code == CN_OK && self->lock_count == 0 &&
-           self->steps.count <= position;
+           self->step_count == self->steps[STAGE_POSITION].count;
 }
 
 const struct cn_rows *cn_write_rows(const struct cn_write *self, unsigned n)
@@ -505,10 +440,6 @@ static void s_put(struct cn_write *self,
 {
     const struct cn_param *copy =
         cn_arena_copy(self->arena, params, count * sizeof(*params));
-    if (copy == NULL && count > 0) {
-        s_fail_memory(self);
-        return;
-    }
     unit->steps[unit->count++] = (struct cn_db_step){ .statement = statement,
                                                       .params = copy,
                                                       .count = count };
@@ -527,13 +458,13 @@ s_put_record(struct cn_write *self, struct unit *unit, struct cn_err *err)
     return rc;
 }
 
-static void s_put_steps(const struct cn_write *self,
-                        struct unit *unit,
+static void s_put_steps(struct unit *unit,
+                        const struct steps *steps,
                         size_t first,
                         size_t count)
 {
     if (count > 0) {
-        memcpy(unit->steps + unit->count, self->steps.items + first,
+        memcpy(unit->steps + unit->count, steps->items + first,
                count * sizeof(*unit->steps));
         unit->count += count;
     }
@@ -558,10 +489,6 @@ static void s_put_locks(struct cn_write *self, struct unit *unit)
         cn_arena_array(self->arena, self->lock_count, sizeof(*types));
     struct cn_uuid *ids =
         cn_arena_array(self->arena, self->lock_count, sizeof(*ids));
-    if (types == NULL || ids == NULL) {
-        s_fail_memory(self);
-        return;
-    }
     for (size_t i = 0; i < self->lock_count; i++) {
         types[i] = self->locks[i].aggregate_type;
         ids[i] = self->locks[i].id;
@@ -586,11 +513,8 @@ static enum cn_code s_assemble_batch(struct cn_write *self,
     }
     unit.steps = cn_arena_array(self->arena,
                                 SETTINGS_AND_LOCKS + self->segment_count +
-                                    self->steps.count,
+                                    self->step_count,
                                 sizeof(*unit.steps));
-    if (unit.steps == NULL) {
-        return cn_fail(err, CN_NOMEM, "write: no memory for the unit");
-    }
     s_put(self, &unit, &SQL_BATCH, NULL, 0);
     if (self->lock_count > 0) {
         s_put_locks(self, &unit);
@@ -603,12 +527,11 @@ static enum cn_code s_assemble_batch(struct cn_write *self,
             const struct cn_param param = cn_uuid(tenant);
             s_put(self, &unit, cn_db_tenant_statement(), &param, 1);
         }
-        s_put_steps(self, &unit, segment->first, segment->count);
+        s_put_steps(&unit, &self->steps[STAGE_CHANGE], segment->first,
+                    segment->count);
     }
-    if (self->stage == STAGE_POSITION) {
-        s_put_steps(self, &unit, self->position_at,
-                    self->steps.count - self->position_at);
-    }
+    s_put_steps(&unit, &self->steps[STAGE_POSITION], 0,
+                self->steps[STAGE_POSITION].count);
     if (self->failure.code != CN_OK) {
         *err = self->failure;
         return err->code;
@@ -628,11 +551,8 @@ s_assemble(struct cn_write *self, struct unit *ret_unit, struct cn_err *err)
     s_locks_sort(self);
     struct unit unit = { 0 };
     unit.steps = cn_arena_array(
-        self->arena, TENANT_AND_RECORD + self->lock_count + self->steps.count,
+        self->arena, TENANT_AND_RECORD + self->lock_count + self->step_count,
         sizeof(*unit.steps));
-    if (unit.steps == NULL) {
-        return cn_fail(err, CN_NOMEM, "write: no memory for the unit");
-    }
     struct cn_param tenant = cn_uuid(self->tenant_id);
     s_put(self, &unit, cn_db_tenant_statement(), &tenant, 1);
     for (size_t i = 0; i < self->lock_count; i++) {
@@ -652,7 +572,9 @@ s_assemble(struct cn_write *self, struct unit *ret_unit, struct cn_err *err)
         return err->code;
     }
     unit.first = unit.count;
-    s_put_steps(self, &unit, 0, self->steps.count);
+    for (size_t stage = 0; stage < STAGES; stage++) {
+        s_put_steps(&unit, &self->steps[stage], 0, self->steps[stage].count);
+    }
     *ret_unit = unit;
     return CN_OK;
 }

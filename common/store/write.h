@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A write: one unit of prepared statements in the binding order of design.md 2
- *   tenant, lock, idempotency record, change, outbox rows, audit row
- * sent before a single Sync (a consumer's position comes last of all). Calls
- * out of this order abort (a bug of ours). What fails while it is built
- * (memory, sealing, more steps than CN_WRITE_STEPS_MAX) is returned by
- * cn_write_commit. Schema and epoch are those of the env's database
- * (cn_db_config).
+/* A write: one unit of prepared statements in the order
+ *   tenant, locks, idempotency record, changes, outbox rows, audit rows
+ * sent before a single Sync (a consumer's position comes last of all). They may
+ * be added in any order. What fails while it is built (sealing, more steps than
+ * CN_WRITE_STEPS_MAX) is returned by cn_write_commit. Schema and epoch are
+ * those of the env's database (cn_db_config).
  *
  * Every statement of a change that must match says so itself, by
  *   SELECT <schema>.require(<condition>, '<constraint>')
@@ -65,12 +64,19 @@ void cn_write_change(struct cn_write *self,
                      const struct cn_statement *statement,
                      const struct cn_param *params,
                      size_t count);
-/* Array literal helper: CN_CHANGE(write, &SQL_X, cn_uuid(id), cn_int(3)). */
-#define CN_CHANGE(write, statement, ...)                                       \
-    cn_write_change((write), (statement),                                      \
-                    (const struct cn_param[]){ __VA_ARGS__ },                  \
-                    sizeof((const struct cn_param[]){ __VA_ARGS__ }) /         \
-                        sizeof(struct cn_param))
+/* CN_CHANGE(op, &SQL_X, cn_uuid(id), cn_int(3)), of an operation (step.h) or a
+ * write. */
+void cn_op_change(struct cn_op *op,
+                  const struct cn_statement *statement,
+                  const struct cn_param *params,
+                  size_t count);
+#define CN_CHANGE(on, statement, ...)                                          \
+    _Generic((on), struct cn_op *                                              \
+             : cn_op_change, struct cn_write *                                 \
+             : cn_write_change)(                                               \
+        (on), (statement), (const struct cn_param[]){ __VA_ARGS__ },           \
+        sizeof((const struct cn_param[]){ __VA_ARGS__ }) /                     \
+            sizeof(struct cn_param))
 /* One outbox row; payload is packed and sealed here. aggregate_seq is the value
  * that the change gives to the aggregate row's event_seq. */
 void cn_write_event(struct cn_write *self,

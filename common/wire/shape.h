@@ -24,6 +24,8 @@ struct cn_field_shape {
     enum cn_field_kind kind;
     bool output_only;    /* in a request: 422 read_only_field */
     bool no_null;        /* PATCH may not clear it */
+    bool required;       /* of what a client makes, and may not be cleared */
+    bool create_only;    /* PATCH may not change it */
     uint32_t max;        /* bytes of a string or items of a list; 0: default */
     const char *pattern; /* name of a pattern of common/wire/json.c, or NULL */
     const struct cn_shape *sub; /* of a message field, else NULL */

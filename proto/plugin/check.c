@@ -636,6 +636,7 @@ void model_check(struct model *model)
     }
     for (size_t i = 0; i < model->message_count; i++) {
         check_message(model, &model->messages[i]);
+        check_resource(model, &model->messages[i]);
     }
     check_methods(model);
 }

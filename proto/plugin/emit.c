@@ -55,10 +55,13 @@ static void emit_shape(const struct message *message, struct text *source)
         if (equal(field->name, "update_mask") && field->repeated) {
             update_mask = (int)i;
         }
-        text_printf(source, "    /* %s */ { %s, %s, %s, %u, ", field->name,
-                    kind_name(field->rule.kind),
+        text_printf(source, "    /* %s */ { %s, %s, %s, %s, %s, %u, ",
+                    field->name, kind_name(field->rule.kind),
                     field->rule.output_only ? "true" : "false",
-                    field->rule.no_null ? "true" : "false", field->rule.max);
+                    field->rule.no_null ? "true" : "false",
+                    field->rule.required ? "true" : "false",
+                    field->rule.create_only ? "true" : "false",
+                    field->rule.max);
         text_quote_or_null(source, field->rule.pattern);
         if (field->message != NULL) {
             text_printf(source, ", &%s__shape },\n", field->message->c_name);
@@ -67,8 +70,7 @@ static void emit_shape(const struct message *message, struct text *source)
         }
     }
     if (message->field_count == 0) {
-        text_puts(source, "    { CN_FIELD_PLAIN, false, false, 0, NULL, NULL"
-                          " },\n");
+        text_puts(source, "    { CN_FIELD_PLAIN, .max = 0 },\n");
     }
     text_puts(source, "};\n");
     text_printf(source,
@@ -140,6 +142,23 @@ void emit_shapes(const struct model *model,
                 file->stem, file->stem, count);
 }
 
+/* "Sch__GetVisitRequest" of "sch__get_visit_request": protobuf-c's name. */
+static const char *type_name(const struct message *message)
+{
+    struct text text = { 0 };
+    bool up = true;
+    for (const char *at = message->file->c_package; *at != '\0'; at++) {
+        char c = up ? (char)toupper((unsigned char)*at) : *at;
+        text_add(&text, &c, 1);
+        up = false;
+    }
+    text_puts(&text, "__");
+    for (const char *at = message->schema; *at != '\0'; at++) {
+        text_add(&text, *at == '.' ? "__" : at, *at == '.' ? 2 : 1);
+    }
+    return text.data;
+}
+
 static void emit_method(const struct method *method, struct text *source)
 {
     text_puts(source, "    { ");
@@ -148,11 +167,52 @@ static void emit_method(const struct method *method, struct text *source)
                 method->input->c_name, method->output->c_name);
     text_quote_or_null(source, method->http.scope);
     bool writes = method->http.present && !equal(method->http.verb, "GET");
-    text_printf(source, ", %s,\n      %s },\n", writes ? "true" : "false",
+    text_printf(source, ", %s,\n      call_%s },\n", writes ? "true" : "false",
                 method->handler);
 }
 
-void emit_handlers(const struct file *file,
+/* Of services whose handlers do not take a struct cn_op yet. */
+static bool is_old(const struct file *file)
+{
+    return equal(file->stem, "access") || equal(file->stem, "referrals") ||
+           equal(file->stem, "documents") ||
+           equal(file->stem, "notifications") || equal(file->stem, "operator");
+}
+
+/* From the method's row to the handler, which has the type of its request. */
+static void emit_call(const struct model *model,
+                      const struct method *method,
+                      struct text *header,
+                      struct text *source)
+{
+    const char *name = method->handler;
+    const struct message *get = resource_of_get(model, method);
+    const struct message *list = resource_of_list(model, method);
+    text_printf(source, "static void call_%s(struct cn_op *op)\n{\n", name);
+    if (get != NULL) {
+        text_printf(source,
+                    "    const %s *body = op->request->body;\n"
+                    "    cn_get(op, &%s__resource, body->id);\n}\n",
+                    type_name(method->input), get->c_name);
+    } else if (list != NULL) {
+        text_printf(source, "    cn_list(op, &%s_listing);\n}\n", name);
+    } else if (is_old(method->service->file)) {
+        text_printf(header,
+                    "enum cn_code %s(void *self,\n"
+                    "    const struct cn_request *request,\n"
+                    "    struct cn_reply *reply,\n"
+                    "    struct cn_err *err);\n",
+                    name);
+        text_printf(source, "    cn_op_old(op, %s);\n}\n", name);
+    } else {
+        text_printf(header, "void %s(struct cn_op *op, const %s *body);\n",
+                    name, type_name(method->input));
+        text_printf(source, "    %s(op, op->request->body);\n}\n", name);
+    }
+}
+
+void emit_handlers(const struct model *model,
+                   const struct file *file,
                    struct text *header,
                    struct text *source)
 {
@@ -160,30 +220,24 @@ void emit_handlers(const struct file *file,
     begin(header, file);
     guard(header, file->stem, "handlers");
     text_printf(header,
-                "#include \"cairn/%s.cairn.h\"\n"
+                "#include \"cairn/%s.resources.h\"\n"
                 "#include \"common/contract/service.h\"\n\n",
                 file->stem);
     begin(source, file);
-    text_printf(source,
-                "#include \"cairn/%s.handlers.h\"\n\n"
-                "const struct cn_method %s_methods[] = {\n",
-                file->stem, file->stem);
+    text_printf(source, "#include \"cairn/%s.handlers.h\"\n\n", file->stem);
+    struct text rows = { 0 };
     for (size_t i = 0; i < file->service_count; i++) {
         const struct service *service = &file->services[i];
         for (size_t j = 0; j < service->method_count; j++) {
-            text_printf(header,
-                        "enum cn_code %s(void *self,\n"
-                        "    const struct cn_request *request,\n"
-                        "    struct cn_reply *reply,\n"
-                        "    struct cn_err *err);\n",
-                        service->methods[j].handler);
-            emit_method(&service->methods[j], source);
+            emit_call(model, &service->methods[j], header, source);
+            emit_method(&service->methods[j], &rows);
             count++;
         }
     }
-    if (count == 0) {
-        text_puts(source, "    { NULL, NULL, NULL, NULL, false, NULL },\n");
-    }
+    text_printf(source, "\nconst struct cn_method %s_methods[] = {\n%s",
+                file->stem,
+                count > 0 ? rows.data
+                          : "    { NULL, NULL, NULL, NULL, false, NULL },\n");
     text_printf(source, "};\nconst size_t %s_method_count = %zu;\n", file->stem,
                 count);
     text_printf(header,

@@ -23,6 +23,7 @@ enum {
     EXT_HTTP = 50001,
     EXT_RULE = 50002,
     EXT_EVENT = 50003,
+    EXT_RESOURCE = 50004,
     EXT_C_FILE = 1019
 };
 
@@ -177,6 +178,8 @@ static void http_take(struct http_rule *rule, const struct wire *wire)
         rule->key_required = wire->number != 0;
     } else if (wire->tag == 12) {
         rule->if_match_required = wire->number != 0;
+    } else if (wire->tag == 13) {
+        rule->by_hand = wire->number != 0;
     }
 }
 
@@ -215,6 +218,14 @@ static struct field_rule rule_read(const FieldProto *field)
                 rule.max = (unsigned)wire.number;
             } else if (wire.tag == 5) {
                 rule.pattern = wire.text;
+            } else if (wire.tag == 6) {
+                rule.required = wire.number != 0;
+            } else if (wire.tag == 7) {
+                rule.create_only = wire.number != 0;
+            } else if (wire.tag == 8) {
+                rule.column = wire.number != 0;
+            } else if (wire.tag == 9) {
+                rule.id = wire.text;
             }
         }
     }
@@ -247,6 +258,62 @@ static void event_read(struct message *message)
     }
 }
 
+/* protobuf-c's CamelToLower: "FetchRequest" is fetch_request. */
+static void lower_add(struct text *text, const char *camel)
+{
+    bool was_upper = true;
+    for (; *camel != '\0'; camel++) {
+        bool is_upper = isupper((unsigned char)*camel) != 0;
+        if (is_upper && !was_upper) {
+            text_puts(text, "_");
+        }
+        char c = (char)tolower((unsigned char)*camel);
+        text_add(text, &c, 1);
+        was_upper = is_upper;
+    }
+}
+
+static void resource_take(struct resource_rule *rule, const struct wire *wire)
+{
+    const char **const texts[] = {
+        [1] = &rule->table, [2] = &rule->id,    [3] = &rule->path,
+        [4] = &rule->order, [5] = &rule->reach, [6] = &rule->patient,
+        [7] = &rule->event, [8] = &rule->also,  [13] = &rule->shows,
+        [15] = &rule->copy, [16] = &rule->name, [18] = &rule->seal,
+    };
+    bool *const flags[] = { [10] = &rule->moves,
+                            [11] = &rule->tell,
+                            [12] = &rule->show,
+                            [14] = &rule->quiet,
+                            [17] = &rule->bare };
+    if (wire->tag == 9 && rule->derived_count < DERIVED_MAX) {
+        rule->derived[rule->derived_count++] = wire->text;
+    } else if (wire->tag < CN_COUNT(texts) && texts[wire->tag] != NULL) {
+        *texts[wire->tag] = wire->text;
+    } else if (wire->tag < CN_COUNT(flags) && flags[wire->tag] != NULL) {
+        *flags[wire->tag] = wire->number != 0;
+    }
+}
+
+static void resource_read(struct message *message)
+{
+    struct wire wire;
+    size_t at = 0;
+    const ProtobufCMessage *options =
+        message->proto->options != NULL ? &message->proto->options->base : NULL;
+    while (option_open(options, EXT_RESOURCE, &at, &wire)) {
+        message->resource.present = true;
+        while (wire_next(&wire)) {
+            resource_take(&message->resource, &wire);
+        }
+    }
+    if (message->resource.present && message->resource.name == NULL) {
+        struct text name = { 0 };
+        lower_add(&name, message->proto->name);
+        message->resource.name = name.data;
+    }
+}
+
 static void c_options_read(struct file *file)
 {
     struct wire wire;
@@ -261,21 +328,6 @@ static void c_options_read(struct file *file)
                 file->c_package = wire.text;
             }
         }
-    }
-}
-
-/* protobuf-c's CamelToLower: "FetchRequest" is fetch_request. */
-static void lower_add(struct text *text, const char *camel)
-{
-    bool was_upper = true;
-    for (; *camel != '\0'; camel++) {
-        bool is_upper = isupper((unsigned char)*camel) != 0;
-        if (is_upper && !was_upper) {
-            text_puts(text, "_");
-        }
-        char c = (char)tolower((unsigned char)*camel);
-        text_add(text, &c, 1);
-        was_upper = is_upper;
     }
 }
 
@@ -361,6 +413,7 @@ static void message_read(struct model *model,
                           .comment = comment_of(file->proto, &path) };
     fields_read(message, &path);
     event_read(message);
+    resource_read(message);
     for (size_t i = 0; i < proto->n_enum_type; i++) {
         enum_read(model, proto->enum_type[i], message->full_name);
     }

@@ -55,6 +55,7 @@ struct http_rule {
     unsigned success;
     bool key_required;
     bool if_match_required;
+    bool by_hand;
 };
 
 /* cairn.FieldRule */
@@ -64,6 +65,36 @@ struct field_rule {
     unsigned max;
     bool output_only;
     bool no_null;
+    bool required;
+    bool create_only;
+    bool column;
+    const char *id;
+};
+
+enum { DERIVED_MAX = 8 };
+
+/* cairn.ResourceRule; NULL: not given. */
+struct resource_rule {
+    bool present;
+    const char *table;
+    const char *id;
+    const char *path;
+    const char *order;
+    const char *reach;
+    const char *patient;
+    const char *event;
+    const char *also;
+    const char *derived[DERIVED_MAX];
+    size_t derived_count;
+    bool moves;
+    bool tell;
+    bool show;
+    const char *shows;
+    bool quiet;
+    const char *copy;
+    const char *name;
+    bool bare;
+    const char *seal;
 };
 
 struct field {
@@ -94,7 +125,8 @@ struct message {
     const char **event_types;
     size_t event_type_count;
     const char *event_scope; /* NULL: not for the stream */
-    unsigned visit;          /* of the search for recursion */
+    struct resource_rule resource;
+    unsigned visit; /* of the search for recursion */
 };
 
 struct method {
@@ -145,6 +177,8 @@ void fault(struct model *model,
            const char *pattern,
            ...) __attribute__((format(printf, 4, 5)));
 const struct field *field_find(const struct message *message, const char *name);
+/* Its index among the fields by tag; -1: there is none. */
+int field_index(const struct message *message, const char *name);
 /* The next "{name}" of a path at or after *at; false at the end. */
 bool path_next(const char **at, char *name, size_t size);
 bool is_path_field(const struct method *method, const char *name);
@@ -153,12 +187,27 @@ bool is_path_field(const struct method *method, const char *name);
 void model_read(struct model *model, const Request *request);
 /* check.c */
 void model_check(struct model *model);
+/* resource.c: tables and statements of resources. */
+void check_resource(struct model *model, const struct message *message);
+/* What a client sees of the resource: the message, or one of its fields. */
+const struct message *resource_shown(const struct message *message);
+/* The resource that the method answers with: one, or a list of it; NULL when
+ * its handler is written by hand. */
+const struct message *resource_of_get(const struct model *model,
+                                      const struct method *method);
+const struct message *resource_of_list(const struct model *model,
+                                       const struct method *method);
+void emit_resources(struct model *model,
+                    const struct file *file,
+                    struct text *header,
+                    struct text *source);
 /* emit.c: the C files. */
 void emit_shapes(const struct model *model,
                  const struct file *file,
                  struct text *header,
                  struct text *source);
-void emit_handlers(const struct file *file,
+void emit_handlers(const struct model *model,
+                   const struct file *file,
                    struct text *header,
                    struct text *source);
 void emit_routes(const struct model *model,

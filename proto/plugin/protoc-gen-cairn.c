@@ -126,6 +126,12 @@ const struct field *field_find(const struct message *message, const char *name)
     return NULL;
 }
 
+int field_index(const struct message *message, const char *name)
+{
+    const struct field *field = field_find(message, name);
+    return field != NULL ? (int)(field - message->fields) : -1;
+}
+
 bool path_next(const char **at, char *name, size_t size)
 {
     const char *open = strchr(*at, '{');
@@ -179,9 +185,9 @@ static void response_add(Response *response, char *name, struct text *content)
     response->file[response->n_file++] = file;
 }
 
-static void response_fill(const struct model *model, Response *response)
+static void response_fill(struct model *model, Response *response)
 {
-    response->file = allocate(model->file_count * 4 + 3, sizeof(void *));
+    response->file = allocate(model->file_count * 6 + 3, sizeof(void *));
     for (size_t i = 0; i < model->file_count; i++) {
         const struct file *file = &model->files[i];
         if (!file->wanted) {
@@ -192,12 +198,19 @@ static void response_fill(const struct model *model, Response *response)
         emit_shapes(model, file, &header, &source);
         response_add(response, format("cairn/%s.cairn.h", file->stem), &header);
         response_add(response, format("cairn/%s.cairn.c", file->stem), &source);
+        header = (struct text){ 0 };
+        source = (struct text){ 0 };
+        emit_resources(model, file, &header, &source);
+        response_add(response, format("cairn/%s.resources.h", file->stem),
+                     &header);
+        response_add(response, format("cairn/%s.resources.c", file->stem),
+                     &source);
         /* Events and Audit are served by common/ itself, for every service. */
         if (file->service_count > 0 && !equal(file->stem, "events") &&
             !equal(file->stem, "audit")) {
             header = (struct text){ 0 };
             source = (struct text){ 0 };
-            emit_handlers(file, &header, &source);
+            emit_handlers(model, file, &header, &source);
             response_add(response, format("cairn/%s.handlers.h", file->stem),
                          &header);
             response_add(response, format("cairn/%s.handlers.c", file->stem),
@@ -230,6 +243,10 @@ int main(void)
         response.error = model.errors.data;
     } else {
         response_fill(&model, &response);
+    }
+    if (model.errors.size > 0) {
+        response.error = model.errors.data;
+        response.n_file = 0;
     }
     size_t size =
         google__protobuf__compiler__code_generator_response__get_packed_size(

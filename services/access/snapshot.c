@@ -93,7 +93,7 @@ static enum cn_code s_branches(const struct cn_store *store,
 }
 
 const struct cn_provider ACCESS_PROVIDERS[] = {
-    { "agency", s_agencies },
-    { "branch", s_branches },
+    { .aggregate_type = "agency", .page = s_agencies },
+    { .aggregate_type = "branch", .page = s_branches },
 };
 const size_t ACCESS_PROVIDER_COUNT = CN_COUNT(ACCESS_PROVIDERS);

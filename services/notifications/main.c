@@ -45,7 +45,7 @@ static const struct cn_option OPTIONS[] = {
 };
 
 static const struct cn_due_handler DUE_HANDLERS[] = {
-    { "message.send", message_send },
+    { .kind = "message.send", .handler = message_send },
 };
 
 static enum cn_code s_notifications_start(void *self,

@@ -61,6 +61,6 @@ static enum cn_code s_referrals(const struct cn_store *store,
 }
 
 const struct cn_provider referrals_providers[REFERRALS_PROVIDER_COUNT] = {
-    { "patient", s_patients },
-    { "referral", s_referrals },
+    { .aggregate_type = "patient", .page = s_patients },
+    { .aggregate_type = "referral", .page = s_referrals },
 };

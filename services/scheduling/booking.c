@@ -1,136 +1,104 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/scheduling/booking.h"
 
-#include "common/contract/service.h"
 #include "common/wire/json.h"
 #include "common/wire/message.h"
 
-#include <string.h>
-
 /* Gives each candidate its bookings, which are in the candidates' order. Where
  * not all could be read, those who may lack some count as booked throughout. */
-static enum cn_code s_candidates_book(const struct cn_store *store,
-                                      const struct match_wish *wish,
-                                      const struct booking_search *search,
-                                      struct match_candidate *candidates,
-                                      const struct cn_uuid *fit,
-                                      size_t fit_count,
-                                      struct cn_err *err)
+static void s_candidates_book(struct cn_op *op,
+                              const struct match_wish *wish,
+                              const struct booking_search *search,
+                              struct match_candidate *candidates,
+                              const struct booked *booked)
 {
-    struct booked_row *booked = NULL;
-    size_t count = 0;
-    bool whole = true;
-    enum cn_code rc = booked_between(
-        store, fit, fit_count, (struct span){ wish->from_at, wish->until_at },
-        &booked, &count, &whole, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    struct span *spans =
-        cn_arena_array(store->arena, count + 1, sizeof(*spans));
-    if (spans == NULL) {
-        return cn_fail(err, CN_NOMEM, "match clinicians");
-    }
+    const size_t count = booked->count;
+    struct span *spans = cn_arena_array(op->arena, count + 1, sizeof(*spans));
     for (size_t i = 0; i < count; i++) {
-        spans[i] = booked[i].span;
+        spans[i] = booked->rows[i].span;
     }
     spans[count] =
         (struct span){ wish->from_at - CN_DAY, wish->until_at + CN_DAY };
     size_t from = 0;
-    for (size_t i = 0; i < search->count; i++) {
+    for (size_t i = 0; i < search->clinicians.count; i++) {
         size_t to = from;
-        while (to < count && cn_uuid_equal(booked[to].clinician_id,
-                                           search->clinicians[i].id)) {
+        while (to < count && cn_uuid_equal(booked->rows[to].clinician_id,
+                                           search->clinicians.items[i].id)) {
             to++;
         }
         candidates[i].booked = &spans[from];
         candidates[i].booked_count = to - from;
-        if (!whole && to == count) {
+        if (!booked->whole && to == count) {
             candidates[i].booked = &spans[count];
             candidates[i].booked_count = 1;
         }
         from = to;
     }
-    return CN_OK;
 }
 
 /* All who could be sent; of another discipline when nobody has this one. */
-static enum cn_code s_search_clinicians(const struct cn_store *store,
-                                        const struct match_wish *wish,
-                                        const struct clinician_scope *scope,
-                                        struct booking_search *search,
-                                        struct cn_err *err)
+static struct cn_records
+s_search_clinicians(struct cn_op *op,
+                    const struct match_wish *wish,
+                    const struct clinician_scope *scope)
 {
-    const char *discipline = cn_enum_word(
-        &sch__clinician__discipline__descriptor, (int)wish->discipline);
-    enum cn_code rc = clinicians_of(store, discipline, scope,
-                                    &search->clinicians, &search->count, err);
-    if (rc == CN_OK && search->count == 0) {
-        rc = clinicians_of(store, NULL, scope, &search->clinicians,
-                           &search->count, err);
-    }
-    return rc;
+    struct cn_records found =
+        clinicians_of(op,
+                      cn_enum_word(&sch__clinician__discipline__descriptor,
+                                   (int)wish->discipline),
+                      scope);
+    return found.count > 0 ? found : clinicians_of(op, NULL, scope);
 }
 
-enum cn_code booking_search(const struct cn_store *store,
-                            const struct match_wish *wish,
-                            const struct clinician_scope *scope,
-                            struct booking_search *ret_search,
-                            struct cn_err *err)
+struct booking_search booking_search(struct cn_op *op,
+                                     const struct match_wish *wish,
+                                     const struct clinician_scope *scope)
 {
-    struct booking_search search = { .best = -1 };
-    enum cn_code rc = s_search_clinicians(store, wish, scope, &search, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
+    struct booking_search search = {
+        .clinicians = s_search_clinicians(op, wish, scope),
+        .best = -1,
+    };
+    const size_t count = search.clinicians.count;
     struct match_candidate *candidates =
-        cn_arena_array(store->arena, search.count + 1, sizeof(*candidates));
-    struct cn_uuid *fit =
-        cn_arena_array(store->arena, search.count + 1, sizeof(*fit));
-    search.results =
-        cn_arena_array(store->arena, search.count + 1, sizeof(*search.results));
-    if (candidates == NULL || fit == NULL || search.results == NULL) {
-        return cn_fail(err, CN_NOMEM, "match clinicians");
-    }
+        cn_arena_array(op->arena, count, sizeof(*candidates));
+    struct cn_uuid *fit = cn_arena_array(op->arena, count, sizeof(*fit));
     size_t fit_count = 0;
-    for (size_t i = 0; i < search.count; i++) {
+    search.results = cn_arena_array(op->arena, count, sizeof(*search.results));
+    for (size_t i = 0; i < count; i++) {
         candidates[i] = (struct match_candidate){
-            .clinician = search.clinicians[i].clinician,
-            .time_zone = search.clinicians[i].time_zone,
+            .clinician = search.clinicians.items[i].body,
+            .time_zone = clinician_zone(&search.clinicians.items[i]),
         };
         if (match_misfit(&candidates[i], wish) == NULL) {
-            fit[fit_count++] = search.clinicians[i].id;
+            fit[fit_count++] = search.clinicians.items[i].id;
         }
     }
     if (fit_count > 0) {
-        rc = s_candidates_book(store, wish, &search, candidates, fit, fit_count,
-                               err);
+        struct booked booked = booked_between(
+            op, fit, fit_count, (struct span){ wish->from_at, wish->until_at });
+        s_candidates_book(op, wish, &search, candidates, &booked);
     }
-    if (rc != CN_OK) {
-        return rc;
+    if (!cn_failed(op)) {
+        search.best = match_best(candidates, count, wish, search.results);
     }
-    search.best = match_best(candidates, search.count, wish, search.results);
-    *ret_search = search;
-    return CN_OK;
+    return search;
 }
 
-Sch__Visit__LeftOut **booking_left_out(const struct cn_store *store,
+Sch__Visit__LeftOut **booking_left_out(struct cn_op *op,
                                        const struct booking_search *search,
                                        size_t *ret_count)
 {
-    Sch__Visit__LeftOut **list = cn_arena_array(store->arena, search->count + 1,
-                                                sizeof(Sch__Visit__LeftOut *));
+    Sch__Visit__LeftOut **list = cn_arena_array(
+        op->arena, search->clinicians.count, sizeof(Sch__Visit__LeftOut *));
     size_t count = 0;
-    for (size_t i = 0; list != NULL && i < search->count; i++) {
+    for (size_t i = 0; i < search->clinicians.count; i++) {
         if (search->results[i].found) {
             continue;
         }
+        const Sch__Clinician *clinician = search->clinicians.items[i].body;
         Sch__Visit__LeftOut *left =
-            CN_NEW(store->arena, sch__visit__left_out, Sch__Visit__LeftOut);
-        if (left == NULL) {
-            return NULL;
-        }
-        left->clinician_id = search->clinicians[i].clinician->id;
+            CN_NEW(op->arena, sch__visit__left_out, Sch__Visit__LeftOut);
+        left->clinician_id = clinician->id;
         left->reason = search->results[i].reason;
         list[count++] = left;
     }
@@ -139,97 +107,62 @@ Sch__Visit__LeftOut **booking_left_out(const struct cn_store *store,
 }
 
 /* What every start-of-care visit says, booked or not. */
-static Sch__Visit *s_soc_visit_new(const struct cn_store *store,
-                                   const struct need_row *need,
-                                   const struct match_wish *wish,
-                                   struct cn_uuid id)
+static struct cn_record *s_soc_visit_new(struct cn_op *op,
+                                         const Sch__Need *need,
+                                         const struct match_wish *wish)
 {
-    Sch__Visit *visit = CN_NEW(store->arena, sch__visit, Sch__Visit);
-    if (visit == NULL) {
-        return NULL;
-    }
-    visit->id = cn_id_text(store->arena, "vis", id);
-    CN_SET(visit, version, 1);
-    CN_SET(visit, created_at, store->now_at);
-    CN_SET(visit, updated_at, store->now_at);
-    visit->referral_id = need->need->referral_id;
-    visit->patient_id = need->need->patient_id;
-    visit->branch_id = need->need->branch_id;
-    visit->time_zone = need->need->time_zone;
+    struct cn_record *record = cn_record_new(op, &sch__visit__resource, NULL);
+    Sch__Visit *visit = record->body;
+    visit->referral_id = need->referral_id;
+    visit->patient_id = need->patient_id;
+    visit->branch_id = need->branch_id;
+    visit->time_zone = need->time_zone;
     CN_SET(visit, kind, SCH__VISIT__KIND__SOC);
     CN_SET(visit, mode, SCH__VISIT__MODE__IN_PERSON);
     CN_SET(visit, discipline, wish->discipline);
-    if (need->need->has_soc_due_at) {
-        CN_SET(visit, due_at, need->need->soc_due_at);
+    if (need->has_soc_due_at) {
+        CN_SET(visit, due_at, need->soc_due_at);
     }
-    return visit->id != NULL ? visit : NULL;
+    return record;
 }
 
-enum cn_code booking_soc(const struct cn_store *store,
-                         const struct need_row *need,
-                         struct visit_row *ret_row,
-                         const char **ret_clinician_name,
-                         struct cn_err *err)
+struct cn_record *booking_soc(struct cn_op *op, const Sch__Need *need)
 {
-    const int64_t first = store->now_at + VISIT_NOTICE_MINUTES * CN_MINUTE;
-    struct match_wish wish = {
-        .discipline = soc_discipline(need->need),
-        .need = need->need,
+    const int64_t first = op->now_at + VISIT_NOTICE_MINUTES * CN_MINUTE;
+    const struct match_wish wish = {
+        .discipline = soc_discipline(need),
+        .need = need,
         .from_at = first,
-        .until_at = need->need->has_soc_due_at ? need->need->soc_due_at
-                                               : first + 2 * CN_DAY,
+        .until_at =
+            need->has_soc_due_at ? need->soc_due_at : first + 2 * CN_DAY,
         .minutes = VISIT_SOC_MINUTES,
     };
-    struct booking_search search;
-    struct cn_uuid branch_id = { { 0 } };
+    const struct cn_uuid branch_id = need_branch(need);
     const struct clinician_scope scope = {
-        .branches = cn_uuids(
-            cn_id_parse("brn", need->need->branch_id, &branch_id) ? &branch_id
-                                                                  : NULL,
-            1),
+        .branches =
+            cn_uuid_is_nil(branch_id) ? cn_null() : cn_uuids(&branch_id, 1),
         .unassigned = true,
     };
-    enum cn_code rc = booking_search(store, &wish, &scope, &search, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    struct visit_row row = {
-        .id = cn_uuid_new(store->env),
-        .referral_id = need->referral_id,
-        .patient_id = need->patient_id,
-        .branch_id = branch_id,
-        .version = 1,
-        .event_seq = 1,
-        .sort_at = wish.until_at,
-    };
-    row.visit = s_soc_visit_new(store, need, &wish, row.id);
-    if (row.visit == NULL) {
-        return cn_fail(err, CN_NOMEM, "book a start of care");
-    }
-    *ret_clinician_name = NULL;
-    row.visit->left_out =
-        booking_left_out(store, &search, &row.visit->n_left_out);
-    if (row.visit->left_out == NULL) {
-        return cn_fail(err, CN_NOMEM, "book a start of care");
-    }
+    struct booking_search search = booking_search(op, &wish, &scope);
+    struct cn_record *record = s_soc_visit_new(op, need, &wish);
+    Sch__Visit *visit = record->body;
+    visit->left_out = booking_left_out(op, &search, &visit->n_left_out);
     if (search.best < 0) {
-        CN_SET(row.visit, status, SCH__VISIT__STATUS__REQUIRED);
-        row.visit->reason_code = "no_capacity";
-        *ret_row = row;
-        return CN_OK;
+        visit->reason_code = "no_capacity";
+        cn_move(op, record, "require");
+        return record;
     }
-    const Sch__Clinician *chosen = search.clinicians[search.best].clinician;
-    if (row.visit->time_zone == NULL) {
-        row.visit->time_zone = search.clinicians[search.best].time_zone;
-    }
-
+    const struct cn_record *chosen = &search.clinicians.items[search.best];
+    const Sch__Clinician *clinician = chosen->body;
     struct span slot = search.results[search.best].slot;
-    CN_SET(row.visit, status, SCH__VISIT__STATUS__BOOKED);
-    CN_SET(row.visit, starts_at, slot.from_at);
-    CN_SET(row.visit, ends_at, slot.to_at);
-    row.visit->clinician_id = chosen->id;
-    row.sort_at = slot.from_at;
-    *ret_clinician_name = chosen->name;
-    *ret_row = row;
-    return CN_OK;
+    if (visit->time_zone == NULL) {
+        visit->time_zone = clinician_zone(chosen);
+    }
+    CN_SET(visit, starts_at, slot.from_at);
+    CN_SET(visit, ends_at, slot.to_at);
+    visit->clinician_id = clinician->id;
+    cn_move(op, record, "book");
+    Sch__VisitEvent *told = cn_told(op, record);
+    told->clinician_name = clinician->name;
+    return record;
 }

@@ -9,27 +9,20 @@
 /* All clinicians within the scope that share the wish's discipline (or all of
  * them when none does), with their result; best is -1 when nobody is free. */
 struct booking_search {
-    struct clinician_row *clinicians;
+    struct cn_records clinicians;
     struct match_result *results;
-    size_t count;
     int best;
 };
-CN_CHECKED enum cn_code booking_search(const struct cn_store *store,
-                                       const struct match_wish *wish,
-                                       const struct clinician_scope *scope,
-                                       struct booking_search *ret_search,
-                                       struct cn_err *err);
-/* Those left out, each with its one reason; NULL without memory. */
-Sch__Visit__LeftOut **booking_left_out(const struct cn_store *store,
+struct booking_search booking_search(struct cn_op *op,
+                                     const struct match_wish *wish,
+                                     const struct clinician_scope *scope);
+/* Those left out, each with its one reason. */
+Sch__Visit__LeftOut **booking_left_out(struct cn_op *op,
                                        const struct booking_search *search,
                                        size_t *ret_count);
-/* The start-of-care visit of a need: booked before it is due with a clinician
+/* A new start-of-care visit of a need: booked before it is due with a clinician
  * of the referral's branch or of none, or required with the reason that left
- * each of them out. Fills row, whose id is new. */
-CN_CHECKED enum cn_code booking_soc(const struct cn_store *store,
-                                    const struct need_row *need,
-                                    struct visit_row *ret_row,
-                                    const char **ret_clinician_name,
-                                    struct cn_err *err);
+ * each of them out. */
+struct cn_record *booking_soc(struct cn_op *op, const Sch__Need *need);
 
 #endif

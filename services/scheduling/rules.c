@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/scheduling/rules.h"
 
+#include "cairn/scheduling.resources.h"
 #include "common/base/array.h"
 
 #include <stdio.h>
@@ -276,65 +277,47 @@ int match_best(const struct match_candidate *candidates,
     return best;
 }
 
-bool visit_move(Sch__Visit__Status from,
-                const char *command,
-                Sch__Visit__Status *ret_to)
-{
-    static const struct {
-        const char *command;
-        Sch__Visit__Status from;
-        Sch__Visit__Status to;
-    } MOVES[] = {
-        { "book", STATUS(REQUIRED), STATUS(BOOKED) },
-        { "book", STATUS(WAITLISTED), STATUS(BOOKED) },
-        { "book", STATUS(DECLINED_BY_CLINICIAN), STATUS(BOOKED) },
-        { "cancel", STATUS(REQUIRED), STATUS(CANCELLED) },
-        { "cancel", STATUS(OFFERED), STATUS(CANCELLED) },
-        { "cancel", STATUS(WAITLISTED), STATUS(CANCELLED) },
-        { "cancel", STATUS(BOOKED), STATUS(CANCELLED) },
-        { "cancel", STATUS(CONFIRMED), STATUS(CANCELLED) },
-        { "complete", STATUS(BOOKED), STATUS(COMPLETED) },
-        { "complete", STATUS(CONFIRMED), STATUS(COMPLETED) },
-        { "complete", STATUS(IN_PROGRESS), STATUS(COMPLETED) },
-    };
-    for (size_t i = 0; i < CN_COUNT(MOVES); i++) {
-        if (MOVES[i].from == from && strcmp(MOVES[i].command, command) == 0) {
-            *ret_to = MOVES[i].to;
-            return true;
-        }
-    }
-    return false;
-}
+#define FROM(state) CN_STATE(STATUS(state))
 
-static void s_fault(struct cn_err *err,
-                    const char *pointer,
-                    const char *word,
-                    const char *what)
-{
-    (void)cn_fail_field(err, pointer, word, "%s", what);
-}
+/* Offers, the waiting list, a clinician's refusal, missed and attempted visits
+ * have states in the contract and no command yet. */
+static const struct cn_move VISIT_MOVES[] = {
+    { "require", CN_UNMADE, STATUS(REQUIRED), "visit.needs_staff" },
+    { "book",
+      CN_UNMADE | FROM(REQUIRED) | FROM(WAITLISTED) |
+          FROM(DECLINED_BY_CLINICIAN),
+      STATUS(BOOKED), "visit.booked" },
+    { "cancel",
+      FROM(REQUIRED) | FROM(OFFERED) | FROM(WAITLISTED) | FROM(BOOKED) |
+          FROM(CONFIRMED),
+      STATUS(CANCELLED), "visit.cancelled" },
+    { "complete", FROM(BOOKED) | FROM(CONFIRMED) | FROM(IN_PROGRESS),
+      STATUS(COMPLETED), "visit.completed" },
+};
 
-enum cn_code clinician_check(const Sch__Clinician *clinician,
-                             struct cn_err *err)
+const struct cn_moves sch_visit_moves = {
+    .of = "visit",
+    .states = &sch__visit__status__descriptor,
+    .rows = VISIT_MOVES,
+    .count = CN_COUNT(VISIT_MOVES),
+    .ends = FROM(COMPLETED) | FROM(CANCELLED),
+    .unused = FROM(OFFERED) | FROM(WAITLISTED) | FROM(RESCHEDULED) |
+              FROM(DECLINED_BY_CLINICIAN) | FROM(ATTEMPTED_NOT_HOME) |
+              FROM(MISSED),
+};
+
+void clinician_check(struct cn_op *op, const Sch__Clinician *clinician)
 {
-    if (clinician == NULL) {
-        return cn_fail(err, CN_INVALID, "a clinician is required");
-    }
-    if (clinician->name == NULL || clinician->name[0] == '\0') {
-        s_fault(err, "/name", "required", "is required");
-    }
-    if (!clinician->has_discipline) {
-        s_fault(err, "/discipline", "required", "is required");
-    }
     for (size_t i = 0; i < clinician->n_hours; i++) {
         const Sch__Clinician__Hours *hours = clinician->hours[i];
         char pointer[CN_ERR_POINTER_MAX];
         (void)snprintf(pointer, sizeof(pointer), "/hours/%zu", i);
         if (!hours->has_weekday || hours->from == NULL || hours->to == NULL) {
-            s_fault(err, pointer, "required", "needs weekday, from and to");
+            cn_refuse_field(op, pointer, "required",
+                            "needs weekday, from and to");
         } else if (strcmp(hours->from, hours->to) >= 0) {
-            s_fault(err, pointer, "invalid_value",
-                    "must end after its beginning");
+            cn_refuse_field(op, pointer, "invalid_value",
+                            "must end after its beginning");
         }
     }
     for (size_t i = 0; i < clinician->n_time_off; i++) {
@@ -342,40 +325,21 @@ enum cn_code clinician_check(const Sch__Clinician *clinician,
         char pointer[CN_ERR_POINTER_MAX];
         (void)snprintf(pointer, sizeof(pointer), "/time_off/%zu", i);
         if (!off->has_starts_at || !off->has_ends_at) {
-            s_fault(err, pointer, "required", "needs starts_at and ends_at");
+            cn_refuse_field(op, pointer, "required",
+                            "needs starts_at and ends_at");
         } else if (off->starts_at >= off->ends_at) {
-            s_fault(err, pointer, "invalid_value",
-                    "must end after its beginning");
+            cn_refuse_field(op, pointer, "invalid_value",
+                            "must end after its beginning");
         }
     }
-    return err->code;
 }
 
-enum cn_code visit_check(const Sch__Visit *visit, struct cn_err *err)
+void visit_check(struct cn_op *op, const Sch__Visit *visit)
 {
-    if (visit == NULL) {
-        return cn_fail(err, CN_INVALID, "a visit is required");
-    }
-    if (visit->referral_id == NULL) {
-        s_fault(err, "/referral_id", "required", "is required");
-    }
-    if (!visit->has_kind) {
-        s_fault(err, "/kind", "required", "is required");
-    }
-    if (visit->clinician_id == NULL) {
-        s_fault(err, "/clinician_id", "required", "is required");
-    }
-    if (!visit->has_starts_at) {
-        s_fault(err, "/starts_at", "required", "is required");
-    }
-    if (!visit->has_ends_at) {
-        s_fault(err, "/ends_at", "required", "is required");
-    }
     if (visit->has_starts_at && visit->has_ends_at &&
         (visit->starts_at >= visit->ends_at ||
          visit->ends_at - visit->starts_at > CN_DAY)) {
-        s_fault(err, "/ends_at", "invalid_value",
-                "must be after starts_at, by a day at most");
+        cn_refuse_field(op, "/ends_at", "invalid_value",
+                        "must be after starts_at, by a day at most");
     }
-    return err->code;
 }

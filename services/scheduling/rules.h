@@ -7,6 +7,8 @@
 #include "cairn/scheduling.pb-c.h"
 #include "common/base/clock.h"
 #include "common/base/err.h"
+#include "common/contract/move.h"
+#include "common/contract/op.h"
 
 #include <stddef.h>
 
@@ -68,15 +70,8 @@ int match_best(const struct match_candidate *candidates,
                const struct match_wish *wish,
                struct match_result *results);
 
-/* The one table of legal moves. False when command may not be used in from. */
-bool visit_move(Sch__Visit__Status from,
-                const char *command,
-                Sch__Visit__Status *ret_to);
-
-/* CN_INVALID with a pointer for each fault of what a client sent. */
-CN_CHECKED enum cn_code clinician_check(const Sch__Clinician *clinician,
-                                        struct cn_err *err);
-CN_CHECKED enum cn_code visit_check(const Sch__Visit *visit,
-                                    struct cn_err *err);
+/* Names each field at fault of what a client sent. */
+void clinician_check(struct cn_op *op, const Sch__Clinician *clinician);
+void visit_check(struct cn_op *op, const Sch__Visit *visit);
 
 #endif

@@ -2,10 +2,22 @@
 /* Copies of other services' facts: each row keeps the newest that was told,
  * whatever the order in which it is told. */
 #include "services/scheduling/store.h"
+
+#include "common/store/reach.h"
 #include "common/wire/message.h"
+
+enum { NEEDS_OF_PATIENT_MAX = 100 };
 
 static const char NEED_CONTEXT[] = "scheduling.need.body";
 static const char PATIENT_CONTEXT[] = "scheduling.patient.body";
+
+struct cn_uuid need_branch(const Sch__Need *need)
+{
+    struct cn_uuid id = { { 0 } };
+    (void)!(need->branch_id != NULL &&
+            cn_id_parse("brn", need->branch_id, &id));
+    return id;
+}
 
 void need_of_patient(const Sch__Need *patient, Sch__Need *need)
 {
@@ -26,154 +38,73 @@ void need_of_patient(const Sch__Need *patient, Sch__Need *need)
 }
 
 /* Columns of a need n with its patient p. */
-#define NEED_COLUMNS "n.id, n.patient_id, n.event_seq, n.body, p.body"
+#define NEED_WITH_PATIENT "n.id, n.patient_id, n.event_seq, n.body, p.body"
 #define NEED_PATIENT                                                           \
     " LEFT JOIN scheduling.patient p"                                          \
     " ON p.tenant_id = n.tenant_id AND p.id = n.patient_id"
 
-/* A need as it was kept before patients had rows of their own holds what was
+/* A need that was kept before patients had rows of their own holds what was
  * known of its patient then, until the rebuild reaches it. */
-static enum cn_code s_need_read(const struct cn_store *store,
-                                const struct cn_rows *rows,
-                                size_t row,
-                                struct need_row *ret_row,
-                                struct cn_err *err)
+static struct need_row
+s_need_read(struct cn_op *op, const struct cn_rows *rows, size_t row)
 {
-    ProtobufCMessage *need = NULL;
-    ProtobufCMessage *patient = NULL;
-    enum cn_code rc = cn_store_unseal(store, NEED_CONTEXT, rows, row, 3,
-                                      &sch__need__descriptor, &need, err);
-    if (rc == CN_OK && !cn_row_null(rows, row, 4)) {
-        rc = cn_store_unseal(store, PATIENT_CONTEXT, rows, row, 4,
-                             &sch__need__descriptor, &patient, err);
-    }
-    if (rc != CN_OK) {
-        return rc;
-    }
-    *ret_row = (struct need_row){
+    struct need_row need = {
         .found = true,
         .referral_id = cn_row_uuid(rows, row, 0),
         .patient_id = cn_row_uuid(rows, row, 1),
         .event_seq = cn_row_int(rows, row, 2),
-        .need = (Sch__Need *)need,
+        .need =
+            cn_opened(op, NEED_CONTEXT, rows, row, 3, &sch__need__descriptor),
     };
-    if (patient != NULL) {
-        need_of_patient((const Sch__Need *)patient, ret_row->need);
+    if (!cn_row_null(rows, row, 4)) {
+        need_of_patient(cn_opened(op, PATIENT_CONTEXT, rows, row, 4,
+                                  &sch__need__descriptor),
+                        need.need);
     }
-    return CN_OK;
+    return need;
 }
 
-static enum cn_code s_needs_read(const struct cn_store *store,
-                                 const struct cn_rows *rows,
-                                 struct need_row **ret_rows,
-                                 size_t *ret_count,
-                                 struct cn_err *err)
-{
-    size_t count = cn_rows_count(rows);
-    struct need_row *found =
-        cn_arena_array(store->arena, count + 1, sizeof(*found));
-    if (found == NULL) {
-        return cn_fail(err, CN_NOMEM, "read needs");
-    }
-    for (size_t row = 0; row < count; row++) {
-        enum cn_code rc = s_need_read(store, rows, row, &found[row], err);
-        if (rc != CN_OK) {
-            return rc;
-        }
-    }
-    *ret_rows = found;
-    *ret_count = count;
-    return CN_OK;
-}
-
-CN_SQL_READ(SQL_NEED_GET,
-            "SELECT " NEED_COLUMNS " FROM scheduling.need n" NEED_PATIENT
+CN_SQL_READ(SQL_NEED_WITH_PATIENT,
+            "SELECT " NEED_WITH_PATIENT " FROM scheduling.need n" NEED_PATIENT
             " WHERE n.id = $1");
 
-enum cn_code need_get(const struct cn_store *store,
-                      struct cn_uuid referral_id,
-                      struct need_row *ret_row,
-                      struct cn_err *err)
+struct need_row need_get(struct cn_op *op, struct cn_uuid referral_id)
 {
-    const struct cn_rows *rows = NULL;
-    struct need_row *found = NULL;
-    size_t count = 0;
-    enum cn_code rc =
-        CN_STORE_READ(store, &SQL_NEED_GET, &rows, err, cn_uuid(referral_id));
-    if (rc == CN_OK) {
-        rc = s_needs_read(store, rows, &found, &count, err);
-    }
-    if (rc == CN_OK) {
-        *ret_row = found[0]; /* all zero, so found false, when there is none */
-    }
-    return rc;
+    const struct cn_rows *rows =
+        CN_READ(op, &SQL_NEED_WITH_PATIENT, cn_uuid(referral_id));
+    return cn_rows_count(rows) > 0 ? s_need_read(op, rows, 0)
+                                   : (struct need_row){ .found = false };
 }
 
 CN_SQL_READ(SQL_NEEDS_OF_PATIENT,
-            "SELECT " NEED_COLUMNS
+            "SELECT " NEED_WITH_PATIENT
             " FROM (SELECT x.* FROM scheduling.need x WHERE x.patient_id = $1"
             " ORDER BY x.id DESC LIMIT $2) n" NEED_PATIENT
             " ORDER BY n.id DESC");
 
-enum cn_code needs_of_patient(const struct cn_store *store,
-                              struct cn_uuid patient_id,
-                              struct need_row **ret_rows,
-                              size_t *ret_count,
-                              struct cn_err *err)
+struct need_row need_within_reach(struct cn_op *op, struct cn_uuid patient_id)
 {
-    const struct cn_rows *rows = NULL;
-    enum cn_code rc =
-        CN_STORE_READ(store, &SQL_NEEDS_OF_PATIENT, &rows, err,
-                      cn_uuid(patient_id), cn_int(NEEDS_OF_PATIENT_MAX));
-    return rc == CN_OK ? s_needs_read(store, rows, ret_rows, ret_count, err)
-                       : rc;
+    const struct cn_rows *rows =
+        CN_READ(op, &SQL_NEEDS_OF_PATIENT, cn_uuid(patient_id),
+                cn_int(NEEDS_OF_PATIENT_MAX));
+    for (size_t row = 0; row < cn_rows_count(rows); row++) {
+        struct need_row need = s_need_read(op, rows, row);
+        if (cn_reach_includes(op->request, need_branch(need.need))) {
+            return need;
+        }
+    }
+    return (struct need_row){ .found = false };
 }
 
 CN_SQL_READ(SQL_PATIENT_GET,
             "SELECT p.body FROM scheduling.patient p WHERE p.id = $1");
 
-enum cn_code patient_get(const struct cn_store *store,
-                         struct cn_uuid id,
-                         const Sch__Need **ret_patient,
-                         struct cn_err *err)
+const Sch__Need *patient_get(struct cn_op *op, struct cn_uuid id)
 {
-    const struct cn_rows *rows = NULL;
-    ProtobufCMessage *patient = NULL;
-    enum cn_code rc =
-        CN_STORE_READ(store, &SQL_PATIENT_GET, &rows, err, cn_uuid(id));
-    if (rc == CN_OK && cn_rows_count(rows) > 0) {
-        rc = cn_store_unseal(store, PATIENT_CONTEXT, rows, 0, 0,
-                             &sch__need__descriptor, &patient, err);
-    }
-    if (rc == CN_OK) {
-        *ret_patient = (const Sch__Need *)patient;
-    }
-    return rc;
-}
-
-/* What is as new replaces too: a rebuild repairs what was copied wrong. */
-CN_SQL_WRITE(SQL_NEED_KEEP,
-             "INSERT INTO scheduling.need AS n (tenant_id, id, patient_id,"
-             " event_seq, body) VALUES ($1, $2, $3, $4, $5)"
-             " ON CONFLICT (tenant_id, id) DO UPDATE SET"
-             " patient_id = excluded.patient_id,"
-             " event_seq = excluded.event_seq, body = excluded.body"
-             " WHERE n.event_seq <= excluded.event_seq");
-
-enum cn_code need_keep(const struct cn_store *store,
-                       struct cn_write *write,
-                       const struct need_row *row,
-                       struct cn_err *err)
-{
-    struct cn_param body;
-    enum cn_code rc =
-        cn_store_seal(store, NEED_CONTEXT, &row->need->base, &body, err);
-    if (rc == CN_OK) {
-        CN_CHANGE(write, &SQL_NEED_KEEP, cn_uuid(store->tenant_id),
-                  cn_uuid(row->referral_id), cn_uuid(row->patient_id),
-                  cn_int(row->event_seq), body);
-    }
-    return rc;
+    const struct cn_rows *rows = CN_READ(op, &SQL_PATIENT_GET, cn_uuid(id));
+    return cn_rows_count(rows) > 0 ? cn_opened(op, PATIENT_CONTEXT, rows, 0, 0,
+                                               &sch__need__descriptor)
+                                   : NULL;
 }
 
 CN_SQL_WRITE(SQL_PATIENT_KEEP,
@@ -183,36 +114,22 @@ CN_SQL_WRITE(SQL_PATIENT_KEEP,
              " version = excluded.version, body = excluded.body"
              " WHERE p.version <= excluded.version");
 
-enum cn_code patient_keep(const struct cn_store *store,
-                          struct cn_write *write,
-                          struct cn_uuid id,
-                          const Sch__Need *patient,
-                          struct cn_err *err)
+void patient_keep(struct cn_op *op, struct cn_uuid id, const Sch__Need *patient)
 {
-    struct cn_param body;
-    enum cn_code rc =
-        cn_store_seal(store, PATIENT_CONTEXT, &patient->base, &body, err);
-    if (rc == CN_OK) {
-        CN_CHANGE(write, &SQL_PATIENT_KEEP, cn_uuid(store->tenant_id),
-                  cn_uuid(id), cn_int(patient->patient_version), body);
-    }
-    return rc;
+    CN_CHANGE(op, &SQL_PATIENT_KEEP, cn_uuid(op->tenant_id), cn_uuid(id),
+              cn_int(patient->patient_version),
+              cn_sealed(op, PATIENT_CONTEXT, patient));
 }
 
 CN_SQL_READ(SQL_AUTO_BOOK_SOC,
             "SELECT coalesce((SELECT a.auto_book_soc FROM scheduling.agency a"
             " WHERE a.tenant_id = $1), true)");
 
-enum cn_code
-auto_book_soc(const struct cn_store *store, bool *ret_auto, struct cn_err *err)
+bool auto_book_soc(struct cn_op *op)
 {
-    const struct cn_rows *rows = NULL;
-    enum cn_code rc = CN_STORE_READ(store, &SQL_AUTO_BOOK_SOC, &rows, err,
-                                    cn_uuid(store->tenant_id));
-    if (rc == CN_OK) {
-        *ret_auto = cn_row_bool(rows, 0, 0);
-    }
-    return rc;
+    const struct cn_rows *rows =
+        CN_READ(op, &SQL_AUTO_BOOK_SOC, cn_uuid(op->tenant_id));
+    return cn_rows_count(rows) > 0 && cn_row_bool(rows, 0, 0);
 }
 
 CN_SQL_WRITE(SQL_AGENCY_KEEP,
@@ -223,14 +140,13 @@ CN_SQL_WRITE(SQL_AGENCY_KEEP,
              " auto_book_soc = excluded.auto_book_soc"
              " WHERE scheduling.agency.event_seq <= excluded.event_seq");
 
-void agency_keep(const struct cn_store *store,
-                 struct cn_write *write,
+void agency_keep(struct cn_op *op,
                  int64_t event_seq,
                  const char *time_zone,
                  bool auto_book)
 {
-    CN_CHANGE(write, &SQL_AGENCY_KEEP, cn_uuid(store->tenant_id),
-              cn_int(event_seq), cn_text(time_zone), cn_bool(auto_book));
+    CN_CHANGE(op, &SQL_AGENCY_KEEP, cn_uuid(op->tenant_id), cn_int(event_seq),
+              cn_text(time_zone), cn_bool(auto_book));
 }
 
 CN_SQL_WRITE(SQL_BRANCH_KEEP,
@@ -240,12 +156,11 @@ CN_SQL_WRITE(SQL_BRANCH_KEEP,
              " event_seq = excluded.event_seq, time_zone = excluded.time_zone"
              " WHERE scheduling.branch.event_seq <= excluded.event_seq");
 
-void branch_keep(const struct cn_store *store,
-                 struct cn_write *write,
+void branch_keep(struct cn_op *op,
                  struct cn_uuid id,
                  int64_t event_seq,
                  const char *time_zone)
 {
-    CN_CHANGE(write, &SQL_BRANCH_KEEP, cn_uuid(store->tenant_id), cn_uuid(id),
+    CN_CHANGE(op, &SQL_BRANCH_KEEP, cn_uuid(op->tenant_id), cn_uuid(id),
               cn_int(event_seq), cn_text(time_zone));
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/lib/call.h"
 
+#include "common/service/dispatch.h"
 #include "common/store/idempotency.h"
 #include "common/store/write.h"
 #include "common/wire/message.h"
@@ -83,16 +84,7 @@ static struct cn_request s_request(struct test_world *world,
 
 static void s_run(const struct cn_request *request, struct test_answer *answer)
 {
-    answer->rc = CN_STALE;
-    for (unsigned i = 0; i <= CN_STALE_AGAIN_MAX; i++) {
-        cn_err_clear(&answer->err);
-        answer->reply = (struct cn_reply){ 0 };
-        answer->rc = request->method->handler(request->service->self, request,
-                                              &answer->reply, &answer->err);
-        if (answer->rc != CN_STALE || request->has_expected_version) {
-            break;
-        }
-    }
+    answer->rc = cn_dispatch_run(request, &answer->reply, &answer->err);
     if (answer->rc == CN_OK || !request->method->writes) {
         return;
     }
@@ -155,12 +147,12 @@ s_subscription(const struct cn_service *service, const char *producer)
     return NULL;
 }
 
-static cn_event_fn *s_handler(const struct cn_subscription *subscription,
-                              const char *type)
+static const struct cn_event_handler *
+s_handler(const struct cn_subscription *subscription, const char *type)
 {
     for (size_t i = 0; i < subscription->handler_count; i++) {
         if (strcmp(subscription->handlers[i].type, type) == 0) {
-            return subscription->handlers[i].handler;
+            return &subscription->handlers[i];
         }
     }
     assert(false);
@@ -196,7 +188,8 @@ enum cn_code test_apply(struct test_world *world,
 {
     const struct cn_subscription *subscription =
         s_subscription(service, event->producer);
-    cn_event_fn *handler = s_handler(subscription, event->type);
+    const struct cn_event_handler *handler =
+        s_handler(subscription, event->type);
     int64_t now_at = world->env.now(&world->env);
     const struct cn_event came = {
         .env = &world->env,
@@ -220,7 +213,7 @@ enum cn_code test_apply(struct test_world *world,
         struct cn_write *write =
             cn_write_begin_event(&world->env, world->arena, &came);
         assert(write != NULL);
-        rc = handler(service->self, &came, write, err);
+        rc = cn_event_handle(service, handler, &came, write, err);
         if (rc == CN_OK && !cn_write_empty(write)) {
             rc = cn_write_commit(write, err);
         }

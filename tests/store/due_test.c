@@ -56,7 +56,7 @@ s_remind(void *self, const struct cn_due *due, struct cn_err *err)
 }
 
 static const struct cn_due_handler HANDLERS[] = {
-    { "reminder", s_remind },
+    { .kind = "reminder", .handler = s_remind },
 };
 static struct cn_service s_service = { .name = "probe",
                                        .due_handlers = HANDLERS,

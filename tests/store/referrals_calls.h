@@ -50,8 +50,9 @@ static inline int64_t s_now(struct cn_env *env)
     return at != NULL ? *at : cn_clock_real();
 }
 
-static inline void
-s_run(struct call *call, cn_handler_fn *handler, const struct cn_method *method)
+static inline void s_run(struct call *call,
+                         cn_old_handler_fn *handler,
+                         const struct cn_method *method)
 {
     call->request.method = method;
     for (int i = 0; i < TRIES; i++) {

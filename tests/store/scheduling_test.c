@@ -186,20 +186,15 @@ s_told_ok(struct test_world *world, const char *type, const struct told *told)
     }
 }
 
-static struct cn_store s_store(struct test_world *world)
-{
-    return (struct cn_store){ .env = &world->env,
-                              .arena = world->arena,
-                              .tenant_id = world->tenant,
-                              .now_at = world->env.now(&world->env) };
-}
-
 static const Sch__Need *s_need(struct test_world *world, struct cn_uuid id)
 {
-    struct cn_store store = s_store(world);
-    struct need_row row;
     struct cn_err err = { 0 };
-    assert_int_equal(need_get(&store, id, &row, &err), CN_OK);
+    struct cn_op op = { .env = &world->env,
+                        .arena = world->arena,
+                        .tenant_id = world->tenant,
+                        .err = &err };
+    struct need_row row = need_get(&op, id);
+    assert_false(cn_failed(&op));
     assert_true(row.found);
     return row.need;
 }

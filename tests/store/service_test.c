@@ -6,7 +6,7 @@
 #include "common/loop/fiber.h"
 #include "common/loop/listen.h"
 #include "common/service/service.h"
-#include "common/store/write.h"
+#include "common/store/step.h"
 #include "common/wire/message.h"
 #include "tests/lib/pg.h"
 
@@ -38,58 +38,40 @@ enum { ANSWER_MAX = 64 << 10 };
 static unsigned s_runs; /* of the handler of Change since the start */
 
 /* Answers with what it was asked. */
-static enum cn_code s_echo(void *self,
-                           const struct cn_request *request,
-                           struct cn_reply *reply,
-                           struct cn_err *err)
+static void s_echo(struct cn_op *op)
 {
-    const Evt__FetchRequest *body = request->body;
-    Evt__Position *position =
-        CN_NEW(request->arena, evt__position, Evt__Position);
-
-    (void)self;
-    if (position == NULL) {
-        return cn_fail(err, CN_NOMEM, "no memory");
-    }
+    const Evt__FetchRequest *body = op->request->body;
+    Evt__Position *position = CN_NEW(op->arena, evt__position, Evt__Position);
     if (body->wait_ms > 0 &&
         cn_fiber_sleep((int64_t)body->wait_ms * 1000) != CN_OK) {
-        return cn_fail(err, CN_UNAVAILABLE, "stopped");
+        cn_refuse(op, CN_UNAVAILABLE, NULL, "stopped");
     }
     CN_SET(position, xid, body->limit);
-    reply->body = &position->base;
-    return CN_OK;
+    op->reply->body = &position->base;
 }
 
 /* Writes an event. "conflict": its guard fails from the second run on; "stale":
  * the record changes under the first two runs. */
-static enum cn_code s_change(void *self,
-                             const struct cn_request *request,
-                             struct cn_reply *reply,
-                             struct cn_err *err)
+static void s_change(struct cn_op *op)
 {
-    const Evt__FetchRequest *body = request->body;
+    const Evt__FetchRequest *body = op->request->body;
     const char *what = body->consumer == NULL ? "" : body->consumer;
-    Evt__Position *position =
-        CN_NEW(request->arena, evt__position, Evt__Position);
-
-    (void)self;
+    Evt__Position *position = CN_NEW(op->arena, evt__position, Evt__Position);
     s_runs++;
     if (strcmp(what, "conflict") == 0 && s_runs > 1) {
-        return cn_fail_as(err, CN_CONFLICT, "illegal_state", "done already");
+        cn_refuse(op, CN_CONFLICT, "illegal_state", "done already");
     }
     if (strcmp(what, "stale") == 0 && s_runs <= 2) {
-        return cn_fail(err, CN_STALE, "changed");
+        cn_refuse(op, CN_STALE, NULL, "changed");
     }
     CN_SET(position, xid, s_runs);
-    reply->body = &position->base;
-    reply->version = 7;
-    reply->location = "/v1/things/thg_1";
-    struct cn_uuid id = cn_uuid_new(request->env);
-    struct cn_write *write = cn_write_begin(request, reply);
-    cn_write_lock(write, "thing", id);
-    cn_write_event(write, "thing.changed", "thing", id, 1, &body->base);
-    cn_write_audit(write, "thing.change", NULL, (struct cn_uuid){ 0 });
-    return cn_write_commit(write, err);
+    op->reply->body = &position->base;
+    op->reply->version = 7;
+    op->reply->location = "/v1/things/thg_1";
+    struct cn_uuid id = cn_uuid_new(op->env);
+    cn_lock(op, "thing", id);
+    cn_tell(op, "thing.changed", "thing", id, 1, body);
+    cn_audit(op, "thing.change", NULL, (struct cn_uuid){ 0 });
 }
 
 static const struct cn_method METHODS[] = {
@@ -817,7 +799,7 @@ static void s_killed(struct test_world *world)
         { "thing.changed", "", &evt__fetch_request__shape },
     };
     static const struct cn_event_handler HANDLERS[] = {
-        { "thing.changed", s_on_changed, false },
+        { "thing.changed", .handler = s_on_changed },
     };
     static const struct cn_subscription SUBSCRIPTIONS[] = {
         { "probe", EVENTS, 1, HANDLERS, 1 },

@@ -70,7 +70,8 @@ static enum cn_code s_items(const struct cn_store *store,
     return CN_OK;
 }
 
-static const struct cn_provider PROVIDERS[] = { { "item", s_items } };
+static const struct cn_provider PROVIDERS[] = { { .aggregate_type = "item",
+                                                  .page = s_items } };
 static struct cn_service s_producer = { .name = "probe",
                                         .providers = PROVIDERS,
                                         .provider_count = 1 };

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define CN_ERR_ITSELF
+#include "common/contract/op.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#undef cn_refuse
+#undef cn_refuse_field
+
+bool cn_failed(const struct cn_op *op)
+{
+    return op->err->code != CN_OK || cn_arena_failed(op->arena);
+}
+
+void cn_refuse(struct cn_op *op,
+               enum cn_code code,
+               const char *word,
+               const char *format,
+               ...)
+{
+    char msg[CN_ERR_MSG_MAX];
+    va_list args;
+    if (op->err->code != CN_OK) {
+        return;
+    }
+    va_start(args, format);
+    (void)vsnprintf(msg, sizeof(msg), format, args);
+    va_end(args);
+    (void)cn_fail_as(op->err, code, word != NULL ? word : cn_code_word(code),
+                     "%s", msg);
+}
+
+void cn_refuse_field(struct cn_op *op,
+                     const char *pointer,
+                     const char *word,
+                     const char *format,
+                     ...)
+{
+    char msg[CN_ERR_MSG_MAX];
+    va_list args;
+    if (op->err->code != CN_OK && op->err->field_count == 0) {
+        return;
+    }
+    va_start(args, format);
+    (void)vsnprintf(msg, sizeof(msg), format, args);
+    va_end(args);
+    (void)cn_fail_field(op->err, pointer, word, "%s", msg);
+}
+
+void cn_forgive(struct cn_op *op)
+{
+    cn_err_clear(op->err);
+}
