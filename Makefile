@@ -7,6 +7,7 @@
 # make format     clang-format over our sources
 # make images     the container images (deploy/docker/Dockerfile)
 # make up         images and secrets, then docker-compose up -d; docker-compose down ends it
+# make events     every event with its producer and who reacts; WRITE=1: the tables of moves in the READMEs
 # make clean      removes build/ (never the data of make run)
 # make help       this text
 #
@@ -58,7 +59,7 @@ UNIT      := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/*
 STORE     := $(patsubst tests/store/%.c,$(B)/tests/store/%,$(wildcard tests/store/*_test.c))
 MIGRATE   := $(foreach s,$(filter-out gateway,$(SERVICES)),build/migrations/$(s)/0001_platform.sql)
 
-.PHONY: FORCE all run test test-long bench lint format images up clean help install gen tests migrations
+.PHONY: FORCE events all run test test-long bench lint format images up clean help install gen tests migrations
 .SECONDARY:
 .SECONDEXPANSION:
 .DELETE_ON_ERROR:
@@ -83,6 +84,8 @@ images:
 	deploy/docker/setup images
 up:
 	deploy/docker/setup up
+events: all
+	tests/events.py $(B) $(if $(WRITE),--write)
 format:
 	clang-format-14 -i $$(git ls-files '*.c' '*.h')
 clean:

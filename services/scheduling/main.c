@@ -13,6 +13,7 @@ int main(int argc, char **argv)
         .method_count = scheduling_method_count,
         .events = scheduling_events,
         .event_count = scheduling_event_count,
+        .resources = scheduling_resources,
         .providers = SCHEDULING_PROVIDERS,
         .provider_count = SCHEDULING_PROVIDER_COUNT,
         .subscriptions = SCHEDULING_SUBSCRIPTIONS,
