@@ -6,7 +6,7 @@ import subprocess
 
 from harness.system import REPO
 
-BUILD = f"build/{os.environ.get('MODE', 'asan')}"
+BUILD = f"build/{os.environ.get('MODE', 'release')}"
 _spec = importlib.util.spec_from_file_location(
     "events", os.path.join(REPO, "tests/events.py"))
 events = importlib.util.module_from_spec(_spec)
