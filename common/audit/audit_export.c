@@ -32,7 +32,6 @@ static void s_line_write(struct cn_buffer *buffer,
     char hash[HASH_TEXT_SIZE];
     Aud__Line line = AUD__LINE__INIT;
     Aud__LineRow row = AUD__LINE_ROW__INIT;
-
     cn_uuid_format(entry->tenant_id, tenant);
     cn_uuid_format(entry->id, id);
     cn_hex(entry->hash, sizeof(entry->hash), hash);
@@ -84,7 +83,6 @@ static bool s_line_read(struct cn_arena *arena,
     Aud__Line *line = CN_NEW(arena, aud__line, Aud__Line);
     struct cn_err err = { 0 };
     struct cn_buffer buffer;
-
     if (line == NULL || cn_json_read(arena, &aud__line__shape, text, size,
                                      &line->base, NULL, &err) != CN_OK) {
         return false;
@@ -129,7 +127,6 @@ s_write_entry(void *arg, const struct cn_audit_entry *entry, struct cn_err *err)
 {
     struct writer *self = arg;
     struct cn_buffer buffer;
-
     cn_buffer_init(&buffer, LINE_SIZE_MAX);
     s_line_write(&buffer, entry);
     cn_buffer_puts(&buffer, "\n");
@@ -147,7 +144,6 @@ s_header(const char *service, struct cn_uuid tenant, char text[HEADER_SIZE_MAX])
 {
     char id[CN_UUID_TEXT_SIZE];
     bool whole = cn_uuid_is_nil(tenant);
-
     cn_uuid_format(tenant, id);
     (void)snprintf(text, HEADER_SIZE_MAX,
                    "{\"cairn_audit_export\":1,\"service\":\"%.64s\","
@@ -173,7 +169,6 @@ enum cn_code cn_audit_export_write(struct cn_env *env,
     struct writer writer = { .file = file };
     char line[HEADER_SIZE_MAX];
     int64_t last_seq = 0;
-
     s_header(service, tenant, line);
     enum cn_code rc = s_write(file, line, strlen(line), err);
     if (rc == CN_OK) {
@@ -205,7 +200,6 @@ enum cn_code cn_audit_export_open(FILE *file,
     char again[HEADER_SIZE_MAX];
     char id[CN_UUID_TEXT_SIZE] = "";
     struct cn_uuid tenant = { 0 };
-
     if (fgets(line, sizeof(line), file) == NULL) {
         return cn_fail(err, CN_MALFORMED, "the export is empty");
     }
@@ -250,7 +244,6 @@ static enum cn_code s_read_line(struct reader *self,
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(ARENA_MAX);
     struct cn_audit_entry entry = { .n = 0 };
     char last[HEADER_SIZE_MAX];
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "verify: no memory");
     }
@@ -280,7 +273,6 @@ enum cn_code cn_audit_export_verify(FILE *file,
     size_t room = 0;
     ssize_t size = 0;
     enum cn_code rc = CN_OK;
-
     while (rc == CN_OK && (size = getline(&line, &room, file)) > 0) {
         rc = s_read_line(&reader, line, (size_t)size, err);
         reader.line++;

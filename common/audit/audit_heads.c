@@ -54,7 +54,6 @@ enum cn_code cn_audit_heads_load(struct cn_env *env,
                                  struct cn_err *err)
 {
     const struct cn_rows *rows = NULL;
-
     enum cn_code rc =
         cn_db_read(env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
                    &SQL_SEAL_HEADS, NULL, 0, &rows, err);
@@ -86,7 +85,6 @@ static void s_body(struct cn_buffer *buffer,
                    size_t count)
 {
     char line[LINE_SIZE_MAX];
-
     (void)snprintf(line, sizeof(line), "%s\nservice %.64s\nat %.40s\n",
                    FIRST_LINE, service, at);
     cn_buffer_puts(buffer, line);
@@ -108,7 +106,6 @@ static void s_hex_line(struct cn_buffer *buffer,
                        size_t size)
 {
     char hex[2 * CN_SIGN_SIZE + 1] = "none";
-
     if (data != NULL) {
         cn_hex(data, size, hex);
     }
@@ -125,7 +122,6 @@ static void s_sign(struct cn_buffer *buffer, const char *key)
     uint8_t public_key[CN_SIGN_PUBLIC_SIZE];
     uint8_t signature[CN_SIGN_SIZE];
     bool has_key = cn_unhex(key, secret, sizeof(secret));
-
     if (has_key) {
         cn_sign_public(secret, public_key);
     }
@@ -150,7 +146,6 @@ const char *cn_audit_heads_text(struct cn_arena *arena,
 {
     struct cn_buffer buffer;
     char when[CN_TIME_TEXT_MAX];
-
     cn_time_format(at, when);
     cn_buffer_init(&buffer, FILE_SIZE_MAX);
     s_body(&buffer, service, when, heads, count);
@@ -169,7 +164,6 @@ static char *s_line(char **text, const char *word)
     char *line = *text;
     size_t size = strlen(word);
     char *end = strchr(line, '\n');
-
     if (end == NULL || strncmp(line, word, size) != 0 || line[size] != ' ') {
         return NULL;
     }
@@ -183,7 +177,6 @@ static bool s_read_head(char *line, struct cn_audit_head *head)
     char *tenant = strsep(&line, " ");
     char *n = strsep(&line, " ");
     long number = 0;
-
     if (line == NULL || !cn_uuid_parse(tenant, &head->tenant_id) ||
         !cn_parse_number(n, 1, INT64_MAX, &number) ||
         !cn_unhex(line, head->hash, sizeof(head->hash))) {
@@ -197,7 +190,6 @@ static bool s_read_signature(char *rest, struct cn_audit_heads *heads)
 {
     const char *key = s_line(&rest, "key");
     const char *told = key == NULL ? NULL : s_line(&rest, "signature");
-
     if (told == NULL || rest[0] != '\0') {
         return false;
     }
@@ -213,7 +205,6 @@ static bool s_is_exact(const char *text, struct cn_audit_heads *heads)
 {
     bool is_signed = heads->is_signed;
     struct cn_buffer buffer;
-
     cn_buffer_init(&buffer, FILE_SIZE_MAX);
     s_body(&buffer, heads->service, heads->at, heads->items, heads->count);
     s_hex_line(&buffer, "key", is_signed ? heads->public_key : NULL,
@@ -240,7 +231,6 @@ enum cn_code cn_audit_heads_read(struct cn_arena *arena,
     char *rest = cn_arena_strdup(arena, text);
     struct cn_audit_heads heads = { 0 };
     size_t lines = 0;
-
     for (const char *at = text; (at = strchr(at, '\n')) != NULL; at++) {
         lines++;
     }
@@ -282,7 +272,6 @@ enum cn_code cn_audit_file_read(struct cn_arena *arena,
 {
     struct stat about;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-
     if (fd < 0 && errno == ENOENT) {
         return cn_fail(err, CN_NOT_FOUND, "there is no such file");
     }
@@ -322,7 +311,6 @@ static enum cn_code s_file_write(struct cn_arena *arena,
     const char *draft = cn_arena_printf(arena, "%s.new", path);
     size_t size = strlen(text);
     size_t done = 0;
-
     if (draft == NULL) {
         return cn_fail(err, CN_NOMEM, "heads of the audit");
     }
@@ -358,7 +346,6 @@ static enum cn_code s_check_old(struct cn_env *env,
     const char *text = NULL;
     struct cn_audit_heads old = { 0 };
     const struct cn_rows *rows = NULL;
-
     enum cn_code rc = cn_audit_file_read(arena, path, &text, err);
     if (rc == CN_NOT_FOUND) {
         cn_err_clear(err);
@@ -417,7 +404,6 @@ enum cn_code cn_audit_heads_export(struct cn_env *env,
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(ARENA_MAX);
     struct cn_audit_head *heads = NULL;
     size_t count = 0;
-
     *ret_broken = false;
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "heads of the audit");

@@ -131,7 +131,6 @@ struct batch {
 static enum cn_code s_look(struct batch *self, struct cn_err *err)
 {
     const struct cn_param epoch = cn_int(cn_db_epoch(self->env->db));
-
     enum cn_code rc = cn_db_read(self->env->db, CN_LANE_RELAY, self->arena,
                                  (struct cn_uuid){ 0 }, &SQL_SEALER_LOOK,
                                  &epoch, 1, &self->rows, err);
@@ -160,7 +159,6 @@ static enum cn_code s_look(struct batch *self, struct cn_err *err)
 static struct chain *s_chain(struct batch *self, struct cn_uuid tenant_id)
 {
     size_t i = 0;
-
     while (i < self->chain_count &&
            !cn_uuid_equal(self->chains[i].tenant_id, tenant_id)) {
         i++;
@@ -177,7 +175,6 @@ static enum cn_code
 s_chains_load(struct batch *self, const char *service, struct cn_err *err)
 {
     const struct cn_rows *rows = NULL;
-
     for (size_t i = 0; i < self->count; i++) {
         (void)s_chain(self, self->entries[i].tenant_id);
     }
@@ -209,7 +206,6 @@ s_chains_load(struct batch *self, const char *service, struct cn_err *err)
 static void s_link(struct batch *self)
 {
     int64_t seq = cn_row_int(self->rows, 0, LOOK_SEQ);
-
     for (size_t i = 0; i < self->count; i++) {
         struct cn_audit_entry *entry = &self->entries[i];
         struct chain *chain = s_chain(self, entry->tenant_id);
@@ -230,7 +226,6 @@ static bool s_seals(const struct batch *self, struct cn_param params[6])
     struct cn_uuid *ids = cn_arena_array(arena, count, sizeof(*ids));
     const char **places = cn_arena_array(arena, count, sizeof(*places));
     uint8_t *hashes = cn_arena_array(arena, count, CN_SHA256_SIZE);
-
     if (tenants == NULL || ids == NULL || places == NULL || hashes == NULL) {
         return false;
     }
@@ -273,7 +268,6 @@ static enum cn_code s_commit(struct batch *self, struct cn_err *err)
     };
     struct cn_param seals[6];
     struct cn_db_result result = { 0 };
-
     if (!s_seals(self, seals)) {
         return cn_fail(err, CN_NOMEM, "seal the audit");
     }
@@ -307,7 +301,6 @@ static enum cn_code s_batch(struct cn_env *env,
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(ARENA_MAX);
     struct batch batch = { .env = env, .arena = arena };
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "seal the audit");
     }
@@ -338,7 +331,6 @@ enum cn_code cn_audit_seal_batch(struct cn_env *env,
                                  struct cn_err *err)
 {
     int64_t oldest_at = 0;
-
     return s_batch(env, service, ret_count, &oldest_at, err);
 }
 
@@ -354,7 +346,6 @@ static enum cn_code s_lease(const struct sealer *self,
     const struct cn_param params[] = { cn_uuid(self->holder),
                                        cn_int(CN_AUDIT_SEAL_LEASE_US) };
     const struct cn_rows *rows = NULL;
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "lease of the sealer");
     }
@@ -370,7 +361,6 @@ static enum cn_code s_lease(const struct sealer *self,
 static enum cn_code s_renew(struct sealer *self, struct cn_err *err)
 {
     int64_t now = cn_clock_monotonic();
-
     if (self->leads && now < self->renew_at) {
         return CN_OK;
     }
@@ -391,7 +381,6 @@ static void s_export(struct sealer *self)
 {
     struct cn_err err = { 0 };
     bool broken = false;
-
     self->heads_at = cn_clock_monotonic() + HEADS_EVERY_US;
     if (self->heads.folder[0] == '\0') {
         return;
@@ -428,7 +417,6 @@ static int64_t s_round(struct sealer *self)
     struct cn_err err = { 0 };
     int64_t count = 0;
     int64_t oldest_at = INT64_MAX;
-
     cn_fiber_set_deadline(cn_clock_monotonic() + BUDGET_US);
     enum cn_code rc = s_renew(self, &err);
     bool leads = self->leads;
@@ -455,7 +443,6 @@ static int64_t s_round(struct sealer *self)
 static void s_forget(struct sealer *self)
 {
     struct sealer **link = &s_sealers;
-
     while (*link != self) {
         link = &(*link)->next;
     }
@@ -470,7 +457,6 @@ static void s_stop(struct sealer *self)
     struct cn_err err = { 0 };
     bool given = false;
     int64_t count = 0;
-
     cn_fiber_set_deadline(cn_clock_monotonic() + CN_AUDIT_SEAL_STOP_BUDGET_US);
     if (self->leads) {
         /* Whatever it does not do the next sealer does. */
@@ -486,7 +472,6 @@ static void s_stop(struct sealer *self)
 static void s_seal(void *arg)
 {
     struct sealer *self = arg;
-
     while (!cn_loop_stopping(self->env->loop)) {
         int64_t rest_us = s_round(self);
         if (cn_fiber_sleep(rest_us) != CN_OK) {
@@ -516,7 +501,6 @@ static void s_metrics(void *arg, struct cn_metrics_page *page)
         CN_METRIC_GAUGE
     };
     const struct sealer *self = arg;
-
     cn_metrics_value(page, &SEALED, "", (double)self->sealed);
     cn_metrics_value(page, &LAG, "", (double)self->lag_us / (double)CN_SECOND);
     cn_metrics_value(page, &LEADS, "", self->leads ? 1 : 0);
@@ -528,7 +512,6 @@ enum cn_code cn_audit_seal_start(struct cn_env *env,
                                  struct cn_err *err)
 {
     uint8_t secret[CN_SIGN_SECRET_SIZE];
-
     if (heads->key[0] != '\0' &&
         !cn_unhex(heads->key, secret, sizeof(secret))) {
         return cn_fail(err, CN_INVALID,
@@ -556,7 +539,6 @@ enum cn_code cn_audit_seal_start(struct cn_env *env,
 bool cn_audit_sealing(const struct cn_env *env)
 {
     const struct sealer *self = s_sealers;
-
     while (self != NULL && self->env != env) {
         self = self->next;
     }

@@ -34,7 +34,6 @@ static bool s_set_bytes(struct cn_arena *arena,
                         ProtobufCBinaryData *ret_data)
 {
     void *copy = cn_arena_copy(arena, data, size);
-
     if (copy == NULL) {
         return false;
     }
@@ -51,7 +50,6 @@ s_sealed(struct cn_arena *arena, const struct cn_rows *rows, size_t row)
     struct cn_bytes hash = cn_row_bytes(rows, row, 5);
     struct cn_audit_entry entry = { .n = 0 };
     Aud__Sealed *message = CN_NEW(arena, aud__sealed, Aud__Sealed);
-
     if (message == NULL ||
         !s_set_bytes(arena, tenant_id.bytes, UUID_SIZE, &message->has_tenant_id,
                      &message->tenant_id) ||
@@ -109,7 +107,6 @@ enum cn_code cn_audit_sealed_read(struct cn_env *env,
                                         { &SQL_SEALED_AFTER, params, 2 } };
     struct cn_db_result result = { 0 };
     size_t size = 0;
-
     enum cn_code rc =
         cn_db_unit(env->db, CN_LANE_RELAY, arena, steps, 2, &result, err);
     if (rc != CN_OK) {
@@ -151,7 +148,6 @@ enum cn_code cn_audit_sealed_fetch(void *self,
 {
     const Aud__FetchSealedRequest *body = request->body;
     const Aud__FetchSealedResponse *response = NULL;
-
     (void)self;
     if (request->principal.subject != NULL &&
         request->principal.subject[0] != '\0') {

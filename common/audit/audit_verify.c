@@ -62,7 +62,6 @@ const char *cn_audit_wrong_text(enum cn_audit_wrong wrong)
 struct cn_audit_verify *cn_audit_verify_new(const char *service, bool whole)
 {
     struct cn_audit_verify *self = calloc(1, sizeof(*self));
-
     if (self != NULL) {
         self->service = strdup(service);
         self->whole = whole;
@@ -103,7 +102,6 @@ static size_t s_place(const struct cn_audit_verify *self, struct cn_uuid tenant)
 {
     size_t low = 0;
     size_t high = self->chain_count;
-
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         if (cn_uuid_compare(self->chains[middle].tenant_id, tenant) < 0) {
@@ -120,7 +118,6 @@ static struct chain *s_chain(struct cn_audit_verify *self,
                              struct cn_uuid tenant)
 {
     size_t place = s_place(self, tenant);
-
     if (place < self->chain_count &&
         cn_uuid_equal(self->chains[place].tenant_id, tenant)) {
         return &self->chains[place];
@@ -145,7 +142,6 @@ enum cn_code cn_audit_verify_add(struct cn_audit_verify *self,
 {
     struct cn_audit_fault *faults = s_room(self->faults, self->fault_count,
                                            &self->fault_room, sizeof(*faults));
-
     if (faults == NULL) {
         return cn_fail(err, CN_NOMEM, "verify: no memory");
     }
@@ -205,7 +201,6 @@ static void s_after_fault(struct cn_audit_verify *self,
                           const struct cn_audit_entry *entry)
 {
     struct cn_audit_fault *fault = &self->faults[chain->fault];
-
     if (fault->wrong == CN_AUDIT_MISSING && entry->n == fault->n) {
         fault->wrong = CN_AUDIT_MOVED;
     }
@@ -240,7 +235,6 @@ static enum cn_code s_link(struct cn_audit_verify *self,
                            struct cn_err *err)
 {
     uint8_t hash[CN_SHA256_SIZE];
-
     if (!cn_audit_chain_next(chain->hash, entry, hash) ||
         memcmp(hash, entry->hash, sizeof(hash)) != 0) {
         bool moved = chain->n > 0 && cn_audit_order(entry, &chain->last) < 0;
@@ -266,7 +260,6 @@ enum cn_code cn_audit_verify_entry(struct cn_audit_verify *self,
                                    struct cn_err *err)
 {
     struct chain *chain = s_chain(self, entry->tenant_id);
-
     if (chain == NULL) {
         return cn_fail(err, CN_NOMEM, "verify: no memory");
     }
@@ -296,7 +289,6 @@ enum cn_code cn_audit_verify_end(struct cn_audit_verify *self,
                                  struct cn_err *err)
 {
     enum cn_code rc = CN_OK;
-
     for (size_t i = 0; rc == CN_OK && i < self->chain_count; i++) {
         struct chain *chain = &self->chains[i];
         if (!chain->failed && chain->has_head && chain->n < chain->head.n) {

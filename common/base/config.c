@@ -233,7 +233,6 @@ static void s_print_text(const char *text)
     const char *scheme = strstr(text, "://");
     const char *user = scheme != NULL ? scheme + 3 : text;
     const char *host = scheme != NULL ? strrchr(user, '@') : NULL;
-
     if (host == NULL) {
         (void)printf("%s\n", text);
     } else {

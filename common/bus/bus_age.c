@@ -11,7 +11,6 @@ s_caller(struct cn_bus *self, zmq_msg_t *routing, bool *ret_known)
 {
     struct bus_caller *oldest = &self->callers[0];
     size_t size = zmq_msg_size(routing);
-
     for (size_t i = 0; i < self->caller_count; i++) {
         struct bus_caller *caller = &self->callers[i];
         if (caller->routing_size == size &&
@@ -39,7 +38,6 @@ int64_t bus_age(struct cn_bus *self,
     int64_t now = cn_clock_monotonic();
     int64_t difference = 0;
     bool known = false;
-
     if (!header->has_sent_at ||
         __builtin_sub_overflow(now, header->sent_at, &difference) ||
         difference > INT64_MAX / 2 || difference < -(INT64_MAX / 2)) {

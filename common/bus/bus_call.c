@@ -66,7 +66,6 @@ s_acquire(struct trial *trial, int64_t wait_until, struct cn_err *err)
     struct bus_service *service = trial->service;
     struct bus_op *op = trial->op;
     struct bus_replica *replica = NULL;
-
     if (op->long_poll || bus_list_empty(&service->waiters)) {
         replica = bus_pick(service, op);
     }
@@ -110,7 +109,6 @@ static bool s_principal_wire(struct cn_arena *arena,
 {
     ProtobufCBinaryData *branches =
         cn_arena_array(arena, principal->branch_count + 1, sizeof(*branches));
-
     if (branches == NULL) {
         return false;
     }
@@ -140,7 +138,6 @@ static void s_header_wire(const struct trial *trial,
                           Env__RequestHeader *header)
 {
     const struct cn_bus_call *call = trial->call;
-
     env__request_header__init(header);
     header->has_id = true;
     header->id = trial->op->id;
@@ -164,7 +161,6 @@ static enum cn_code s_send(struct trial *trial, struct cn_err *err)
     Env__Principal principal;
     int64_t budget_us = trial->deadline_at - cn_clock_monotonic();
     struct bus_replica *replica = trial->op->replica;
-
     if (budget_us <= 0) {
         return s_undone(trial, CN_DEADLINE, "no budget is left", err);
     }
@@ -237,7 +233,6 @@ static enum cn_code s_reply_read(struct trial *trial,
     enum cn_code rc =
         cn_message_unpack(trial->arena, &env__reply_header__descriptor,
                           bus_frame_view(&op->header), &message, err);
-
     if (rc != CN_OK) {
         trial->lost = true;
         return s_undone(trial, rc == CN_NOMEM ? CN_NOMEM : CN_INTERNAL,
@@ -276,7 +271,6 @@ static int64_t s_wait_until(const struct trial *trial)
 {
     int64_t now = cn_clock_monotonic();
     int64_t half_us = (trial->deadline_at - now) / 2;
-
     return now + (half_us < BUS_WAIT_US ? half_us : BUS_WAIT_US);
 }
 
@@ -303,7 +297,6 @@ static bool s_refused(struct trial *trial,
                       struct cn_err *err)
 {
     struct bus_op *op = trial->op;
-
     if (trial->leaves) {
         bus_stops(trial->service, replica);
     } else {
@@ -335,7 +328,6 @@ static bool s_await(struct trial *trial,
     struct bus_op *op = trial->op;
     struct bus_replica *replica = op->replica;
     uint32_t bit = replica != NULL ? replica->bit : 0;
-
     if (op->state == BUS_CALL_ASSIGNED) {
         op->token = cn_fiber_token();
         *ret_rc = cn_fiber_park(trial->deadline_at);
@@ -366,7 +358,6 @@ s_call(struct trial *trial, struct cn_bus_reply *ret_reply, struct cn_err *err)
     int64_t wait_until = s_wait_until(trial);
     enum cn_code rc = CN_OK;
     bool again = true;
-
     while (again) {
         if (trial->op->state != BUS_CALL_ASSIGNED) {
             rc = s_acquire(trial, wait_until, err);
@@ -399,7 +390,6 @@ enum cn_code cn_bus_call(struct cn_bus *self,
     int64_t now = cn_clock_monotonic();
     struct bus_service *service = bus_service_find(self, call->service);
     int64_t budget_us = call->budget_us;
-
     assert(cn_fiber_running());
     if (cn_arena_failed(arena)) {
         return cn_fail(err, CN_NOMEM, "%s: nothing was sent", call->service);
@@ -448,7 +438,6 @@ enum cn_code cn_bus_ask(struct cn_bus *self,
                         struct cn_err *err)
 {
     struct cn_bus_reply answer = { 0 };
-
     enum cn_code rc = cn_message_pack(arena, request, &call->body, err);
     if (rc == CN_OK) {
         rc = cn_bus_call(self, arena, call, &answer, err);

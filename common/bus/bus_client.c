@@ -34,7 +34,6 @@ uint64_t bus_ping_id(struct cn_bus *self)
 struct bus_op *bus_op_find(struct cn_bus *self, uint64_t id, bool *ret_ping)
 {
     unsigned slot = (unsigned)(id & SLOT_MASK);
-
     *ret_ping = slot == SLOT_PING;
     return slot < self->ops_used && self->ops[slot].id == id ? &self->ops[slot]
                                                              : NULL;
@@ -45,7 +44,6 @@ struct bus_op *bus_op_find(struct cn_bus *self, uint64_t id, bool *ret_ping)
 struct bus_op *bus_op_take(struct cn_bus *self)
 {
     struct bus_op *op = NULL;
-
     if (!bus_list_empty(&self->ops_free)) {
         op = (struct bus_op *)self->ops_free.next;
         bus_list_remove(&op->link);
@@ -73,7 +71,6 @@ void bus_op_drop_reply(struct bus_op *op)
 void bus_op_leave(struct bus_service *service, struct bus_op *op)
 {
     struct bus_replica *replica = op->replica;
-
     if (op->state == BUS_CALL_WAITING) {
         service->waiting--;
         service->bus->stats.waiting--;
@@ -119,7 +116,6 @@ struct bus_replica *bus_pick(struct bus_service *service,
                              const struct bus_op *op)
 {
     struct bus_replica *best = NULL;
-
     for (size_t i = 0; i < service->replica_count; i++) {
         size_t at = (service->next + i) % service->replica_count;
         struct bus_replica *replica = service->replicas[at];
@@ -153,7 +149,6 @@ void bus_grant(struct bus_service *service)
 {
     bool full = false; /* no credit is left for ordinary calls */
     struct bus_link *link = service->waiters.next;
-
     while (link != &service->waiters) {
         struct bus_op *op = (struct bus_op *)link;
         link = link->next;
@@ -211,7 +206,6 @@ struct bus_service *bus_service_find(const struct cn_bus *self,
 bool cn_bus_reachable(const struct cn_bus *self, const char *service)
 {
     const struct bus_service *found = bus_service_find(self, service);
-
     return found != NULL && bus_any_up(found);
 }
 
@@ -220,7 +214,6 @@ bool cn_bus_reachable(const struct cn_bus *self, const char *service)
 bool bus_client_drain(struct cn_bus *self)
 {
     bool worked = false;
-
     for (size_t i = 0; i < self->service_count; i++) {
         struct bus_service *service = self->services[i];
         for (size_t k = 0; k < service->replica_count; k++) {
@@ -244,7 +237,6 @@ static void s_tick(void *arg)
     struct cn_bus *self = arg;
     int64_t now = cn_clock_monotonic();
     bool late = now - self->tick_at >= BUS_LATE_US;
-
     /* The handle that has run is there to be used again: this never fails. */
     (void)!s_tick_set(
         self,

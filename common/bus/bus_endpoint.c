@@ -25,7 +25,6 @@ static bool s_host_valid(const char *host)
 {
     static const char LETTERS[] = "abcdefghijklmnopqrstuvwxyz"
                                   "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
-
     return host[0] != '\0' && host[strspn(host, LETTERS)] == '\0';
 }
 
@@ -35,7 +34,6 @@ static bool s_host_port(char *text, struct bus_endpoint *endpoint)
     uint8_t bytes[sizeof(struct in6_addr)];
     char *colon = strrchr(text, ':');
     long port = 0;
-
     if (colon == NULL || strlen(colon + 1) >= sizeof(endpoint->port) ||
         !cn_parse_number(colon + 1, 1, PORT_MAX, &port)) {
         return false;
@@ -70,7 +68,6 @@ static enum cn_code s_endpoint_read(const char *service,
 {
     struct bus_endpoint endpoint = { 0 };
     char copy[BUS_HOST_SIZE + BUS_PORT_SIZE];
-
     if (size <= SCHEME_SIZE || size - SCHEME_SIZE >= sizeof(copy) ||
         memcmp(text, SCHEME, SCHEME_SIZE) != 0) {
         return cn_fail(err, CN_INVALID,
@@ -92,7 +89,6 @@ static enum cn_code s_endpoints_read(struct bus_service *service,
                                      struct cn_err *err)
 {
     size_t count = service->endpoint_count;
-
     while (text[0] != '\0') {
         size_t size = strcspn(text, ",");
         if (count == CN_BUS_ENDPOINTS_MAX) {
@@ -138,7 +134,6 @@ static enum cn_code s_lead(struct bus_service *service,
 {
     struct bus_replica *replica = s_replica_find(service, address);
     uint32_t bit = s_bit_of(service, endpoint);
-
     if (replica != NULL) {
         replica->named_by |= bit;
         replica->leave_by = 0;
@@ -164,7 +159,6 @@ static void s_leave(struct bus_service *service,
                     const struct bus_answer *answer)
 {
     uint32_t bit = s_bit_of(service, endpoint);
-
     for (size_t i = 0; i < service->replica_count; i++) {
         struct bus_replica *replica = service->replicas[i];
         if ((replica->named_by & bit) == 0 ||
@@ -201,7 +195,6 @@ static struct bus_endpoint *
 s_due(struct cn_bus *bus, int64_t now, struct bus_service **ret_service)
 {
     struct bus_endpoint *due = NULL;
-
     for (size_t i = 0; i < bus->service_count; i++) {
         struct bus_service *service = bus->services[i];
         for (size_t k = 0; k < service->endpoint_count; k++) {
@@ -225,7 +218,6 @@ static void s_ask(struct cn_bus *bus)
     int64_t now = cn_clock_monotonic();
     struct bus_endpoint *endpoint =
         resolver->asked ? NULL : s_due(bus, now, &service);
-
     if (endpoint == NULL) {
         return;
     }
@@ -244,7 +236,6 @@ static void s_ask(struct cn_bus *bus)
 void bus_discover(struct bus_service *service)
 {
     int64_t now = cn_clock_monotonic();
-
     for (size_t i = 0; i < service->endpoint_count; i++) {
         struct bus_endpoint *endpoint = &service->endpoints[i];
         int64_t soonest_at = endpoint->asked_at + BUS_LOOKUP_SOON_US / 2;
@@ -275,7 +266,6 @@ static void s_found(struct bus_service *service,
                     const struct bus_answer *answer)
 {
     struct cn_err err = { 0 };
-
     endpoint->failed = false;
     if (!answer->more) {
         s_leave(service, endpoint, answer);
@@ -294,7 +284,6 @@ void bus_discovered(struct cn_bus *bus, const struct bus_answer *answer)
     struct bus_service *service = bus->resolver.service;
     struct bus_endpoint *endpoint = bus->resolver.endpoint;
     int64_t now = cn_clock_monotonic();
-
     if (answer->error != 0) {
         s_failed(service, endpoint, answer);
     } else {
@@ -330,7 +319,6 @@ s_service_require(struct cn_bus *self, const char *name, struct cn_err *err)
 {
     struct bus_service *service = bus_service_find(self, name);
     const struct bus_peer *peer = bus_peer_find(self, name);
-
     if (service != NULL) {
         return service;
     }
@@ -357,7 +345,6 @@ static enum cn_code s_endpoint_connect(struct bus_service *service,
 {
     char address[BUS_ADDRESS_SIZE];
     bool ipv6 = strchr(endpoint->host, ':') != NULL;
-
     if (!endpoint->numeric) {
         return CN_OK;
     }
@@ -373,7 +360,6 @@ enum cn_code cn_bus_connect(struct cn_bus *self,
                             struct cn_err *err)
 {
     struct bus_service *found = s_service_require(self, service, err);
-
     if (found == NULL) {
         return err->code;
     }
@@ -396,7 +382,6 @@ static enum cn_code
 s_connect_one(struct cn_bus *self, char *text, struct cn_err *err)
 {
     char *equals = strchr(text, '=');
-
     if (equals == NULL || equals == text || equals[1] == '\0') {
         return cn_fail(err, CN_INVALID,
                        "CAIRN_ENDPOINTS: name=tcp://host:port,... is needed");
@@ -411,7 +396,6 @@ cn_bus_connect_all(struct cn_bus *self, const char *text, struct cn_err *err)
     char *copy = strdup(text);
     char *rest = copy;
     enum cn_code rc = CN_OK;
-
     if (copy == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory for the endpoints");
     }

@@ -30,7 +30,6 @@ static unsigned s_replicas(const struct bus_service *service)
 static unsigned s_up(const struct bus_service *service)
 {
     unsigned count = 0;
-
     for (size_t i = 0; i < service->replica_count; i++) {
         const struct bus_replica *replica = service->replicas[i];
         count += bus_replica_serves(replica) ? 1 : 0;
@@ -41,7 +40,6 @@ static unsigned s_up(const struct bus_service *service)
 static unsigned s_outstanding(const struct bus_service *service)
 {
     unsigned count = 0;
-
     for (size_t i = 0; i < service->replica_count; i++) {
         count += service->replicas[i]->outstanding;
     }
@@ -110,7 +108,6 @@ void bus_metrics(void *arg, struct cn_metrics_page *page)
     };
     const struct cn_bus *self = arg;
     char labels[LABELS_MAX];
-
     for (size_t i = 0; i < CN_COUNT(GAUGES); i++) {
         for (size_t k = 0; k < self->service_count; k++) {
             (void)snprintf(labels, sizeof(labels), "service=\"%s\"",

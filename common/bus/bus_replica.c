@@ -33,7 +33,6 @@ static enum cn_code s_monitor(struct bus_replica *replica, struct cn_err *err)
     char address[BUS_ADDRESS_SIZE];
     const int events = ZMQ_EVENT_CONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |
                        ZMQ_EVENT_DISCONNECTED;
-
     (void)snprintf(address, sizeof(address), "inproc://monitor-%u",
                    bus->monitors++);
     if (zmq_socket_monitor(replica->dealer.zmq, address, events) != 0) {
@@ -53,7 +52,6 @@ static enum cn_code s_monitor(struct bus_replica *replica, struct cn_err *err)
 static enum cn_code s_open(struct bus_replica *replica, struct cn_err *err)
 {
     struct cn_bus *bus = replica->service->bus;
-
     replica->made_at = cn_clock_monotonic();
     enum cn_code rc = bus_socket_open(bus, &replica->dealer, ZMQ_DEALER,
                                       replica->service->peer->public_key, err);
@@ -83,7 +81,6 @@ static void s_remake(struct bus_replica *replica)
 {
     struct cn_err err = { 0 };
     int64_t age_us = cn_clock_monotonic() - replica->made_at;
-
     s_close(replica);
     if (age_us >= BUS_REMAKE_MS * (int64_t)1000) {
         (void)s_open(replica, &err); /* else the tick tries again */
@@ -100,7 +97,6 @@ static void s_log(const struct bus_replica *replica, const char *what)
 static unsigned s_calls_lose(struct bus_replica *replica)
 {
     unsigned lost = 0;
-
     while (!bus_list_empty(&replica->calls)) {
         struct bus_op *op = (struct bus_op *)replica->calls.next;
         bus_list_remove(&op->link);
@@ -117,7 +113,6 @@ static unsigned s_calls_lose(struct bus_replica *replica)
 void bus_replica_down(struct bus_replica *replica, const char *why)
 {
     unsigned lost = s_calls_lose(replica);
-
     replica->service->bus->stats.downs++;
     cn_log(CN_LOG_INFO, "bus: %s at %s is down (%s), %u calls lost",
            replica->service->peer->name, replica->address, why, lost);
@@ -137,7 +132,6 @@ bool bus_replica_send(struct bus_replica *replica,
                       struct cn_bytes body)
 {
     zmq_msg_t frames[2];
-
     /* From it the service tells how long the request lay somewhere. */
     header->has_sent_at = true;
     header->sent_at = cn_clock_monotonic();
@@ -160,7 +154,6 @@ bool bus_replica_send(struct bus_replica *replica,
 static void s_ping(struct bus_replica *replica, int64_t now)
 {
     Env__RequestHeader header = ENV__REQUEST_HEADER__INIT;
-
     header.has_id = true;
     header.id = bus_ping_id(replica->service->bus);
     header.has_ping = true;
@@ -188,7 +181,6 @@ static void s_pong_take(struct bus_replica *replica, struct cn_bytes header)
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(BUS_HEADER_MAX);
     const ProtobufCMessage *message = NULL;
     struct cn_err err = { 0 };
-
     if (arena == NULL ||
         cn_message_unpack(arena, &env__reply_header__descriptor, header,
                           &message, &err) != CN_OK) {
@@ -213,7 +205,6 @@ s_reply_take(struct bus_replica *replica, zmq_msg_t *frames, size_t count)
     struct cn_bus *bus = replica->service->bus;
     uint64_t id = 0;
     bool pong = false;
-
     if (count != 2 || !bus_id_peek(bus_frame_view(&frames[0]), &id)) {
         bus->stats.malformed++;
         return;
@@ -240,7 +231,6 @@ s_reply_take(struct bus_replica *replica, zmq_msg_t *frames, size_t count)
 static bool s_dealer_drain(struct bus_replica *replica)
 {
     bool worked = false;
-
     for (unsigned i = 0; i < BUS_DRAIN_MAX && replica->dealer.dirty; i++) {
         zmq_msg_t frames[2];
         size_t count = bus_receive(&replica->dealer, frames, 2);
@@ -290,7 +280,6 @@ static void s_event_take(struct bus_replica *replica, unsigned event)
 static bool s_monitor_drain(struct bus_replica *replica)
 {
     bool worked = false;
-
     while (replica->monitor.dirty) {
         zmq_msg_t frames[2];
         uint16_t event = 0;
@@ -313,7 +302,6 @@ bool bus_replica_drain(struct bus_replica *replica)
 {
     bool answered = replica->dealer.dirty && s_dealer_drain(replica);
     bool changed = replica->monitor.dirty && s_monitor_drain(replica);
-
     return answered || changed;
 }
 
@@ -341,7 +329,6 @@ static bool s_silent(struct bus_replica *replica, int64_t now)
 void bus_replica_tick(struct bus_replica *replica, int64_t now, bool late)
 {
     struct cn_err err = { 0 };
-
     if (replica->dealer.zmq == NULL) {
         (void)s_open(replica, &err);
         return;
@@ -367,7 +354,6 @@ void bus_replica_tick(struct bus_replica *replica, int64_t now, bool late)
 static uint32_t s_bit_free(const struct bus_service *service)
 {
     uint32_t taken = 0;
-
     for (size_t i = 0; i < service->replica_count; i++) {
         taken |= service->replicas[i]->bit;
     }

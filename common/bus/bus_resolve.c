@@ -23,7 +23,6 @@ static void s_address_add(const struct addrinfo *info,
                           struct bus_answer *answer)
 {
     char host[NUMERIC_SIZE];
-
     if (getnameinfo(info->ai_addr, info->ai_addrlen, host, sizeof(host), NULL,
                     0, NI_NUMERICHOST) != 0) {
         return;
@@ -46,7 +45,6 @@ static void s_look_up(const struct bus_question *question,
                                     .ai_socktype = SOCK_STREAM,
                                     .ai_flags = AI_ADDRCONFIG };
     struct addrinfo *found = NULL;
-
     memset(answer, 0, sizeof(*answer));
     answer->error = getaddrinfo(question->host, NULL, &hints, &found);
     if (answer->error != 0) {
@@ -64,7 +62,6 @@ static void *s_thread(void *arg)
     int fd = (int)(intptr_t)arg;
     struct bus_question question;
     struct bus_answer *answer = malloc(sizeof(*answer));
-
     while (answer != NULL &&
            recv(fd, &question, sizeof(question), 0) == sizeof(question)) {
         s_look_up(&question, answer);
@@ -84,7 +81,6 @@ static void s_on_answer(void *arg, unsigned events)
     struct cn_bus *bus = arg;
     struct bus_resolver *self = &bus->resolver;
     struct bus_answer answer;
-
     (void)events;
     ssize_t size = recv(self->fd, &answer, sizeof(answer), MSG_DONTWAIT);
     if (size == sizeof(answer)) {
@@ -102,7 +98,6 @@ static int s_thread_start(pthread_t *thread, int fd)
 {
     sigset_t all;
     sigset_t before;
-
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(thread, NULL, s_thread, (void *)(intptr_t)fd);
@@ -114,7 +109,6 @@ static enum cn_code s_start(struct cn_bus *bus, struct cn_err *err)
 {
     struct bus_resolver *self = &bus->resolver;
     int fds[2];
-
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) != 0) {
         return cn_fail(err, CN_UNAVAILABLE, "look-up: errno %d", errno);
     }
@@ -139,7 +133,6 @@ enum cn_code bus_resolve_ask(struct cn_bus *bus,
                              struct cn_err *err)
 {
     struct bus_resolver *self = &bus->resolver;
-
     if (!self->running) {
         enum cn_code rc = s_start(bus, err);
         if (rc != CN_OK) {
@@ -157,7 +150,6 @@ enum cn_code bus_resolve_ask(struct cn_bus *bus,
 void bus_resolve_done(struct cn_bus *bus)
 {
     struct bus_resolver *self = &bus->resolver;
-
     if (!self->running) {
         return;
     }

@@ -35,7 +35,6 @@ static void s_reply_header(const struct cn_bus_reply *reply,
 {
     bool failed = reply->err.code != CN_OK;
     int64_t version = failed ? reply->err.version : reply->version;
-
     header->has_code = true;
     header->code = (int32_t)reply->err.code;
     header->has_stopping = failed && stopping;
@@ -77,7 +76,6 @@ static void s_send(struct cn_bus *self,
                    struct cn_bytes body)
 {
     zmq_msg_t frames[3];
-
     if (!bus_frame_bytes(&frames[0], routing, routing_size)) {
         self->stats.full++;
         return;
@@ -114,7 +112,6 @@ static void s_reply(struct cn_bus *self,
     Env__FieldError fields[CN_ERR_FIELDS_MAX];
     Env__FieldError *list[CN_ERR_FIELDS_MAX];
     struct cn_bytes body = { 0 };
-
     header.has_id = true;
     header.id = id;
     s_reply_header(reply, cn_loop_stopping(self->env->loop), &header);
@@ -132,7 +129,6 @@ static void s_refuse(struct cn_bus *self,
                      const struct cn_err *err)
 {
     struct cn_bus_reply reply = { .err = *err };
-
     s_reply(self, zmq_msg_data(routing), zmq_msg_size(routing), id, &reply);
 }
 
@@ -163,7 +159,6 @@ static void s_pong(struct cn_bus *self,
 {
     Env__ReplyHeader header = ENV__REPLY_HEADER__INIT;
     bool leaving = cn_loop_leaving(self->env->loop);
-
     header.has_id = true;
     header.id = id;
     header.has_queue = true;
@@ -189,7 +184,6 @@ static int s_phase(const struct cn_bus *self)
 static void s_pong_all(struct cn_bus *self)
 {
     int64_t since = cn_clock_monotonic() - CN_SECOND;
-
     for (size_t i = 0; i < self->caller_count; i++) {
         const struct bus_caller *caller = &self->callers[i];
         if (caller->seen_at >= since && caller->ping != 0) {
@@ -226,7 +220,6 @@ static enum cn_code s_principal_read(const Env__Principal *wire,
                                       .role = s_text(wire->role),
                                       .scope_count = wire->n_scopes,
                                       .branch_count = wire->n_branches };
-
     if (wire->n_branches > PARTS_MAX || wire->n_scopes > PARTS_MAX ||
         !s_uuid_read(wire->has_tenant_id, wire->tenant_id,
                      &principal.tenant_id) ||
@@ -265,7 +258,6 @@ static enum cn_code s_request_read(const struct bus_peer *peer,
 {
     int64_t budget_us =
         header->has_budget_us && header->budget_us > 0 ? header->budget_us : 0;
-
     if (budget_us > BUS_BUDGET_MAX) {
         budget_us = BUS_BUDGET_MAX;
     }
@@ -321,7 +313,6 @@ static struct cn_bus_return *
 s_return_take(struct cn_bus *self, zmq_msg_t *routing, uint64_t id)
 {
     struct cn_bus_return *back = self->returns_free;
-
     self->returns_free = back->next_free;
     self->stats.serving++;
     back->open = true;
@@ -344,7 +335,6 @@ static enum cn_code s_accept(struct cn_bus *self,
     struct cn_bus_request *request = cn_arena_alloc(arena, sizeof(*request));
     int64_t age_us = bus_age(self, &frames[FRAME_ROUTING], header);
     enum cn_code rc = s_admit(self, age_us, err);
-
     if (rc != CN_OK) {
         self->stats.busy++;
         return rc;
@@ -392,7 +382,6 @@ static const Env__RequestHeader *s_header_read(struct cn_arena *arena,
                                                struct cn_err *err)
 {
     const ProtobufCMessage *message = NULL;
-
     if (arena == NULL) {
         (void)cn_fail(err, CN_NOMEM, "no memory for the request");
         return NULL;
@@ -415,7 +404,6 @@ static void s_receive(struct cn_bus *self, zmq_msg_t *frames, size_t count)
     uint64_t id = 0;
     const struct bus_peer *peer = s_sender(self, frames, count, &id);
     struct cn_err err = { 0 };
-
     if (peer == NULL) {
         self->stats.malformed++;
         return;
@@ -441,7 +429,6 @@ static void s_receive(struct cn_bus *self, zmq_msg_t *frames, size_t count)
 static bool s_router_drain(struct cn_bus *self)
 {
     bool worked = false;
-
     for (unsigned i = 0; i < BUS_DRAIN_MAX && self->router.dirty; i++) {
         zmq_msg_t frames[FRAME_COUNT];
         size_t count = bus_receive(&self->router, frames, FRAME_COUNT);
@@ -459,7 +446,6 @@ static bool s_router_drain(struct cn_bus *self)
 bool bus_server_drain(struct cn_bus *self)
 {
     bool shaken = bus_zap_drain(self);
-
     if (self->on_request == NULL) {
         return shaken;
     }
@@ -476,7 +462,6 @@ static enum cn_code
 s_bind(struct cn_bus *self, const char *address, struct cn_err *err)
 {
     size_t size = sizeof(self->address);
-
     if (zmq_bind(self->router.zmq, address) != 0) {
         return cn_fail(err, CN_UNAVAILABLE, "bind %s: %s", address,
                        zmq_strerror(zmq_errno()));
@@ -502,7 +487,6 @@ enum cn_code bus_server_init(struct cn_bus *self,
                              struct cn_err *err)
 {
     unsigned max = config->queue_max;
-
     self->queue_max =
         max == 0 || max > CN_BUS_QUEUE_MAX ? CN_BUS_QUEUE_MAX : max;
     self->returns = calloc(self->queue_max, sizeof(*self->returns));
@@ -530,7 +514,6 @@ static void s_reply_settles(const struct cn_bus *self)
 {
     enum { SETTLE_US = 50000 };
     int64_t left_us = self->replied_at + SETTLE_US - cn_clock_monotonic();
-
     if (self->replied_at != 0 && left_us > 0) {
         (void)zmq_poll(NULL, 0, (long)(left_us / 1000) + 1);
     }
@@ -539,7 +522,6 @@ static void s_reply_settles(const struct cn_bus *self)
 void bus_server_done(struct cn_bus *self)
 {
     const int linger_ms = 200;
-
     if (self->router.zmq != NULL) {
         s_reply_settles(self);
         /* The last replies of a drained process still leave; a peer that does

@@ -151,7 +151,6 @@ static void s_count_outcome(const struct unit *unit)
         [CN_OUTCOME_UNKNOWN] = END_UNKNOWN,
     };
     enum unit_end end = ENDS[unit->outcome];
-
     if (unit->refusal != CN_OK) {
         end = END_REFUSED;
     } else if (unit->abandoned) {

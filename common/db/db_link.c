@@ -595,7 +595,6 @@ static bool s_first_send(struct connection *connection,
     const struct lane *lane = connection->lane;
     const struct cn_statement *within = cn_db_tenant_within(first->statement);
     int64_t left_us = lane->statement_us;
-
     if (unit->deadline_at < now + left_us) {
         left_us = unit->deadline_at - now;
     }

@@ -26,7 +26,6 @@ static double s_ready(const struct lane *lane)
 static double s_in_use(const struct lane *lane)
 {
     unsigned used = 0;
-
     for (unsigned i = 0; i < lane->count; i++) {
         used += lane->connections[i].in_flight > 0 ? 1 : 0;
     }
@@ -36,7 +35,6 @@ static double s_in_use(const struct lane *lane)
 static double s_in_flight(const struct lane *lane)
 {
     unsigned units = 0;
-
     for (unsigned i = 0; i < lane->count; i++) {
         units += lane->connections[i].in_flight;
     }
@@ -84,7 +82,6 @@ void cn_db_metrics(void *arg, struct cn_metrics_page *page)
                                             CN_METRIC_COUNTER };
     const struct cn_db *self = arg;
     char labels[LABELS_MAX];
-
     for (size_t i = 0; i < CN_COUNT(VALUES); i++) {
         for (size_t l = 0; l < CN_LANE_COUNT; l++) {
             (void)snprintf(labels, sizeof(labels), "lane=\"%s\"",

@@ -139,7 +139,6 @@ void cn_http_field_add(struct cn_http_response *response,
 static void s_source_close(struct cn_http_source *source)
 {
     struct cn_http_source closed = *source;
-
     *source = (struct cn_http_source){ 0 };
     if (closed.read != NULL) {
         closed.closed(closed.arg);
@@ -151,7 +150,6 @@ static void s_source_close(struct cn_http_source *source)
 static ssize_t s_on_read(void *arg, uint64_t at, char *buffer, size_t size)
 {
     struct slot *slot = arg;
-
     (void)at;
     if (slot->cut) {
         return MHD_CONTENT_READER_END_WITH_ERROR;
@@ -176,7 +174,6 @@ static void s_stream_begin(struct slot *slot)
     const int buffer = CN_HTTP_STREAM_SNDBUF;
     const unsigned timeout_ms = CN_HTTP_STREAM_TIMEOUT_MS;
     int fd = slot->peer->fd;
-
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
     (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms,
                      sizeof(timeout_ms));
@@ -215,7 +212,6 @@ static struct slot *s_stream_slot(struct cn_http_stream stream)
 void cn_http_stream_wake(struct cn_http_stream stream)
 {
     struct slot *slot = s_stream_slot(stream);
-
     if (slot != NULL) {
         s_stream_resume(slot);
     }
@@ -224,14 +220,12 @@ void cn_http_stream_wake(struct cn_http_stream stream)
 bool cn_http_stream_rests(struct cn_http_stream stream)
 {
     const struct slot *slot = s_stream_slot(stream);
-
     return slot != NULL && slot->rests;
 }
 
 void cn_http_stream_cut(struct cn_http_stream stream)
 {
     struct slot *slot = s_stream_slot(stream);
-
     if (slot != NULL) {
         s_stream_cut(slot);
     }
@@ -242,7 +236,6 @@ static bool s_stream_left(const struct slot *slot)
 {
     char byte;
     ssize_t got = recv(slot->peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-
     return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
 }
 
@@ -266,7 +259,6 @@ static struct MHD_Response *s_response(struct cn_http *self,
     static char nothing[1];
     struct cn_buffer *body = &from->body;
     struct MHD_Response *response = NULL;
-
     if (from->source != NULL) {
         cn_buffer_done(body);
         response = MHD_create_response_from_callback(
@@ -332,7 +324,6 @@ static void s_refuse(struct slot *slot, const struct cn_err *err, bool close)
 {
     struct cn_http *self = slot->http;
     struct cn_http_response response = { 0 };
-
     self->config.refuse(self->config.arg, slot->request, err, &response);
     slot->response = s_response(self, slot, &response, close);
     slot->status = response.status;
@@ -344,7 +335,6 @@ static void s_refuse(struct slot *slot, const struct cn_err *err, bool close)
 static struct slot *s_slot_take(struct cn_http *self, struct peer *peer)
 {
     struct slot *slot = self->slots_free;
-
     if (slot == NULL || peer == NULL || peer->busy) {
         return NULL;
     }
@@ -371,7 +361,6 @@ static struct slot *s_slot_take(struct cn_http *self, struct peer *peer)
 static void s_slot_free(struct slot *slot)
 {
     struct cn_http *self = slot->http;
-
     cn_arena_free(slot->arena);
     if (slot->response != NULL) {
         MHD_destroy_response(slot->response);
@@ -403,7 +392,6 @@ static enum MHD_Result s_collect_field(void *arg,
                                        size_t value_size)
 {
     struct cn_framing_head *head = arg;
-
     (void)kind;
     if (head->field_count == CN_FRAMING_FIELDS_MAX) {
         head->field_count++;
@@ -430,7 +418,6 @@ static enum MHD_Result s_collect_parameter(void *arg,
 {
     struct query *query = arg;
     struct cn_http_request *request = query->request;
-
     (void)kind;
     if (request->query_count == CN_HTTP_QUERY_MAX) {
         query->full = true;
@@ -445,7 +432,6 @@ static enum MHD_Result s_collect_parameter(void *arg,
 static bool s_copy(struct cn_arena *arena, const char **text)
 {
     bool absent = *text == NULL;
-
     *text = cn_arena_strdup(arena, *text);
     return absent || *text != NULL;
 }
@@ -458,7 +444,6 @@ static enum cn_code s_keep(struct cn_http_request *request,
 {
     struct cn_arena *arena = request->arena;
     bool kept = true;
-
     request->method = head->method;
     request->path = head->path;
     memcpy(request->headers, framing->headers, sizeof(request->headers));
@@ -485,7 +470,6 @@ static enum cn_code s_head(struct slot *slot,
                                     .path = path,
                                     .version = version };
     struct query query = { request, path + strlen(path), false };
-
     (void)MHD_get_connection_values_n(slot->connection, MHD_HEADER_KIND,
                                       s_collect_field, &head);
     (void)MHD_get_connection_values_n(slot->connection, MHD_GET_ARGUMENT_KIND,
@@ -518,7 +502,6 @@ static enum MHD_Result s_begin(struct slot *slot,
 {
     struct cn_err err = { 0 };
     struct cn_framing framing = { 0 };
-
     slot->peer->deadline_at = cn_clock_monotonic() + BODY_US;
     enum cn_code rc = s_head(slot, path, method, version, &framing, &err);
     if (rc == CN_MALFORMED || rc == CN_NOMEM) {
@@ -578,7 +561,6 @@ static enum MHD_Result s_body(struct slot *slot, const char *data, size_t size)
 {
     struct cn_bytes *body = &slot->request->body;
     struct cn_err err = { 0 };
-
     slot->body_size += size;
     if (slot->state != SLOT_READING) {
         return slot->body_size > DROP_MAX ? MHD_NO : MHD_YES;
@@ -609,7 +591,6 @@ static void s_answer(struct cn_http *self,
     struct slot *slot = &self->slots[work->number];
     struct cn_http_source source = { 0 };
     struct MHD_Response *response = s_response(self, slot, from, false);
-
     if (from->source != NULL) {
         source = *from->source;
     }
@@ -641,7 +622,6 @@ static void s_work(void *arg)
     struct work *work = arg;
     struct cn_http *self = work->http;
     struct cn_http_response response = { 0 };
-
     cn_buffer_init(&response.body, CN_HTTP_RESPONSE_MAX);
     self->config.handle(self->config.arg, work->request, &response);
     s_answer(self, work, &response);
@@ -652,7 +632,6 @@ static enum cn_code s_spawn(struct slot *slot, struct cn_err *err)
 {
     struct cn_http *self = slot->http;
     struct work *work = cn_arena_alloc(slot->arena, sizeof(*work));
-
     if (self->working >= self->working_max) {
         return cn_fail(err, CN_BUSY, "too many requests in flight");
     }
@@ -678,7 +657,6 @@ static enum cn_code s_spawn(struct slot *slot, struct cn_err *err)
 static enum MHD_Result s_dispatch(struct slot *slot)
 {
     struct cn_err err = { 0 };
-
     if (s_spawn(slot, &err) != CN_OK) {
         s_refuse(slot, &err, false);
         return s_queue(slot);
@@ -697,7 +675,6 @@ static struct peer *s_peer(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-
     return info == NULL ? NULL : info->socket_context;
 }
 
@@ -712,7 +689,6 @@ static enum MHD_Result s_on_access(void *arg,
 {
     struct cn_http *self = arg;
     struct slot *slot = *context;
-
     if (slot == NULL) {
         slot = s_slot_take(self, s_peer(connection));
         if (slot == NULL) {
@@ -746,7 +722,6 @@ static void s_on_completed(void *arg,
                            enum MHD_RequestTerminationCode why)
 {
     struct slot *slot = *context;
-
     (void)arg;
     (void)connection;
     (void)why;
@@ -763,7 +738,6 @@ static void s_on_connection(void *arg,
 {
     struct cn_http *self = arg;
     struct peer *peer = *context;
-
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info = MHD_get_connection_info(
             connection, MHD_CONNECTION_INFO_CONNECTION_FD);
@@ -809,7 +783,6 @@ s_on_line(void *arg, const char *uri, struct MHD_Connection *connection)
     const struct cn_http *self = arg;
     struct peer *peer = s_peer(connection);
     int64_t until_at = cn_clock_monotonic() + HEAD_US;
-
     (void)uri;
     if (peer != NULL && (peer->deadline_at > until_at || self->draining)) {
         peer->deadline_at = until_at;
@@ -831,7 +804,6 @@ s_on_unescape(void *arg, struct MHD_Connection *connection, char *text)
 static void s_on_ready(void *arg, unsigned events)
 {
     struct cn_http *self = arg;
-
     (void)events;
     self->dirty = true;
 }
@@ -840,7 +812,6 @@ static bool s_on_turn(void *arg)
 {
     struct cn_http *self = arg;
     MHD_UNSIGNED_LONG_LONG timeout_ms = 0;
-
     if (!self->dirty) {
         return false;
     }
@@ -858,7 +829,6 @@ static bool s_on_turn(void *arg)
 static bool s_has_left(const struct peer *peer)
 {
     char byte;
-
     return peer->listens &&
            recv(peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
@@ -867,7 +837,6 @@ static bool s_has_left(const struct peer *peer)
 static bool s_has_asked(const struct cn_http *self, const struct peer *peer)
 {
     char byte;
-
     return self->draining && peer->listens && !peer->busy &&
            recv(peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
@@ -875,7 +844,6 @@ static bool s_has_asked(const struct cn_http *self, const struct peer *peer)
 static void s_sweep(struct cn_http *self)
 {
     int64_t now_at = cn_clock_monotonic();
-
     for (struct peer *peer = self->peers; peer != NULL; peer = peer->next) {
         if (peer->stream != NULL && s_stream_left(peer->stream)) {
             s_stream_cut(peer->stream);
@@ -923,7 +891,6 @@ static void s_drain(struct cn_http *self)
 {
     int64_t now_at = cn_clock_monotonic();
     int64_t until_at = now_at + CN_HTTP_DRAIN_US;
-
     cn_fiber_set_deadline(until_at);
     self->draining = true;
     self->idle_until_at = now_at + DRAIN_IDLE_US;
@@ -952,7 +919,6 @@ static void s_drain(struct cn_http *self)
 static void s_on_sweep(void *arg)
 {
     struct cn_http *self = arg;
-
     self->sweeper = cn_loop_timer(
         self->env->loop, cn_clock_monotonic() + SWEEP_US, s_on_sweep, self);
     s_sweep(self);
@@ -963,7 +929,6 @@ static void s_on_sweep(void *arg)
 static void s_guard(void *arg)
 {
     struct cn_http *self = arg;
-
     while (!cn_loop_stopping(self->env->loop)) {
         if (cn_fiber_sleep(SWEEP_US) == CN_OK) {
             s_sweep(self);
@@ -979,7 +944,6 @@ static enum cn_code s_start(struct cn_http *self, struct cn_err *err)
     int fd = -1;
     enum cn_code rc =
         cn_listen_open(self->config.listen, &fd, &self->port, err);
-
     if (rc != CN_OK) {
         return rc;
     }
@@ -1024,7 +988,6 @@ enum cn_code cn_http_new(struct cn_env *env,
                          struct cn_err *err)
 {
     struct cn_http *self = calloc(1, sizeof(*self));
-
     if (self == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }

@@ -104,7 +104,6 @@ enum cn_reach cn_policy_reach(const char *role, const char *permission)
 {
     const struct row *row = s_row_find(permission);
     int column = s_role_find(role);
-
     if (row == NULL || column < 0) {
         return CN_REACH_NONE;
     }
@@ -153,7 +152,6 @@ const char *const *cn_policy_scopes(const char *role)
     static const char *scopes[ROLE_COUNT][ROW_COUNT + 1];
     int column = s_role_find(role);
     size_t count = 0;
-
     if (column < 0) {
         return NULL;
     }
@@ -180,7 +178,6 @@ bool cn_policy_permission_known(const char *permission)
 bool cn_policy_by_branch(const char *permission)
 {
     const struct row *row = s_row_find(permission);
-
     return row != NULL && strchr(row->cells, 'B') != NULL;
 }
 

@@ -114,7 +114,6 @@ static const char *s_version(void)
 static void s_harden(void)
 {
     const struct rlimit none = { 0, 0 };
-
     (void)setrlimit(RLIMIT_CORE, &none);
     if (!UNDER_SANITIZER) {
         (void)prctl(PR_SET_DUMPABLE, 0);
@@ -134,7 +133,6 @@ static bool s_options_gather(struct runtime *self)
 {
     const struct cn_process *process = self->process;
     size_t count = COMMON_COUNT + SERVER_COUNT;
-
     for (size_t i = 0; i < CN_PROCESS_OPTION_LISTS; i++) {
         count += process->lists[i].count;
     }
@@ -156,7 +154,6 @@ static bool
 s_config_read(struct runtime *self, int argc, char **argv, bool *ret_done)
 {
     char program[PROGRAM_MAX];
-
     if (!s_options_gather(self)) {
         return false;
     }
@@ -169,7 +166,6 @@ s_config_read(struct runtime *self, int argc, char **argv, bool *ret_done)
 static void s_log_start(struct runtime *self)
 {
     enum cn_log_level level = CN_LOG_INFO;
-
     /* The setting was checked. */
     (void)!cn_log_level_read(cn_config_text(self->config, "CAIRN_LOG_LEVEL"),
                              &level);
@@ -181,7 +177,6 @@ static void s_log_start(struct runtime *self)
 static bool s_running(void *arg)
 {
     const struct runtime *self = arg;
-
     return self->started && !cn_loop_leaving(self->env.loop);
 }
 
@@ -202,7 +197,6 @@ static enum cn_code s_bus_start(struct runtime *self, struct cn_err *err)
         .peers = cn_config_text(config, "CAIRN_BUS_PEERS"),
         .fronts = serves ? cn_config_text(config, "CAIRN_FRONTS") : NULL,
     };
-
     enum cn_code rc = cn_bus_new(&self->env, &bus, &self->env.bus, err);
     if (rc == CN_OK) {
         cn_bus_set_health(self->env.bus, s_healthy, self);
@@ -215,7 +209,6 @@ static enum cn_code s_bus_start(struct runtime *self, struct cn_err *err)
 static enum cn_code s_admin_start(struct runtime *self, struct cn_err *err)
 {
     const char *listen = cn_config_text(self->config, ADMIN);
-
     if (listen[0] == '\0') {
         return CN_OK;
     }
@@ -229,7 +222,6 @@ static void s_boot(void *arg)
     struct runtime *self = arg;
     const struct cn_process *process = self->process;
     struct cn_err err = { 0 };
-
     enum cn_code rc =
         process->start(process->self, &self->env, self->config, &err);
     if (rc == CN_OK) {
@@ -279,7 +271,6 @@ static enum cn_code s_prepare(struct runtime *self, struct cn_err *err)
 static void s_free(struct runtime *self)
 {
     struct cn_loop *loop = self->env.loop;
-
     free(self->options);
     if (loop != NULL && cn_fiber_count(loop) > 0) {
         return;
@@ -305,7 +296,6 @@ static int s_healthcheck(const struct cn_process *process)
 {
     /* There is no other thread yet. NOLINTNEXTLINE(concurrency-mt-unsafe) */
     const char *listen = getenv(ADMIN);
-
     if (listen == NULL || listen[0] == '\0') {
         (void)fprintf(stderr, "cairn-%s: %s is not set: nothing to ask\n",
                       process->name, ADMIN);
@@ -326,7 +316,6 @@ int cn_process_main(const struct cn_process *process, int argc, char **argv)
                             .started_at = cn_clock_monotonic() };
     struct cn_err err = { 0 };
     bool done = false;
-
     if (s_flag(argc, argv, "--version")) {
         return s_version_tell(process);
     }

@@ -31,7 +31,6 @@ static void s_gauge(struct cn_metrics_page *page,
                     double value)
 {
     const struct cn_metric metric = { name, help, CN_METRIC_GAUGE };
-
     cn_metrics_value(page, &metric, "", value);
 }
 
@@ -41,7 +40,6 @@ static void s_counter(struct cn_metrics_page *page,
                       double value)
 {
     const struct cn_metric metric = { name, help, CN_METRIC_COUNTER };
-
     cn_metrics_value(page, &metric, "", value);
 }
 
@@ -52,7 +50,6 @@ static bool s_memory(double *ret_virtual, double *ret_resident)
 {
     char text[STATM_MAX] = { 0 };
     int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-
     if (fd < 0) {
         return false;
     }
@@ -74,7 +71,6 @@ static double s_open_files(void)
 {
     DIR *folder = opendir("/proc/self/fd");
     double count = -3; /* ".", ".." and the folder itself */
-
     if (folder == NULL) {
         return 0;
     }
@@ -97,7 +93,6 @@ static void s_process(struct cn_metrics_page *page)
     struct rlimit files;
     double all = 0;
     double resident = 0;
-
     if (getrusage(RUSAGE_SELF, &used) == 0) {
         s_counter(page, "process_cpu_seconds_total",
                   "Processor time, user and system.",
@@ -121,7 +116,6 @@ static void s_tell(void *arg, struct cn_metrics_page *page)
 {
     const struct cn_loop *loop = s_self.env->loop;
     char labels[LABELS_MAX];
-
     (void)arg;
     static const struct cn_metric BUILD = { "cairn_build_info",
                                             "Always 1; what runs here.",

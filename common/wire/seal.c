@@ -421,7 +421,6 @@ void cn_sign_public(const uint8_t secret[CN_SIGN_SECRET_SIZE],
                     uint8_t public_key[CN_SIGN_PUBLIC_SIZE])
 {
     uint8_t pair[crypto_sign_SECRETKEYBYTES];
-
     s_sign_pair(secret, public_key, pair);
     sodium_memzero(pair, sizeof pair);
 }
@@ -432,7 +431,6 @@ void cn_sign(const uint8_t secret[CN_SIGN_SECRET_SIZE],
 {
     uint8_t public_key[CN_SIGN_PUBLIC_SIZE];
     uint8_t pair[crypto_sign_SECRETKEYBYTES];
-
     s_sign_pair(secret, public_key, pair);
     int rc = crypto_sign_detached(signature, NULL, data.data, data.size, pair);
     assert(rc == 0);
@@ -458,7 +456,6 @@ void cn_hex(const uint8_t *data, size_t size, char *text)
 bool cn_unhex(const char *text, uint8_t *data, size_t size)
 {
     size_t read_size = 0;
-
     return text != NULL && strlen(text) == 2 * size &&
            sodium_hex2bin(data, size, text, 2 * size, NULL, &read_size, NULL) ==
                0 &&

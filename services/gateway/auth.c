@@ -97,7 +97,6 @@ static bool s_is_base62(const char *text, size_t size)
 static void s_sha256(const char *text, size_t size, uint8_t hash[HASH_SIZE])
 {
     const struct cn_bytes part = { (const uint8_t *)text, size };
-
     cn_sha256(part, hash);
 }
 
@@ -108,7 +107,6 @@ bool auth_key_valid(const char *key)
     const size_t prefix = strlen(PREFIXES[0]);
     const size_t checked = prefix + KEY_RANDOM;
     uint8_t hash[HASH_SIZE];
-
     if (strnlen(key, checked + KEY_CHECK + 1) != checked + KEY_CHECK ||
         (strncmp(key, PREFIXES[0], prefix) != 0 &&
          strncmp(key, PREFIXES[1], prefix) != 0) ||
@@ -155,7 +153,6 @@ static const char *s_text_put(char **at, const char *text)
 {
     char *put = *at;
     size_t size = s_text_size(text);
-
     memcpy(put, text == NULL ? "" : text, size);
     *at += size;
     return put;
@@ -167,7 +164,6 @@ static struct auth_grant *s_grant_new(const Acc__ResolveKeyResponse *from)
                   from->n_scopes * sizeof(const char *) +
                   from->n_branches * sizeof(struct cn_uuid) +
                   s_text_size(from->subject) + s_text_size(from->role);
-
     for (size_t i = 0; i < from->n_scopes; i++) {
         size += s_text_size(from->scopes[i]);
     }
@@ -209,7 +205,6 @@ static struct auth_grant *s_grant_new(const Acc__ResolveKeyResponse *from)
 static struct entry *s_set(struct auth *self, const uint8_t hash[HASH_SIZE])
 {
     size_t number = ((size_t)hash[0] << 8 | hash[1]) % SETS;
-
     return &self->entries[number * WAYS];
 }
 
@@ -223,7 +218,6 @@ static struct auth_grant *
 s_cache_find(struct auth *self, const uint8_t hash[HASH_SIZE], int64_t at)
 {
     struct entry *set = s_set(self, hash);
-
     for (size_t i = 0; i < WAYS; i++) {
         struct entry *entry = &set[i];
         if (entry->grant == NULL || memcmp(entry->hash, hash, HASH_SIZE) != 0) {
@@ -248,7 +242,6 @@ static void s_cache_put(struct auth *self,
     struct entry *set = s_set(self, hash);
     struct entry *entry = set;
     int64_t at = cn_clock_monotonic();
-
     for (size_t i = 1; i < WAYS && entry->grant != NULL; i++) {
         if (set[i].grant == NULL || set[i].used_at < entry->used_at) {
             entry = &set[i];
@@ -266,7 +259,6 @@ static void s_cache_put(struct auth *self,
 static void s_cache_drop(struct auth *self, const uint8_t hash[HASH_SIZE])
 {
     struct entry *set = s_set(self, hash);
-
     for (size_t i = 0; i < WAYS; i++) {
         if (set[i].grant != NULL && memcmp(set[i].hash, hash, HASH_SIZE) == 0) {
             s_entry_drop(&set[i]);
@@ -329,7 +321,6 @@ static enum cn_code s_ask(struct auth *self,
     struct cn_bus_call call = { .service = "access",
                                 .method = "access.v1.Access/ResolveKey" };
     const ProtobufCMessage *message = NULL;
-
     if (request == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
@@ -369,7 +360,6 @@ static struct lookup *s_lookup_find(struct auth *self,
                                     const uint8_t hash[HASH_SIZE])
 {
     struct lookup *lookup = self->lookups;
-
     while (lookup != NULL && memcmp(lookup->hash, hash, HASH_SIZE) != 0) {
         lookup = lookup->next;
     }
@@ -380,7 +370,6 @@ static void
 s_lookup_end(struct auth *self, struct lookup *lookup, enum cn_code rc)
 {
     struct lookup **link = &self->lookups;
-
     while (*link != lookup) {
         link = &(*link)->next;
     }
@@ -400,7 +389,6 @@ static enum cn_code s_lookup(struct auth *self,
     struct lookup *lookup = calloc(1, sizeof(*lookup));
     uint64_t changes = self->changes;
     struct auth_grant *grant = NULL;
-
     if (lookup == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
@@ -452,7 +440,6 @@ static enum cn_code s_fresh_wait(struct auth *self, struct cn_err *err)
     int64_t until_at =
         AUTH_WAIT_US +
         (self->caught_up ? self->fresh_at + AUTH_STALE_US : self->started_at);
-
     while (!auth_fresh(self)) {
         if (cn_clock_monotonic() >= until_at ||
             s_wait(&self->stale, until_at, err) != CN_OK) {
@@ -471,7 +458,6 @@ static enum cn_code s_hold(struct auth *self,
                            struct cn_err *err)
 {
     struct auth_grant *grant = NULL;
-
     if (!auth_fresh(self)) {
         return cn_fail(err, CN_UNAVAILABLE,
                        "credentials cannot be checked now");
@@ -497,7 +483,6 @@ enum cn_code auth_hold(struct auth *self,
                        struct cn_err *err)
 {
     uint8_t hash[HASH_SIZE];
-
     if (key == NULL) {
         return cn_fail(err, CN_UNAUTHENTICATED,
                        "Authorization: Bearer <API key> is needed");
@@ -520,7 +505,6 @@ enum cn_code auth_resolve(struct auth *self,
                           struct cn_err *err)
 {
     struct auth_grant *grant = NULL;
-
     enum cn_code rc = auth_hold(self, arena, key, &grant, err);
     if (rc != CN_OK) {
         return rc;
@@ -580,7 +564,6 @@ bool auth_same(const struct auth_grant *a, const struct auth_grant *b)
 {
     const struct cn_principal *one = &a->principal;
     const struct cn_principal *other = &b->principal;
-
     return memcmp(a->hash, b->hash, HASH_SIZE) == 0 &&
            a->expires_at == b->expires_at &&
            cn_uuid_equal(one->tenant_id, other->tenant_id) &&
@@ -631,7 +614,6 @@ s_on_event(void *arg, struct cn_arena *arena, const Evt__Event *event)
     struct auth *self = arg;
     const ProtobufCMessage *message = NULL;
     struct cn_err err = { 0 };
-
     if (event->type == NULL) {
         return;
     }
@@ -662,7 +644,6 @@ s_on_event(void *arg, struct cn_arena *arena, const Evt__Event *event)
 static void s_on_look(void *arg, const struct follow_look *look)
 {
     struct auth *self = arg;
-
     if (!look->whole) {
         return;
     }
@@ -680,7 +661,6 @@ enum cn_code auth_new(struct cn_env *env,
                       struct cn_err *err)
 {
     struct auth *self = calloc(1, sizeof(*self));
-
     if (self == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }

@@ -28,7 +28,6 @@ s_field(const ProtobufCMessageDescriptor *descriptor,
 {
     const ProtobufCFieldDescriptor *field =
         protobuf_c_message_descriptor_get_field_by_name(descriptor, name);
-
     if (field == NULL || field->type != type ||
         (field->label == PROTOBUF_C_LABEL_REPEATED) != repeated) {
         return NULL;
@@ -52,7 +51,6 @@ static const char *s_text(const ProtobufCMessage *message, const char *name)
 {
     const ProtobufCFieldDescriptor *field =
         s_field(message->descriptor, name, PROTOBUF_C_TYPE_STRING, false);
-
     return field == NULL
                ? NULL
                : *(const char *const *)s_read_member(message, field->offset);
@@ -68,7 +66,6 @@ static enum cn_code s_raw_body(const struct cn_http_request *request,
         s_field(message->descriptor, "content", PROTOBUF_C_TYPE_BYTES, false);
     const ProtobufCFieldDescriptor *type = s_field(
         message->descriptor, "content_type", PROTOBUF_C_TYPE_STRING, false);
-
     if (field == NULL) {
         return cn_fail(err, CN_INTERNAL, "the route has no content");
     }
@@ -122,7 +119,6 @@ static void s_mask_set(const struct cn_shape *shape,
 {
     const ProtobufCFieldDescriptor *field =
         &shape->descriptor->fields[shape->update_mask];
-
     *(size_t *)s_member(message, field->quantifier_offset) = mask->count;
     *(const char ***)s_member(message, field->offset) = mask->paths;
 }
@@ -138,7 +134,6 @@ static enum cn_code s_json_body(const struct cn_http_request *request,
     ProtobufCMessage *target = NULL;
     struct cn_json_mask mask = { 0 };
     bool patches = route->verb == CN_PATCH && route->input->update_mask >= 0;
-
     enum cn_code rc =
         s_body_target(route, request->arena, message, &shape, &target, err);
     if (rc != CN_OK) {
@@ -165,7 +160,6 @@ static enum cn_code s_type_check(const struct cn_http_request *request,
                                  struct cn_err *err)
 {
     const char *type = request->headers[CN_FRAMING_CONTENT_TYPE];
-
     if (route->consumes != NULL) {
         if (type == NULL || header_type_in(type, route->consumes)) {
             return CN_OK;
@@ -254,7 +248,6 @@ static enum cn_code s_parameter(const struct cn_http_request *request,
 {
     enum cn_code rc =
         cn_json_set(request->arena, route->input, message, name, value, err);
-
     if (rc == CN_NOT_FOUND) {
         cn_err_clear(err);
         return s_unknown(err);
@@ -275,7 +268,6 @@ static enum cn_code s_query(const struct cn_http_request *request,
                             struct cn_err *err)
 {
     const char *names[CN_HTTP_QUERY_MAX];
-
     /* What has a body has all its fields there. */
     if (request->query_count > 0 &&
         (route->body[0] != '\0' || route->consumes != NULL)) {
@@ -316,7 +308,6 @@ enum cn_code convert_request(const struct cn_http_request *request,
 {
     ProtobufCMessage *message =
         cn_message_new(request->arena, route->input->descriptor);
-
     if (message == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
@@ -351,7 +342,6 @@ static enum cn_code s_raw_reply(const struct cn_route *route,
     const ProtobufCFieldDescriptor *field =
         s_field(message->descriptor, "content", PROTOBUF_C_TYPE_BYTES, false);
     const char *type = s_text(message, "content_type");
-
     if (field == NULL) {
         return cn_fail(err, CN_INTERNAL, "the route has no content");
     }
@@ -372,7 +362,6 @@ enum cn_code convert_reply(const struct cn_route *route,
                            struct cn_err *err)
 {
     const ProtobufCMessage *message = NULL;
-
     if (cn_message_unpack(arena, route->output->descriptor, packed, &message,
                           err) != CN_OK) {
         return cn_wrap(err, "reply");
@@ -403,7 +392,6 @@ const char *convert_next(const struct cn_http_request *request,
     struct cn_buffer buffer;
     const char *target = NULL;
     char separator = '?';
-
     cn_buffer_init(&buffer, TARGET_MAX);
     cn_buffer_puts(&buffer, "<");
     cn_buffer_puts(&buffer, request->path);

@@ -47,7 +47,6 @@ static const char *s_request_id(const struct exchange *self)
 {
     const char *given = self->request->headers[CN_FRAMING_REQUEST_ID];
     char text[CN_UUID_TEXT_SIZE];
-
     if (given == NULL) {
         given = self->request->headers[CN_FRAMING_X_REQUEST_ID];
     }
@@ -63,7 +62,6 @@ static const char *s_base(const struct exchange *self)
 {
     const char *host = self->request->headers[CN_FRAMING_HOST];
     const char *made = NULL;
-
     if (self->gateway->public_url[0] != '\0') {
         return self->gateway->public_url;
     }
@@ -104,7 +102,6 @@ static void s_common_fields(struct exchange *self)
 static void s_etag(struct exchange *self, int64_t version)
 {
     char etag[HEADER_ETAG_MAX];
-
     header_etag(version, etag);
     const char *kept = cn_arena_strdup(self->arena, etag);
     if (kept != NULL) {
@@ -116,7 +113,6 @@ static void s_fail_fields(struct exchange *self, const struct cn_err *err)
 {
     unsigned status = problem_status(err);
     const struct cn_route *route = self->route;
-
     s_field(self, "Content-Type", PROBLEM_TYPE);
     if (status == 401) {
         s_field(self, "WWW-Authenticate", "Bearer");
@@ -174,7 +170,6 @@ static enum cn_code s_accept(const struct exchange *self, struct cn_err *err)
 {
     const struct cn_route *route = self->route;
     const char *made = route->produces != NULL ? route->produces : JSON_TYPE;
-
     return header_accepts(self->request->headers[CN_FRAMING_ACCEPT], made)
                ? CN_OK
                : cn_fail(err, CN_NOT_ACCEPTABLE, "%s is served here", made);
@@ -185,7 +180,6 @@ s_key(const struct exchange *self, struct cn_bus_call *call, struct cn_err *err)
 {
     const char *given = self->request->headers[CN_FRAMING_IDEMPOTENCY_KEY];
     char text[CN_UUID_TEXT_SIZE];
-
     if (self->route->verb == CN_GET) {
         return CN_OK;
     }
@@ -209,7 +203,6 @@ static enum cn_code s_precondition(const struct exchange *self,
 {
     const char *given = self->request->headers[CN_FRAMING_IF_MATCH];
     bool any = false;
-
     if (self->route->verb == CN_GET) {
         return CN_OK;
     }
@@ -230,7 +223,6 @@ static enum cn_code s_service(const struct exchange *self,
                               struct cn_err *err)
 {
     const char *wanted = NULL;
-
     if (self->route->service != NULL) {
         *ret_name = self->route->service;
         return CN_OK;
@@ -257,7 +249,6 @@ s_prepare(struct exchange *self, struct cn_bus_call *call, struct cn_err *err)
     const char *trace = self->request->headers[CN_FRAMING_TRACEPARENT];
     const char *authorization =
         self->request->headers[CN_FRAMING_AUTHORIZATION];
-
     call->method = self->route->method;
     call->request_id = self->request_id;
     call->trace = trace != NULL && header_is_trace(trace) ? trace : "";
@@ -291,7 +282,6 @@ static void s_reply_fields(struct exchange *self,
                            const struct convert_reply *converted)
 {
     char modified[CN_TIME_TEXT_MAX];
-
     s_common_fields(self);
     s_field(self, "Content-Type", converted->content_type);
     if (reply->version > 0) {
@@ -325,7 +315,6 @@ static enum cn_code s_reply(struct exchange *self,
     const char *none_match = self->request->headers[CN_FRAMING_IF_NONE_MATCH];
     struct cn_http_response *response = self->response;
     struct convert_reply converted = { 0 };
-
     response->status =
         reply->status != 0 ? reply->status : self->route->success;
     enum cn_code rc = convert_reply(self->route, self->arena, reply->body,
@@ -349,7 +338,6 @@ static enum cn_code s_call(struct exchange *self, struct cn_err *err)
 {
     struct cn_bus_call call = { 0 };
     struct cn_bus_reply reply = { 0 };
-
     enum cn_code rc = s_prepare(self, &call, err);
     if (rc != CN_OK) {
         return rc;
@@ -385,7 +373,6 @@ static enum cn_code s_stream(struct exchange *self, struct cn_err *err)
 static enum cn_code s_page(struct exchange *self, struct cn_err *err)
 {
     const char *type = JSON_TYPE;
-
     enum cn_code rc = page_serve(self->request->method, self->request->path,
                                  self->base, &self->response->body, &type, err);
     if (rc == CN_METHOD_NOT_ALLOWED) {
@@ -407,7 +394,6 @@ static enum cn_code s_serve(struct exchange *self, struct cn_err *err)
 {
     bool options = s_is(self, "OPTIONS");
     enum cn_code rc = CN_OK;
-
     if (options && strcmp(self->request->path, "*") == 0) {
         (void)snprintf(self->allow, sizeof(self->allow),
                        "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
@@ -439,7 +425,6 @@ static void s_tell(const struct exchange *self, const struct cn_err *err)
     int64_t elapsed_us = self->request->came_at == 0
                              ? 0
                              : cn_clock_monotonic() - self->request->came_at;
-
     tally_add(self->gateway->tally, self->route, self->response->status,
               elapsed_us);
 
@@ -457,7 +442,6 @@ void exchange_handle(void *arg,
 {
     struct exchange exchange;
     struct cn_err err = { 0 };
-
     s_begin(&exchange, arg, request, response);
     if (s_serve(&exchange, &err) != CN_OK) {
         s_fail(&exchange, &err);
@@ -471,7 +455,6 @@ void exchange_refuse(void *arg,
                      struct cn_http_response *response)
 {
     struct exchange exchange;
-
     s_begin(&exchange, arg, request, response);
     s_fail(&exchange, err);
     s_tell(&exchange, err);

@@ -67,7 +67,6 @@ enum cn_code follow_fetch(struct cn_env *env,
                                 .budget_us = budget_us,
                                 .long_poll = true };
     const ProtobufCMessage *message = NULL;
-
     enum cn_code rc =
         cn_bus_ask(env->bus, arena, &call, &request->base,
                    &evt__fetch_response__descriptor, &message, err);
@@ -84,7 +83,6 @@ static enum cn_code s_fetch(struct follow *self,
 {
     Evt__FetchRequest request = EVT__FETCH_REQUEST__INIT;
     Evt__Position after = EVT__POSITION__INIT;
-
     request.consumer = "gateway";
     /* What came before the start concerns nobody here. */
     request.has_only_head = !self->has_position;
@@ -130,7 +128,6 @@ static enum cn_code s_follow_once(struct follow *self, struct cn_err *err)
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     const Evt__FetchResponse *response = NULL;
     int64_t asked_at = cn_clock_monotonic();
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
@@ -171,7 +168,6 @@ static enum cn_code s_follow_once(struct follow *self, struct cn_err *err)
 static void s_follow(void *arg)
 {
     struct follow *self = arg;
-
     while (!cn_loop_stopping(self->env->loop)) {
         struct cn_err err = { 0 };
         if (s_follow_once(self, &err) == CN_OK) {
@@ -196,7 +192,6 @@ static void s_metrics(void *arg, struct cn_metrics_page *page)
     };
     char labels[LABELS_MAX];
     int64_t now_at = cn_clock_monotonic();
-
     (void)arg;
     for (const struct follow *one = s_all; one != NULL; one = one->next) {
         (void)snprintf(labels, sizeof(labels), "producer=\"%s\"", one->service);
@@ -219,7 +214,6 @@ enum cn_code follow_new(struct cn_env *env,
                         struct cn_err *err)
 {
     struct follow *self = calloc(1, sizeof(*self));
-
     if (self == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
@@ -242,7 +236,6 @@ enum cn_code follow_new(struct cn_env *env,
 void follow_free(struct follow *self)
 {
     struct follow **link = &s_all;
-
     if (self == NULL) {
         return;
     }

@@ -79,7 +79,6 @@ struct runtime {
 static bool s_access(void *arg)
 {
     const struct gateway *gateway = arg;
-
     return auth_fresh(gateway->auth) &&
            cn_bus_reachable(gateway->env->bus, "access");
 }
@@ -87,7 +86,6 @@ static bool s_access(void *arg)
 static bool s_reachable(void *arg)
 {
     const struct reach *reach = arg;
-
     return cn_bus_reachable(reach->gateway->env->bus, reach->service);
 }
 
@@ -121,7 +119,6 @@ static enum cn_code s_listen(struct runtime *self,
         .refuse = exchange_refuse,
         .arg = &self->gateway,
     };
-
     enum cn_code rc = cn_http_new(self->gateway.env, &http, &self->http, err);
     if (rc != CN_OK) {
         return cn_wrap(err, "CAIRN_LISTEN");
@@ -134,7 +131,6 @@ static enum cn_code s_listen(struct runtime *self,
 static enum cn_code s_follow(struct runtime *self, struct cn_err *err)
 {
     enum cn_code rc = CN_OK;
-
     for (size_t i = 0; rc == CN_OK && i < CN_EVENT_SOURCE_COUNT; i++) {
         const char *service = cn_event_sources[i].service;
         rc = follow_new(self->gateway.env, service, &self->follows[i], err);
@@ -155,7 +151,6 @@ static enum cn_code s_streams(struct runtime *self,
             (unsigned)cn_config_number(config, "CAIRN_STREAMS_PER_TENANT"),
         .key = cn_config_text(config, "CAIRN_STREAM_KEY"),
     };
-
     enum cn_code rc =
         streams_new(self->gateway.env, self->gateway.auth, self->follows,
                     &streams, &self->gateway.streams, err);
@@ -169,7 +164,6 @@ static enum cn_code s_start(void *arg,
 {
     struct runtime *self = arg;
     struct gateway *gateway = &self->gateway;
-
     gateway->env = env;
     gateway->public_url = cn_config_text(config, "CAIRN_PUBLIC_URL");
     gateway->routes = routes_new(cn_routes, cn_route_count);
@@ -194,7 +188,6 @@ static enum cn_code s_start(void *arg,
 static void s_done(void *arg)
 {
     struct runtime *self = arg;
-
     cn_http_free(self->http);
     streams_free(self->gateway.streams);
     tally_free(self->gateway.tally);
@@ -215,6 +208,5 @@ int main(int argc, char **argv)
         .done = s_done,
         .self = &self,
     };
-
     return cn_process_main(&process, argc, argv);
 }

@@ -65,7 +65,6 @@ static void s_text(struct cn_buffer *body, const char *name, const char *value)
 static void s_number(struct cn_buffer *body, const char *name, unsigned value)
 {
     char text[NUMBER_MAX];
-
     cn_buffer_puts(body, ",\"");
     cn_buffer_puts(body, name);
     (void)snprintf(text, sizeof(text), "\":%u", value);
@@ -85,7 +84,6 @@ static void s_type(struct cn_buffer *body, const char *base, const char *word)
 static void s_instance(struct cn_buffer *body, const char *request_id)
 {
     struct cn_uuid uuid = { 0 };
-
     cn_buffer_puts(body, ",\"instance\":\"");
     cn_buffer_puts(body, cn_uuid_parse(request_id, &uuid)
                              ? "urn:uuid:"
@@ -127,7 +125,6 @@ void problem_write(struct cn_buffer *body,
     const char *title = cn_code_title(err->code);
     bool speaks = s_speaks(err);
     bool has_word = speaks && err->word[0] != '\0';
-
     cn_buffer_puts(body, "{");
     s_type(body, base, family);
     s_text(body, "title", title);

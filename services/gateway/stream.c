@@ -34,7 +34,6 @@ struct stream_tenant *stream_tenant_find(const struct streams *self,
                                          struct cn_uuid id)
 {
     struct stream_tenant *tenant = self->tenants[s_list(id)];
-
     while (tenant != NULL && !cn_uuid_equal(tenant->id, id)) {
         tenant = tenant->next;
     }
@@ -46,7 +45,6 @@ static struct stream_tenant *s_tenant_get(struct streams *self,
                                           struct cn_uuid id)
 {
     struct stream_tenant *tenant = stream_tenant_find(self, id);
-
     if (tenant != NULL) {
         return tenant;
     }
@@ -65,7 +63,6 @@ static struct stream_tenant *s_tenant_get(struct streams *self,
 static void s_tenants_sweep(struct streams *self, bool all)
 {
     int64_t idle_at = cn_clock_monotonic() - IDLE_US;
-
     for (size_t i = 0; i < STREAM_TENANTS; i++) {
         struct stream_tenant **link = &self->tenants[i];
         while (*link != NULL) {
@@ -89,7 +86,6 @@ static void s_ring_age(struct streams *self, struct stream_tenant *tenant)
     struct stream_ring *ring = &tenant->ring;
     int64_t old_at = cn_clock_monotonic() - AGE_US;
     size_t before = ring->bytes;
-
     while (stream_ring_count(ring) > 0 &&
            stream_ring_at(ring, ring->front)->added_at < old_at) {
         stream_ring_drop(ring);
@@ -118,7 +114,6 @@ bool stream_misses(const struct stream *stream, size_t producer)
 {
     const struct stream_vector *base = &stream->tenant->ring.base;
     uint32_t bit = 1U << producer;
-
     return (base->known & bit) == 0 || (stream->vector.known & bit) == 0 ||
            follow_compare(stream->vector.at[producer], base->at[producer]) < 0;
 }
@@ -128,7 +123,6 @@ static void s_look_at_base(struct stream *stream)
 {
     const struct stream_ring *ring = &stream->tenant->ring;
     uint32_t wants = 0;
-
     if (stream->changes == ring->changes) {
         return;
     }
@@ -154,7 +148,6 @@ static void s_look_at_base(struct stream *stream)
 static void s_to_heads(struct stream *stream)
 {
     const struct stream_vector *heads = &stream->streams->heads;
-
     for (size_t i = 0; i < CN_EVENT_SOURCE_COUNT; i++) {
         if (!stream_misses(stream, i) &&
             follow_compare(stream->vector.at[i], heads->at[i]) < 0) {
@@ -168,7 +161,6 @@ static const struct stream_entry *s_next(struct stream *stream)
 {
     const struct stream_ring *ring = &stream->tenant->ring;
     const struct cn_principal *principal = auth_principal(stream->grant);
-
     s_look_at_base(stream);
     if (stream->number < ring->front) {
         stream->number = ring->front;
@@ -239,7 +231,6 @@ static bool s_stage_id(struct stream *stream)
     struct stream_tenant *tenant = stream->tenant;
     int64_t now_at = cn_clock_monotonic();
     struct cn_err err = { 0 };
-
     if (!tenant->has_token || tenant->token_at + TOKEN_HOLD_US < now_at ||
         !stream_vector_equal(&tenant->token_vector, &stream->vector)) {
         tenant->has_token =
@@ -261,7 +252,6 @@ static void s_stage_reset(struct stream *stream)
 {
     const struct streams *streams = stream->streams;
     const char *why = stream->resets;
-
     stream->resets = NULL;
     stream->vector = streams->heads;
     stream->number = stream->tenant->ring.end;
@@ -290,7 +280,6 @@ static void s_stage_entry(struct stream *stream,
 static bool s_stage_next(struct stream *stream)
 {
     char retry[32];
-
     stream->staged = 0;
     stream->sent = 0;
     if (stream->ends) {
@@ -329,7 +318,6 @@ static ssize_t s_on_read(void *arg, char *buffer, size_t size)
 {
     struct stream *stream = arg;
     size_t put = 0;
-
     while (put < size) {
         size_t left = stream->staged - stream->sent;
         if (left == 0 && !s_stage_next(stream)) {
@@ -352,7 +340,6 @@ static void s_on_closed(void *arg)
 {
     struct stream *stream = arg;
     struct stream_tenant *tenant = stream->tenant;
-
     if (stream->next != NULL) {
         stream->next->previous = stream->previous;
     }
@@ -391,7 +378,6 @@ enum cn_code stream_open(struct streams *self,
 {
     struct stream_tenant *tenant =
         s_tenant_get(self, auth_principal(grant)->tenant_id);
-
     if (tenant == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
@@ -433,7 +419,6 @@ static bool s_lags(const struct stream *stream)
 {
     const struct stream_ring *ring = &stream->tenant->ring;
     int64_t late_at = cn_clock_monotonic() - STREAM_LAG_US;
-
     if (stream->http.http == NULL || cn_http_stream_rests(stream->http) ||
         stream->woken_at >= late_at || stream->number >= ring->end) {
         return false;
@@ -446,7 +431,6 @@ static void s_tick(struct stream *stream)
 {
     struct streams *self = stream->streams;
     int64_t now_at = cn_clock_monotonic();
-
     if (auth_expires_at(stream->grant) <= self->env->now(self->env)) {
         stream->ends = true;
     }
@@ -465,7 +449,6 @@ static void s_tick(struct stream *stream)
 static void s_clock(void *arg)
 {
     struct streams *self = arg;
-
     while (cn_fiber_sleep(TICK_US) == CN_OK &&
            !cn_loop_stopping(self->env->loop)) {
         for (size_t i = 0; i < STREAM_TENANTS; i++) {
@@ -488,7 +471,6 @@ static enum cn_code s_key(struct streams *self, struct cn_err *err)
     static const char DIGITS[] = "0123456789abcdef";
     char text[2 + STREAM_KEY_DIGITS + 1] = "1:";
     uint8_t random[STREAM_KEY_DIGITS / 2];
-
     if (self->config.key[0] != '\0') {
         if (strlen(self->config.key) != STREAM_KEY_DIGITS) {
             return cn_fail(err, CN_INVALID, "needs %d hex digits",
@@ -519,7 +501,6 @@ enum cn_code streams_new(struct cn_env *env,
                          struct cn_err *err)
 {
     struct streams *self = calloc(1, sizeof(*self));
-
     if (self == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }

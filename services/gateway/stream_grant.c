@@ -12,7 +12,6 @@ enum { BUDGET_US = 2500000, RETRY_US = 200000 };
 void stream_grant_doubt(struct stream *stream)
 {
     struct streams *self = stream->streams;
-
     stream->asks = true;
     stream->doubted = true;
     self->asks = true;
@@ -28,7 +27,6 @@ s_on_change(void *arg, struct cn_uuid tenant_id, const uint8_t *key_hash)
 {
     struct streams *self = arg;
     struct stream_tenant *tenant = stream_tenant_find(self, tenant_id);
-
     for (struct stream *stream = tenant == NULL ? NULL : tenant->streams;
          stream != NULL; stream = stream->next) {
         if (key_hash == NULL || auth_is_key(stream->grant, key_hash)) {
@@ -77,7 +75,6 @@ static void s_apply(struct streams *self,
 {
     struct stream_tenant *tenant =
         stream_tenant_find(self, auth_principal(held)->tenant_id);
-
     for (struct stream *stream = tenant == NULL ? NULL : tenant->streams;
          stream != NULL; stream = stream->next) {
         if (!auth_same(stream->grant, held)) {
@@ -98,7 +95,6 @@ static enum cn_code s_ask(struct streams *self, struct stream *stream)
     struct cn_err err = { 0 };
     enum cn_code rc = CN_NOMEM;
     uint64_t changes = auth_changes(self->auth);
-
     if (arena != NULL) {
         cn_fiber_set_deadline(cn_clock_monotonic() + BUDGET_US);
         rc = auth_hold_again(self->auth, arena, held, &now, &err);
@@ -118,7 +114,6 @@ static enum cn_code s_ask(struct streams *self, struct stream *stream)
 static void s_work(void *arg)
 {
     struct streams *self = arg;
-
     while (!cn_loop_stopping(self->env->loop)) {
         struct stream *stream = s_asking(self);
         if (stream != NULL) {

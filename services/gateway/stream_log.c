@@ -29,7 +29,6 @@ static enum cn_code s_entry(struct stream_producer *self,
         stream_kind_find(&streams->kinds, self->number, event->type);
     struct cn_buffer text;
     struct cn_uuid branch = { 0 };
-
     if (kind == NULL) {
         return CN_OK;
     }
@@ -76,7 +75,6 @@ static void s_append(struct streams *streams,
                      struct stream_entry *entry)
 {
     size_t before = tenant->ring.bytes;
-
     stream_ring_append(&tenant->ring, entry);
     streams->bytes += tenant->ring.bytes;
     streams->bytes -= before;
@@ -104,7 +102,6 @@ static void s_empty(struct stream_producer *self,
 {
     struct stream_ring *ring = &tenant->ring;
     size_t before = ring->bytes;
-
     while (stream_ring_count(ring) > 0) {
         stream_ring_drop(ring);
     }
@@ -129,7 +126,6 @@ static struct stream_tenant *s_tenant(struct streams *streams,
                                       const Evt__Event *event)
 {
     struct cn_uuid id;
-
     if (event->tenant_id.len != sizeof(id.bytes)) {
         return NULL;
     }
@@ -144,7 +140,6 @@ s_on_event(void *arg, struct cn_arena *arena, const Evt__Event *event)
     struct streams *streams = self->streams;
     struct follow_position *head = &streams->heads.at[self->number];
     struct follow_position at = follow_position_of(event->position);
-
     if (head->epoch != 0 && head->epoch != at.epoch) {
         s_each_tenant(streams, s_begin_anew, self);
     }
@@ -180,7 +175,6 @@ static void s_on_look(void *arg, const struct follow_look *look)
     struct stream_producer *self = arg;
     struct streams *streams = self->streams;
     uint32_t bit = 1U << self->number;
-
     streams->heads.at[self->number] = look->position;
     if ((streams->heads.known & bit) == 0) {
         streams->heads.known |= bit;
@@ -214,7 +208,6 @@ static bool s_earliest(const struct stream_producer *self,
 {
     const uint32_t bit = 1U << self->number;
     bool found = false;
-
     for (const struct stream *stream = tenant->streams; stream != NULL;
          stream = stream->next) {
         const struct follow_position *at = &stream->vector.at[self->number];
@@ -236,7 +229,6 @@ static enum cn_code s_take(struct catch_up *self,
                            struct cn_err *err)
 {
     enum cn_code rc = CN_OK;
-
     for (size_t i = 0; rc == CN_OK && i < response->n_events; i++) {
         const Evt__Event *event = response->events[i];
         if (self->count == STREAM_RING_MAX) {
@@ -272,7 +264,6 @@ static enum cn_code s_fetch_once(struct catch_up *self, struct cn_err *err)
     Evt__FetchRequest request = EVT__FETCH_REQUEST__INIT;
     Evt__Position after = EVT__POSITION__INIT;
     struct cn_uuid tenant_id = self->tenant->id;
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
@@ -340,7 +331,6 @@ static void s_finish(struct catch_up *self)
     struct streams *streams = self->producer->streams;
     struct stream_ring *ring = &self->tenant->ring;
     size_t before = ring->bytes;
-
     s_cut(self);
     if (self->too_much ||
         !stream_ring_prepend(ring, self->entries, self->count,
@@ -357,7 +347,6 @@ static void s_finish(struct catch_up *self)
 static enum cn_code s_catch_up(struct catch_up *self, struct cn_err *err)
 {
     enum cn_code rc = CN_OK;
-
     self->tenant->holders++;
     self->reached = self->from;
     while (rc == CN_OK && !self->too_much &&
@@ -378,7 +367,6 @@ static enum cn_code s_catch_up(struct catch_up *self, struct cn_err *err)
 static struct stream_tenant *s_wanting(const struct stream_producer *self)
 {
     const struct streams *streams = self->streams;
-
     for (size_t i = 0; i < STREAM_TENANTS; i++) {
         for (struct stream_tenant *tenant = streams->tenants[i]; tenant != NULL;
              tenant = tenant->next) {
@@ -395,7 +383,6 @@ static enum cn_code s_serve(struct stream_producer *self,
                             struct cn_err *err)
 {
     struct follow_position from = { 0 };
-
     if (!s_earliest(self, tenant, &from)) {
         tenant->wants &= ~(1U << self->number);
         return CN_OK;
@@ -417,7 +404,6 @@ static enum cn_code s_serve(struct stream_producer *self,
 static void s_work(void *arg)
 {
     struct stream_producer *self = arg;
-
     while (!cn_loop_stopping(self->streams->env->loop)) {
         struct stream_tenant *tenant = s_wanting(self);
         struct cn_err err = { 0 };

@@ -19,7 +19,6 @@ static int64_t s_age(const struct streams *self)
 {
     int64_t now_at = cn_clock_monotonic();
     int64_t oldest_at = now_at;
-
     for (size_t i = 0; i < STREAM_TENANTS; i++) {
         for (const struct stream_tenant *tenant = self->tenants[i];
              tenant != NULL; tenant = tenant->next) {
@@ -59,7 +58,6 @@ static void s_tell(void *arg, struct cn_metrics_page *page)
         COUNTER("skipped", "Events that could not be shown.");
     const struct streams *self = arg;
     const struct stream_counts *counts = &self->counts;
-
     cn_metrics_value(page, &OPEN, "", self->count);
     cn_metrics_value(page, &BYTES, "", (double)self->bytes);
     cn_metrics_value(page, &AGE, "", (double)s_age(self) / (double)CN_SECOND);

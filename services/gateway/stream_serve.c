@@ -30,7 +30,6 @@ static enum cn_code s_parameter(const struct cn_http_request *request,
     const char *value =
         uri_decode(request->arena, raw->value, strlen(raw->value));
     const char **field = NULL;
-
     if (name == NULL || value == NULL) {
         return cn_fail_as(err, CN_MALFORMED, "invalid_parameter",
                           "a query parameter cannot be decoded");
@@ -57,7 +56,6 @@ static enum cn_code s_query(const struct cn_http_request *request,
 {
     const char *header = request->headers[CN_FRAMING_LAST_EVENT_ID];
     struct query query = { 0 };
-
     for (size_t i = 0; i < request->query_count; i++) {
         enum cn_code rc = s_parameter(request, &request->query[i], &query, err);
         if (rc != CN_OK) {
@@ -84,7 +82,6 @@ static enum cn_code s_topic(const struct stream_kinds *kinds,
 {
     enum cn_reach reach = CN_REACH_NONE;
     bool found = false;
-
     for (size_t i = 0; i < kinds->count; i++) {
         const struct stream_kind *kind = &kinds->rows[i];
         if (!stream_kind_of_topic(kind, topic, size)) {
@@ -110,7 +107,6 @@ static enum cn_code s_sight(const struct stream_kinds *kinds,
                             struct cn_err *err)
 {
     enum cn_code rc = CN_OK;
-
     memset(sight, STREAM_NOTHING, STREAM_KINDS_MAX);
     for (size_t i = 0; topics == NULL && i < kinds->count; i++) {
         sight[i] = (uint8_t)stream_kind_sight(&kinds->rows[i], principal);
@@ -126,7 +122,6 @@ static enum cn_code s_sight(const struct stream_kinds *kinds,
 static enum cn_code s_wait(const struct streams *self, struct cn_err *err)
 {
     const uint32_t all = (uint32_t)((UINT64_C(1) << CN_EVENT_SOURCE_COUNT) - 1);
-
     while (self->heads.known != all &&
            cn_clock_monotonic() < self->started_at + START_US) {
         enum cn_code rc = cn_fiber_sleep(LOOK_US);
@@ -163,7 +158,6 @@ static enum cn_code s_open(struct streams *self,
     struct stream_vector vector = { 0 };
     const char *resets = NULL;
     bool has_vector = false;
-
     if (last_id != NULL && last_id[0] != '\0') {
         has_vector = stream_token_read(
             self->env, auth_principal(grant)->tenant_id, last_id, &vector);
@@ -186,7 +180,6 @@ static enum cn_code s_check(struct streams *self,
                             struct cn_err *err)
 {
     enum cn_reach reach = CN_REACH_NONE;
-
     enum cn_code rc = cn_policy_check(principal, "stream:read", &reach, err);
     if (rc == CN_OK &&
         !header_accepts(request->headers[CN_FRAMING_ACCEPT], TYPE)) {
@@ -219,7 +212,6 @@ enum cn_code streams_serve(struct streams *self,
     uint8_t sight[STREAM_KINDS_MAX];
     /* An event that comes while the key is asked for concerns no stream yet. */
     uint64_t changes = auth_changes(self->auth);
-
     enum cn_code rc = auth_hold(self->auth, request->arena, key, &grant, err);
     if (rc != CN_OK) {
         return rc;

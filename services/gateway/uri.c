@@ -37,7 +37,6 @@ static const struct {
 static size_t s_character(const unsigned char *text, size_t size)
 {
     size_t row = 0;
-
     while (text[0] < CHARACTERS[row].from || text[0] > CHARACTERS[row].to) {
         if (++row == CN_COUNT(CHARACTERS)) {
             return 0;
@@ -72,7 +71,6 @@ const char *uri_decode(struct cn_arena *arena, const char *text, size_t size)
 {
     char *decoded = cn_arena_alloc(arena, size + 1);
     size_t count = 0;
-
     if (decoded == NULL) {
         return NULL;
     }
@@ -96,7 +94,6 @@ const char *uri_decode(struct cn_arena *arena, const char *text, size_t size)
 void uri_encode(struct cn_buffer *buffer, const char *text)
 {
     static const char DIGITS[] = "0123456789ABCDEF";
-
     for (const unsigned char *at = (const unsigned char *)text; *at != '\0';
          at++) {
         unsigned char c = *at;
