@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* policy.md as one static table. A wider grant is a row here, never an
- * exception in code. */
+/* Who may do what, as one static table. A wider grant is a change of a row
+ * here, never an exception in code. */
 #include "common/policy/principal.h"
 
 #include "common/base/array.h"
@@ -43,8 +43,9 @@ struct row {
 };
 
 /* Columns: Intake Coordinator Scheduler cLinician Records_clerk sUpervisor
- * Administrator iNtegrator Physician_office rEferral_source platForm. A cell's
- * remark in policy.md ("name and status only") is the handler's to keep. */
+ * Administrator iNtegrator Physician_office rEferral_source platForm. Where a
+ * role may see only a part of a record ("name and status only"), the handler
+ * leaves the rest out. */
 static const struct row ROWS[] = {
     /*                      ICSLRUANPEF */
     { "intake:write", "BB---A-A-O-" },    { "referrals:read", "BBBTBA-A-O-" },

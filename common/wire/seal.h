@@ -23,8 +23,8 @@ enum {
     CN_SIGN_SIZE = 64
 };
 
-/* text: "<id>:<64 hex digits>" lines, the first seals, all open. NULL with err
- * set when it is malformed. */
+/* text: lines "<id>:<64 hex digits>". The first key seals, every key opens.
+ * NULL with err set when the text is malformed. */
 struct cn_seal *cn_seal_new(const char *text, struct cn_err *err);
 void cn_seal_free(struct cn_seal *self);
 CN_CHECKED enum cn_code cn_seal(struct cn_env *env,
@@ -34,7 +34,8 @@ CN_CHECKED enum cn_code cn_seal(struct cn_env *env,
                                 struct cn_bytes plain,
                                 struct cn_bytes *ret_sealed,
                                 struct cn_err *err);
-/* CN_INTERNAL when it does not open: wrong key, place, tenant or changed. */
+/* CN_INTERNAL when it does not open: key, context or tenant is another one, or
+ * the bytes were changed. */
 CN_CHECKED enum cn_code cn_unseal(struct cn_env *env,
                                   struct cn_arena *arena,
                                   struct cn_uuid tenant,
@@ -42,7 +43,7 @@ CN_CHECKED enum cn_code cn_unseal(struct cn_env *env,
                                   struct cn_bytes sealed,
                                   struct cn_bytes *ret_plain,
                                   struct cn_err *err);
-/* Pack and seal, unseal and unpack: how a resource's body column is kept. */
+/* Pack and seal, unseal and unpack, as for a resource's body column. */
 CN_CHECKED enum cn_code cn_seal_message(struct cn_env *env,
                                         struct cn_arena *arena,
                                         struct cn_uuid tenant,

@@ -25,7 +25,7 @@ struct cn_field_shape {
     bool output_only;    /* in a request: 422 read_only_field */
     bool no_null;        /* PATCH may not clear it */
     uint32_t max;        /* bytes of a string or items of a list; 0: default */
-    const char *pattern; /* name of a pattern of common/wire/json.c, or NULL */
+    const char *pattern; /* its name in common/wire/json_text.c, or NULL */
     const struct cn_shape *sub; /* of a message field, else NULL */
 };
 
@@ -35,7 +35,7 @@ struct cn_shape {
     int update_mask; /* index of a `repeated string update_mask`, or -1 */
 };
 
-/* A string longer or a list bigger than this needs a max of its own. */
+/* The default max of a string in bytes, and of a list in items. */
 enum { CN_STRING_MAX = 512, CN_LIST_MAX = 64 };
 
 enum cn_verb { CN_GET, CN_POST, CN_PUT, CN_PATCH, CN_DELETE };
