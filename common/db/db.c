@@ -91,7 +91,7 @@ enum cn_code cn_db_code(const char *sqlstate)
     return CN_INTERNAL;
 }
 
-/* Units */
+/* ---- units ---- */
 
 static struct unit *
 s_unit_new(struct cn_db *self, const struct cn_db_step *steps, size_t count)
@@ -168,12 +168,11 @@ void cn_unit_complete(struct unit *unit)
     if (unit->abandoned) {
         cn_unit_free(unit);
     } else {
-        /* Its fiber may be on its way already; then it sees the state. */
+        /* Its fiber may be ready already; then it sees the state. */
         (void)cn_fiber_wake(unit->token, CN_OK);
     }
 }
 
-/* Ends a unit whose connection is gone, or that never had one. */
 void cn_unit_break(struct unit *unit)
 {
     unit->outcome = CN_OUTCOME_UNKNOWN;
@@ -277,7 +276,7 @@ static struct unit *s_unit_run(struct cn_db *self,
         s_count(lane, unit, END_REFUSED);
         cn_unit_free(unit);
         (void)cn_fail(err, rc == CN_DEADLINE ? CN_DEADLINE : CN_UNAVAILABLE,
-                      "database: waited in vain for the %s lane",
+                      "database: no connection of the %s lane was free in time",
                       cn_lane_names[lane_id]);
         return NULL;
     }
@@ -295,11 +294,12 @@ static void s_unit_leave(struct unit *unit)
         cn_unit_free(unit);
         return;
     }
-    /* The results are drained when they come. */
+    /* The results are dropped when they come. */
     unit->abandoned = true;
 }
 
-/* Rows in an arena: made before the send, so that nothing can fail after it. */
+/* Room for the rows in an arena. It is made before the send, so that nothing
+ * can fail after it. */
 struct row_set {
     size_t count;
     struct cn_rows *rows;
@@ -315,14 +315,12 @@ static void s_row_set_clear(void *handle)
     }
 }
 
+/* NULL for a failed arena. */
 static struct row_set *
 s_row_set(struct cn_arena *arena, const struct cn_db_step *steps, size_t count)
 {
     size_t item = sizeof(struct cn_rows) + sizeof(const struct cn_rows *);
     struct row_set *set = cn_arena_alloc(arena, sizeof(*set) + count * item);
-    if (set == NULL) {
-        return NULL;
-    }
     set->count = count;
     set->rows = (struct cn_rows *)(set + 1);
     set->pointers = (const struct cn_rows **)(set->rows + count);
@@ -440,7 +438,7 @@ enum cn_code cn_db_unit(struct cn_db *self,
     return CN_OK;
 }
 
-/* Life */
+/* ---- life ---- */
 
 static bool s_lane_init(struct cn_db *self,
                         enum cn_lane id,

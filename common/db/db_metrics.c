@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the lanes tell of themselves. */
+/* The metrics of the lanes. */
 #include "common/base/array.h"
 #include "common/db/db_internal.h"
 
@@ -101,7 +101,8 @@ void cn_db_metrics(void *arg, struct cn_metrics_page *page)
     for (size_t l = 0; l < CN_LANE_COUNT; l++) {
         (void)snprintf(labels, sizeof(labels), "lane=\"%s\"", cn_lane_names[l]);
         cn_metrics_histogram(page, "cairn_db_unit_duration_seconds",
-                             "Of a unit, the wait for a connection included.",
+                             "How long a unit took, its wait for a connection "
+                             "included.",
                              labels, &self->lanes[l].durations);
     }
 }

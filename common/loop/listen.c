@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The listening socket, and one to it. */
+/* Listening sockets, and connecting to one. */
 #include "common/loop/listen.h"
 
 #include "common/base/config.h"
@@ -47,7 +47,7 @@ static int s_bind(const struct addrinfo *address)
     if (fd < 0) {
         return -1;
     }
-    /* REUSEPORT: a second gateway may listen beside this one. */
+    /* REUSEPORT: a second gateway may listen at the same address. */
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
         setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0 ||
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) != 0 ||

@@ -32,7 +32,7 @@ static const int64_t BOUNDS[CN_HISTOGRAM_BUCKETS] = {
     100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000
 };
 
-/* One program, one thread: there is one page. */
+/* One list: a process is one program with one thread. */
 static struct source s_sources[CN_METRICS_SOURCES_MAX];
 static size_t s_source_count;
 
@@ -53,7 +53,7 @@ void cn_metrics_forget(const void *arg)
     s_source_count = kept;
 }
 
-/* HELP and TYPE stand once before all values of a metric. */
+/* HELP and TYPE are written once, before all values of a metric. */
 static void s_head(struct cn_metrics_page *page,
                    const char *name,
                    const char *help,
@@ -139,7 +139,7 @@ void cn_metrics_histogram(struct cn_metrics_page *page,
 
 static const char HELP[] = "# HELP ";
 
-/* All that one source tells of one metric, from its line of HELP on. */
+/* What one source writes of one metric, from its HELP line on. */
 struct block {
     const char *from;
     const char *to;
@@ -173,8 +173,8 @@ static const char *s_values(const struct block *block)
     return strchr(type, '\n') + 1;
 }
 
-/* Several sources may tell the same metric, as two followers do; in the format
- * all values of one stand together. */
+/* Several sources may write the same metric, as two followers do, but the
+ * format wants all values of a metric together. */
 static void s_gather(const char *text, struct cn_buffer *buffer)
 {
     struct block blocks[BLOCKS_MAX];
