@@ -16,7 +16,7 @@ enum {
     NULL_LENGTH = -1 /* as four bytes: ffffffff */
 };
 
-/* The parts of one link, and the bytes of those that are made here. */
+/* The parts of one link, and the memory of lengths and numbers. */
 struct canonical {
     struct cn_bytes parts[1 + 2 * COLUMNS];
     size_t count;

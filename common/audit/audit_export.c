@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lines of an export: written, and read back byte for byte. */
+/* Writes the lines of an export, and checks them byte for byte when it reads
+ * them. */
 #include "common/audit/audit_export.h"
 
 #include "common/audit/audit_scan.h"
@@ -73,8 +74,8 @@ static bool s_row_read(const Aud__LineRow *row, struct cn_audit_entry *entry)
            row->patients != NULL;
 }
 
-/* False for anything that is not exactly a line of ours; the entry's texts are
- * in the arena. */
+/* False for anything that is not exactly what s_line_write writes. The entry's
+ * texts are in the arena. */
 static bool s_line_read(struct cn_arena *arena,
                         const char *text,
                         size_t size,
@@ -83,8 +84,8 @@ static bool s_line_read(struct cn_arena *arena,
     Aud__Line *line = CN_NEW(arena, aud__line, Aud__Line);
     struct cn_err err = { 0 };
     struct cn_buffer buffer;
-    if (line == NULL || cn_json_read(arena, &aud__line__shape, text, size,
-                                     &line->base, NULL, &err) != CN_OK) {
+    if (cn_json_read(arena, &aud__line__shape, text, size, &line->base, NULL,
+                     &err) != CN_OK) {
         return false;
     }
     *entry = (struct cn_audit_entry){ .n = line->n,
@@ -204,12 +205,12 @@ enum cn_code cn_audit_export_open(FILE *file,
         return cn_fail(err, CN_MALFORMED, "the export is empty");
     }
     if (strncmp(line, BEFORE, sizeof(BEFORE) - 1) != 0) {
-        return cn_fail(err, CN_MALFORMED, "this is no export of an audit");
+        return cn_fail(err, CN_MALFORMED, "this is not an export of an audit");
     }
     const char *name = line + sizeof(BEFORE) - 1;
     const char *end = strchr(name, '"');
     if (end == NULL || end - name >= CN_AUDIT_SERVICE_MAX) {
-        return cn_fail(err, CN_MALFORMED, "this is no export of an audit");
+        return cn_fail(err, CN_MALFORMED, "this is not an export of an audit");
     }
     memcpy(service, name, (size_t)(end - name));
     service[end - name] = '\0';
@@ -218,22 +219,21 @@ enum cn_code cn_audit_export_open(FILE *file,
         (void)snprintf(id, sizeof(id), "%s", end + sizeof(BETWEEN));
     }
     if (id[0] != '\0' && !cn_uuid_parse(id, &tenant)) {
-        return cn_fail(err, CN_MALFORMED, "this is no export of an audit");
+        return cn_fail(err, CN_MALFORMED, "this is not an export of an audit");
     }
     s_header(service, tenant, again);
     if (strcmp(line, again) != 0) {
-        return cn_fail(err, CN_MALFORMED, "this is no export of an audit");
+        return cn_fail(err, CN_MALFORMED, "this is not an export of an audit");
     }
     *ret_tenant = tenant;
     return CN_OK;
 }
 
-/* What was read so far. */
 struct reader {
     struct cn_audit_verify *verify;
     size_t line;
     int64_t last_seq;
-    bool ended; /* the last line was there */
+    bool ended; /* the last line has been read */
 };
 
 static enum cn_code s_read_line(struct reader *self,
@@ -284,7 +284,8 @@ enum cn_code cn_audit_export_verify(FILE *file,
     if (rc == CN_OK) {
         rc = cn_audit_verify_end(verify, reader.last_seq, err);
     }
-    /* An export without its last line was cut off, whatever it holds. */
+    /* An export without its last line was cut off, even where it has no other
+     * fault. */
     if (rc == CN_OK && !reader.ended &&
         cn_audit_verify_fault_count(verify) == 0) {
         rc = cn_audit_verify_add(verify,

@@ -23,7 +23,7 @@ enum {
     " WHERE a.tenant_id = s.tenant_id AND a.id = s.id LIMIT 1) a ON true"
 enum { SCAN_FIRST = 6 };
 
-/* More than seq in the order: after a change it may stand there twice. */
+/* Not by seq alone: after tampering two rows may have the same seq. */
 _Static_assert(ENTRY_PAGE == 1000, "the limit in SQL_AUDIT_SCAN");
 CN_SQL_RELAY(SQL_AUDIT_SCAN,
              SCAN_COLUMNS
@@ -146,7 +146,7 @@ static enum cn_code s_page(struct cn_env *env,
     for (size_t row = 0; rc == CN_OK && row < *ret_count; row++) {
         struct cn_audit_entry entry = s_entry(rows, row);
         rc = fn(arg, &entry, err);
-        *last = entry; /* Its texts end with the arena and are not read. */
+        *last = entry; /* Nobody reads its texts, which end with the arena. */
     }
     return rc;
 }
@@ -227,7 +227,7 @@ enum cn_code cn_audit_scan_verify(struct cn_env *env,
     struct place to = { 0 };
     int64_t last_seq = 0;
     size_t count = KEY_PAGE;
-    /* What is sealed while we look has its seals by then. */
+    /* The place is read first: rows up to it have their seals already. */
     enum cn_code rc = s_sealer(env, &to, &last_seq, err);
     if (rc == CN_OK) {
         rc = cn_audit_scan(env, tenant, s_verify_entry, verify, &last_seq, err);

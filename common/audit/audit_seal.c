@@ -39,15 +39,15 @@ struct sealer {
     int64_t heads_at; /* monotonic: the next export */
     unsigned failures;
     uint64_t sealed;
-    uint64_t lost;    /* batches that another sealer was faster with */
+    uint64_t lost;    /* batches that another sealer sealed first */
     int64_t lag_us;   /* of the oldest row of the last batch */
-    bool head_broken; /* the exported heads are not of this chain */
+    bool head_broken; /* the exported heads do not fit the chains */
 };
 
-/* One loop, one thread; told apart by the env. */
+/* A test may run several in one process; they differ by their env. */
 static struct sealer *s_sealers;
 
-/* By database time, so that replicas need not agree about theirs. */
+/* By the database's clock, so that the clocks of replicas do not matter. */
 CN_SQL_RELAY(SQL_SEALER_TAKE,
              "UPDATE {{schema}}.audit_sealer p"
              " SET holder = $1,"
@@ -59,8 +59,8 @@ CN_SQL_RELAY(SQL_SEALER_GIVE,
              "UPDATE {{schema}}.audit_sealer p SET holder = NULL"
              " WHERE p.holder = $1 RETURNING 1");
 
-/* What is not sealed yet and below the horizon: rows of a transaction that may
- * still commit, and all that come after it, wait. */
+/* Rows that are not sealed yet, of transactions below the horizon: a row waits
+ * while a transaction before it may still commit. */
 _Static_assert(CN_AUDIT_SEAL_BATCH == 500, "the limit in SQL_SEALER_LOOK");
 CN_SQL_RELAY(
     SQL_SEALER_LOOK,
@@ -142,9 +142,6 @@ static enum cn_code s_look(struct batch *self, struct cn_err *err)
         cn_arena_array(self->arena, self->count + 1, sizeof(*self->entries));
     self->chains =
         cn_arena_array(self->arena, self->count + 1, sizeof(*self->chains));
-    if (self->entries == NULL || self->chains == NULL) {
-        return cn_fail(err, CN_NOMEM, "seal the audit");
-    }
     for (size_t i = 0; i < self->count; i++) {
         struct cn_audit_entry *entry = &self->entries[i];
         entry->tenant_id = cn_row_uuid(self->rows, i, LOOK_ROW_TENANT);
@@ -154,8 +151,8 @@ static enum cn_code s_look(struct batch *self, struct cn_err *err)
     return CN_OK;
 }
 
-/* The tenant's chain, with a new one at the end of the list if need be: a batch
- * is of few tenants. */
+/* The tenant's chain, added to the list when it is missing. The list is short:
+ * a batch has few tenants. */
 static struct chain *s_chain(struct batch *self, struct cn_uuid tenant_id)
 {
     size_t i = 0;
@@ -180,9 +177,6 @@ s_chains_load(struct batch *self, const char *service, struct cn_err *err)
     }
     struct cn_uuid *tenants =
         cn_arena_array(self->arena, self->chain_count, sizeof(*tenants));
-    if (tenants == NULL) {
-        return cn_fail(err, CN_NOMEM, "seal the audit");
-    }
     for (size_t i = 0; i < self->chain_count; i++) {
         tenants[i] = self->chains[i].tenant_id;
     }
@@ -217,8 +211,8 @@ static void s_link(struct batch *self)
     }
 }
 
-/* Parameters of SQL_SEAL_INSERT; false without memory. */
-static bool s_seals(const struct batch *self, struct cn_param params[6])
+/* Parameters of SQL_SEAL_INSERT. */
+static void s_seals(const struct batch *self, struct cn_param params[6])
 {
     struct cn_arena *arena = self->arena;
     size_t count = self->count;
@@ -226,18 +220,12 @@ static bool s_seals(const struct batch *self, struct cn_param params[6])
     struct cn_uuid *ids = cn_arena_array(arena, count, sizeof(*ids));
     const char **places = cn_arena_array(arena, count, sizeof(*places));
     uint8_t *hashes = cn_arena_array(arena, count, CN_SHA256_SIZE);
-    if (tenants == NULL || ids == NULL || places == NULL || hashes == NULL) {
-        return false;
-    }
     for (size_t i = 0; i < count; i++) {
         const struct cn_audit_entry *entry = &self->entries[i];
         tenants[i] = entry->tenant_id;
         ids[i] = entry->id;
         places[i] = cn_arena_printf(arena, "%lld", (long long)entry->n);
         memcpy(hashes + i * CN_SHA256_SIZE, entry->hash, CN_SHA256_SIZE);
-        if (places[i] == NULL) {
-            return false;
-        }
     }
     params[0] = cn_int(self->entries[0].seq - 1);
     params[1] = cn_int(CN_AUDIT_FORM);
@@ -245,11 +233,10 @@ static bool s_seals(const struct batch *self, struct cn_param params[6])
     params[3] = cn_uuids(tenants, count);
     params[4] = cn_texts(places, count);
     params[5] = cn_uuids(ids, count);
-    return true;
 }
 
-/* The place moves first: of two sealers the second waits for its row, and then
- * finds it elsewhere. */
+/* The sealer's place moves first: of two sealers the second waits for its row,
+ * then sees that the place has moved, and fails. */
 static enum cn_code s_commit(struct batch *self, struct cn_err *err)
 {
     const struct cn_rows *rows = self->rows;
@@ -268,9 +255,7 @@ static enum cn_code s_commit(struct batch *self, struct cn_err *err)
     };
     struct cn_param seals[6];
     struct cn_db_result result = { 0 };
-    if (!s_seals(self, seals)) {
-        return cn_fail(err, CN_NOMEM, "seal the audit");
-    }
+    s_seals(self, seals);
     const struct cn_db_step steps[] = {
         { &SQL_SEALER_MOVE, move, CN_COUNT(move) },
         { &SQL_SEAL_INSERT, seals, CN_COUNT(seals) },
@@ -284,15 +269,16 @@ static enum cn_code s_commit(struct batch *self, struct cn_err *err)
         return CN_OK;
     }
     if (strcmp(result.constraint, "audit_sealer_moved") == 0) {
-        return cn_fail(err, CN_CONFLICT, "the audit was sealed by another");
+        return cn_fail(err, CN_CONFLICT, "another sealer has sealed the rows");
     }
-    /* An unknown outcome needs no care: the next look begins at the place. */
+    /* An unknown outcome does no harm: the next batch begins at the place that
+     * the database has. */
     return cn_fail(err, CN_UNAVAILABLE,
                    "the audit was not sealed: SQLSTATE %s%s%s", result.sqlstate,
                    result.constraint[0] == '\0' ? "" : ", ", result.constraint);
 }
 
-/* ret_oldest_at: `at` of the row that waited longest. */
+/* *ret_oldest_at: `at` of the oldest row of the batch. */
 static enum cn_code s_batch(struct cn_env *env,
                             const char *service,
                             int64_t *ret_count,
@@ -302,7 +288,7 @@ static enum cn_code s_batch(struct cn_env *env,
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(ARENA_MAX);
     struct batch batch = { .env = env, .arena = arena };
     if (arena == NULL) {
-        return cn_fail(err, CN_NOMEM, "seal the audit");
+        return cn_fail(err, CN_NOMEM, "no memory to seal the audit");
     }
     enum cn_code rc = s_look(&batch, err);
     if (rc == CN_OK && batch.count > 0) {
@@ -347,7 +333,7 @@ static enum cn_code s_lease(const struct sealer *self,
                                        cn_int(CN_AUDIT_SEAL_LEASE_US) };
     const struct cn_rows *rows = NULL;
     if (arena == NULL) {
-        return cn_fail(err, CN_NOMEM, "lease of the sealer");
+        return cn_fail(err, CN_NOMEM, "no memory for the sealer's lease");
     }
     enum cn_code rc =
         cn_db_read(self->env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
@@ -375,7 +361,7 @@ static enum cn_code s_renew(struct sealer *self, struct cn_err *err)
 
 /* ---- the heads ---- */
 
-/* A head file that does not belong to this chain is an alarm, not a failure: it
+/* A file whose heads do not fit the chains is an alarm, not a failure: the file
  * is kept, and the sealing goes on. */
 static void s_export(struct sealer *self)
 {
@@ -411,7 +397,7 @@ static void s_tell(struct sealer *self, enum cn_code rc, const char *what)
     }
 }
 
-/* One look; how long to rest after it. */
+/* Seals one batch. Returns how long to rest after it. */
 static int64_t s_round(struct sealer *self)
 {
     struct cn_err err = { 0 };
@@ -424,7 +410,7 @@ static int64_t s_round(struct sealer *self)
         rc = s_batch(self->env, self->heads.service, &count, &oldest_at, &err);
         if (rc == CN_CONFLICT) {
             self->lost++;
-            self->leads = false; /* Whose lease it is, is looked up. */
+            self->leads = false; /* so the next round asks for the lease */
         }
     }
     if (leads && rc == CN_OK && cn_clock_monotonic() >= self->heads_at) {
@@ -451,7 +437,8 @@ static void s_forget(struct sealer *self)
     free(self);
 }
 
-/* What is left to do when the loop stops: a deadline lets the fiber wait. */
+/* The last work when the loop stops. Only a fiber with a deadline may still
+ * park then. */
 static void s_stop(struct sealer *self)
 {
     struct cn_err err = { 0 };
@@ -459,7 +446,7 @@ static void s_stop(struct sealer *self)
     int64_t count = 0;
     cn_fiber_set_deadline(cn_clock_monotonic() + CN_AUDIT_SEAL_STOP_BUDGET_US);
     if (self->leads) {
-        /* Whatever it does not do the next sealer does. */
+        /* The next sealer does what this batch leaves. */
         (void)!cn_audit_seal_batch(self->env, self->heads.service, &count,
                                    &err);
         s_export(self);
@@ -497,7 +484,7 @@ static void s_metrics(void *arg, struct cn_metrics_page *page)
     };
     static const struct cn_metric BROKEN = {
         "cairn_audit_heads_broken",
-        "Do the exported heads belong to another chain? Then verify it.",
+        "1: the exported heads do not fit the chains; verify the audit.",
         CN_METRIC_GAUGE
     };
     const struct sealer *self = arg;
@@ -515,12 +502,12 @@ enum cn_code cn_audit_seal_start(struct cn_env *env,
     if (heads->key[0] != '\0' &&
         !cn_unhex(heads->key, secret, sizeof(secret))) {
         return cn_fail(err, CN_INVALID,
-                       "CAIRN_AUDIT_KEY is not of 64 hex digits");
+                       "CAIRN_AUDIT_KEY must be 64 hex digits");
     }
     explicit_bzero(secret, sizeof(secret));
     struct sealer *self = calloc(1, sizeof(*self));
     if (self == NULL) {
-        return cn_fail(err, CN_NOMEM, "sealer: no memory");
+        return cn_fail(err, CN_NOMEM, "no memory for the sealer");
     }
     self->env = env;
     self->heads = *heads;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The chains, one after the other and all at once. */
+/* Follows the chain of each tenant, and the order over all tenants. */
 #include "common/audit/audit_verify.h"
 
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 
 enum { FIRST_ROOM = 64 };
 
-/* A tenant's chain as far as it was followed. */
+/* A tenant's chain as far as it has been followed. */
 struct chain {
     struct cn_uuid tenant_id;
     int64_t n;
@@ -17,7 +17,7 @@ struct chain {
     struct cn_audit_head head;
     bool failed;
     size_t fault;   /* index of its fault */
-    bool undecided; /* changed or moved: the next entry tells */
+    bool undecided; /* changed or moved: the next entry shows which */
 };
 
 struct cn_audit_verify {
@@ -83,7 +83,7 @@ void cn_audit_verify_free(struct cn_audit_verify *self)
     }
 }
 
-/* items with room for one more; NULL without memory, when items stays. */
+/* items with room for one more. NULL without memory: items stays as it was. */
 static void *s_room(void *items, size_t count, size_t *room, size_t size)
 {
     if (count < *room) {
@@ -97,7 +97,7 @@ static void *s_room(void *items, size_t count, size_t *room, size_t size)
     return grown;
 }
 
-/* Where the tenant is in the sorted list, or belongs. */
+/* Where the tenant is, or belongs, in the sorted list. */
 static size_t s_place(const struct cn_audit_verify *self, struct cn_uuid tenant)
 {
     size_t low = 0;
@@ -113,7 +113,7 @@ static size_t s_place(const struct cn_audit_verify *self, struct cn_uuid tenant)
     return low;
 }
 
-/* The tenant's chain, begun if there is none. NULL without memory. */
+/* The tenant's chain, added when it is missing. NULL without memory. */
 static struct chain *s_chain(struct cn_audit_verify *self,
                              struct cn_uuid tenant)
 {
@@ -195,7 +195,7 @@ static enum cn_code s_fail(struct cn_audit_verify *self,
         err);
 }
 
-/* What follows a fault may tell more of it, and is looked at no further. */
+/* An entry behind a fault can show that a row was moved; it is not verified. */
 static void s_after_fault(struct cn_audit_verify *self,
                           struct chain *chain,
                           const struct cn_audit_entry *entry)
@@ -211,8 +211,8 @@ static void s_after_fault(struct cn_audit_verify *self,
     chain->undecided = false;
 }
 
-/* The place of an entry over all tenants. It is told only where no chain has a
- * fault of its own, which says more. */
+/* Checks the order over all tenants. A gap is reported only when no chain has a
+ * fault, which would tell more. */
 static void s_order(struct cn_audit_verify *self,
                     const struct cn_audit_entry *entry,
                     size_t line)

@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-/* The caller's entry; a new one takes the place of the one unseen longest.
- * *ret_known: it was there. */
+/* The caller's entry. A new caller replaces the one that was not seen for
+ * longest. *ret_known: the entry was there. */
 static struct bus_caller *
 s_caller(struct cn_bus *self, zmq_msg_t *routing, bool *ret_known)
 {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The calling side of the bus: the pool of calls under way, the choice among
- * the replicas, and the pings. What a call does with them is in bus_call.c. */
+ * the replicas, and the pings. One call's steps are in bus_call.c. */
 #include "common/bus/bus_internal.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* An id is a counter above SLOT_BITS of the call's place in the pool. */
+/* An id is a counter; its lowest SLOT_BITS are the call's place in the pool. */
 enum {
     SLOT_BITS = 16,
     SLOT_MASK = (1 << SLOT_BITS) - 1,
@@ -158,10 +158,9 @@ void bus_grant(struct bus_service *service)
         struct bus_replica *replica = bus_pick(service, op);
         if (replica == NULL) {
             if (op->full == 0 && op->long_poll) {
-                return; /* none is alive */
+                return; /* no replica is alive */
             }
-            /* A call that has been refused by some tells nothing about the
-             * next. */
+            /* A replica that refused this call may take the next one. */
             full = full || op->full == 0;
             continue;
         }
@@ -237,7 +236,7 @@ static void s_tick(void *arg)
     struct cn_bus *self = arg;
     int64_t now = cn_clock_monotonic();
     bool late = now - self->tick_at >= BUS_LATE_US;
-    /* The handle that has run is there to be used again: this never fails. */
+    /* The timer that has just run is used again: this never fails. */
     (void)!s_tick_set(
         self,
         now + (late ? BUS_SOON_US : CN_BUS_PING_INTERVAL_MS * (int64_t)1000));

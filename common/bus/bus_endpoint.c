@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which addresses a service has: how they are written, and how a name becomes
- * one replica per numeric address and follows the name server.
+/* The addresses of a service: reading them, and turning a name into one replica
+ * per numeric address that follows the name server.
  *
- * libzmq takes only the first address of a name and keeps it; so it is never
+ * libzmq takes only the first address of a name and keeps it, so it is never
  * given a name. */
 #include "common/base/config.h"
 #include "common/base/log.h"
@@ -19,7 +19,7 @@ static const char SCHEME[] = "tcp://";
 
 enum { SCHEME_SIZE = sizeof(SCHEME) - 1, PORT_MAX = 65535 };
 
-/* --- how they are written --- */
+/* --- reading them --- */
 
 static bool s_host_valid(const char *host)
 {
@@ -83,7 +83,7 @@ static enum cn_code s_endpoint_read(const char *service,
     return CN_OK;
 }
 
-/* Adds those of the text after those that are there; all of them or none. */
+/* Appends the endpoints of the text: all of them or none. */
 static enum cn_code s_endpoints_read(struct bus_service *service,
                                      const char *text,
                                      struct cn_err *err)
@@ -126,7 +126,7 @@ static uint32_t s_bit_of(const struct bus_service *service,
     return (uint32_t)1 << (endpoint - service->endpoints);
 }
 
-/* The endpoint leads to this address, now. */
+/* The name server says that the endpoint has this address. */
 static enum cn_code s_lead(struct bus_service *service,
                            const struct bus_endpoint *endpoint,
                            const char *address,
@@ -152,8 +152,8 @@ static bool s_answer_has(const struct bus_answer *answer, const char *address)
     return false;
 }
 
-/* What the endpoint no longer leads to, and no other does, takes no more calls
- * and is closed when those under way have ended. */
+/* Replicas at addresses that this endpoint has lost, and that no other endpoint
+ * has, take no more calls and are closed when those under way have ended. */
 static void s_leave(struct bus_service *service,
                     const struct bus_endpoint *endpoint,
                     const struct bus_answer *answer)
@@ -168,13 +168,13 @@ static void s_leave(struct bus_service *service,
         replica->named_by &= ~bit;
         if (replica->named_by == 0) {
             replica->leave_by = cn_clock_monotonic() + BUS_LEAVE_US;
-            cn_log(CN_LOG_INFO, "bus: %s at %s is no address of it any more",
+            cn_log(CN_LOG_INFO, "bus: %s no longer has the address %s",
                    service->peer->name, replica->address);
         }
     }
 }
 
-/* How long the next look-up has time. */
+/* How long until the next look-up. */
 static int64_t s_ease_us(const struct bus_service *service, bool failed)
 {
     if (service->replica_count == 0) {
@@ -190,7 +190,7 @@ static int64_t s_ease_us(const struct bus_service *service, bool failed)
 
 /* --- asking --- */
 
-/* The one that has been due for longest, NULL when none is. */
+/* The endpoint whose look-up has been due for longest; NULL when none is. */
 static struct bus_endpoint *
 s_due(struct cn_bus *bus, int64_t now, struct bus_service **ret_service)
 {
@@ -247,8 +247,8 @@ void bus_discover(struct bus_service *service)
     s_ask(service->bus);
 }
 
-/* What is known stays: a name server that is away, or has forgotten the name
- * for a moment, says nothing about the replicas. */
+/* The known addresses stay: a name server that is away, or does not know the
+ * name for a moment, tells nothing about the replicas. */
 static void s_failed(struct bus_service *service,
                      struct bus_endpoint *endpoint,
                      const struct bus_answer *answer)
@@ -299,7 +299,7 @@ void bus_discover_tick(struct cn_bus *bus, int64_t now)
         struct bus_service *service = bus->services[i];
         for (size_t k = service->replica_count; k > 0; k--) {
             struct bus_replica *replica = service->replicas[k - 1];
-            /* A long poll does not hold it: it is asked again elsewhere. */
+            /* Long polls do not keep the replica: their callers ask another. */
             if (replica->leave_by != 0 &&
                 (replica->outstanding == 0 || now >= replica->leave_by)) {
                 bus_replica_free(replica);
@@ -313,7 +313,8 @@ void bus_discover_tick(struct cn_bus *bus, int64_t now)
 
 /* --- from outside --- */
 
-/* Made when it is called for the first time. NULL with err set. */
+/* The service, made when it is connected for the first time. NULL with err set.
+ */
 static struct bus_service *
 s_service_require(struct cn_bus *self, const char *name, struct cn_err *err)
 {
@@ -323,7 +324,7 @@ s_service_require(struct cn_bus *self, const char *name, struct cn_err *err)
         return service;
     }
     if (peer == NULL) {
-        (void)cn_fail(err, CN_INVALID, "no key is known of %s", name);
+        (void)cn_fail(err, CN_INVALID, "the key of %s is not known", name);
         return NULL;
     }
     assert(self->service_count < CN_BUS_PEERS_MAX);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the bus tells of itself: per service that is called, and in all. */
+/* The metrics of the bus: per service that is called, and in all. */
 #include "common/base/array.h"
 #include "common/bus/bus_internal.h"
 #include "common/loop/metrics.h"
@@ -52,10 +52,10 @@ static unsigned s_waiting(const struct bus_service *service)
 }
 
 static const struct gauge GAUGES[] = {
-    { { "cairn_bus_replicas", "Addresses of a service that is called.",
+    { { "cairn_bus_replicas", "Replicas of a service that is called.",
         CN_METRIC_GAUGE },
       s_replicas },
-    { { "cairn_bus_replicas_up", "Those that answer and take calls.",
+    { { "cairn_bus_replicas_up", "Replicas that answer and take calls.",
         CN_METRIC_GAUGE },
       s_up },
     { { "cairn_bus_calls_outstanding",
@@ -73,7 +73,7 @@ static const struct gauge GAUGES[] = {
     }
 #define REFUSED                                                                \
     COUNTER("cairn_bus_refused_total", "Requests that were not taken, by "     \
-                                       "why.")
+                                       "reason.")
 #define UNSENT                                                                 \
     COUNTER("cairn_bus_replies_unsent_total",                                  \
             "Replies whose caller was gone or did not read.")
@@ -92,7 +92,7 @@ static const struct counter COUNTERS[] = {
       AT(pings) },
     { COUNTER("cairn_bus_calls_total", "Calls sent, repeats included."), "",
       AT(calls) },
-    { COUNTER("cairn_bus_repeats_total", "Calls sent again, elsewhere."), "",
+    { COUNTER("cairn_bus_repeats_total", "Calls sent again to another."), "",
       AT(repeats) },
     { COUNTER("cairn_bus_late_total", "Replies to calls that had ended."), "",
       AT(late) },

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The thread that looks names up: getaddrinfo waits inside libc, for a name
- * server that may be away. It shares nothing with the loop: a question comes
- * over one end of a socket pair, its answer goes back, and the end of the pair
- * is the end of the thread. */
+/* The thread that looks names up: getaddrinfo blocks inside libc while it waits
+ * for the name server. It shares nothing with the loop: questions and answers
+ * go over a socket pair, and the thread ends when the pair is closed. */
 #include "common/bus/bus_internal.h"
 
 #include <errno.h>
@@ -40,7 +39,7 @@ static void s_address_add(const struct addrinfo *info,
 static void s_look_up(const struct bus_question *question,
                       struct bus_answer *answer)
 {
-    /* No IPv6 address is asked for where the machine has none itself. */
+    /* ADDRCONFIG: no IPv6 addresses on a machine that has no IPv6. */
     const struct addrinfo hints = { .ai_family = AF_UNSPEC,
                                     .ai_socktype = SOCK_STREAM,
                                     .ai_flags = AI_ADDRCONFIG };
@@ -93,7 +92,7 @@ static void s_on_answer(void *arg, unsigned events)
     }
 }
 
-/* All signals are the loop's. */
+/* The thread blocks all signals: the loop takes them. */
 static int s_thread_start(pthread_t *thread, int fd)
 {
     sigset_t all;
@@ -156,8 +155,9 @@ void bus_resolve_done(struct cn_bus *bus)
     cn_loop_unwatch(self->watch);
     self->watch = NULL;
     (void)close(self->fd);
-    /* Between questions it ends at once. Within one libc may wait for half a
-     * minute, which no stop of ours shall; it holds nothing of ours then. */
+    /* Between questions the thread ends at once. Within one libc may wait for
+     * half a minute: the stop does not wait for it, and it uses nothing of
+     * ours. */
     if (self->asked) {
         (void)pthread_detach(self->thread);
     } else {

@@ -39,7 +39,7 @@ s_zap_peer(const struct cn_bus *self, zmq_msg_t *frames, size_t count)
     return NULL;
 }
 
-/* version, request id, status code, status text, user id, metadata */
+/* Frames: version, request id, status code, status text, user id, metadata. */
 static void s_zap_answer(struct bus_socket *zap,
                          zmq_msg_t *request,
                          const struct bus_peer *peer)

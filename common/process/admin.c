@@ -157,7 +157,7 @@ static bool s_await(int fd, short events, int64_t until_at)
     return left_us > 0 && poll(&wanted, 1, (int)(left_us / 1000) + 1) == 1;
 }
 
-/* A request this short is taken by the socket's buffer as a whole. */
+/* The socket's buffer takes so short a request as a whole. */
 static bool s_ask(int fd, int64_t until_at)
 {
     static const char REQUEST[] = "GET /readyz HTTP/1.1\r\nHost: localhost\r\n"

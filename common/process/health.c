@@ -18,7 +18,7 @@ struct check {
     void *arg;
 };
 
-/* One program, one thread: there is one list. */
+/* One list: a process is one program with one thread. */
 static struct check s_checks[CN_HEALTH_CHECKS_MAX];
 static size_t s_check_count;
 

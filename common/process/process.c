@@ -44,7 +44,8 @@ static const struct cn_option COMMON_OPTIONS[] = {
       .kind = CN_OPTION_SECRET,
       .check = cn_setting_bus_key,
       .what = "Secret CURVE key of this process (Z85)." },
-    /* As from a file: Z85 has characters that other readers expand. */
+    /* A secret only so that it may come from a file: Z85 has characters that
+     * shells and compose expand. */
     { .name = "CAIRN_BUS_PEERS",
       .kind = CN_OPTION_SECRET,
       .check = cn_setting_peers,
@@ -52,26 +53,27 @@ static const struct cn_option COMMON_OPTIONS[] = {
     { .name = "CAIRN_ENDPOINTS",
       .fallback = "",
       .check = cn_setting_endpoints,
-      .what = "Replicas of the services that it calls: "
+      .what = "Replicas of the services that this process calls: "
               "name=tcp://host:port,...;name=..." },
     { .name = ADMIN,
       .fallback = "",
       .check = cn_setting_address_or_none,
-      .what = "Where health and metrics are served: host:port; nowhere when "
-              "it is empty." },
+      .what = "Where health and metrics are served: host:port. Empty: they "
+              "are not served." },
     { .name = "CAIRN_DRAIN_DELAY_MS",
       .kind = CN_OPTION_NUMBER,
       .fallback = "0",
       .max = NOTICE_MAX_MS,
-      .what = "How long it still serves after SIGTERM, already not ready, so "
-              "that load balancers turn away first." },
+      .what = "How long the process still serves after SIGTERM. /readyz "
+              "already says not ready, so that load balancers turn away "
+              "first." },
     { .name = "CAIRN_LOG_LEVEL",
       .fallback = "info",
       .check = cn_setting_level,
       .what = "debug, info, warn or error." },
 };
 
-/* Of those that others call. */
+/* Of processes that others call. */
 static const struct cn_option SERVER_OPTIONS[] = {
     { .name = "CAIRN_BIND",
       .check = cn_setting_endpoint,
@@ -79,7 +81,7 @@ static const struct cn_option SERVER_OPTIONS[] = {
     { .name = "CAIRN_FRONTS",
       .fallback = "gateway",
       .check = cn_setting_names,
-      .what = "Peers that speak for clients: name,..." },
+      .what = "Peers that may speak for clients: name,..." },
 };
 
 enum {
@@ -99,7 +101,7 @@ struct runtime {
     bool failed;
 };
 
-/* Of the build; a program that is linked without it has none. */
+/* The build sets it; a test is linked without it. */
 extern const char cn_version[] __attribute__((weak));
 
 static const char *s_version(void)
@@ -109,8 +111,8 @@ static const char *s_version(void)
 
 /* ---- settings ---- */
 
-/* No core file and no debugger: memory holds keys and patient data.
- * LeakSanitizer attaches to its own process and needs to be let. */
+/* No core file and no debugger: memory holds keys and patient data. Under a
+ * sanitizer the process stays dumpable: LeakSanitizer attaches to it. */
 static void s_harden(void)
 {
     const struct rlimit none = { 0, 0 };
@@ -166,7 +168,7 @@ s_config_read(struct runtime *self, int argc, char **argv, bool *ret_done)
 static void s_log_start(struct runtime *self)
 {
     enum cn_log_level level = CN_LOG_INFO;
-    /* The setting was checked. */
+    /* cn_setting_level has checked the word. */
     (void)!cn_log_level_read(cn_config_text(self->config, "CAIRN_LOG_LEVEL"),
                              &level);
     cn_log_init(self->process->name, level);
@@ -216,7 +218,7 @@ static enum cn_code s_admin_start(struct runtime *self, struct cn_err *err)
     return rc == CN_OK ? CN_OK : cn_wrap(err, ADMIN);
 }
 
-/* The first fiber: what it starts may wait for the database. */
+/* Runs in the first fiber, because a start may wait for the database. */
 static void s_boot(void *arg)
 {
     struct runtime *self = arg;
@@ -237,14 +239,14 @@ static void s_boot(void *arg)
     }
 }
 
-/* What needs no turn of the loop. */
+/* The part of the start that needs no turn of the loop. */
 static enum cn_code s_prepare(struct runtime *self, struct cn_err *err)
 {
     s_log_start(self);
     self->env = cn_env_real();
     self->env.loop = cn_loop_new();
     if (self->env.loop == NULL) {
-        return cn_fail(err, CN_NOMEM, "no loop");
+        return cn_fail(err, CN_NOMEM, "no memory for the loop");
     }
     /* Before the bus makes its threads: they inherit the signal mask. */
     enum cn_code rc = cn_loop_stop_on_signals(self->env.loop, err);
@@ -267,7 +269,7 @@ static enum cn_code s_prepare(struct runtime *self, struct cn_err *err)
     return rc;
 }
 
-/* A fiber that did not end may still hold any of these. */
+/* Frees nothing while a fiber has not ended: it may use any of this. */
 static void s_free(struct runtime *self)
 {
     struct cn_loop *loop = self->env.loop;
@@ -291,7 +293,7 @@ static bool s_flag(int argc, char **argv, const char *flag)
     return argc == 2 && strcmp(argv[1], flag) == 0;
 }
 
-/* Needs no other setting: it is run often, beside the process. */
+/* Reads no other setting: it runs often, beside the process. */
 static int s_healthcheck(const struct cn_process *process)
 {
     /* There is no other thread yet. NOLINTNEXTLINE(concurrency-mt-unsafe) */

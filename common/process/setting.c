@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The forms of settings that several programs have. */
+/* Checks of the settings that several programs have. */
 #include "common/process/setting.h"
 
 #include "common/base/log.h"
@@ -11,8 +11,8 @@
 
 enum { PIECE_MAX = 300, NAME_MAX_SIZE = 31 };
 
-/* Calls right for each piece between separators; false: one is not, or too
- * long, or empty. */
+/* Calls right for each piece between separators. False when one is not right,
+ * too long or empty. */
 static bool
 s_each(const char *text, const char *separator, bool (*right)(const char *))
 {
@@ -39,7 +39,7 @@ static bool s_name(const char *text)
     return size > 0 && size <= NAME_MAX_SIZE && text[size] == '\0';
 }
 
-/* "name=value": the value, when the name is one; else NULL. */
+/* The value of "name=value"; NULL when the text or its name is malformed. */
 static const char *s_value(const char *text)
 {
     const char *equals = strchr(text, '=');
@@ -82,7 +82,8 @@ static bool s_endpoints_of(const char *text)
     return value != NULL && value[0] != '\0' && s_each(value, ",", s_endpoint);
 }
 
-/* The list of one service may be long: it is looked at in place. */
+/* Each service's list is copied to the heap: it may be longer than PIECE_MAX.
+ */
 const char *cn_setting_endpoints(const char *text)
 {
     while (text[0] != '\0') {
@@ -102,7 +103,7 @@ static bool s_peer(const char *text)
 {
     const char *key = s_value(text);
     char unused[CN_BUS_KEY_SIZE];
-    /* Of a public key no more can be told than of a secret one. */
+    /* A public key has the form of a secret one; no more can be checked. */
     return key != NULL && cn_bus_public_key(key, unused);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The process's own numbers. Those that every program has keep the names under
- * which Prometheus's client libraries know them. */
+/* Metrics of the process. Those that every program has keep the names of
+ * Prometheus's client libraries. */
 #include "common/process/vitals.h"
 
 #include "common/base/clock.h"
@@ -45,7 +45,7 @@ static void s_counter(struct cn_metrics_page *page,
 
 /* ---- what the kernel knows ---- */
 
-/* Pages: all of it, and what is resident; both of the same file. */
+/* Virtual and resident memory in bytes. */
 static bool s_memory(double *ret_virtual, double *ret_resident)
 {
     char text[STATM_MAX] = { 0 };
@@ -118,7 +118,8 @@ static void s_tell(void *arg, struct cn_metrics_page *page)
     char labels[LABELS_MAX];
     (void)arg;
     static const struct cn_metric BUILD = { "cairn_build_info",
-                                            "Always 1; what runs here.",
+                                            "Always 1; the labels say what "
+                                            "runs here.",
                                             CN_METRIC_GAUGE };
     (void)snprintf(labels, sizeof(labels),
                    "process=\"%.60s\",version=\"%.60s\"", s_self.name,
@@ -127,8 +128,8 @@ static void s_tell(void *arg, struct cn_metrics_page *page)
     cn_health_metrics(page);
     s_process(page);
     cn_metrics_histogram(page, "cairn_loop_turn_duration_seconds",
-                         "How long a turn of the loop kept others waiting.", "",
-                         cn_loop_turns(loop));
+                         "How long a turn of the loop took: all else waited.",
+                         "", cn_loop_turns(loop));
     s_gauge(page, "cairn_fibers", "Fibers alive.",
             (double)cn_fiber_count(loop));
     s_gauge(page, "cairn_fibers_limit", "Most fibers that may be alive.",
