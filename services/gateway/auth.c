@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The cache of principals and the feed that keeps it fresh. */
+/* The cache of principals, and the events that keep it fresh. */
 #include "services/gateway/auth.h"
 
 #include "common/base/clock.h"
@@ -27,14 +27,14 @@ enum {
     WAITERS_FIRST = 8
 };
 
-/* An open transaction of access's database holds back the events that were
- * committed after it. Once it does so for longer than LAG_US, keys are asked
- * for again at this interval: together less than the second within which a
- * revocation holds. */
+/* An open transaction in access's database holds back the events that are
+ * committed after it began. Once events are held back for longer than LAG_US,
+ * each key is asked of access again after HELD_US. Together this is less than a
+ * second, so a revocation still holds within a second. */
 #define HELD_US ((int64_t)500000)
 #define LAG_US  ((int64_t)300000)
 
-/* What a key stands for; in the cache and with the requests that use it. One
+/* The principal of a key, shared by the cache and the requests that use it. One
  * block of memory holds its texts too. */
 struct auth_grant {
     uint8_t hash[HASH_SIZE]; /* of the key */
@@ -71,10 +71,10 @@ struct auth {
     struct lookup *lookups;
     struct waiters stale; /* requests that came while nothing was fresh */
     int64_t started_at;   /* monotonic */
-    uint64_t changes;     /* events that ended or made something */
+    uint64_t changes;     /* events that concern keys, users or roles */
     int64_t fresh_at; /* monotonic: the log was read to its end as of then */
-    bool caught_up;   /* it was, once */
-    bool held;        /* events may be committed that are not shown yet */
+    bool caught_up;   /* the log has been read to its end once */
+    bool held;        /* there may be committed events that are held back */
     auth_watch_fn *watch;
     void *watch_arg;
     struct entry entries[AUTH_CACHE_MAX];
@@ -234,7 +234,7 @@ s_cache_find(struct auth *self, const uint8_t hash[HASH_SIZE], int64_t at)
     return NULL;
 }
 
-/* Takes the place of what was not used for longest. */
+/* Replaces the entry that was not used for longest. */
 static void s_cache_put(struct auth *self,
                         const uint8_t hash[HASH_SIZE],
                         struct auth_grant *grant)
@@ -297,7 +297,7 @@ s_wait(struct waiters *waiters, int64_t until_at, struct cn_err *err)
                : cn_fail(err, rc, "the credential cannot be checked now");
 }
 
-/* A token of a fiber that has given up is old and wakes nobody. */
+/* The token of a fiber that has given up is old and wakes nobody. */
 static void s_wake_all(struct waiters *waiters, enum cn_code rc)
 {
     for (size_t i = 0; i < waiters->count; i++) {
@@ -309,7 +309,7 @@ static void s_wake_all(struct waiters *waiters, enum cn_code rc)
 
 /* ---- asking ---- */
 
-/* The answer carries one reference, the caller's. */
+/* Asks access for the key. The grant has one reference, the caller's. */
 static enum cn_code s_ask(struct auth *self,
                           struct cn_arena *arena,
                           const uint8_t hash[HASH_SIZE],
@@ -321,21 +321,16 @@ static enum cn_code s_ask(struct auth *self,
     struct cn_bus_call call = { .service = "access",
                                 .method = "access.v1.Access/ResolveKey" };
     const ProtobufCMessage *message = NULL;
-    if (request == NULL) {
-        return cn_fail(err, CN_NOMEM, "no memory");
-    }
     request->has_key_hash = 1;
     request->key_hash.len = HASH_SIZE;
     request->key_hash.data = cn_arena_copy(arena, hash, HASH_SIZE);
-    if (request->key_hash.data == NULL) {
-        return cn_fail(err, CN_NOMEM, "no memory");
-    }
     call.budget_us = cn_fiber_deadline() - cn_clock_monotonic();
     enum cn_code rc =
         cn_bus_ask(self->env->bus, arena, &call, &request->base,
                    &acc__resolve_key_response__descriptor, &message, err);
     if (rc != CN_OK) {
-        /* Nothing of the client's was done, whatever became of the question. */
+        /* The client's request has not begun, even where the outcome of this
+         * question is unknown. */
         cn_err_clear(err);
         return cn_fail(err, rc == CN_DEADLINE ? CN_DEADLINE : CN_UNAVAILABLE,
                        "the credential cannot be checked now");
@@ -378,8 +373,8 @@ s_lookup_end(struct auth *self, struct lookup *lookup, enum cn_code rc)
     free(lookup);
 }
 
-/* Asks access for the key and keeps the answer, unless an event came in between
- * that may have overtaken it. */
+/* Asks access for the key and caches the answer, unless an event came meanwhile
+ * that may be newer than the answer. */
 static enum cn_code s_lookup(struct auth *self,
                              struct cn_arena *arena,
                              const uint8_t hash[HASH_SIZE],
@@ -399,7 +394,8 @@ static enum cn_code s_lookup(struct auth *self,
     if (grant != NULL && changes == self->changes) {
         s_cache_put(self, hash, grant);
     }
-    /* When only the asker's time ran out, those who wait have time to ask. */
+    /* CN_OK after a deadline: only the asker's time has run out, and those who
+     * wait may still ask themselves. */
     s_lookup_end(self, lookup, rc == CN_DEADLINE ? CN_OK : rc);
     if (grant != NULL) {
         *ret_grant = grant;
@@ -425,7 +421,7 @@ static enum cn_code s_grant_get(struct auth *self,
         if (lookup == NULL) {
             return s_lookup(self, arena, hash, ret_grant, err);
         }
-        /* The twin asks already. */
+        /* Another request is asking for the same key. */
         enum cn_code rc = s_wait(&lookup->waiters, INT64_MAX, err);
         if (rc != CN_OK) {
             return rc;
@@ -433,8 +429,9 @@ static enum cn_code s_grant_get(struct auth *self,
     }
 }
 
-/* A gateway that has just started, or whose last replica of access has just
- * gone, is fresh in a moment; in a longer outage nobody is kept waiting. */
+/* After the start of the gateway, or when the last replica of access has just
+ * gone, the cache is fresh again in a moment, and requests wait for it. In a
+ * longer outage they fail at once. */
 static enum cn_code s_fresh_wait(struct auth *self, struct cn_err *err)
 {
     int64_t until_at =
@@ -483,12 +480,15 @@ enum cn_code auth_hold(struct auth *self,
                        struct cn_err *err)
 {
     uint8_t hash[HASH_SIZE];
+    if (cn_arena_failed(arena)) {
+        return cn_fail(err, CN_NOMEM, "no memory");
+    }
     if (key == NULL) {
         return cn_fail(err, CN_UNAUTHENTICATED,
                        "Authorization: Bearer <API key> is needed");
     }
     if (!auth_key_valid(key)) {
-        return cn_fail(err, CN_UNAUTHENTICATED, "this is no API key of Cairn");
+        return cn_fail(err, CN_UNAUTHENTICATED, "this is not a key of Cairn");
     }
     enum cn_code rc = s_fresh_wait(self, err);
     if (rc != CN_OK) {
@@ -590,7 +590,7 @@ bool auth_held(const struct auth *self)
     return self->held;
 }
 
-/* ---- the feed ---- */
+/* ---- the events ---- */
 
 bool auth_fresh(const struct auth *self)
 {
@@ -606,8 +606,8 @@ s_tell(struct auth *self, struct cn_uuid tenant, const uint8_t *key_hash)
     }
 }
 
-/* A key's event ends what is known of that key; anything else that concerns
- * who may do what ends all. */
+/* The event of a key removes that key from the cache; any other event of who
+ * may do what empties the cache. */
 static void
 s_on_event(void *arg, struct cn_arena *arena, const Evt__Event *event)
 {
@@ -640,7 +640,7 @@ s_on_event(void *arg, struct cn_arena *arena, const Evt__Event *event)
     s_tell(self, tenant, NULL);
 }
 
-/* An answer of the feed: the cache is as new as the question. */
+/* After an answer of the log the cache is as new as the question. */
 static void s_on_look(void *arg, const struct follow_look *look)
 {
     struct auth *self = arg;

@@ -72,7 +72,7 @@ static enum cn_code s_raw_body(const struct cn_http_request *request,
     *(protobuf_c_boolean *)s_member(message, field->quantifier_offset) = 1;
     ProtobufCBinaryData *content = s_member(message, field->offset);
     content->len = request->body.size;
-    /* It is only read from there; protobuf-c knows no const. */
+    /* The bytes are only read; protobuf-c's struct has no const. */
     memcpy(&content->data, &request->body.data, sizeof(content->data));
     if (type != NULL) {
         *(const char **)s_member(message, type->offset) =
@@ -81,8 +81,8 @@ static enum cn_code s_raw_body(const struct cn_http_request *request,
     return CN_OK;
 }
 
-/* The message that the body is read into: the input itself or a field of it,
- * made here. */
+/* The message that the body is read into: the input itself, or a field of it
+ * that is made here. */
 static enum cn_code s_body_target(const struct cn_route *route,
                                   struct cn_arena *arena,
                                   ProtobufCMessage *message,
@@ -104,9 +104,6 @@ static enum cn_code s_body_target(const struct cn_route *route,
     const struct cn_shape *shape =
         route->input->fields[field - descriptor->fields].sub;
     ProtobufCMessage *target = cn_message_new(arena, shape->descriptor);
-    if (target == NULL) {
-        return cn_fail(err, CN_NOMEM, "no memory");
-    }
     *(ProtobufCMessage **)s_member(message, field->offset) = target;
     *ret_shape = shape;
     *ret_target = target;
@@ -154,7 +151,7 @@ static enum cn_code s_json_body(const struct cn_http_request *request,
     return rc;
 }
 
-/* A type without a body says nothing. */
+/* Without a body Content-Type does not matter. */
 static enum cn_code s_type_check(const struct cn_http_request *request,
                                  const struct cn_route *route,
                                  struct cn_err *err)
@@ -204,9 +201,6 @@ static enum cn_code s_path(const struct cn_http_request *request,
 {
     for (size_t i = 0; i < match->value_count; i++) {
         const char *name = route_param(route, request->arena, i);
-        if (name == NULL) {
-            return cn_fail(err, CN_NOMEM, "no memory");
-        }
         enum cn_code rc = cn_json_set(request->arena, route->input, message,
                                       name, match->values[i], err);
         if (rc != CN_OK) {
@@ -225,7 +219,7 @@ static bool s_is_path_field(const struct cn_http_request *request,
 {
     for (size_t i = 0; i < match->value_count; i++) {
         const char *param = route_param(route, request->arena, i);
-        if (param == NULL || strcmp(param, name) == 0) {
+        if (strcmp(param, name) == 0) {
             return true;
         }
     }
@@ -253,7 +247,8 @@ static enum cn_code s_parameter(const struct cn_http_request *request,
         return s_unknown(err);
     }
     if (rc == CN_INVALID) {
-        /* In the query a bad value is bad syntax (api.md 2). */
+        /* A bad value in the query is bad syntax (400), not a bad field (422).
+         */
         err->code = CN_MALFORMED;
         (void)snprintf(err->word, sizeof(err->word), "invalid_parameter");
         return CN_MALFORMED;
@@ -268,7 +263,7 @@ static enum cn_code s_query(const struct cn_http_request *request,
                             struct cn_err *err)
 {
     const char *names[CN_HTTP_QUERY_MAX];
-    /* What has a body has all its fields there. */
+    /* A route with a body takes all its fields from there. */
     if (request->query_count > 0 &&
         (route->body[0] != '\0' || route->consumes != NULL)) {
         return s_unknown(err);
@@ -308,9 +303,6 @@ enum cn_code convert_request(const struct cn_http_request *request,
 {
     ProtobufCMessage *message =
         cn_message_new(request->arena, route->input->descriptor);
-    if (message == NULL) {
-        return cn_fail(err, CN_NOMEM, "no memory");
-    }
     enum cn_code rc = s_type_check(request, route, err);
     if (rc == CN_OK) {
         rc = s_body(request, route, message, err);
@@ -332,7 +324,7 @@ enum cn_code convert_request(const struct cn_http_request *request,
 
 /* ---- the reply ---- */
 
-/* Bytes as they are, of the type that the message says. */
+/* The message's content as it is, under the content type that it names. */
 static enum cn_code s_raw_reply(const struct cn_route *route,
                                 const ProtobufCMessage *message,
                                 struct cn_buffer *buffer,

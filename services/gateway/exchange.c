@@ -31,7 +31,7 @@ struct exchange {
     const char *request_id;
     const char *base; /* "http://host" */
     struct route_match match;
-    const struct cn_route *route;         /* NULL: a page, or none */
+    const struct cn_route *route;         /* NULL: a page, or no such path */
     const struct cn_principal *principal; /* NULL: not known yet */
     char allow[ROUTE_ALLOW_MAX];          /* of the path; "": no such path */
 };
@@ -41,7 +41,7 @@ static bool s_is(const struct exchange *self, const char *method)
     return strcmp(self->request->method, method) == 0;
 }
 
-/* ---- who asks what ---- */
+/* ---- the request ---- */
 
 static const char *s_request_id(const struct exchange *self)
 {
@@ -54,21 +54,16 @@ static const char *s_request_id(const struct exchange *self)
         return given;
     }
     cn_uuid_format(cn_uuid_new(self->gateway->env), text);
-    const char *made = cn_arena_strdup(self->arena, text);
-    return made == NULL ? "none" : made;
+    return cn_arena_strdup(self->arena, text);
 }
 
 static const char *s_base(const struct exchange *self)
 {
     const char *host = self->request->headers[CN_FRAMING_HOST];
-    const char *made = NULL;
     if (self->gateway->public_url[0] != '\0') {
         return self->gateway->public_url;
     }
-    if (host != NULL) {
-        made = cn_arena_printf(self->arena, "http://%s", host);
-    }
-    return made == NULL ? "" : made;
+    return host != NULL ? cn_arena_printf(self->arena, "http://%s", host) : "";
 }
 
 static void s_begin(struct exchange *self,
@@ -89,7 +84,7 @@ static void s_field(struct exchange *self, const char *name, const char *value)
     cn_http_field_add(self->response, name, value);
 }
 
-/* ---- what every answer carries ---- */
+/* ---- the fields of answers ---- */
 
 static void s_common_fields(struct exchange *self)
 {
@@ -103,10 +98,7 @@ static void s_etag(struct exchange *self, int64_t version)
 {
     char etag[HEADER_ETAG_MAX];
     header_etag(version, etag);
-    const char *kept = cn_arena_strdup(self->arena, etag);
-    if (kept != NULL) {
-        s_field(self, "ETag", kept);
-    }
+    s_field(self, "ETag", cn_arena_strdup(self->arena, etag));
 }
 
 static void s_fail_fields(struct exchange *self, const struct cn_err *err)
@@ -131,9 +123,8 @@ static void s_fail_fields(struct exchange *self, const struct cn_err *err)
     if (err->code == CN_STALE && err->version > 0) {
         s_etag(self, err->version);
     }
-    const char *location = cn_arena_strdup(self->arena, err->location);
-    if (location != NULL && location[0] != '\0') {
-        s_field(self, "Location", location);
+    if (err->location[0] != '\0') {
+        s_field(self, "Location", cn_arena_strdup(self->arena, err->location));
     }
 }
 
@@ -193,8 +184,7 @@ s_key(const struct exchange *self, struct cn_bus_call *call, struct cn_err *err)
     }
     cn_uuid_format(cn_uuid_new(self->gateway->env), text);
     call->idempotency_key = cn_arena_strdup(self->arena, text);
-    return call->idempotency_key != NULL ? CN_OK
-                                         : cn_fail(err, CN_NOMEM, "no memory");
+    return CN_OK;
 }
 
 static enum cn_code s_precondition(const struct exchange *self,
@@ -229,7 +219,7 @@ static enum cn_code s_service(const struct exchange *self,
     }
     for (size_t i = 0; i < self->match.value_count; i++) {
         const char *name = route_param(self->route, self->arena, i);
-        if (name != NULL && strcmp(name, "service") == 0) {
+        if (strcmp(name, "service") == 0) {
             wanted = self->match.values[i];
         }
     }
@@ -289,10 +279,7 @@ static void s_reply_fields(struct exchange *self,
     }
     if (reply->updated_at > 0) {
         cn_time_format_http(reply->updated_at, modified);
-        const char *kept = cn_arena_strdup(self->arena, modified);
-        if (kept != NULL) {
-            s_field(self, "Last-Modified", kept);
-        }
+        s_field(self, "Last-Modified", cn_arena_strdup(self->arena, modified));
     }
     if (reply->location != NULL && reply->location[0] != '\0') {
         s_field(self, "Location", reply->location);
@@ -354,7 +341,6 @@ static bool s_reads(const struct exchange *self)
     return s_is(self, "GET") || s_is(self, "HEAD");
 }
 
-/* Every other path that is not of the table is a page, or none. */
 static enum cn_code s_stream(struct exchange *self, struct cn_err *err)
 {
     (void)snprintf(self->allow, sizeof(self->allow), "GET, HEAD, OPTIONS");
@@ -418,7 +404,7 @@ static enum cn_code s_serve(struct exchange *self, struct cn_err *err)
     return rc == CN_OK ? s_call(self, err) : rc;
 }
 
-/* Counts and logs what was answered. */
+/* Counts and logs the answer. */
 static void s_tell(const struct exchange *self, const struct cn_err *err)
 {
     char tenant[CN_UUID_TEXT_SIZE];
@@ -427,13 +413,25 @@ static void s_tell(const struct exchange *self, const struct cn_err *err)
                              : cn_clock_monotonic() - self->request->came_at;
     tally_add(self->gateway->tally, self->route, self->response->status,
               elapsed_us);
-
     if (self->principal != NULL) {
         cn_uuid_format(self->principal->tenant_id, tenant);
     }
     cn_log_request(self->request_id, self->principal != NULL ? tenant : NULL,
                    self->route != NULL ? self->route->method : "gateway", err,
                    elapsed_us);
+}
+
+/* Sends what s_serve made, or the failure. What was made in a failed arena is
+ * never sent. */
+static void s_send(struct exchange *self, enum cn_code rc, struct cn_err *err)
+{
+    if (cn_arena_failed(self->arena)) {
+        rc = cn_fail(err, CN_NOMEM, "no memory for the request");
+    }
+    if (rc != CN_OK) {
+        s_fail(self, err);
+    }
+    s_tell(self, err);
 }
 
 void exchange_handle(void *arg,
@@ -443,10 +441,7 @@ void exchange_handle(void *arg,
     struct exchange exchange;
     struct cn_err err = { 0 };
     s_begin(&exchange, arg, request, response);
-    if (s_serve(&exchange, &err) != CN_OK) {
-        s_fail(&exchange, &err);
-    }
-    s_tell(&exchange, &err);
+    s_send(&exchange, s_serve(&exchange, &err), &err);
 }
 
 void exchange_refuse(void *arg,
@@ -455,7 +450,7 @@ void exchange_refuse(void *arg,
                      struct cn_http_response *response)
 {
     struct exchange exchange;
+    struct cn_err failure = *err;
     s_begin(&exchange, arg, request, response);
-    s_fail(&exchange, err);
-    s_tell(&exchange, err);
+    s_send(&exchange, err->code, &failure);
 }

@@ -21,20 +21,20 @@ enum {
 };
 
 struct follow {
-    struct follow *next; /* of all */
+    struct follow *next; /* in s_all */
     struct cn_env *env;
     const char *service;
     struct follow_listener listeners[FOLLOW_LISTENERS_MAX];
     size_t listener_count;
     bool has_position;
-    bool caught_up; /* it was, once */
+    bool caught_up; /* the log has been read to its end once */
     struct follow_position position;
     int64_t fresh_at;
     uint64_t events;
 };
 
-/* Together they are one source of metrics: the values of each stand one after
- * the other. */
+/* All followers are one source of metrics, since the values of one metric must
+ * be written one after the other. */
 static struct follow *s_all;
 
 int follow_compare(struct follow_position a, struct follow_position b)
@@ -84,7 +84,7 @@ static enum cn_code s_fetch(struct follow *self,
     Evt__FetchRequest request = EVT__FETCH_REQUEST__INIT;
     Evt__Position after = EVT__POSITION__INIT;
     request.consumer = "gateway";
-    /* What came before the start concerns nobody here. */
+    /* Nobody here needs the events before the start. */
     request.has_only_head = !self->has_position;
     request.only_head = !self->has_position;
     if (self->has_position) {
@@ -122,7 +122,7 @@ s_event(struct follow *self, struct cn_arena *arena, const Evt__Event *event)
     self->events++;
 }
 
-/* One fetch and its effects. */
+/* One fetch; hands its events to the listeners. */
 static enum cn_code s_follow_once(struct follow *self, struct cn_err *err)
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
@@ -139,7 +139,7 @@ static enum cn_code s_follow_once(struct follow *self, struct cn_err *err)
     for (size_t i = 0; i < response->n_events; i++) {
         s_event(self, arena, response->events[i]);
     }
-    /* A page that was cut is not the end yet. */
+    /* complete_until is missing from a page that does not reach the end. */
     bool whole = response->n_events == 0 || response->has_complete_until;
     if (whole && response->head != NULL) {
         struct follow_position head = follow_position_of(response->head);

@@ -10,7 +10,7 @@
 enum {
     REQUEST_ID_MIN = 8,
     TRACE_SIZE = 55,
-    ETAG_DIGITS_MAX = 18 /* so that it cannot overflow */
+    ETAG_DIGITS_MAX = 18 /* so that the version cannot overflow */
 };
 
 /* Part of a text. */
@@ -80,7 +80,8 @@ static struct piece s_trim(const char *text, size_t size)
     return (struct piece){ text, size };
 }
 
-/* The next item of a list; the text goes on behind it. NULL text: no more. */
+/* The next item of a list; *text moves behind it. A piece with text NULL: there
+ * is no more. */
 static struct piece s_next(const char **text, char separator)
 {
     if (*text == NULL) {
@@ -117,8 +118,8 @@ bool header_type_in(const char *type, const char *list)
     return false;
 }
 
-/* How exactly a range of Accept names the type: 3 itself, 2 its kind, 1 any, 0
- * not at all. */
+/* How exactly a range of Accept matches the type: 3 "a/b", 2 "a/" and a star, 1
+ * any type, 0 not at all. */
 static int s_match(struct piece range, const char *type)
 {
     const struct piece whole = { type, strlen(type) };
@@ -133,7 +134,7 @@ static int s_match(struct piece range, const char *type)
     return range.size == 3 && memcmp(range.text, "*/*", 3) == 0 ? 1 : 0;
 }
 
-/* Has the item a q of zero? */
+/* Does the item have q=0? */
 static bool s_is_refused(struct piece item)
 {
     const char *at = memchr(item.text, ';', item.size);
@@ -209,9 +210,6 @@ enum cn_code header_key(struct cn_arena *arena,
 {
     struct piece piece = s_trim(text, strlen(text));
     char *key = cn_arena_strndup(arena, piece.text, piece.size);
-    if (key == NULL) {
-        return cn_fail(err, CN_NOMEM, "no memory");
-    }
     if (key[0] == '"' && !s_unquote(piece.text, piece.size, key)) {
         return s_bad_key(err);
     }
@@ -228,7 +226,7 @@ enum cn_code header_key(struct cn_arena *arena,
     return CN_OK;
 }
 
-/* "<digits>" of ours. */
+/* Reads "<digits>" in quotes, the form of our ETags. */
 static bool s_tag(struct piece tag, int64_t *ret_version)
 {
     int64_t version = 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The gateway's own pages. */
+/* The pages that no service answers. */
 #include "services/gateway/page.h"
 
 #include "services/gateway/problem.h"

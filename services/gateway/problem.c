@@ -9,7 +9,7 @@
 
 enum { NUMBER_MAX = 16, STATUS_URI_TOO_LONG = 414 };
 
-/* What a client can do about it, a sentence or two each. */
+/* What a client can do, in a sentence or two each. */
 static const char *const CURES[CN_CODE_COUNT] = {
     [CN_MALFORMED] = "Check the syntax: JSON without duplicate keys, known "
                      "query parameters, well-formed header fields. `code` and "
@@ -80,7 +80,7 @@ static void s_type(struct cn_buffer *body, const char *base, const char *word)
     cn_buffer_puts(body, "\"");
 }
 
-/* The request as a URN: its id where that is a UUID. */
+/* The request as a URN: urn:uuid where its id is a UUID. */
 static void s_instance(struct cn_buffer *body, const char *request_id)
 {
     struct cn_uuid uuid = { 0 };
@@ -106,8 +106,9 @@ static void s_errors(struct cn_buffer *body, const struct cn_err *err)
     cn_buffer_puts(body, "]");
 }
 
-/* May the message and the word of whoever failed be shown? An unknown path is
- * the gateway's own finding. */
+/* May the client see the message and the word of the failure? Not of a record
+ * that is not found, so that it looks like one of another agency; a path that
+ * does not exist is the gateway's own answer. */
 static bool s_speaks(const struct cn_err *err)
 {
     if (err->code == CN_NOT_FOUND) {

@@ -18,7 +18,7 @@ struct node {
     struct segment name;   /* of a literal */
     struct node *children; /* literals */
     struct node *sibling;
-    struct node *param; /* child that takes any segment */
+    struct node *param; /* the child that matches any segment */
     const struct cn_route *verbs[CN_DELETE + 1];
 };
 
@@ -65,8 +65,8 @@ static bool s_is_param(struct segment segment)
            segment.text[segment.size - 1] == '}';
 }
 
-/* The child of that name, made when it is missing. A parameter's name is the
- * route's own matter: two routes may call one place differently. */
+/* The child of that name, made when it is missing. All parameters share one
+ * child: two routes may name the parameter at one place differently. */
 static struct node *s_child(struct node *node, struct segment segment)
 {
     struct node **link = s_is_param(segment) ? &node->param : &node->children;

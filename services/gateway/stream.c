@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The streams: what each is given next, when it is woken, when it ends. */
+/* The streams: what each sends next, when it is woken, when it ends. */
 #include "services/gateway/stream_internal.h"
 
 #include "common/base/clock.h"
@@ -18,9 +18,9 @@ enum { RETRY_MS = 2000 };
 
 #define TICK_US       CN_SECOND
 #define TOKEN_HOLD_US (5 * CN_SECOND)
-/* A ring outlives its last reader by so much, who may be back at once. */
+/* A ring outlives its last reader by this time: the reader may come back. */
 #define IDLE_US CN_MINUTE
-/* Older entries are left to the logs. */
+/* Older entries are dropped; the logs still have them. */
 #define AGE_US (5 * CN_MINUTE)
 
 /* ---- tenants ---- */
@@ -40,7 +40,8 @@ struct stream_tenant *stream_tenant_find(const struct streams *self,
     return tenant;
 }
 
-/* A new ring begins where the logs have been read to. */
+/* The tenant with its ring, made when it is missing. A new ring begins where
+ * the logs have been read to. */
 static struct stream_tenant *s_tenant_get(struct streams *self,
                                           struct cn_uuid id)
 {
@@ -59,7 +60,7 @@ static struct stream_tenant *s_tenant_get(struct streams *self,
     return tenant;
 }
 
-/* Frees those that nobody has needed for a while, or all. */
+/* Frees the rings that nobody has used for IDLE_US, or all. */
 static void s_tenants_sweep(struct streams *self, bool all)
 {
     int64_t idle_at = cn_clock_monotonic() - IDLE_US;
@@ -108,8 +109,8 @@ void streams_each(struct streams *self, void (*fn)(struct stream *stream))
 
 /* ---- what comes next ---- */
 
-/* Readers of whose log something is missing in the ring are told nothing of
- * that log until it has been read again. */
+/* A reader that misses events of a log gets none of it until the log has been
+ * read again. */
 bool stream_misses(const struct stream *stream, size_t producer)
 {
     const struct stream_vector *base = &stream->tenant->ring.base;
@@ -118,7 +119,8 @@ bool stream_misses(const struct stream *stream, size_t producer)
            follow_compare(stream->vector.at[producer], base->at[producer]) < 0;
 }
 
-/* The ring's base has moved. */
+/* When the ring's base has moved: asks for the logs to be read again of which
+ * this reader misses something. */
 static void s_look_at_base(struct stream *stream)
 {
     const struct stream_ring *ring = &stream->tenant->ring;
@@ -133,7 +135,7 @@ static void s_look_at_base(struct stream *stream)
             continue;
         }
         if ((stream->vector.known & bit) == 0) {
-            /* What came since the stream was opened is not known. */
+            /* Nobody knows which events came since the stream was opened. */
             stream->resets = "unknown_position";
         } else {
             wants |= bit;
@@ -144,7 +146,7 @@ static void s_look_at_base(struct stream *stream)
     }
 }
 
-/* With all of the ring looked at, it stands where the logs were read to. */
+/* A reader that has passed all of the ring is where the logs were read to. */
 static void s_to_heads(struct stream *stream)
 {
     const struct stream_vector *heads = &stream->streams->heads;
@@ -156,7 +158,8 @@ static void s_to_heads(struct stream *stream)
     }
 }
 
-/* Passes by what is not for this reader. NULL at the end of the ring. */
+/* The next entry for this reader; skips those that are not. NULL at the end of
+ * the ring. */
 static const struct stream_entry *s_next(struct stream *stream)
 {
     const struct stream_ring *ring = &stream->tenant->ring;
@@ -182,7 +185,7 @@ static const struct stream_entry *s_next(struct stream *stream)
     return NULL;
 }
 
-/* May it be told of events now? */
+/* May events be sent to it now? */
 static bool s_trusted(const struct stream *stream)
 {
     return !stream->doubted && auth_fresh(stream->streams->auth);
@@ -225,7 +228,7 @@ static void s_stage_text(struct stream *stream, const char *text)
     s_stage(stream, text, strlen(text));
 }
 
-/* False without memory: the reader's last id stands, and nothing is lost. */
+/* False without memory: the reader keeps its last id, and nothing is lost. */
 static bool s_stage_id(struct stream *stream)
 {
     struct stream_tenant *tenant = stream->tenant;
@@ -276,7 +279,7 @@ static void s_stage_entry(struct stream *stream,
     stream->streams->counts.events++;
 }
 
-/* The next piece. False: there is none now. */
+/* Stages the next piece. False: there is none now. */
 static bool s_stage_next(struct stream *stream)
 {
     char retry[32];
@@ -414,7 +417,7 @@ enum cn_code stream_open(struct streams *self,
 
 /* ---- time ---- */
 
-/* Does what waits for the reader wait too long? */
+/* Has an entry waited too long for the reader to take it? */
 static bool s_lags(const struct stream *stream)
 {
     const struct stream_ring *ring = &stream->tenant->ring;
@@ -465,7 +468,8 @@ static void s_clock(void *arg)
 
 /* ---- the start ---- */
 
-/* cn_seal's keys have a number in front. */
+/* Makes env->seal of the configured key or a random one. cn_seal_new wants a
+ * key's number before it. */
 static enum cn_code s_key(struct streams *self, struct cn_err *err)
 {
     static const char DIGITS[] = "0123456789abcdef";
@@ -485,7 +489,7 @@ static enum cn_code s_key(struct streams *self, struct cn_err *err)
         }
         cn_log(CN_LOG_WARN,
                "CAIRN_STREAM_KEY is not set: a reader of the stream that comes "
-               "back elsewhere, or after a restart, must begin anew");
+               "back to another gateway, or after a restart, must begin anew");
     }
     self->env->seal = cn_seal_new(text, err);
     explicit_bzero(text, sizeof(text));
@@ -525,7 +529,7 @@ enum cn_code streams_new(struct cn_env *env,
     if (rc == CN_OK) {
         stream_metrics(self);
     }
-    /* Also after a failure: fibers that were started know of it. */
+    /* Also after a failure: fibers that have been started use it. */
     *ret_streams = self;
     return rc;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A stream lasts no longer than the rights that it was opened with. */
+/* Ends a stream when the rights of its key end or change. */
 #include "services/gateway/stream_internal.h"
 
 #include "common/base/clock.h"
@@ -20,8 +20,8 @@ void stream_grant_doubt(struct stream *stream)
     }
 }
 
-/* An event of access: it runs in the follower's fiber. That a key was made may
- * come after its first use, so what it gives is asked again. */
+/* Runs in the follower's fiber at an event of access. The event that a key was
+ * made may come after its first use; so the key is asked for again. */
 static void
 s_on_change(void *arg, struct cn_uuid tenant_id, const uint8_t *key_hash)
 {
@@ -67,8 +67,9 @@ static struct stream *s_asking(const struct streams *self)
     return NULL;
 }
 
-/* now NULL: the key gives nothing any more. Applies to all streams of the
- * tenant that hold the same: the one that was asked for may be gone. */
+/* Applies the answer to all streams of the tenant with the same grant; the one
+ * for which it was asked may be gone. now NULL: the key gives no rights any
+ * more. */
 static void s_apply(struct streams *self,
                     const struct auth_grant *held,
                     const struct auth_grant *now)
@@ -101,7 +102,8 @@ static enum cn_code s_ask(struct streams *self, struct stream *stream)
         cn_fiber_set_deadline(INT64_MAX);
     }
     if (rc == CN_OK && changes != auth_changes(self->auth)) {
-        /* The event may have overtaken the answer: it is asked once more. */
+        /* The event may be newer than the answer: the key is asked for again.
+         */
     } else if (rc == CN_OK || rc == CN_UNAUTHENTICATED) {
         s_apply(self, held, now);
         rc = CN_OK;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Types of event by their descriptors. */
+/* The types of event, from their descriptors. */
 #include "services/gateway/stream_kind.h"
 
 #include "common/base/clock.h"
@@ -51,7 +51,7 @@ static struct stream_kind s_kind(size_t producer,
         const ProtobufCMessageDescriptor *of = kind.resource->descriptor;
         kind.id = s_field(of, "id", PROTOBUF_C_TYPE_STRING);
         if (kind.id == NULL) {
-            /* A record that has no id of its own begins with whose it is. */
+            /* A record without an id begins with the id of its owner. */
             kind.id = s_first(of, PROTOBUF_C_TYPE_STRING);
         }
         kind.version = s_field(of, "version", PROTOBUF_C_TYPE_INT64);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From the logs to the rings: what comes, and what a reader that comes back has
- * missed. */
+/* From the logs to the rings: new events, and those that a reader which comes
+ * back has missed. */
 #include "services/gateway/stream_internal.h"
 
 #include "common/base/clock.h"
@@ -16,8 +16,8 @@ enum { BUDGET_US = 2500000, RETRY_US = 200000, BYTES_MAX = 128 << 20 };
 
 /* ---- one event ---- */
 
-/* *ret_entry stays as it is for an event that is not for the stream. CN_NOMEM.
- */
+/* Renders the event. *ret_entry is untouched for an event that is not for the
+ * stream. CN_NOMEM. */
 static enum cn_code s_entry(struct stream_producer *self,
                             struct cn_arena *arena,
                             const Evt__Event *event,
@@ -38,7 +38,7 @@ static enum cn_code s_entry(struct stream_producer *self,
     if (rc != CN_OK) {
         cn_buffer_done(&text);
         if (rc == CN_MALFORMED) {
-            /* It would be no other at the next look. */
+            /* Another try would fail as well. */
             streams->counts.skipped++;
             cn_err_clear(err);
             rc = CN_OK;
@@ -59,7 +59,7 @@ static enum cn_code s_entry(struct stream_producer *self,
     return CN_OK;
 }
 
-/* ---- what comes ---- */
+/* ---- new events ---- */
 
 static void s_bounded(struct streams *streams, struct stream_tenant *tenant)
 {
@@ -95,7 +95,7 @@ static void s_each_tenant(struct streams *streams,
     }
 }
 
-/* What the ring held is left to the logs. */
+/* Empties the ring. Readers that need its events have the log read again. */
 static void s_empty(struct stream_producer *self,
                     struct stream_tenant *tenant,
                     struct follow_position at)
@@ -110,8 +110,8 @@ static void s_empty(struct stream_producer *self,
     tenant->fresh = true;
 }
 
-/* The database was restored: its readers may have been told of what is no more.
- */
+/* The database was restored, so readers may have had events that no longer
+ * exist. */
 static void s_begin_anew(struct stream_producer *self,
                          struct stream_tenant *tenant)
 {
@@ -183,7 +183,7 @@ static void s_on_look(void *arg, const struct follow_look *look)
     s_each_tenant(streams, s_stir, self);
 }
 
-/* ---- what was missed ---- */
+/* ---- missed events ---- */
 
 /* Events of one tenant that are read again, in the order of the log. */
 struct catch_up {
@@ -248,7 +248,7 @@ static enum cn_code s_take(struct catch_up *self,
     return rc;
 }
 
-/* What the ring has itself came along with the last page. */
+/* Drops the events of the last page that the ring has already. */
 static void s_cut(struct catch_up *self)
 {
     while (self->count > 0 && follow_compare(self->entries[self->count - 1]->at,
@@ -296,13 +296,13 @@ static enum cn_code s_fetch_once(struct catch_up *self, struct cn_err *err)
     }
     if (response->n_events == 0 &&
         follow_compare(self->reached, s_base(self)) < 0) {
-        /* The log ends before what was seen of it. */
+        /* The log ends before a position that was read from it earlier. */
         self->too_much = true;
     }
     return rc;
 }
 
-/* The readers go on where they stood: the vectors tell what they have had. */
+/* All readers look at the whole ring: their vectors tell what they have had. */
 static void s_go_on(struct catch_up *self)
 {
     for (struct stream *stream = self->tenant->streams; stream != NULL;
@@ -312,7 +312,7 @@ static void s_go_on(struct catch_up *self)
     }
 }
 
-/* Those who stand so far back must begin anew. */
+/* Readers that miss more than can be read again must begin anew. */
 static void s_give_up(struct catch_up *self)
 {
     for (struct stream *stream = self->tenant->streams; stream != NULL;
@@ -343,7 +343,7 @@ static void s_finish(struct catch_up *self)
     s_go_on(self);
 }
 
-/* Reads on until the ring's own begin, which may move away meanwhile. */
+/* Reads on up to the ring's base, which may move forward meanwhile. */
 static enum cn_code s_catch_up(struct catch_up *self, struct cn_err *err)
 {
     enum cn_code rc = CN_OK;
@@ -399,8 +399,8 @@ static enum cn_code s_serve(struct stream_producer *self,
     return rc;
 }
 
-/* One tenant after the other, so that many who come back at once are no storm
- * on the producer. */
+/* One tenant after the other, so that many readers that come back at once do
+ * not overload the producer. */
 static void s_work(void *arg)
 {
     struct stream_producer *self = arg;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A queue with numbers that can also grow in front. */
+/* A queue with numbered entries that can also grow at its front. */
 #include "services/gateway/stream_ring.h"
 
 #include <assert.h>

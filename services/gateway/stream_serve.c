@@ -9,8 +9,9 @@
 
 #include <string.h>
 
-/* So long after the start a request waits for the ends of the logs: a stream
- * that knows them all need not begin anew when the last is known. */
+/* How long after the start a request waits until the ends of all logs are
+ * known. A stream opened before would have to begin anew when the last one
+ * becomes known. */
 #define START_US (3 * CN_SECOND)
 #define LOOK_US  (20 * CN_SECOND / 1000)
 
@@ -62,8 +63,8 @@ static enum cn_code s_query(const struct cn_http_request *request,
             return rc;
         }
     }
-    /* A browser repeats the URL of its first connection, but sends the newest
-     * id in the field. */
+    /* A browser reconnects with its first URL, but sends the newest id in the
+     * header field. */
     if (header != NULL) {
         query.last_id = header;
     }
@@ -71,8 +72,8 @@ static enum cn_code s_query(const struct cn_http_request *request,
     return CN_OK;
 }
 
-/* One topic of the list: it must exist, and the principal must be granted its
- * scope. */
+/* One topic of the list. It must exist, and the principal must hold its scope.
+ */
 static enum cn_code s_topic(const struct stream_kinds *kinds,
                             const struct cn_principal *principal,
                             const char *topic,
@@ -132,8 +133,8 @@ static enum cn_code s_wait(const struct streams *self, struct cn_err *err)
     return CN_OK;
 }
 
-/* A log that has another epoch than the reader's was restored: what the reader
- * has been told may be no more. */
+/* False when a log has another epoch than the reader's position. It was then
+ * restored, and the reader may have had events that no longer exist. */
 static bool s_of_our_logs(const struct streams *self,
                           const struct stream_vector *vector)
 {
@@ -191,6 +192,9 @@ static enum cn_code s_check(struct streams *self,
     if (rc == CN_OK) {
         rc = s_sight(&self->kinds, principal, ret_query->topics, sight, err);
     }
+    if (rc == CN_OK && cn_arena_failed(request->arena)) {
+        rc = cn_fail(err, CN_NOMEM, "no memory");
+    }
     return rc == CN_OK ? s_wait(self, err) : rc;
 }
 
@@ -210,7 +214,8 @@ enum cn_code streams_serve(struct streams *self,
     struct stream *stream = NULL;
     struct query query = { 0 };
     uint8_t sight[STREAM_KINDS_MAX];
-    /* An event that comes while the key is asked for concerns no stream yet. */
+    /* An event that comes while the key is asked for finds no stream yet; it is
+     * noticed by this count. */
     uint64_t changes = auth_changes(self->auth);
     enum cn_code rc = auth_hold(self->auth, request->arena, key, &grant, err);
     if (rc != CN_OK) {
@@ -221,10 +226,7 @@ enum cn_code streams_serve(struct streams *self,
     }
     *ret_principal = auth_principal(grant);
     rc = s_check(self, request, *ret_principal, &query, sight, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    if (strcmp(request->method, "HEAD") != 0) {
+    if (rc == CN_OK && strcmp(request->method, "HEAD") != 0) {
         rc = s_open(self, grant, sight, query.last_id, &stream, err);
     }
     if (rc != CN_OK) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* version 1 | 4 bytes of the services' names | seconds when it was written |
- * for each service: epoch + 1 or 0 for unknown, xid, seq; the numbers as base
- * 128, all of it sealed: the positions of all tenants' events are none of a
- * tenant's business. */
+/* A token: version 1 | 4 bytes of the services' names | seconds when it was
+ * written | for each service: epoch + 1 (0: unknown), xid, seq. Numbers are in
+ * base 128. It is sealed, because the positions show how many events other
+ * tenants have. */
 #include "services/gateway/stream_token.h"
 
 #include "common/wire/seal.h"
@@ -59,8 +59,8 @@ static uint64_t s_get(struct reader *self)
     return 0;
 }
 
-/* Which services, in which order: a token of an older release may mean others.
- */
+/* A digest of which services there are, in which order: a token of an older
+ * release may mean others. */
 static void s_names(uint8_t names[NAMES_SIZE])
 {
     struct cn_bytes parts[2 * CN_EVENT_SOURCE_COUNT];

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 enum {
-    STATUSES_MAX = 24, /* of one route; rarer ones count as the last */
+    STATUSES_MAX = 24, /* of one route; further ones count as the last */
     LABELS_MAX = 192
 };
 
@@ -24,7 +24,7 @@ struct tally {
     const struct cn_route *routes;
     size_t count;
     const struct cn_http *http;
-    struct line lines[]; /* by route; one more for none */
+    struct line lines[]; /* by route; the last: requests without a route */
 };
 
 static const struct cn_metric REQUESTS = {
