@@ -23,7 +23,7 @@ enum {
     BUDGET_US = 4000000,  /* of one look or unit */
     IDLE_US = 1000000,    /* between two tries for the lease */
     TEXT_SIZE = 24,       /* digits of a number */
-    TELL_AFTER = 8        /* failures in a row before the log tells */
+    TELL_AFTER = 8        /* failures in a row before one is logged */
 };
 
 static const int64_t HEADS_EVERY_US = CN_HOUR;

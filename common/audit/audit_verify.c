@@ -12,7 +12,7 @@ struct chain {
     struct cn_uuid tenant_id;
     int64_t n;
     uint8_t hash[CN_SHA256_SIZE];
-    struct cn_audit_entry last; /* its order alone: the texts are gone */
+    struct cn_audit_entry last; /* for its order; its texts are gone */
     bool has_head;
     struct cn_audit_head head;
     bool failed;

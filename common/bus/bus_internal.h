@@ -126,7 +126,7 @@ struct bus_replica {
     int64_t heard_at; /* last message, or the handshake */
     int64_t asked_at; /* the oldest ping since then; 0: none */
     int64_t leave_by; /* no endpoint has the address any more; 0: one has */
-    bool connected;   /* TCP stands */
+    bool connected;   /* by TCP */
     bool greeted;     /* the handshake is done */
     bool up;          /* and it answered a ping */
     bool healthy;

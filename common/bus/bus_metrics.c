@@ -15,7 +15,7 @@ struct gauge {
     unsigned (*of)(const struct bus_service *service);
 };
 
-/* A counter of struct cn_bus_stats. Those of one name stand together. */
+/* A counter of struct cn_bus_stats. Counters of one name stand together. */
 struct counter {
     struct cn_metric metric;
     const char *labels;

@@ -28,9 +28,9 @@ CN_STATEMENT(SQL_TENANT, ALL_LANES, "SELECT " TENANT);
 CN_STATEMENT(SQL_TENANT_PLAN_ONCE,
              ALL_LANES,
              "SELECT " TENANT ", " PLANNED_ONCE);
-/* The server measures each statement by itself, from its own Bind on, so what
- * the first one sets holds for those behind it (PostgreSQL's manual,
- * statement_timeout), and ends with the transaction. */
+/* The server times each statement from its Bind on, so the timeout that the
+ * first one sets holds for the later ones (PostgreSQL's manual,
+ * statement_timeout). It ends with the transaction. */
 CN_STATEMENT(SQL_TENANT_WITHIN, ALL_LANES, "SELECT " TENANT ", " WITHIN);
 CN_STATEMENT(SQL_TENANT_PLAN_ONCE_WITHIN,
              ALL_LANES,

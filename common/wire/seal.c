@@ -371,7 +371,7 @@ enum cn_code cn_unseal_text(struct cn_env *env,
         cn_unseal(env, arena, tenant, context,
                   (struct cn_bytes){ sealed, sealed_size }, ret_plain, err);
     if (rc == CN_INTERNAL) {
-        /* The bytes are a client's: nothing of ours is broken. */
+        /* The bytes come from a client: this is not an internal error. */
         cn_err_clear(err);
         return cn_fail(err, CN_MALFORMED, "unseal %s: it does not open",
                        context);

@@ -100,7 +100,7 @@ void cn_hex(const uint8_t *data, size_t size, char *text);
 /* Exactly `size` bytes as hex, else false. */
 CN_CHECKED bool cn_unhex(const char *text, uint8_t *data, size_t size);
 
-/* Takes the same time wherever the two differ. */
+/* Compares in the same time wherever the two differ. */
 bool cn_equal_secret(const void *a, const void *b, size_t size);
 
 #endif

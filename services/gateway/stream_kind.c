@@ -132,7 +132,7 @@ bool stream_kind_visible(enum stream_sight sight,
     }
 }
 
-/* ---- what it tells ---- */
+/* ---- its text ---- */
 
 static const void *s_at(const ProtobufCMessage *message,
                         const ProtobufCFieldDescriptor *field)
