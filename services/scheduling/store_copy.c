@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copies of other services' facts: each row keeps the newest that was told,
  * whatever the order in which it is told. */
-#include "services/scheduling/store.h"
 #include "common/wire/message.h"
+#include "services/scheduling/store.h"
 
 static const char NEED_CONTEXT[] = "scheduling.need.body";
 static const char PATIENT_CONTEXT[] = "scheduling.patient.body";

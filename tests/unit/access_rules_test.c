@@ -3,8 +3,8 @@
 #include "common/base/array.h"
 #include "common/base/clock.h"
 #include "common/contract/service.h"
-#include "common/wire/seal.h"
 #include "common/wire/message.h"
+#include "common/wire/seal.h"
 #include "services/access/rules.h"
 
 #include <ctype.h>
