@@ -5,6 +5,7 @@
 # make bench      the figures of the design, as ratios; writes build/bench.json
 # make lint       bans, analysers, shell and SQL checks
 # make format     clang-format over our sources
+# make hooks      git looks at the bans, the layers and the layout before each commit
 # make images     the container images (deploy/docker/Dockerfile)
 # make up         images and secrets, then docker-compose up -d; docker-compose down ends it
 # make clean      removes build/ (never the data of make run)
@@ -56,7 +57,7 @@ UNIT      := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/*
 STORE     := $(patsubst tests/store/%.c,$(B)/tests/store/%,$(wildcard tests/store/*_test.c))
 MIGRATE   := $(foreach s,$(filter-out gateway,$(SERVICES)),build/migrations/$(s)/0001_platform.sql)
 
-.PHONY: FORCE all run test test-long bench lint format images up clean help install gen tests migrations
+.PHONY: FORCE all run test test-long bench lint format hooks images up clean help install gen tests migrations
 .SECONDARY:
 .SECONDEXPANSION:
 .DELETE_ON_ERROR:
@@ -85,6 +86,9 @@ format:
 	clang-format-14 -i $$(git ls-files '*.c' '*.h')
 clean:
 	rm -rf build
+hooks:
+	@hook="$$(git rev-parse --git-path hooks)/pre-commit"; mkdir -p "$${hook%/*}"; \
+	  [ "$$hook" -ef tests/hooks/pre-commit ] || ln -s "$(CURDIR)/tests/hooks/pre-commit" "$$hook"
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
 
