@@ -3,7 +3,7 @@
 # make test       all tests from nothing, under the sanitizers; ends with "N passed, N failed"
 # make test-long  the long forms: more kills, more rows, longer fuzzing
 # make bench      the figures of the design, as ratios; writes build/bench.json
-# make lint       bans, analysers, shell and SQL checks
+# make lint       bans, layers, copies, migrations, layout, shell scripts, clang-tidy
 # make format     clang-format over our sources
 # make hooks      git looks at the bans, the layers and the layout before each commit
 # make images     the container images (deploy/docker/Dockerfile)
@@ -11,14 +11,16 @@
 # make clean      removes build/ (never the data of make run)
 # make help       this text
 #
-# MODE=release|asan picks flags and build folder, V=1 shows the commands, VERSION= is what --version says. A new service is one word in SERVICES.
+# MODE=release|asan picks flags and build folder, V=1 shows the commands. A new service is one word in SERVICES.
 ifeq ($(origin CC),default)
 CC := gcc
 endif
 MODE     ?= release
 SERVICES := gateway access referrals scheduling documents notifications
 B        ?= build/$(MODE)
-VERSION  ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+# The first heading of CHANGELOG.md: "## 1.2.3 - <day>", or "- unreleased".
+VERSION  := $(shell sed -n '/^.. [0-9]/{s/^.. \([0-9.]*\) - unreleased$$/\1-dev/;s/^.. \([0-9.]*\) .*/\1/;p;q}' CHANGELOG.md)
+COMMIT   ?= $(shell git describe --always --dirty --exclude '*' 2>/dev/null || echo unknown)
 Q        := $(if $(V),,@)
 GEN      := build/gen
 PROTOS   := $(wildcard proto/cairn/*.proto)
@@ -84,11 +86,11 @@ up:
 	deploy/docker/setup up
 format:
 	clang-format-14 -i $$(git ls-files '*.c' '*.h')
-clean:
-	rm -rf build
 hooks:
 	@hook="$$(git rev-parse --git-path hooks)/pre-commit"; mkdir -p "$${hook%/*}"; \
 	  [ "$$hook" -ef tests/hooks/pre-commit ] || ln -s "$(CURDIR)/tests/hooks/pre-commit" "$$hook"
+clean:
+	rm -rf build
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
 
@@ -130,7 +132,7 @@ $(B)/libcairn.a: $(LIB_OBJ)
 # Beside the library: a commit links the programs anew and no test.
 $(B)/version.c: FORCE
 	@mkdir -p $(@D)
-	@printf 'extern const char cn_version[];\nconst char cn_version[] = "%s";\n' '$(VERSION)' >$@.new
+	@printf 'extern const char cn_version[];\nconst char cn_version[] = "%s";\n' '$(VERSION) $(COMMIT)' >$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 $(B)/version.o: $(B)/version.c
 	$(Q)$(CC) $(CFLAGS) -c $< -o $@
