@@ -32,6 +32,16 @@ bool equal(const char *a, const char *b)
     return a != NULL && b != NULL && strcmp(a, b) == 0;
 }
 
+const char *upper(const char *name)
+{
+    struct text text = { 0 };
+    for (; *name != '\0'; name++) {
+        char c = (char)toupper((unsigned char)*name);
+        text_add(&text, &c, 1);
+    }
+    return text.data;
+}
+
 void text_add(struct text *self, const char *data, size_t size)
 {
     if (self->size + size + 1 > self->capacity) {

@@ -22,16 +22,6 @@ const struct message *resource_shown(const struct message *message)
     return shows != NULL && shows->message != NULL ? shows->message : message;
 }
 
-static const char *upper(const char *name)
-{
-    struct text text = { 0 };
-    for (; *name != '\0'; name++) {
-        char c = (char)toupper((unsigned char)*name);
-        text_add(&text, &c, 1);
-    }
-    return text.data;
-}
-
 /* "sch__visit" is the hook sch_visit_moves and the like. */
 static const char *hook(const struct message *message, const char *what)
 {
