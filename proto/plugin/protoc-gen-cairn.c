@@ -4,6 +4,7 @@
  */
 #include "plugin.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
