@@ -4,6 +4,7 @@
 #include "cairn/documents.resources.h"
 #include "common/deadlines/deadline_rule.h"
 #include "common/wire/message.h"
+#include "services/documents/rules.h"
 
 static const char RULE[] = "C07";
 
@@ -103,5 +104,26 @@ void document_clock_act(struct cn_op *op, const struct cn_record *document)
 {
     struct cn_deadline deadline = s_clock_find(op, document);
     s_clock_act(op, document->body, &deadline);
+    cn_deadline_put(op, &deadline);
+}
+
+void document_clock_stop(struct cn_op *op,
+                         struct cn_record *document,
+                         int64_t cancelled_at)
+{
+    Doc__Document *body = document->body;
+    struct cn_deadline deadline = s_clock_find(op, document);
+    /* Services' events come in no order: a visit that was cancelled before the
+     * clock began is not the one that it began with. */
+    if (!cn_deadline_runs(&deadline) ||
+        deadline.body->created_at > cancelled_at) {
+        return;
+    }
+    cn_deadline_stop(&deadline, op->now_at);
+    body->has_due_at = 0;
+    body->due_at = 0;
+    body->rule = checklist_rule(body->kind);
+    document->verb = "clock";
+    cn_put(op, document);
     cn_deadline_put(op, &deadline);
 }

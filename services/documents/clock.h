@@ -19,5 +19,10 @@ void document_clock_start(struct cn_op *op,
 /* The clock, if it runs yet, with the encounter date that the document has now:
  * none takes back what met it. */
 void document_clock_act(struct cn_op *op, const struct cn_record *document);
+/* The start of care was cancelled at that instant: a clock that ran before it
+ * stops, and the document is not due any more. */
+void document_clock_stop(struct cn_op *op,
+                         struct cn_record *document,
+                         int64_t cancelled_at);
 
 #endif

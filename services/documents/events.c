@@ -2,6 +2,7 @@
 #include "services/documents/events.h"
 
 #include "cairn/referrals.cairn.h"
+#include "cairn/scheduling.cairn.h"
 #include "common/base/array.h"
 #include "common/contract/service.h"
 #include "common/wire/message.h"
@@ -104,9 +105,34 @@ static void on_referral_admitted(struct cn_op *op, const struct cn_event *event)
     }
 }
 
+/* Without its start of care no encounter is waited for. */
+static void on_visit_cancelled(struct cn_op *op, const struct cn_event *event)
+{
+    const Sch__VisitEvent *payload = event->payload;
+    const Sch__Visit *visit = payload->visit;
+    struct cn_uuid referral_id;
+    if (visit == NULL ||
+        !cn_id_parse("ref", visit->referral_id, &referral_id)) {
+        cn_refuse(op, CN_INTERNAL, NULL, "the event names no visit");
+        return;
+    }
+    if (visit->kind != SCH__VISIT__KIND__SOC) {
+        return;
+    }
+    struct cn_record *document =
+        checklist_document(op, referral_id, DOC__DOCUMENT__KIND__FACE_TO_FACE);
+    if (document->found) {
+        document_clock_stop(op, document, event->occurred_at);
+    }
+}
+
 static const struct cn_event_handler FROM_REFERRALS[] = {
     { "referral.accepted", .effect = on_referral_accepted, .copy = false },
     { "referral.admitted", .effect = on_referral_admitted, .copy = false },
+};
+
+static const struct cn_event_handler FROM_SCHEDULING[] = {
+    { "visit.cancelled", .effect = on_visit_cancelled, .copy = false },
 };
 
 const struct cn_subscription DOCUMENTS_SUBSCRIPTIONS[] = {
@@ -115,5 +141,10 @@ const struct cn_subscription DOCUMENTS_SUBSCRIPTIONS[] = {
       .event_count = referrals_event_count,
       .handlers = FROM_REFERRALS,
       .handler_count = CN_COUNT(FROM_REFERRALS) },
+    { .producer = "scheduling",
+      .events = scheduling_events,
+      .event_count = scheduling_event_count,
+      .handlers = FROM_SCHEDULING,
+      .handler_count = CN_COUNT(FROM_SCHEDULING) },
 };
 const size_t DOCUMENTS_SUBSCRIPTION_COUNT = CN_COUNT(DOCUMENTS_SUBSCRIPTIONS);

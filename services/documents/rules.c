@@ -43,6 +43,18 @@ const struct checklist_item *checklist_items(size_t *ret_count)
     return ITEMS;
 }
 
+const char *checklist_rule(Doc__Document__Kind kind)
+{
+    size_t count = 0;
+    const struct checklist_item *items = checklist_items(&count);
+    for (size_t i = 0; i < count; i++) {
+        if (items[i].kind == kind) {
+            return items[i].rule;
+        }
+    }
+    return NULL;
+}
+
 bool document_is_done(Doc__Document__Status status)
 {
     return status == STATUS(SIGNED) || status == STATUS(FILED) ||

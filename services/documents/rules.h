@@ -19,6 +19,8 @@ struct checklist_item {
 
 /* Plan of care, face-to-face, consent. */
 const struct checklist_item *checklist_items(size_t *ret_count);
+/* Why a document of that kind is needed; NULL for one that is no item. */
+const char *checklist_rule(Doc__Document__Kind kind);
 /* Is nothing more to be done for the document? */
 bool document_is_done(Doc__Document__Status status);
 /* Days since it was first sent, as the buckets that coordinators use: "0-7",
