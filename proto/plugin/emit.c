@@ -175,7 +175,6 @@ static void emit_method(const struct method *method, struct text *source)
 static bool is_old(const struct file *file)
 {
     return equal(file->stem, "access") || equal(file->stem, "referrals") ||
-           equal(file->stem, "documents") ||
            equal(file->stem, "notifications") || equal(file->stem, "operator");
 }
 
