@@ -49,58 +49,25 @@ struct work {
     int64_t started_at; /* monotonic */
 };
 
-static enum cn_code fetch_old(void *self,
-                              const struct cn_request *request,
-                              struct cn_reply *reply,
-                              struct cn_err *err)
-{
-    (void)self;
-    return cn_outbox_fetch(request->env->outbox, request, reply, err);
-}
-
-static enum cn_code snapshot_old(void *self,
-                                 const struct cn_request *request,
-                                 struct cn_reply *reply,
-                                 struct cn_err *err)
-{
-    (void)self;
-    return cn_snapshot_page(request, reply, err);
-}
-
-static void s_fetch(struct cn_op *op)
-{
-    cn_op_old(op, fetch_old);
-}
-
-static void s_snapshot(struct cn_op *op)
-{
-    cn_op_old(op, snapshot_old);
-}
-
-static void s_sealed(struct cn_op *op)
-{
-    cn_op_old(op, cn_audit_sealed_fetch);
-}
-
 /* What every service serves besides its own methods. */
 static const struct cn_method FETCH = { "events.v1.Events/Fetch",
                                         &evt__fetch_request__shape,
                                         &evt__fetch_response__shape,
                                         NULL,
                                         false,
-                                        s_fetch };
+                                        cn_outbox_fetch };
 static const struct cn_method SNAPSHOT = { "events.v1.Events/Snapshot",
                                            &evt__snapshot_request__shape,
                                            &evt__snapshot_response__shape,
                                            NULL,
                                            false,
-                                           s_snapshot };
+                                           cn_snapshot_page };
 static const struct cn_method SEALED = { "audit.v1.Audit/FetchSealed",
                                          &aud__fetch_sealed_request__shape,
                                          &aud__fetch_sealed_response__shape,
                                          NULL,
                                          false,
-                                         s_sealed };
+                                         cn_audit_sealed_fetch };
 static const struct cn_method *const OF_ALL[] = { &FETCH, &SNAPSHOT, &SEALED };
 enum { OF_ALL_COUNT = CN_COUNT(OF_ALL) };
 
