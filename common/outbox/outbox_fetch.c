@@ -141,7 +141,6 @@ static void s_list_add(char list[LIST_MAX], size_t index, int64_t number)
     size_t size = strlen(list);
     int added = snprintf(list + size, LIST_MAX - size, "%s%" PRId64,
                          index == 0 ? "{" : ",", number);
-
     /* Sixteen numbers of at most twenty characters. */
     assert(added > 0 && (size_t)added < LIST_MAX - size);
 }
@@ -149,7 +148,6 @@ static void s_list_add(char list[LIST_MAX], size_t index, int64_t number)
 static void s_list_end(char list[LIST_MAX])
 {
     size_t size = strlen(list);
-
     assert(size + 1 < LIST_MAX);
     list[size] = '}';
     list[size + 1] = '\0';
@@ -163,7 +161,6 @@ static void s_partition_add(struct cn_op *op,
 {
     struct position after = { 0 };
     const size_t index = fetch->from_count;
-
     if (partition < 0 || partition >= CN_PARTITIONS ||
         (*seen & 1U << partition) != 0) {
         cn_refuse_field(op, "/partition", "invalid_value",
@@ -187,7 +184,6 @@ static void s_partitions_read(struct cn_op *op,
                               struct fetch *fetch)
 {
     unsigned seen = 0;
-
     for (size_t i = 0; i < body->n_from && !cn_failed(op); i++) {
         const Evt__PartitionPosition *from = body->from[i];
         s_partition_add(op, fetch, &seen,
@@ -226,7 +222,6 @@ static void s_fetch_read(struct cn_op *op,
                          struct fetch *fetch)
 {
     int64_t wait_ms = 0;
-
     s_partitions_read(op, body, fetch);
     s_tenant_read(op, body, fetch);
     if (fetch->from_count == 0 &&
@@ -263,7 +258,6 @@ static bool s_cut(const struct fetch *fetch, const struct cn_rows *rows)
 {
     size_t count = cn_rows_count(rows);
     unsigned of[CN_PARTITIONS] = { 0 };
-
     if (fetch->from_count == 0) {
         return count == (size_t)fetch->limit;
     }
@@ -372,7 +366,6 @@ static Evt__Position *s_position_message(struct cn_arena *arena,
                                          struct position position)
 {
     Evt__Position *message = CN_NEW(arena, evt__position, Evt__Position);
-
     CN_SET(message, epoch, (int32_t)position.epoch);
     CN_SET(message, xid, (uint64_t)position.xid);
     CN_SET(message, seq, position.seq);
@@ -387,7 +380,6 @@ s_event(struct cn_op *op, const struct cn_rows *rows, size_t row)
     struct cn_uuid tenant = cn_row_uuid(rows, row, COLUMN_TENANT_ID);
     struct cn_bytes payload = { 0 };
     Evt__Event *event = CN_NEW(arena, evt__event, Evt__Event);
-
     if (cn_unseal(op->env, arena, tenant, op->env->outbox->context,
                   cn_row_bytes(rows, row, COLUMN_PAYLOAD), &payload,
                   op->err) != CN_OK) {
@@ -423,7 +415,6 @@ static void s_events(struct cn_op *op,
 {
     size_t row_count = cn_rows_count(rows);
     size_t size = 0;
-
     body->events = cn_arena_array(op->arena, row_count, sizeof(Evt__Event *));
     for (size_t row = 0; row < row_count && !cn_failed(op); row++) {
         Evt__Event *event = s_event(op, rows, row);
@@ -447,7 +438,6 @@ static Evt__FetchResponse *s_fetch_response(struct cn_op *op,
     struct position head = fetch->only_head
                                ? page->head
                                : outbox_position_max(fetch->after, page->head);
-
     if (page->deleted) {
         CN_SET(body, deleted, 1);
         return body;
@@ -493,7 +483,6 @@ void cn_outbox_fetch(struct cn_op *op)
 {
     const struct cn_request *request = op->request;
     struct fetch fetch = { 0 };
-
     if (request->principal.subject != NULL &&
         request->principal.subject[0] != '\0') {
         cn_refuse(op, CN_FORBIDDEN, NULL, "events are for services");

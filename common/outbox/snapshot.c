@@ -52,7 +52,6 @@ CN_SQL_RELAY(SQL_SNAPSHOT_TENANT,
 static void s_tenant_next(struct page *self)
 {
     const struct cn_uuid after = self->op.tenant_id;
-
     self->op.tenant_id = (struct cn_uuid){ 0 };
     const struct cn_rows *rows =
         CN_READ(&self->op, &SQL_SNAPSHOT_TENANT, cn_uuid(after));
@@ -79,7 +78,6 @@ static Evt__Event *s_event_new(const struct page *self,
 {
     struct cn_arena *arena = self->op.arena;
     Evt__Event *event = CN_NEW(arena, evt__event, Evt__Event);
-
     CN_SET(event, event_id, s_id_data(arena, cn_uuid_new(self->op.env)));
     CN_SET(event, tenant_id, s_id_data(arena, self->op.tenant_id));
     CN_SET(event, aggregate_id, s_id_data(arena, row->id));
@@ -103,7 +101,6 @@ static bool s_row_add(struct page *self,
 {
     Evt__SnapshotResponse *body = self->body;
     struct cn_bytes payload = { 0 };
-
     (void)!cn_message_pack(self->op.arena, row->payload, &payload,
                            self->op.err);
     if (body->n_events > 0 && self->size + payload.size > PAGE_BYTES_MAX) {
@@ -124,7 +121,6 @@ s_next_set(struct page *self, const char *aggregate_type, struct cn_uuid id)
     struct cn_arena *arena = self->op.arena;
     Evt__SnapshotCursor *next =
         CN_NEW(arena, evt__snapshot_cursor, Evt__SnapshotCursor);
-
     next->aggregate_type = aggregate_type;
     CN_SET(next, tenant_id, s_id_data(arena, self->op.tenant_id));
     CN_SET(next, id, s_id_data(arena, id));
@@ -139,7 +135,6 @@ static struct cn_provided *s_provide(struct page *self,
 {
     struct cn_op *op = &self->op;
     struct cn_provided *rows = NULL;
-
     if (provider->resource != NULL) {
         return cn_records_provided(op, provider->resource, after, limit,
                                    ret_count);
@@ -156,7 +151,6 @@ static void s_tenant_add(struct page *self,
 {
     int room = (int)(self->limit - self->body->n_events);
     size_t count = 0;
-
     const struct cn_provided *rows =
         s_provide(self, provider, after, room, &count);
     for (size_t i = 0; i < count && !self->full && !cn_failed(&self->op); i++) {
@@ -195,7 +189,6 @@ static bool s_is_wanted(const Evt__SnapshotRequest *wanted,
                         const char *aggregate_type)
 {
     size_t size = strlen(aggregate_type);
-
     for (size_t i = 0; i < wanted->n_type; i++) {
         if (strncmp(wanted->type[i], aggregate_type, size) == 0 &&
             strcmp(wanted->type[i] + size, CN_SNAPSHOT_SUFFIX) == 0) {
@@ -211,7 +204,6 @@ static size_t s_cursor_read(struct page *self, struct cn_uuid *ret_after)
 {
     const struct cn_service *service = self->op.request->service;
     const Evt__SnapshotCursor *cursor = self->wanted->after;
-
     for (size_t i = 0; cursor != NULL && i < service->provider_count; i++) {
         if (cursor->aggregate_type != NULL &&
             strcmp(s_type(&service->providers[i]), cursor->aggregate_type) ==
@@ -237,7 +229,6 @@ static void s_cut_set(struct page *self)
     struct cn_arena *arena = self->op.arena;
     Evt__SnapshotResponse *body = self->body;
     const struct cn_rows *rows = cn_read(&self->op, &SQL_OUTBOX_CUT, NULL, 0);
-
     body->cut = cn_arena_array(arena, cn_rows_count(rows), sizeof(void *));
     for (size_t i = 0; i < cn_rows_count(rows); i++) {
         Evt__PartitionPosition *cut =
@@ -259,7 +250,6 @@ static void s_log_set(struct page *self)
     struct cn_request request = *self->op.request;
     struct cn_reply reply = { 0 };
     struct cn_op fetch = self->op;
-
     CN_SET(&body, only_head, 1);
     request.body = &body.base;
     fetch.request = &request;
@@ -284,7 +274,6 @@ void cn_snapshot_page(struct cn_op *op)
             CN_NEW(op->arena, evt__snapshot_response, Evt__SnapshotResponse),
     };
     struct cn_uuid after = { 0 };
-
     if (subject != NULL && subject[0] != '\0') {
         cn_refuse(op, CN_FORBIDDEN, NULL, "snapshots are for services");
         return;
