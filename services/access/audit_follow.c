@@ -155,7 +155,6 @@ static bool s_entry_of(const Aud__Sealed *sealed, struct cn_audit_entry *entry)
 static struct chain *s_chain(struct copy *self, struct cn_uuid tenant_id)
 {
     size_t i = 0;
-
     while (i < self->chain_count &&
            !cn_uuid_equal(self->chains[i].tenant_id, tenant_id)) {
         i++;
@@ -171,7 +170,6 @@ static struct chain *s_chain(struct copy *self, struct cn_uuid tenant_id)
 static enum cn_code s_prepare(struct copy *self, struct cn_err *err)
 {
     size_t count = self->page->n_sealed;
-
     self->entries =
         cn_arena_array(self->arena, count + 1, sizeof(*self->entries));
     self->chains =
@@ -194,7 +192,6 @@ static enum cn_code s_chains_load(struct copy *self, struct cn_err *err)
     struct cn_uuid *tenants =
         cn_arena_array(self->arena, self->chain_count + 1, sizeof(*tenants));
     const struct cn_rows *rows = NULL;
-
     for (size_t i = 0; i < self->chain_count; i++) {
         tenants[i] = self->chains[i].tenant_id;
     }
@@ -239,7 +236,6 @@ static void s_check(struct copy *self)
 static int64_t s_place_after(struct copy *self, int64_t from)
 {
     size_t count = self->page->n_sealed;
-
     if (count > 0) {
         return self->entries[count - 1].seq;
     }
@@ -278,7 +274,6 @@ static void s_columns_new(struct copy *self, struct columns *columns)
                               &columns->actors,   &columns->roles,
                               &columns->actions,  &columns->resources,
                               &columns->patients, &columns->request_ids };
-
     for (size_t i = 0; i < CN_COUNT(texts); i++) {
         *texts[i] = cn_arena_array(self->arena, count, sizeof(const char *));
     }
@@ -327,7 +322,6 @@ static void s_chain_params(struct copy *self, struct cn_param params[3])
         cn_arena_array(self->arena, count + 1, sizeof(*places));
     const char **hashes =
         cn_arena_array(self->arena, count + 1, sizeof(*hashes));
-
     for (size_t i = 0; i < count; i++) {
         char hash[HASH_TEXT_SIZE];
         cn_hex(self->chains[i].hash, CN_SHA256_SIZE, hash);
@@ -349,7 +343,6 @@ static void s_break_params(struct copy *self, struct cn_param params[3])
         cn_arena_array(self->arena, count + 1, sizeof(*tenants));
     const char **places =
         cn_arena_array(self->arena, count + 1, sizeof(*places));
-
     for (size_t i = 0; i < count; i++) {
         tenants[i] = self->breaks[i].tenant_id;
         places[i] =
@@ -366,7 +359,6 @@ static enum cn_code s_unit(struct copy *self,
                            struct cn_err *err)
 {
     struct cn_db_result result = { 0 };
-
     enum cn_code rc = cn_db_unit(self->env->db, CN_LANE_RELAY, self->arena,
                                  steps, count, &result, err);
     if (rc != CN_OK || result.outcome == CN_COMMITTED) {
@@ -387,7 +379,6 @@ s_write(struct copy *self, int64_t from, int64_t to, struct cn_err *err)
     const struct cn_param move[] = { service, cn_int(from), cn_int(to) };
     struct cn_param chains[4] = { service };
     struct cn_param breaks[4] = { service };
-
     s_columns_new(self, &columns);
     s_columns_fill(self, &columns);
     s_chain_params(self, &chains[1]);
@@ -458,7 +449,6 @@ enum cn_code audit_follow_copy(struct cn_env *env,
     struct copy copy = {
         .env = env, .arena = arena, .service = service, .page = page
     };
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "copy the audit");
     }
@@ -492,7 +482,6 @@ static enum cn_code s_number_read(struct cn_env *env,
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(ARENA_MAX);
     const struct cn_param param = cn_text(service);
     const struct cn_rows *rows = NULL;
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "copy the audit");
     }
@@ -545,7 +534,6 @@ static enum cn_code s_call(struct follower *self,
         .budget_us = BUDGET_US,
     };
     const ProtobufCMessage *message = NULL;
-
     CN_SET(&request, after, self->seq);
     enum cn_code rc =
         cn_bus_ask(self->env->bus, arena, &call, &request.base,
@@ -564,7 +552,6 @@ s_round(struct follower *self, bool *ret_more, struct cn_err *err)
     const Aud__FetchSealedResponse *page = NULL;
     enum cn_code rc = CN_OK;
     size_t breaks = 0;
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "copy the audit");
     }
@@ -622,7 +609,6 @@ static void s_metrics(void *arg, struct cn_metrics_page *page)
         CN_METRIC_GAUGE
     };
     char labels[LABELS_MAX];
-
     (void)arg;
     for (const struct follower *self = s_followers; self != NULL;
          self = self->next) {
@@ -639,7 +625,6 @@ static void s_metrics(void *arg, struct cn_metrics_page *page)
 static void s_forget(struct follower *self)
 {
     struct follower **link = &s_followers;
-
     while (*link != self) {
         link = &(*link)->next;
     }
@@ -651,7 +636,6 @@ static void s_follow(void *arg)
 {
     struct follower *self = arg;
     int64_t rest_us = IDLE_US;
-
     do {
         struct cn_err err = { 0 };
         bool more = false;
@@ -680,7 +664,6 @@ static enum cn_code
 s_start(struct cn_env *env, const char *service, bool own, struct cn_err *err)
 {
     struct follower *self = calloc(1, sizeof(*self));
-
     if (self == NULL) {
         return cn_fail(err, CN_NOMEM, "copy the audit");
     }
@@ -708,7 +691,6 @@ enum cn_code audit_follow_start(struct cn_env *env,
     enum cn_code rc = s_start(env, service, true, err);
     char *copy = strdup(endpoints);
     char *rest = copy;
-
     if (copy == NULL) {
         return cn_fail(err, CN_NOMEM, "copy the audit");
     }
