@@ -46,6 +46,8 @@ struct cn_resource {
     void (*derived)(struct cn_op *op,
                     const struct cn_record *record,
                     struct cn_param *ret_params);
+    size_t given_count; /* of record->given: columns of the insert alone */
+    const struct cn_resource *beside; /* read with each row; NULL: none */
     const char *event; /* told of what is made or changed by no move, or NULL */
     const struct cn_shape *told; /* payload of its events, or NULL */
     int told_field;              /* the payload's field that holds the body */
@@ -62,8 +64,8 @@ struct cn_resource {
     const struct cn_statement *get;
     const struct cn_statement *after; /* in the order of ids, for a snapshot */
     const struct cn_statement *insert;
-    const struct cn_statement *update;
-    const struct cn_statement *keep; /* of a copy: the newer one stays */
+    const struct cn_statement *update; /* NULL: it is never changed */
+    const struct cn_statement *keep;   /* of a copy: the newer one stays */
 };
 
 /* A filter of a list: a field of the request. */

@@ -208,6 +208,7 @@ CN_CHECKED enum cn_code cn_db_unit(struct cn_db *self,
 /* Reading rows. Column numbers are those of the statement's list; a wrong type
  * or number is a bug and aborts. NULL reads as NULL, 0, false, nil, empty. */
 size_t cn_rows_count(const struct cn_rows *rows);
+int cn_rows_columns(const struct cn_rows *rows);
 /* No rows, of no statement. */
 const struct cn_rows *cn_rows_none(void);
 bool cn_row_null(const struct cn_rows *rows, size_t row, int column);

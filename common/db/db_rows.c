@@ -34,6 +34,11 @@ size_t cn_rows_count(const struct cn_rows *rows)
     return rows->result != NULL ? (size_t)PQntuples(rows->result) : 0;
 }
 
+int cn_rows_columns(const struct cn_rows *rows)
+{
+    return rows->result != NULL ? PQnfields(rows->result) : 0;
+}
+
 const struct cn_rows *cn_rows_none(void)
 {
     static const struct cn_rows NONE = { .statement = "none" };

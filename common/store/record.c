@@ -22,7 +22,8 @@ enum {
     COLUMN_VERSION,
     COLUMN_EVENT_SEQ,
     COLUMN_BODY,
-    COLUMN_ALSO
+    COLUMN_ALSO,
+    COLUMN_COUNT
 };
 
 enum { ACTION_MAX = 64, PARAMS_BEFORE_COLUMNS = 5, KEEP_BEFORE_COLUMNS = 3 };
@@ -121,40 +122,54 @@ static void s_blank(struct cn_op *op,
             cn_message_new(op->arena, resource->shown->descriptor);
     }
     s_body_set(record, body);
+    if (resource->beside != NULL) {
+        record->beside =
+            cn_record_at(op, resource->beside, cn_rows_none(), 0, 0);
+    }
 }
 
+/* The resource's columns begin at `first`. */
 static void s_read(struct cn_op *op,
                    const struct cn_resource *resource,
                    const struct cn_rows *rows,
                    size_t row,
+                   int first,
                    struct cn_record *record)
 {
     struct cn_bytes plain = { NULL, 0 };
     const ProtobufCMessage *body = NULL;
-    struct cn_uuid id = cn_row_uuid(rows, row, COLUMN_ID);
-    s_blank(op, resource, record);
-    enum cn_code rc =
-        cn_unseal(op->env, op->arena, resource->is_tenant ? id : op->tenant_id,
-                  resource->context, cn_row_bytes(rows, row, COLUMN_BODY),
-                  &plain, op->err);
+    struct cn_uuid id = cn_row_uuid(rows, row, first + COLUMN_ID);
+    enum cn_code rc = cn_unseal(
+        op->env, op->arena, resource->is_tenant ? id : op->tenant_id,
+        resource->context, cn_row_bytes(rows, row, first + COLUMN_BODY), &plain,
+        op->err);
     if (rc == CN_OK) {
         rc = cn_message_unpack(op->arena, resource->shape->descriptor, plain,
                                &body, op->err);
     }
     if (rc != CN_OK) {
+        s_blank(op, resource, record);
         return;
     }
-    record->found = true;
-    record->id = id;
-    record->branch_id = cn_row_uuid(rows, row, COLUMN_BRANCH);
-    record->patient_id = cn_row_uuid(rows, row, COLUMN_PATIENT);
-    record->place_at = cn_row_at(rows, row, COLUMN_PLACE);
-    record->version = cn_row_int(rows, row, COLUMN_VERSION);
-    record->event_seq = cn_row_int(rows, row, COLUMN_EVENT_SEQ);
-    record->also = cn_row_text(rows, row, COLUMN_ALSO);
-    record->as_read = plain;
+    *record = (struct cn_record){
+        .resource = resource,
+        .found = true,
+        .id = id,
+        .branch_id = cn_row_uuid(rows, row, first + COLUMN_BRANCH),
+        .patient_id = cn_row_uuid(rows, row, first + COLUMN_PATIENT),
+        .place_at = cn_row_at(rows, row, first + COLUMN_PLACE),
+        .version = cn_row_int(rows, row, first + COLUMN_VERSION),
+        .event_seq = cn_row_int(rows, row, first + COLUMN_EVENT_SEQ),
+        .also = cn_row_text(rows, row, first + COLUMN_ALSO),
+        .as_read = plain,
+    };
     /* The message was just made in our arena: it is ours to change. */
     s_body_set(record, (void *)(uintptr_t)body);
+    if (resource->beside != NULL && first == 0 &&
+        cn_rows_columns(rows) >= 2 * COLUMN_COUNT) {
+        record->beside =
+            cn_record_at(op, resource->beside, rows, row, COLUMN_COUNT);
+    }
 }
 
 struct cn_records cn_records_of(struct cn_op *op,
@@ -168,22 +183,31 @@ struct cn_records cn_records_of(struct cn_op *op,
         if (cn_failed(op)) {
             return (struct cn_records){ 0 };
         }
-        s_read(op, resource, rows, i, &records.items[i]);
+        s_read(op, resource, rows, i, 0, &records.items[i]);
     }
     return records;
+}
+
+struct cn_record *cn_record_at(struct cn_op *op,
+                               const struct cn_resource *resource,
+                               const struct cn_rows *rows,
+                               size_t row,
+                               int first)
+{
+    struct cn_record *record = cn_arena_alloc(op->arena, sizeof(*record));
+    if (row < cn_rows_count(rows) && !cn_failed(op)) {
+        s_read(op, resource, rows, row, first, record);
+    } else {
+        s_blank(op, resource, record);
+    }
+    return record;
 }
 
 struct cn_record *cn_record_of(struct cn_op *op,
                                const struct cn_resource *resource,
                                const struct cn_rows *rows)
 {
-    struct cn_record *record = cn_arena_alloc(op->arena, sizeof(*record));
-    if (cn_rows_count(rows) > 0 && !cn_failed(op)) {
-        s_read(op, resource, rows, 0, record);
-    } else {
-        s_blank(op, resource, record);
-    }
-    return record;
+    return cn_record_at(op, resource, rows, 0, 0);
 }
 
 struct cn_record *
@@ -192,17 +216,12 @@ cn_find(struct cn_op *op, const struct cn_resource *resource, struct cn_uuid id)
     return cn_record_of(op, resource, CN_READ(op, resource->get, cn_uuid(id)));
 }
 
-struct cn_record *
-cn_take(struct cn_op *op, const struct cn_resource *resource, const char *id)
+void cn_take_check(struct cn_op *op, const struct cn_record *record)
 {
     const struct cn_request *request = op->request;
-    struct cn_uuid uuid = { { 0 } };
-    bool known = id != NULL && cn_id_parse(resource->prefix, id, &uuid);
-    struct cn_record *record = known
-                                   ? cn_find(op, resource, uuid)
-                                   : cn_record_of(op, resource, cn_rows_none());
+    const struct cn_resource *resource = record->resource;
     if (cn_failed(op)) {
-        return record;
+        return;
     }
     if (!record->found || (request != NULL && resource->branch >= 0 &&
                            !cn_reach_includes(request, record->branch_id))) {
@@ -212,6 +231,17 @@ cn_take(struct cn_op *op, const struct cn_resource *resource, const char *id)
                request->expected_version != record->version) {
         (void)cn_fail_stale(op->err, resource->name, record->version);
     }
+}
+
+struct cn_record *
+cn_take(struct cn_op *op, const struct cn_resource *resource, const char *id)
+{
+    struct cn_uuid uuid = { { 0 } };
+    bool known = id != NULL && cn_id_parse(resource->prefix, id, &uuid);
+    struct cn_record *record = known
+                                   ? cn_find(op, resource, uuid)
+                                   : cn_record_of(op, resource, cn_rows_none());
+    cn_take_check(op, record);
     return record;
 }
 
@@ -254,10 +284,12 @@ struct cn_record *cn_record_new(struct cn_op *op,
                                 const void *sent)
 {
     struct cn_record *record = cn_arena_alloc(op->arena, sizeof(*record));
-    s_blank(op, resource, record);
     if (sent != NULL) {
         assert(resource->shows < 0);
+        *record = (struct cn_record){ .resource = resource };
         s_body_set(record, cn_message_copy(op->arena, sent));
+    } else {
+        s_blank(op, resource, record);
     }
     if (op->request != NULL) {
         cn_require_fields(op, record->resource->shown, record->shown);
@@ -470,6 +502,9 @@ s_row_put(struct cn_op *op, struct cn_record *record, struct cn_bytes packed)
     params[3] = cn_at(op->now_at);
     params[4] = cn_bytes(sealed.data, sealed.size);
     size_t count = s_columns(op, record, params, PARAMS_BEFORE_COLUMNS);
+    for (size_t i = 0; !record->found && i < resource->given_count; i++) {
+        params[count++] = record->given[i];
+    }
     cn_op_change(op, record->found ? resource->update : resource->insert,
                  params, count);
 }
@@ -527,21 +562,27 @@ void cn_record_locate(struct cn_op *op, const struct cn_record *record)
     }
 }
 
+bool cn_changed(struct cn_op *op, const struct cn_record *record)
+{
+    struct cn_bytes packed = { NULL, 0 };
+    if (cn_failed(op) || !record->found || record->event_count > 0) {
+        return !cn_failed(op);
+    }
+    (void)!cn_message_pack(op->arena, record->body, &packed, op->err);
+    return packed.size != record->as_read.size ||
+           (packed.size > 0 &&
+            memcmp(packed.data, record->as_read.data, packed.size) != 0);
+}
+
 void cn_put(struct cn_op *op, struct cn_record *record)
 {
     const struct cn_resource *resource = record->resource;
-    struct cn_bytes packed = { NULL, 0 };
     if (cn_failed(op)) {
         return;
     }
-    if (record->found && record->event_count == 0) {
-        (void)!cn_message_pack(op->arena, record->body, &packed, op->err);
-        if (packed.size == record->as_read.size &&
-            (packed.size == 0 ||
-             memcmp(packed.data, record->as_read.data, packed.size) == 0)) {
-            s_unchanged(op, record);
-            return;
-        }
+    if (!cn_changed(op, record)) {
+        s_unchanged(op, record);
+        return;
     }
     if (record->event_count == 0 && resource->event != NULL) {
         cn_also_tell(record, resource->event);

@@ -23,9 +23,11 @@ struct cn_record {
     struct cn_uuid patient_id; /* nil: of none */
     int64_t version;
     int64_t event_seq;
-    int64_t place_at;        /* in the order of its lists */
-    const char *also;        /* of the resource's `also`; NULL: SQL NULL */
-    void *body;              /* of the resource's type; never NULL */
+    int64_t place_at;         /* in the order of its lists */
+    const char *also;         /* of the resource's `also`; NULL: SQL NULL */
+    struct cn_record *beside; /* of the resource's `beside`, if it was read */
+    const struct cn_param *given; /* of a new one: of the resource's `given` */
+    void *body;                   /* of the resource's type; never NULL */
     void *shown;             /* what a client sees: body, or a part of it */
     struct cn_bytes as_read; /* body, packed, as it was read */
     const char *verb;        /* of the audit; NULL: "create" or "update" */
@@ -46,8 +48,11 @@ struct cn_record *cn_find(struct cn_op *op,
  * same 404. A write whose If-Match names another version is 412. */
 struct cn_record *
 cn_take(struct cn_op *op, const struct cn_resource *resource, const char *id);
+/* What cn_take says of a record that was read by another statement. */
+void cn_take_check(struct cn_op *op, const struct cn_record *record);
 /* The rows of a statement that selects the resource's columns,
- * <RESOURCE>_COLUMNS of the generated header, of a table r. */
+ * <RESOURCE>_COLUMNS of the generated header, of a table r. A record beside is
+ * read when its columns stand behind them: ", p.*" with <RESOURCE>_BESIDE. */
 struct cn_records cn_records_of(struct cn_op *op,
                                 const struct cn_resource *resource,
                                 const struct cn_rows *rows);
@@ -55,6 +60,13 @@ struct cn_records cn_records_of(struct cn_op *op,
 struct cn_record *cn_record_of(struct cn_op *op,
                                const struct cn_resource *resource,
                                const struct cn_rows *rows);
+
+/* One record of a row that selects other columns before it. */
+struct cn_record *cn_record_at(struct cn_op *op,
+                               const struct cn_resource *resource,
+                               const struct cn_rows *rows,
+                               size_t row,
+                               int first);
 
 /* A record to be: a copy of what a client sent, or empty (NULL), with a new
  * id. What a client sent must hold every `required` field. */
@@ -86,6 +98,8 @@ void cn_also_tell(struct cn_record *record, const char *type);
 /* The payload of the record's events, to be filled further; cn_put tells it. */
 void *cn_told(struct cn_op *op, struct cn_record *record);
 
+/* Is the record new, moved, or other than it was read? */
+bool cn_changed(struct cn_op *op, const struct cn_record *record);
 /* Lock, row, events, audit and reply in one. A record that is as it was read
  * is not written: a client's request then leaves its read in the audit. */
 void cn_put(struct cn_op *op, struct cn_record *record);

@@ -171,12 +171,6 @@ static void emit_method(const struct method *method, struct text *source)
                 method->handler);
 }
 
-/* Of services whose handlers do not take a struct cn_op yet. */
-static bool is_old(const struct file *file)
-{
-    return equal(file->stem, "referrals");
-}
-
 /* From the method's row to the handler, which has the type of its request. */
 static void emit_call(const struct model *model,
                       const struct method *method,
@@ -194,14 +188,6 @@ static void emit_call(const struct model *model,
                     type_name(method->input), get->c_name);
     } else if (list != NULL) {
         text_printf(source, "    cn_list(op, &%s_listing);\n}\n", name);
-    } else if (is_old(method->service->file)) {
-        text_printf(header,
-                    "enum cn_code %s(void *self,\n"
-                    "    const struct cn_request *request,\n"
-                    "    struct cn_reply *reply,\n"
-                    "    struct cn_err *err);\n",
-                    name);
-        text_printf(source, "    cn_op_old(op, %s);\n}\n", name);
     } else {
         text_printf(header, "void %s(struct cn_op *op, const %s *body);\n",
                     name, type_name(method->input));

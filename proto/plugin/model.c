@@ -276,17 +276,21 @@ static void lower_add(struct text *text, const char *camel)
 static void resource_take(struct resource_rule *rule, const struct wire *wire)
 {
     const char **const texts[] = {
-        [1] = &rule->table, [2] = &rule->id,    [3] = &rule->path,
-        [4] = &rule->order, [5] = &rule->reach, [6] = &rule->patient,
-        [7] = &rule->event, [8] = &rule->also,  [13] = &rule->shows,
-        [15] = &rule->copy, [16] = &rule->name, [18] = &rule->seal,
+        [1] = &rule->table,   [2] = &rule->id,    [3] = &rule->path,
+        [4] = &rule->order,   [5] = &rule->reach, [6] = &rule->patient,
+        [7] = &rule->event,   [8] = &rule->also,  [13] = &rule->shows,
+        [15] = &rule->copy,   [16] = &rule->name, [18] = &rule->seal,
+        [21] = &rule->beside,
     };
     bool *const flags[] = {
         [10] = &rule->moves, [11] = &rule->tell, [12] = &rule->show,
-        [14] = &rule->quiet, [17] = &rule->bare, [19] = &rule->tenant
+        [14] = &rule->quiet, [17] = &rule->bare, [19] = &rule->tenant,
+        [23] = &rule->once
     };
     if (wire->tag == 9 && rule->derived_count < DERIVED_MAX) {
         rule->derived[rule->derived_count++] = wire->text;
+    } else if (wire->tag == 22 && rule->given_count < DERIVED_MAX) {
+        rule->given[rule->given_count++] = wire->text;
     } else if (wire->tag < CN_COUNT(texts) && texts[wire->tag] != NULL) {
         *texts[wire->tag] = wire->text;
     } else if (wire->tag < CN_COUNT(flags) && flags[wire->tag] != NULL) {

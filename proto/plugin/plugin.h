@@ -97,6 +97,10 @@ struct resource_rule {
     bool bare;
     const char *seal;
     bool tenant;
+    const char *beside;
+    const char *given[DERIVED_MAX];
+    size_t given_count;
+    bool once;
 };
 
 struct field {

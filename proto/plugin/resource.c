@@ -79,6 +79,23 @@ static void check_named(struct model *model,
     }
 }
 
+/* The resource whose row is read with each of this one; NULL: none. */
+static const struct message *resource_beside(const struct model *model,
+                                             const struct message *message)
+{
+    const struct field *link =
+        field_find(resource_shown(message), message->resource.beside);
+    for (size_t i = 0; link != NULL && i < model->message_count; i++) {
+        const struct message *other = &model->messages[i];
+        if (other->file == message->file && other->resource.present &&
+            other->resource.also == NULL && link->rule.id != NULL &&
+            equal(other->resource.id, link->rule.id)) {
+            return other;
+        }
+    }
+    return NULL;
+}
+
 void check_resource(struct model *model, const struct message *message)
 {
     const struct resource_rule *rule = &message->resource;
@@ -105,6 +122,11 @@ void check_resource(struct model *model, const struct message *message)
     }
     check_named(model, message, "reach", rule->reach);
     check_named(model, message, "patient", rule->patient);
+    check_named(model, message, "beside", rule->beside);
+    if (rule->beside != NULL && resource_beside(model, message) == NULL) {
+        fault(model, message->file, message->schema,
+              "%s is the id of no resource of the file", rule->beside);
+    }
     if (rule->copy == NULL && (rule->order == NULL || rule->id == NULL)) {
         fault(model, message->file, message->schema,
               "a resource has an order and an id");
@@ -148,50 +170,100 @@ const struct message *resource_of_list(const struct model *model,
     const struct field *data = field_find(method->output, "data");
     bool plain = is_made(method) && data != NULL && data->repeated &&
                  field_find(method->input, "cursor") != NULL;
-    return plain ? resource_of(model, data->message) : NULL;
+    const struct message *listed =
+        plain ? resource_of(model, data->message) : NULL;
+    return listed != NULL && listed->resource.beside != NULL ? NULL : listed;
 }
 
 /* ---- statements ---- */
-
-/* "r.id, r.branch_id, ..." of the table r. */
-static void put_columns(const struct message *message, struct text *text)
-{
-    const struct resource_rule *rule = &message->resource;
-    const char *order = rule->order != NULL ? rule->order : "";
-    int size = (int)strcspn(order, " ");
-    text_puts(text, "\"r.id, ");
-    text_puts(text, rule->reach != NULL ? "r.branch_id" : "NULL::uuid");
-    text_puts(text, rule->patient != NULL ? ", r.patient_id" : ", NULL::uuid");
-    if (size > 0) {
-        text_printf(text, ", r.%.*s, r.version, r.event_seq", size, order);
-    } else {
-        text_printf(text, ", NULL::timestamptz, 0::bigint, r.%s", rule->copy);
-    }
-    text_printf(text, ", r.body, %s\"",
-                rule->also != NULL ? rule->also : "NULL::text");
-}
 
 static const char *table_of(const struct message *message)
 {
     return format("%s.%s", message->file->stem, message->resource.table);
 }
 
+/* ", r.branch_id" of the table r, or a NULL in its place. */
+static void
+put_id_column(const char *table, const char *name, struct text *text)
+{
+    if (name != NULL) {
+        text_printf(text, ", %s.%s", table, name);
+    } else {
+        text_puts(text, ", NULL::uuid");
+    }
+}
+
+/* "r.id, r.branch_id, ..." of the table r. */
+static void
+put_columns(const struct message *message, const char *table, struct text *text)
+{
+    const struct resource_rule *rule = &message->resource;
+    const char *order = rule->order != NULL ? rule->order : "";
+    int size = (int)strcspn(order, " ");
+    text_printf(text, "%s.id", table);
+    put_id_column(table, rule->reach, text);
+    put_id_column(table, rule->patient, text);
+    if (size > 0) {
+        text_printf(text, ", %s.%.*s, %s.version, %s.event_seq", table, size,
+                    order, table, table);
+    } else {
+        text_printf(text, ", NULL::timestamptz, 0::bigint, %s.%s", table,
+                    rule->copy);
+    }
+    text_printf(text, ", %s.body, %s", table,
+                rule->also != NULL ? rule->also : "NULL::text");
+}
+
+/* The macros of a resource's statements: its columns, and what is joined for
+ * the row beside it. OFFSET 0 keeps the planner from reading whole tables for a
+ * page whose size it does not know: the row is looked up by its key. */
+static void put_macros(const struct model *model,
+                       const struct message *message,
+                       struct text *header)
+{
+    const char *name = label(message);
+    const struct message *beside = resource_beside(model, message);
+    text_printf(header, "#define %s_COLUMNS \\\n    \"", name);
+    put_columns(message, "r", header);
+    text_puts(header, "\"\n");
+    if (beside != NULL) {
+        text_printf(header,
+                    "/* Behind its columns: \", p.*\", of this join. */\n"
+                    "#define %s_BESIDE \\\n"
+                    "    \" CROSS JOIN LATERAL (SELECT ",
+                    name);
+        put_columns(beside, "b", header);
+        text_printf(header,
+                    " FROM %s b\" \\\n    \" WHERE b.id = r.%s OFFSET 0) p\"\n",
+                    table_of(beside), message->resource.beside);
+    }
+}
+
 static void put_reads(const struct message *message, struct text *source)
 {
     const char *name = label(message);
+    const char *table = table_of(message);
+    bool beside = message->resource.beside != NULL;
     text_printf(source,
                 "CN_SQL_READ(SQL_%s_GET,\n"
-                "            \"SELECT \" %s_COLUMNS \" FROM %s r WHERE r.id "
-                "= $1\");\n",
-                name, name, table_of(message));
-    if (message->resource.copy == NULL) {
-        text_printf(source,
-                    "CN_SQL_SLOW(SQL_%s_AFTER,\n"
-                    "            \"SELECT \" %s_COLUMNS \" FROM %s r\"\n"
-                    "            \" WHERE r.id > $1 ORDER BY r.id LIMIT "
-                    "$2\");\n",
-                    name, name, table_of(message));
+                "            \"SELECT \" %s_COLUMNS \"%s FROM %s r\"%s\n"
+                "            \" WHERE r.id = $1\");\n",
+                name, name, beside ? ", p.*" : "", table,
+                beside ? format(" %s_BESIDE", name) : "");
+    if (message->resource.copy != NULL) {
+        return;
     }
+    /* The page is chosen before anything is joined to it. */
+    text_printf(
+        source,
+        "CN_SQL_SLOW(SQL_%s_AFTER,\n"
+        "            \"SELECT \" %s_COLUMNS \"%s FROM %s r\"\n"
+        "            \" WHERE r.id > $1 ORDER BY r.id LIMIT $2%s\"%s);\n",
+        name, name, beside ? ", p.*" : "",
+        beside ? format("(SELECT * FROM %s", table) : table,
+        beside ? ") r" : "",
+        beside ? format("\n            %s_BESIDE \" ORDER BY r.id\"", name)
+               : "");
 }
 
 /* Each column of the message with the number of its parameter, by a pattern of
@@ -245,9 +317,15 @@ static void put_insert(const struct message *message, struct text *source)
                 "             \" event_seq, created_at, updated_at, body\"\n"
                 "             \"",
                 label(message), table_of(message));
-    (void)put_each(message, 6, write_name, source);
+    unsigned given = put_each(message, 6, write_name, source);
+    for (size_t i = 0; i < message->resource.given_count; i++) {
+        text_printf(source, ", %s", message->resource.given[i]);
+    }
     text_puts(source, ")\"\n             \" VALUES ($1, $2, 1, $3, $4, $4, $5");
     (void)put_each(message, 6, write_number, source);
+    for (size_t i = 0; i < message->resource.given_count; i++) {
+        text_printf(source, ", $%u", given++);
+    }
     text_printf(source, ")%s\");\n",
                 message->resource.quiet ? " ON CONFLICT DO NOTHING" : "");
 }
@@ -617,9 +695,8 @@ static void emit_resource(const struct model *model,
     const char *name = label(message);
     int told_field = -1;
     const struct message *told = told_of(model, message, &told_field);
-    text_printf(header, "#define %s_COLUMNS \\\n    ", name);
-    put_columns(message, header);
-    text_printf(header, "\nextern const struct cn_resource %s__resource;\n",
+    put_macros(model, message, header);
+    text_printf(header, "extern const struct cn_resource %s__resource;\n",
                 message->c_name);
     if (!rule->bare) {
         put_reads(message, source);
@@ -628,7 +705,9 @@ static void emit_resource(const struct model *model,
         put_keep(message, source);
     } else {
         put_insert(message, source);
-        put_update(message, source);
+        if (!rule->once) {
+            put_update(message, source);
+        }
     }
     size_t columns = put_column_table(message, source);
     text_printf(source, "const struct cn_resource %s__resource = {\n",
@@ -645,12 +724,13 @@ static void emit_resource(const struct model *model,
                 "    .shape = &%s__shape,\n    .shown = &%s__shape,\n"
                 "    .shows = %d,\n    .columns = %s__columns,\n"
                 "    .column_count = %zu,\n    .derived_count = %zu,\n"
+                "    .given_count = %zu,\n"
                 "    .told_field = %d,\n    .status = %d,\n    .branch = %d,\n"
                 "    .patient = %d,\n    .audited = %s,\n",
                 message->c_name, shown->c_name,
                 field_index(message, rule->shows), message->c_name, columns,
-                rule->derived_count, told_field, field_index(shown, "status"),
-                field_index(shown, rule->reach),
+                rule->derived_count, rule->given_count, told_field,
+                field_index(shown, "status"), field_index(shown, rule->reach),
                 field_index(shown, rule->patient),
                 rule->patient != NULL ? "true" : "false");
     text_printf(source, "    .is_tenant = %s,\n",
@@ -694,9 +774,16 @@ static void emit_resource(const struct model *model,
         text_printf(source, "    .keep = &SQL_%s_KEEP,\n", name);
     } else {
         text_printf(source,
-                    "    .after = &SQL_%s_AFTER,\n    .insert = "
-                    "&SQL_%s_INSERT,\n    .update = &SQL_%s_UPDATE,\n",
-                    name, name, name);
+                    "    .after = &SQL_%s_AFTER,\n"
+                    "    .insert = &SQL_%s_INSERT,\n",
+                    name, name);
+        if (!rule->once) {
+            text_printf(source, "    .update = &SQL_%s_UPDATE,\n", name);
+        }
+    }
+    if (rule->beside != NULL) {
+        text_printf(source, "    .beside = &%s__resource,\n",
+                    resource_beside(model, message)->c_name);
     }
     text_puts(source, "};\n\n");
 }

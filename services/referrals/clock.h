@@ -11,25 +11,13 @@
 #define SOC_RULE "C01"
 
 /* The rule for this referral: in effect when it became valid, or now. */
-CN_CHECKED enum cn_code soc_rule(const struct cn_store *store,
-                                 const Ref__Referral *referral,
-                                 const Ref__Patient *patient,
-                                 const struct cn_clock_rule **ret_rule,
-                                 struct cn_err *err);
-/* The deadline as the row asks for it: it runs from validity to admission.
- * made: the referral is new, and has none yet. */
-CN_CHECKED enum cn_code soc_deadline(const struct cn_store *store,
-                                     const struct referral_row *row,
-                                     bool made,
-                                     struct cn_deadline *ret_deadline,
-                                     struct cn_err *err);
-/* The same when the start-of-care visit was made at that instant. */
-CN_CHECKED enum cn_code soc_deadline_act(const struct cn_store *store,
-                                         const struct referral_row *row,
-                                         int64_t acted_at,
-                                         struct cn_deadline *ret_deadline,
-                                         struct cn_err *err);
+const struct cn_clock_rule *soc_rule(struct cn_op *op,
+                                     const struct cn_record *referral);
+/* The deadline as the referral asks for it: it runs from validity to admission.
+ * A referral that is not in the table yet has none there. */
+struct cn_deadline soc_deadline(struct cn_op *op,
+                                const struct cn_record *referral);
 /* Whose clock it is. */
-struct cn_deadline_subject soc_subject(const struct referral_row *row);
+struct cn_deadline_subject soc_subject(const struct cn_record *referral);
 
 #endif

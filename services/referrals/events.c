@@ -7,245 +7,152 @@
 #include "common/base/clock.h"
 #include "common/wire/message.h"
 #include "services/referrals/clock.h"
-#include "services/referrals/rules.h"
 #include "services/referrals/unit.h"
 
 #include <string.h>
 
-/* ---- access ---- */
-
-static enum cn_code s_branch_copy(void *self,
-                                  const struct cn_event *event,
-                                  struct cn_write *write,
-                                  struct cn_err *err)
+static void on_branch(struct cn_op *op, const struct cn_event *event)
 {
-    (void)self;
-    (void)err;
     const Acc__BranchEvent *payload = event->payload;
     const Acc__Branch *branch = payload->branch;
-    if (branch == NULL || branch->time_zone == NULL ||
-        !cn_zone_valid(branch->time_zone)) {
-        return CN_OK;
+    if (branch != NULL && branch->time_zone != NULL &&
+        cn_zone_valid(branch->time_zone)) {
+        ref_branch_keep(op, event->aggregate_id, event->aggregate_seq,
+                        branch->name != NULL ? branch->name : "",
+                        branch->time_zone);
     }
-    branch_put(write, event->tenant_id, event->aggregate_id,
-               branch->name != NULL ? branch->name : "", branch->time_zone,
-               event->aggregate_seq);
-    return CN_OK;
 }
 
-static const struct cn_event_handler ACCESS_HANDLERS[] = {
-    { "branch.created", s_branch_copy, .copy = true },
-    { "branch.updated", s_branch_copy, .copy = true },
-    { "branch.snapshot", s_branch_copy, .copy = true },
-};
-
-/* ---- scheduling ---- */
-
-/* The referral of a start-of-care visit; *ret_found false when the event does
- * not concern us: another kind of visit, an unknown referral. */
-static enum cn_code s_soc_referral(const struct cn_event *event,
-                                   const Sch__Visit *visit,
-                                   struct referral_row *ret_row,
-                                   bool *ret_found,
-                                   struct cn_err *err)
+/* The referral of a start-of-care visit; not found when the event does not
+ * concern us: another kind of visit, an unknown referral. */
+static struct cn_record *s_soc_referral(struct cn_op *op,
+                                        const Sch__Visit *visit)
 {
-    const struct cn_store store = cn_store_of_event(event);
-    struct cn_uuid id;
-    *ret_found = false;
-    if (visit == NULL || visit->id == NULL || !visit->has_kind ||
-        visit->kind != SCH__VISIT__KIND__SOC ||
-        !cn_id_parse(REFERRAL_PREFIX, visit->referral_id, &id)) {
-        return CN_OK;
-    }
-    enum cn_code rc = referral_load(&store, id, cn_null(), ret_row, err);
-    if (rc == CN_NOT_FOUND) {
-        cn_err_clear(err);
-        return CN_OK;
-    }
-    *ret_found = rc == CN_OK;
-    return rc;
+    struct cn_uuid id = { { 0 } };
+    bool concerns = visit != NULL && visit->id != NULL && visit->has_kind &&
+                    visit->kind == SCH__VISIT__KIND__SOC &&
+                    cn_id_parse("ref", visit->referral_id, &id);
+    return concerns
+               ? cn_find(op, &ref__referral__resource, id)
+               : cn_record_of(op, &ref__referral__resource, cn_rows_none());
 }
 
-static enum cn_code s_move(const struct cn_event *event,
-                           struct cn_write *write,
-                           struct referral_row *row,
-                           struct cn_err *err)
+/* Is it the visit that the referral waits for? */
+static bool s_awaits(const Ref__Referral *referral, const Sch__Visit *visit)
 {
-    const struct cn_store store = cn_store_of_event(event);
-    CN_SET(row->referral, version, row->version + 1);
-    CN_SET(row->referral, updated_at, event->now_at);
-    return referral_change(&store, write, row, 1, err);
+    return referral->status == REF__REFERRAL__STATUS__SOC_SCHEDULED &&
+           referral->soc_visit_id != NULL &&
+           strcmp(referral->soc_visit_id, visit->id) == 0;
 }
 
-static enum cn_code s_soc_booked(void *self,
-                                 const struct cn_event *event,
-                                 struct cn_write *write,
-                                 struct cn_err *err)
+static void on_visit_booked(struct cn_op *op, const struct cn_event *event)
 {
-    (void)self;
     const Sch__VisitEvent *payload = event->payload;
-    const struct cn_store store = cn_store_of_event(event);
-    struct referral_row row;
-    Ref__Referral__Status to;
-    bool found = false;
-    enum cn_code rc = s_soc_referral(event, payload->visit, &row, &found, err);
-    if (rc != CN_OK || !found ||
-        !referral_move(row.referral->status, REFERRAL_SCHEDULE, &to)) {
-        return rc;
+    struct cn_record *record = s_soc_referral(op, payload->visit);
+    Ref__Referral *referral = record->body;
+    if (!record->found || !cn_may(record, "schedule") ||
+        s_awaits(referral, payload->visit)) {
+        return;
     }
-    const char *known = row.referral->soc_visit_id;
-    if (to == row.referral->status && known != NULL &&
-        strcmp(known, payload->visit->id) == 0) {
-        return CN_OK;
+    cn_move(op, record, "schedule");
+    referral->soc_visit_id = payload->visit->id;
+    cn_put(op, record);
+}
+
+/* The start of care is to be booked again. Its clock has run on, for only a
+ * visit that was made meets it; here it follows the facts as they are now. */
+static void on_visit_cancelled(struct cn_op *op, const struct cn_event *event)
+{
+    const Sch__VisitEvent *payload = event->payload;
+    struct cn_record *record = s_soc_referral(op, payload->visit);
+    Ref__Referral *referral = record->body;
+    if (!record->found || !s_awaits(referral, payload->visit)) {
+        return;
     }
-    row.referral->status = to;
-    row.referral->soc_visit_id = payload->visit->id;
-    cn_write_lock(write, "referral", row.id);
-    rc = s_move(event, write, &row, err);
-    if (rc == CN_OK) {
-        rc = referral_tell(&store, write, &row, "referral.scheduled",
-                           row.event_seq + 1, err);
-    }
-    if (rc == CN_OK) {
-        cn_write_audit(write, "referral.schedule", row.referral->id,
-                       row.patient_id);
-    }
-    return rc;
+    cn_move(op, record, "unschedule");
+    referral->soc_visit_id = NULL;
+    referral_put(op, record);
 }
 
 /* The local date of the visit: day 0 of the episode's clocks. Whatever the
  * visit leaves out, an admission is never refused for it. */
-static void s_soc_date(const struct cn_event *event,
-                       const Sch__Visit *visit,
-                       const char *zone,
-                       char text[CN_TIME_TEXT_MAX])
+static const char *
+s_soc_date(struct cn_op *op, const Sch__Visit *visit, const char *zone)
 {
+    char text[CN_TIME_TEXT_MAX];
     struct cn_civil civil;
     int64_t at = visit->has_starts_at      ? visit->starts_at
                  : visit->has_completed_at ? visit->completed_at
-                                           : event->occurred_at;
+                                           : op->event->occurred_at;
     if (visit->time_zone != NULL && cn_zone_valid(visit->time_zone)) {
         zone = visit->time_zone;
     }
-    if (zone == NULL || !cn_zone_civil(zone, at, &civil)) {
+    if (zone != NULL && cn_zone_civil(zone, at, &civil)) {
+        cn_date_format(civil.date, text);
+    } else {
         cn_time_format(at, text);
         text[strlen("YYYY-MM-DD")] = '\0';
+    }
+    return cn_arena_strdup(op->arena, text);
+}
+
+static void s_episode_open(struct cn_op *op, const Ref__Referral *referral)
+{
+    struct cn_record *record = cn_record_new(op, &ref__episode__resource, NULL);
+    Ref__Episode *episode = record->body;
+    episode->patient_id = referral->patient_id;
+    episode->referral_id = referral->id;
+    episode->branch_id = referral->branch_id;
+    episode->soc_date = referral->soc_date;
+    cn_move(op, record, "open");
+    cn_lock(op, "episode", record->id);
+    cn_put_part(op, record);
+}
+
+static void on_visit_completed(struct cn_op *op, const struct cn_event *event)
+{
+    const Sch__VisitEvent *payload = event->payload;
+    const Sch__Visit *visit = payload->visit;
+    struct cn_record *record = s_soc_referral(op, visit);
+    Ref__Referral *referral = record->body;
+    if (!record->found || !cn_may(record, "admit")) {
         return;
     }
-    cn_date_format(civil.date, text);
+    struct cn_deadline deadline =
+        cn_deadline_find(op, "referral", record->id, SOC_RULE);
+    cn_deadline_act(&deadline,
+                    visit->has_completed_at ? visit->completed_at
+                                            : event->occurred_at,
+                    NULL, op->now_at);
+    cn_move(op, record, "admit");
+    referral->soc_date = s_soc_date(op, visit, referral->time_zone);
+    cn_put(op, record);
+    s_episode_open(op, referral);
+    cn_deadline_put(op, &deadline);
 }
 
-static enum cn_code s_episode(const struct cn_event *event,
-                              const Sch__Visit *visit,
-                              const struct referral_row *row,
-                              struct episode_row *ret_row,
-                              struct cn_err *err)
-{
-    char date[CN_TIME_TEXT_MAX];
-    Ref__Episode *episode = CN_NEW(event->arena, ref__episode, Ref__Episode);
-    struct cn_uuid id = cn_uuid_new(event->env);
-    if (episode == NULL) {
-        return cn_fail(err, CN_NOMEM, "episode");
-    }
-    s_soc_date(event, visit, row->referral->time_zone, date);
-    episode->id = cn_id_text(event->arena, EPISODE_PREFIX, id);
-    episode->soc_date = cn_arena_strdup(event->arena, date);
-    if (episode->id == NULL || episode->soc_date == NULL) {
-        return cn_fail(err, CN_NOMEM, "episode");
-    }
-    CN_SET(episode, version, 1);
-    CN_SET(episode, created_at, event->now_at);
-    CN_SET(episode, updated_at, event->now_at);
-    CN_SET(episode, status, REF__EPISODE__STATUS__ACTIVE);
-    episode->patient_id = row->referral->patient_id;
-    episode->referral_id = row->referral->id;
-    episode->branch_id = row->referral->branch_id;
-    *ret_row = (struct episode_row){ .id = id,
-                                     .branch_id = row->branch_id,
-                                     .patient_id = row->patient_id,
-                                     .referral_id = row->id,
-                                     .created_at = event->now_at,
-                                     .episode = episode };
-    return CN_OK;
-}
-
-static enum cn_code s_soc_completed(void *self,
-                                    const struct cn_event *event,
-                                    struct cn_write *write,
-                                    struct cn_err *err)
-{
-    (void)self;
-    const Sch__VisitEvent *payload = event->payload;
-    const struct cn_store store = cn_store_of_event(event);
-    struct referral_row row;
-    struct episode_row episode;
-    struct cn_deadline deadline;
-    Ref__Referral__Status to;
-    bool found = false;
-    enum cn_code rc = s_soc_referral(event, payload->visit, &row, &found, err);
-    if (rc != CN_OK || !found ||
-        !referral_move(row.referral->status, REFERRAL_ADMIT, &to)) {
-        return rc;
-    }
-    const Sch__Visit *visit = payload->visit;
-    rc = soc_deadline_act(&store, &row,
-                          visit->has_completed_at ? visit->completed_at
-                                                  : event->occurred_at,
-                          &deadline, err);
-    if (rc == CN_OK) {
-        rc = s_episode(event, visit, &row, &episode, err);
-    }
-    Ref__EpisodeEvent *opened =
-        CN_NEW(event->arena, ref__episode_event, Ref__EpisodeEvent);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    if (opened == NULL) {
-        return cn_fail(err, CN_NOMEM, "episode");
-    }
-    opened->episode = episode.episode;
-    row.referral->status = to;
-    row.referral->soc_date = episode.episode->soc_date;
-    cn_write_lock(write, "referral", row.id);
-    cn_write_lock(write, "episode", episode.id);
-    rc = s_move(event, write, &row, err);
-    if (rc == CN_OK) {
-        rc = episode_add(&store, write, &episode, err);
-    }
-    if (rc == CN_OK) {
-        rc = cn_deadline_change(&store, write, &deadline, err);
-    }
-    if (rc == CN_OK) {
-        rc = referral_tell(&store, write, &row, "referral.admitted",
-                           row.event_seq + 1, err);
-    }
-    if (rc == CN_OK) {
-        cn_write_event(write, "episode.opened", "episode", episode.id, 1,
-                       &opened->base);
-        rc = cn_deadline_tell(&store, write, &deadline, err);
-    }
-    if (rc == CN_OK) {
-        cn_write_audit(write, "referral.admit", row.referral->id,
-                       row.patient_id);
-    }
-    return rc;
-}
-
-static const struct cn_event_handler SCHEDULING_HANDLERS[] = {
-    { "visit.booked", s_soc_booked, .copy = false },
-    { "visit.completed", s_soc_completed, .copy = false },
+static const struct cn_event_handler FROM_ACCESS[] = {
+    { "branch.created", .effect = on_branch, .copy = true },
+    { "branch.updated", .effect = on_branch, .copy = true },
+    { "branch.snapshot", .effect = on_branch, .copy = true },
 };
 
-const struct cn_subscription
-    referrals_subscriptions[REFERRALS_SUBSCRIPTION_COUNT] = {
-        { .producer = "access",
-          .events = access_events,
-          .event_count = access_event_count,
-          .handlers = ACCESS_HANDLERS,
-          .handler_count = CN_COUNT(ACCESS_HANDLERS) },
-        { .producer = "scheduling",
-          .events = scheduling_events,
-          .event_count = scheduling_event_count,
-          .handlers = SCHEDULING_HANDLERS,
-          .handler_count = CN_COUNT(SCHEDULING_HANDLERS) },
-    };
+static const struct cn_event_handler FROM_SCHEDULING[] = {
+    { "visit.booked", .effect = on_visit_booked, .copy = false },
+    { "visit.cancelled", .effect = on_visit_cancelled, .copy = false },
+    { "visit.completed", .effect = on_visit_completed, .copy = false },
+};
+
+const struct cn_subscription REFERRALS_SUBSCRIPTIONS[] = {
+    { .producer = "access",
+      .events = access_events,
+      .event_count = access_event_count,
+      .handlers = FROM_ACCESS,
+      .handler_count = CN_COUNT(FROM_ACCESS) },
+    { .producer = "scheduling",
+      .events = scheduling_events,
+      .event_count = scheduling_event_count,
+      .handlers = FROM_SCHEDULING,
+      .handler_count = CN_COUNT(FROM_SCHEDULING) },
+};
+const size_t REFERRALS_SUBSCRIPTION_COUNT = CN_COUNT(REFERRALS_SUBSCRIPTIONS);

@@ -6,14 +6,14 @@
 #include "common/contract/service.h"
 #include "common/outbox/snapshot.h"
 
-enum { REFERRALS_SUBSCRIPTION_COUNT = 2 };
-/* access: branches are copied. scheduling: a booked start of care schedules the
- * referral, a completed one admits the patient. */
-extern const struct cn_subscription
-    referrals_subscriptions[REFERRALS_SUBSCRIPTION_COUNT];
+/* access: branches are copied. scheduling: a start of care that is booked
+ * schedules the referral, one that is cancelled takes that back, one that is
+ * completed admits the patient. */
+extern const struct cn_subscription REFERRALS_SUBSCRIPTIONS[];
+extern const size_t REFERRALS_SUBSCRIPTION_COUNT;
 
-enum { REFERRALS_PROVIDER_COUNT = 2 };
 /* Patients and referrals, as others copy them (snapshot.c). */
-extern const struct cn_provider referrals_providers[REFERRALS_PROVIDER_COUNT];
+extern const struct cn_provider REFERRALS_PROVIDERS[];
+extern const size_t REFERRALS_PROVIDER_COUNT;
 
 #endif

@@ -19,9 +19,9 @@ int main(int argc, char **argv)
         .resources = referrals_resources,
         .due_handlers = DUE,
         .due_handler_count = CN_COUNT(DUE),
-        .providers = referrals_providers,
+        .providers = REFERRALS_PROVIDERS,
         .provider_count = REFERRALS_PROVIDER_COUNT,
-        .subscriptions = referrals_subscriptions,
+        .subscriptions = REFERRALS_SUBSCRIPTIONS,
         .subscription_count = REFERRALS_SUBSCRIPTION_COUNT,
     };
     return cn_service_main(&service, argc, argv);

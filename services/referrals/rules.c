@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/referrals/rules.h"
 
+#include "cairn/referrals.resources.h"
 #include "common/base/array.h"
-#include "common/base/clock.h"
-#include "common/contract/service.h"
-#include "common/wire/json.h"
 #include "common/wire/message.h"
 
-#include <assert.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,82 +12,77 @@
 
 /* ---- legal moves ---- */
 
-static const struct {
-    Ref__Referral__Status from;
-    enum referral_command command;
-    Ref__Referral__Status to;
-} MOVES[] = {
-    { STATUS(CAPTURED), REFERRAL_MATCH, STATUS(MATCHING) },
-    { STATUS(MATCHING), REFERRAL_ASK, STATUS(INCOMPLETE) },
-    { STATUS(MATCHING), REFERRAL_VALIDATE, STATUS(VALID) },
-    { STATUS(INCOMPLETE), REFERRAL_VALIDATE, STATUS(VALID) },
-    { STATUS(VALID), REFERRAL_VALIDATE, STATUS(VALID) },
-    { STATUS(VALID), REFERRAL_LAPSE, STATUS(INCOMPLETE) },
-    { STATUS(VALID), REFERRAL_VERIFY, STATUS(VERIFYING) },
-    { STATUS(VERIFYING), REFERRAL_REVIEW, STATUS(REVIEW) },
-    { STATUS(REVIEW), REFERRAL_ACCEPT, STATUS(ACCEPTED) },
+#define FROM(state) CN_STATE(STATUS(state))
+/* Before a decision, and before admission. */
+#define UNDECIDED                                                              \
+    (FROM(CAPTURED) | FROM(MATCHING) | FROM(INCOMPLETE) | FROM(VALID) |        \
+     FROM(VERIFYING) | FROM(REVIEW))
+#define OPEN (UNDECIDED | FROM(ACCEPTED) | FROM(SOC_SCHEDULED))
 
-    { STATUS(ACCEPTED), REFERRAL_SCHEDULE, STATUS(SOC_SCHEDULED) },
-    { STATUS(SOC_SCHEDULED), REFERRAL_SCHEDULE, STATUS(SOC_SCHEDULED) },
-    { STATUS(SOC_SCHEDULED), REFERRAL_UNSCHEDULE, STATUS(ACCEPTED) },
-    { STATUS(SOC_SCHEDULED), REFERRAL_ADMIT, STATUS(ADMITTED) },
-    { STATUS(ACCEPTED), REFERRAL_NOT_ADMIT, STATUS(NOT_ADMITTED) },
-    { STATUS(SOC_SCHEDULED), REFERRAL_NOT_ADMIT, STATUS(NOT_ADMITTED) },
-
-    { STATUS(CAPTURED), REFERRAL_DECLINE, STATUS(DECLINED) },
-    { STATUS(MATCHING), REFERRAL_DECLINE, STATUS(DECLINED) },
-    { STATUS(INCOMPLETE), REFERRAL_DECLINE, STATUS(DECLINED) },
-    { STATUS(VALID), REFERRAL_DECLINE, STATUS(DECLINED) },
-    { STATUS(VERIFYING), REFERRAL_DECLINE, STATUS(DECLINED) },
-    { STATUS(REVIEW), REFERRAL_DECLINE, STATUS(DECLINED) },
-    { STATUS(ACCEPTED), REFERRAL_DECLINE, STATUS(DECLINED) },
-    { STATUS(SOC_SCHEDULED), REFERRAL_DECLINE, STATUS(DECLINED) },
-    { STATUS(DECLINED), REFERRAL_REOPEN, STATUS(REVIEW) },
-
-    { STATUS(CAPTURED), REFERRAL_WITHDRAW, STATUS(WITHDRAWN) },
-    { STATUS(MATCHING), REFERRAL_WITHDRAW, STATUS(WITHDRAWN) },
-    { STATUS(INCOMPLETE), REFERRAL_WITHDRAW, STATUS(WITHDRAWN) },
-    { STATUS(VALID), REFERRAL_WITHDRAW, STATUS(WITHDRAWN) },
-    { STATUS(VERIFYING), REFERRAL_WITHDRAW, STATUS(WITHDRAWN) },
-    { STATUS(REVIEW), REFERRAL_WITHDRAW, STATUS(WITHDRAWN) },
-    { STATUS(ACCEPTED), REFERRAL_WITHDRAW, STATUS(WITHDRAWN) },
-    { STATUS(SOC_SCHEDULED), REFERRAL_WITHDRAW, STATUS(WITHDRAWN) },
-
-    { STATUS(ADMITTED), REFERRAL_CLOSE, STATUS(CLOSED) },
-    { STATUS(DECLINED), REFERRAL_CLOSE, STATUS(CLOSED) },
-    { STATUS(NOT_ADMITTED), REFERRAL_CLOSE, STATUS(CLOSED) },
-    { STATUS(WITHDRAWN), REFERRAL_CLOSE, STATUS(CLOSED) },
+/* ask, reopen, withdraw, not_admit and close have no sender yet. */
+static const struct cn_move REFERRAL_MOVES[] = {
+    { "receive", CN_UNMADE, STATUS(CAPTURED), "referral.received" },
+    { "match", FROM(CAPTURED), STATUS(MATCHING), NULL },
+    { "ask", FROM(MATCHING), STATUS(INCOMPLETE), NULL },
+    { "validate", FROM(MATCHING) | FROM(INCOMPLETE), STATUS(VALID),
+      "referral.validated" },
+    { "validate", FROM(VALID), STATUS(VALID), NULL },
+    /* Something that validity needs is gone again. */
+    { "lapse", FROM(VALID), STATUS(INCOMPLETE), NULL },
+    { "verify", FROM(VALID), STATUS(VERIFYING), NULL },
+    { "review", FROM(VERIFYING), STATUS(REVIEW), NULL },
+    { "accept", FROM(REVIEW), STATUS(ACCEPTED), "referral.accepted" },
+    /* The start-of-care visit is booked, lost, made. */
+    { "schedule", FROM(ACCEPTED) | FROM(SOC_SCHEDULED), STATUS(SOC_SCHEDULED),
+      "referral.scheduled" },
+    { "unschedule", FROM(SOC_SCHEDULED), STATUS(ACCEPTED), "referral.updated" },
+    { "admit", FROM(SOC_SCHEDULED), STATUS(ADMITTED), "referral.admitted" },
+    { "not_admit", FROM(ACCEPTED) | FROM(SOC_SCHEDULED), STATUS(NOT_ADMITTED),
+      NULL },
+    { "decline", OPEN, STATUS(DECLINED), "referral.declined" },
+    { "reopen", FROM(DECLINED), STATUS(REVIEW), NULL },
+    { "withdraw", OPEN, STATUS(WITHDRAWN), NULL },
+    { "close",
+      FROM(ADMITTED) | FROM(DECLINED) | FROM(NOT_ADMITTED) | FROM(WITHDRAWN),
+      STATUS(CLOSED), NULL },
 };
 
-/* The way of a referral that nothing stops: what lies between is passed in this
- * order. */
-static const enum referral_command FORWARD[] = {
-    REFERRAL_MATCH, REFERRAL_VALIDATE, REFERRAL_VERIFY, REFERRAL_REVIEW
+const struct cn_moves ref_referral_moves = {
+    .of = "referral",
+    .states = &ref__referral__status__descriptor,
+    .rows = REFERRAL_MOVES,
+    .count = CN_COUNT(REFERRAL_MOVES),
+    .ends = FROM(CLOSED),
 };
-enum { FORWARD_COUNT = CN_COUNT(FORWARD) };
+
+/* An episode is opened; what holds it and ends it has no command yet. */
+static const struct cn_move EPISODE_MOVES[] = {
+    { "open", CN_UNMADE, REF__EPISODE__STATUS__ACTIVE, "episode.opened" },
+};
+
+const struct cn_moves ref_episode_moves = {
+    .of = "episode",
+    .states = &ref__episode__status__descriptor,
+    .rows = EPISODE_MOVES,
+    .count = CN_COUNT(EPISODE_MOVES),
+    .ends = CN_STATE(REF__EPISODE__STATUS__ACTIVE),
+    .unused = CN_STATE(REF__EPISODE__STATUS__ON_HOLD) |
+              CN_STATE(REF__EPISODE__STATUS__DISCHARGED),
+};
+
+/* The way of a referral that nothing stops: a command passes what lies between
+ * in this order. */
+static const char *const FORWARD[] = { "match", "validate", "verify",
+                                       "review" };
 
 const char *const referral_open_words[REFERRAL_OPEN_COUNT] = {
     "captured",  "matching", "incomplete", "valid",
     "verifying", "review",   "accepted",   "soc_scheduled"
 };
 
-bool referral_move(Ref__Referral__Status from,
-                   enum referral_command command,
-                   Ref__Referral__Status *ret_to)
-{
-    for (size_t i = 0; i < CN_COUNT(MOVES); i++) {
-        if (MOVES[i].from == from && MOVES[i].command == command) {
-            *ret_to = MOVES[i].to;
-            return true;
-        }
-    }
-    return false;
-}
-
 bool referral_is_open(Ref__Referral__Status status)
 {
-    Ref__Referral__Status to;
-    return referral_move(status, REFERRAL_WITHDRAW, &to);
+    return (CN_STATE(status) & OPEN) != 0;
 }
 
 /* ---- what a valid referral needs ---- */
@@ -105,8 +96,7 @@ static bool s_has_name(const Ref__Referral *referral,
                        const Ref__Patient *patient)
 {
     (void)referral;
-    return patient != NULL && patient->name != NULL &&
-           s_given(patient->name->family);
+    return patient->name != NULL && s_given(patient->name->family);
 }
 
 static bool s_has_place(const Ref__Patient *patient)
@@ -120,9 +110,6 @@ static bool s_is_reachable(const Ref__Referral *referral,
                            const Ref__Patient *patient)
 {
     (void)referral;
-    if (patient == NULL) {
-        return false;
-    }
     bool contact = false;
     for (size_t i = 0; i < patient->n_contacts; i++) {
         contact = contact || s_given(patient->contacts[i]->phone) ||
@@ -219,116 +206,91 @@ static const struct need *s_first_blocking(const Ref__Referral *referral,
     return NULL;
 }
 
-enum cn_code referral_missing(struct cn_arena *arena,
-                              const Ref__Referral *referral,
-                              const Ref__Patient *patient,
-                              Ref__Referral__Missing ***ret_missing,
-                              size_t *ret_count,
-                              struct cn_err *err)
+void referral_missing_set(struct cn_arena *arena,
+                          Ref__Referral *referral,
+                          const Ref__Patient *patient)
 {
     Ref__Referral__Missing **missing =
         cn_arena_array(arena, NEED_COUNT, sizeof(void *));
     size_t count = 0;
-    for (size_t i = 0; missing != NULL && i < NEED_COUNT; i++) {
+    for (size_t i = 0; i < NEED_COUNT; i++) {
         if (NEEDS[i].known(referral, patient)) {
             continue;
         }
         Ref__Referral__Missing *item =
             CN_NEW(arena, ref__referral__missing, Ref__Referral__Missing);
-        if (item == NULL) {
-            return cn_fail(err, CN_NOMEM, "missing fields");
-        }
         item->field = NEEDS[i].field;
         item->why = NEEDS[i].why;
         CN_SET(item, blocks_validity, NEEDS[i].blocks);
         missing[count++] = item;
     }
-    if (missing == NULL) {
-        return cn_fail(err, CN_NOMEM, "missing fields");
-    }
-    *ret_missing = missing;
-    *ret_count = count;
-    return CN_OK;
+    referral->missing = missing;
+    referral->n_missing = count;
 }
 
 /* ---- commands ---- */
 
-/* Guards to enter a state: validity for valid, and still for accepted. */
-static const struct need *s_guard(Ref__Referral__Status to,
-                                  const Ref__Referral *referral,
-                                  const Ref__Patient *patient)
+/* The next move of a command: the command itself, or a step of the way towards
+ * it. NULL: it cannot be taken from this state, nor from one on the way. */
+static const struct cn_move *s_next(int status, const char *command)
 {
-    bool valid = to == STATUS(VALID) || to == STATUS(ACCEPTED);
-    return valid ? s_first_blocking(referral, patient) : NULL;
-}
-
-/* The next step towards a command that cannot be taken from here. */
-static bool s_step(Ref__Referral__Status from, Ref__Referral__Status *ret_to)
-{
-    for (size_t i = 0; i < FORWARD_COUNT; i++) {
-        Ref__Referral__Status to;
-        if (referral_move(from, FORWARD[i], &to) && to != from) {
-            *ret_to = to;
-            return true;
+    const struct cn_move *first = NULL;
+    for (size_t steps = 0; steps <= CN_COUNT(FORWARD); steps++) {
+        const struct cn_move *move =
+            cn_move_find(&ref_referral_moves, command, status);
+        if (move != NULL) {
+            return first != NULL ? first : move;
         }
+        for (size_t i = 0; i < CN_COUNT(FORWARD) && move == NULL; i++) {
+            move = cn_move_find(&ref_referral_moves, FORWARD[i], status);
+            move = move != NULL && move->to != status ? move : NULL;
+        }
+        if (move == NULL) {
+            return NULL;
+        }
+        first = first != NULL ? first : move;
+        status = move->to;
     }
-    return false;
+    return NULL;
 }
 
-static enum cn_code s_illegal(const Ref__Referral *referral, struct cn_err *err)
+/* Validity is the guard of the state valid, and still of accepted. */
+static void s_guard(struct cn_op *op, const struct cn_record *record, int to)
 {
-    const char *word =
-        cn_enum_word(&ref__referral__status__descriptor, (int)referral->status);
-    return cn_fail_as(err, CN_CONFLICT, "illegal_state",
-                      "a referral that is %s cannot do this",
-                      word != NULL ? word : "of an unknown state");
-}
-
-static enum cn_code s_guard_failed(const struct need *need, struct cn_err *err)
-{
-    enum cn_code rc = cn_fail_as(err, CN_CONFLICT, "guard_failed",
-                                 "guard %s failed: %s", need->guard, need->why);
-    struct cn_field_err *field = &err->fields[0];
+    const Ref__Referral *referral = record->body;
+    bool guarded = to == STATUS(VALID) || to == STATUS(ACCEPTED);
+    const struct need *need =
+        guarded && to != (int)referral->status
+            ? s_first_blocking(referral, record->beside->body)
+            : NULL;
+    if (need == NULL) {
+        return;
+    }
+    cn_refuse(op, CN_CONFLICT, "guard_failed", "guard %s failed: %s",
+              need->guard, need->why);
+    struct cn_field_err *field = &op->err->fields[0];
     (void)snprintf(field->pointer, sizeof(field->pointer), "%s", need->pointer);
     (void)snprintf(field->word, sizeof(field->word), "%s", need->guard);
     (void)snprintf(field->msg, sizeof(field->msg), "%s", need->why);
-    err->field_count = 1;
-    return rc;
+    op->err->field_count = 1;
 }
 
-enum cn_code referral_pass(const Ref__Referral *referral,
-                           const Ref__Patient *patient,
-                           enum referral_command command,
-                           struct referral_passage *ret_passage,
-                           struct cn_err *err)
+void referral_pass(struct cn_op *op,
+                   struct cn_record *record,
+                   const char *command)
 {
-    struct referral_passage passage = { 0 };
-    Ref__Referral__Status at = referral->status;
-    const struct need *failed = NULL;
-    for (size_t steps = 0; steps <= FORWARD_COUNT; steps++) {
-        bool last = referral_move(at, command, &passage.to);
-        if (!last && !s_step(at, &passage.to)) {
-            break;
+    const Ref__Referral *referral = record->body;
+    bool last = false;
+    while (!cn_failed(op) && !last) {
+        const struct cn_move *move = s_next((int)referral->status, command);
+        const char *taken = move != NULL ? move->command : command;
+        last = move == NULL || strcmp(taken, command) == 0;
+        if (move != NULL) {
+            s_guard(op, record, move->to);
         }
-        /* Whether the command can be taken at all comes before the guards. */
-        if (failed == NULL && passage.to != at) {
-            failed = s_guard(passage.to, referral, patient);
-        }
-        passage.validated |= passage.to == STATUS(VALID) && at != passage.to;
-        if (last && failed == NULL) {
-            *ret_passage = passage;
-            return CN_OK;
-        }
-        if (last) {
-            passage.guard = failed->guard;
-            passage.pointer = failed->pointer;
-            passage.why = failed->why;
-            *ret_passage = passage;
-            return s_guard_failed(failed, err);
-        }
-        at = passage.to;
+        /* Without a move this refuses. */
+        cn_move(op, record, taken);
     }
-    return s_illegal(referral, err);
 }
 
 /* ---- the clock C01 ---- */
@@ -365,77 +327,56 @@ bool soc_clock(const struct cn_clock_rule *rule,
 
 /* ---- bringing a referral up to date ---- */
 
-static enum cn_code s_settle_clock(struct cn_arena *arena,
-                                   Ref__Referral *referral,
-                                   const struct cn_clock_rule *c01,
-                                   struct cn_err *err)
+static void s_settle_clock(struct cn_op *op,
+                           Ref__Referral *referral,
+                           const struct cn_clock_rule *c01)
 {
     struct cn_clock clock;
     const struct soc_facts facts = soc_facts_of(referral);
     if (!soc_clock(c01, &facts, &clock)) {
-        return cn_fail(err, CN_INTERNAL, "soc clock: zone or date");
-    }
-    CN_SET(referral, soc_due_at, clock.due_at);
-    referral->soc_due_why = cn_arena_strdup(arena, clock.why);
-    return referral->soc_due_why != NULL ? CN_OK
-                                         : cn_fail(err, CN_NOMEM, "soc clock");
-}
-
-static void s_settle_status(Ref__Referral *referral,
-                            const Ref__Patient *patient,
-                            int64_t now_at,
-                            bool *ret_validated)
-{
-    struct referral_passage passage;
-    struct cn_err ignored = { 0 };
-    Ref__Referral__Status to;
-    if (s_first_blocking(referral, patient) != NULL) {
-        if (referral_move(referral->status, REFERRAL_LAPSE, &to)) {
-            referral->status = to;
-        }
+        cn_refuse(op, CN_INTERNAL, NULL, "soc clock: zone or date");
         return;
     }
-    if (referral_pass(referral, patient, REFERRAL_VALIDATE, &passage,
-                      &ignored) == CN_OK &&
-        passage.validated) {
-        referral->status = passage.to;
-        *ret_validated = true;
+    CN_SET(referral, soc_due_at, clock.due_at);
+    referral->soc_due_why = cn_arena_strdup(op->arena, clock.why);
+}
+
+static void s_settle_status(struct cn_op *op, struct cn_record *record)
+{
+    Ref__Referral *referral = record->body;
+    if (s_first_blocking(referral, record->beside->body) != NULL) {
+        if (cn_may(record, "lapse")) {
+            cn_move(op, record, "lapse");
+        }
+    } else if (referral->status != STATUS(VALID) &&
+               s_next((int)referral->status, "validate") != NULL) {
+        referral_pass(op, record, "validate");
         /* Later detail does not restart the clock. */
         if (!referral->has_valid_at) {
-            CN_SET(referral, valid_at, now_at);
+            CN_SET(referral, valid_at, op->now_at);
         }
     }
 }
 
-enum cn_code referral_settle(struct cn_arena *arena,
-                             Ref__Referral *referral,
-                             const Ref__Patient *patient,
-                             const char *zone,
-                             const struct cn_clock_rule *c01,
-                             int64_t now_at,
-                             bool *ret_validated,
-                             struct cn_err *err)
+void referral_settle(struct cn_op *op,
+                     struct cn_record *record,
+                     const struct cn_clock_rule *c01)
 {
-    assert(referral->has_status);
-    bool validated = false;
-    enum cn_code rc =
-        referral_missing(arena, referral, patient, &referral->missing,
-                         &referral->n_missing, err);
-    if (rc != CN_OK) {
-        return rc;
+    Ref__Referral *referral = record->body;
+    const Ref__Patient *patient = record->beside->body;
+    if (cn_failed(op)) {
+        return;
     }
-    if (referral_is_open(referral->status)) {
-        bool own = patient != NULL && s_given(patient->time_zone);
-        referral->time_zone = own ? patient->time_zone : zone;
-        s_settle_status(referral, patient, now_at, &validated);
-        if (referral->has_valid_at) {
-            rc = s_settle_clock(arena, referral, c01, err);
-        }
+    referral_missing_set(op->arena, referral, patient);
+    if (!referral_is_open(referral->status)) {
+        return;
     }
-    if (rc == CN_OK) {
-        *ret_validated = validated;
+    bool own = s_given(patient->time_zone);
+    referral->time_zone = own ? patient->time_zone : record->also;
+    s_settle_status(op, record);
+    if (referral->has_valid_at) {
+        s_settle_clock(op, referral, c01);
     }
-    return rc;
 }
 
 /* ---- reasons, names, identifiers ---- */
@@ -489,7 +430,7 @@ char *name_norm(struct cn_arena *arena, const char *name)
     char *out = cn_arena_alloc(arena, 2 * size + 1);
     size_t used = 0;
     size_t step = 0;
-    for (size_t i = 0; out != NULL && i < size; i += step) {
+    for (size_t i = 0; i < size; i += step) {
         uint32_t point = s_code_point(name + i, &step);
         if (point >= 'A' && point <= 'Z') {
             out[used++] = (char)(point - 'A' + 'a');

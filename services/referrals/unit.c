@@ -2,130 +2,92 @@
 #include "services/referrals/unit.h"
 
 #include "common/loop/fiber.h"
-#include "common/store/audit.h"
-#include "common/store/page.h"
 #include "common/store/reach.h"
 #include "common/wire/message.h"
-#include "services/referrals/clock.h"
 #include "services/referrals/rules.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* ---- ids and branches ---- */
+/* ---- branches ---- */
 
-enum cn_code branch_of(const struct cn_request *request,
-                       const char *named,
-                       struct cn_uuid *ret_id,
-                       struct cn_err *err)
+struct cn_uuid branch_of(struct cn_op *op, const char *named)
 {
-    struct cn_uuid id = request->principal.branch_id;
+    struct cn_uuid id = op->request->principal.branch_id;
     if (named == NULL && cn_uuid_is_nil(id)) {
-        return cn_fail_field(err, "/branch_id", "required",
-                             "the credential has no default branch");
+        cn_refuse_field(op, "/branch_id", "required",
+                        "the credential has no default branch");
+    } else if (named != NULL && (!cn_id_parse("brn", named, &id) ||
+                                 !cn_reach_includes(op->request, id))) {
+        cn_refuse_field(op, "/branch_id", "unknown_branch",
+                        "is no branch within reach");
     }
-    if (named != NULL && (!cn_id_parse(BRANCH_PREFIX, named, &id) ||
-                          !cn_reach_includes(request, id))) {
-        return cn_fail_field(err, "/branch_id", "unknown_branch",
-                             "is no branch within reach");
-    }
-    *ret_id = id;
-    return CN_OK;
+    return id;
 }
 
-static bool s_own_branch(const struct cn_request *request, struct cn_uuid id)
+static bool s_is_own_branch(const struct cn_principal *principal,
+                            struct cn_uuid id)
 {
-    bool own = cn_uuid_equal(request->principal.branch_id, id);
-    for (size_t i = 0; i < request->principal.branch_count; i++) {
-        own = own || cn_uuid_equal(request->principal.branches[i], id);
+    bool own = cn_uuid_equal(principal->branch_id, id);
+    for (size_t i = 0; i < principal->branch_count; i++) {
+        own = own || cn_uuid_equal(principal->branches[i], id);
     }
     return own;
 }
 
-enum cn_code branch_await(const struct cn_request *request,
-                          struct cn_uuid id,
-                          const char **zone,
-                          struct cn_err *err)
+const char *branch_await(struct cn_op *op, struct cn_uuid id, const char *zone)
 {
-    const struct cn_store store = cn_store_of_request(request);
-    if (*zone == NULL && !s_own_branch(request, id)) {
-        return cn_fail_field(err, "/branch_id", "unknown_branch",
-                             "is no branch of the agency");
+    if (cn_failed(op) || zone != NULL) {
+        return zone;
     }
-    for (int64_t waited = 0; *zone == NULL; waited += BRANCH_LOOK_US) {
+    if (!s_is_own_branch(&op->request->principal, id)) {
+        cn_refuse_field(op, "/branch_id", "unknown_branch",
+                        "is no branch of the agency");
+    }
+    for (int64_t waited = 0; zone == NULL && !cn_failed(op);
+         waited += BRANCH_LOOK_US) {
         if (waited >= BRANCH_WAIT_US ||
             cn_fiber_sleep(BRANCH_LOOK_US) != CN_OK) {
-            return cn_fail(err, CN_UNAVAILABLE, "branch not yet known");
+            cn_refuse(op, CN_UNAVAILABLE, NULL, "branch not yet known");
         }
-        enum cn_code rc = branch_zone(&store, id, zone, err);
-        if (rc != CN_OK) {
-            return rc;
-        }
+        zone = branch_zone(op, id);
     }
-    return CN_OK;
+    return zone;
 }
 
-enum cn_code version_check(const struct cn_request *request,
-                           int64_t version,
-                           struct cn_err *err)
+const char *branch_patched(struct cn_op *op, const char *named)
 {
-    if (request->has_expected_version && request->expected_version != version) {
-        enum cn_code rc =
-            cn_fail(err, CN_STALE, "the present version is another");
-        err->version = version;
-        return rc;
+    if (named == NULL) {
+        cn_refuse_field(op, "/branch_id", "required", "must name a branch");
+        return NULL;
     }
-    return CN_OK;
-}
-
-static const char *s_path(struct cn_arena *arena,
-                          const char *collection,
-                          const char *prefix,
-                          struct cn_uuid id)
-{
-    char text[CN_ID_TEXT_MAX];
-    cn_id_format(prefix, id, text);
-    return cn_arena_printf(arena, "/v1/%s/%s", collection, text);
-}
-
-const char *referral_path(struct cn_arena *arena, struct cn_uuid id)
-{
-    return s_path(arena, "referrals", REFERRAL_PREFIX, id);
-}
-
-const char *patient_path(struct cn_arena *arena, struct cn_uuid id)
-{
-    return s_path(arena, "patients", PATIENT_PREFIX, id);
+    struct cn_uuid id = branch_of(op, named);
+    return branch_await(op, id, branch_zone(op, id));
 }
 
 /* ---- what is shown and told ---- */
 
-/* The identifiers without social security numbers; false without memory. */
-static bool s_drop_ssn(struct cn_arena *arena, Ref__Patient *patient)
+static void s_ssn_drop(struct cn_arena *arena, Ref__Patient *patient)
 {
     Ref__Patient__Identifier **kept =
         cn_arena_array(arena, patient->n_identifiers + 1, sizeof(void *));
     size_t count = 0;
-    for (size_t i = 0; kept != NULL && i < patient->n_identifiers; i++) {
+    for (size_t i = 0; i < patient->n_identifiers; i++) {
         if (!identifier_is_ssn(patient->identifiers[i])) {
             kept[count++] = patient->identifiers[i];
         }
     }
     patient->identifiers = kept;
     patient->n_identifiers = count;
-    return kept != NULL;
 }
 
-Ref__Referral *referral_shown(struct cn_arena *arena,
-                              const struct referral_row *row)
+/* A client sees the referral with a summary of its patient. */
+void ref_referral_show(struct cn_op *op, struct cn_record *record)
 {
-    Ref__Referral *shown = CN_NEW(arena, ref__referral, Ref__Referral);
-    Ref__Patient *summary = CN_NEW(arena, ref__patient, Ref__Patient);
-    if (shown == NULL || summary == NULL) {
-        return NULL;
-    }
-    const Ref__Patient *patient = row->patient.patient;
-    *shown = *row->referral;
+    const Ref__Patient *patient = record->beside->body;
+    Ref__Referral *shown =
+        cn_arena_copy(op->arena, record->body, sizeof(*shown));
+    Ref__Patient *summary = CN_NEW(op->arena, ref__patient, Ref__Patient);
     summary->id = patient->id;
     summary->branch_id = patient->branch_id;
     summary->n_identifiers = patient->n_identifiers;
@@ -139,260 +101,161 @@ Ref__Referral *referral_shown(struct cn_arena *arena,
     summary->address = patient->address;
     summary->language = patient->language;
     summary->time_zone = patient->time_zone;
+    s_ssn_drop(op->arena, summary);
     shown->patient = summary;
-    return s_drop_ssn(arena, summary) ? shown : NULL;
+    record->shown = shown;
 }
 
 /* What other services act on; a social security number they never need. */
-static Ref__Patient *s_patient_told(struct cn_arena *arena,
-                                    const Ref__Patient *patient)
+static Ref__Patient *s_patient_told(struct cn_op *op,
+                                    const struct cn_record *patient)
 {
-    Ref__Patient *told = CN_NEW(arena, ref__patient, Ref__Patient);
-    if (told == NULL) {
-        return NULL;
-    }
-    *told = *patient;
-    return s_drop_ssn(arena, told) ? told : NULL;
+    Ref__Patient *told = cn_arena_copy(op->arena, patient->body, sizeof(*told));
+    s_ssn_drop(op->arena, told);
+    return told;
 }
 
-Ref__ReferralEvent *referral_event(struct cn_arena *arena,
-                                   const struct referral_row *row)
+void *ref_referral_tell(struct cn_op *op, struct cn_record *record)
 {
     Ref__ReferralEvent *event =
-        CN_NEW(arena, ref__referral_event, Ref__ReferralEvent);
-    Ref__Referral *told = CN_NEW(arena, ref__referral, Ref__Referral);
-    Ref__Patient *patient = s_patient_told(arena, row->patient.patient);
-    if (event == NULL || told == NULL || patient == NULL) {
-        return NULL;
-    }
-    *told = *row->referral;
-    told->patient = NULL;
-    event->referral = told;
-    event->patient = patient;
+        CN_NEW(op->arena, ref__referral_event, Ref__ReferralEvent);
+    event->referral = record->body;
+    event->patient = s_patient_told(op, record->beside);
     return event;
 }
 
-enum cn_code referral_tell(const struct cn_store *store,
-                           struct cn_write *write,
-                           const struct referral_row *row,
-                           const char *type,
-                           int64_t aggregate_seq,
-                           struct cn_err *err)
-{
-    Ref__ReferralEvent *event = referral_event(store->arena, row);
-    if (event == NULL) {
-        return cn_fail(err, CN_NOMEM, "referral event");
-    }
-    cn_write_event(write, type, "referral", row->id, aggregate_seq,
-                   &event->base);
-    return CN_OK;
-}
-
-Ref__PatientEvent *patient_event(struct cn_arena *arena,
-                                 const struct patient_row *row)
+void *ref_patient_tell(struct cn_op *op, struct cn_record *record)
 {
     Ref__PatientEvent *event =
-        CN_NEW(arena, ref__patient_event, Ref__PatientEvent);
-    Ref__Patient *patient = s_patient_told(arena, row->patient);
-    if (event == NULL || patient == NULL) {
-        return NULL;
-    }
-    event->patient = patient;
+        CN_NEW(op->arena, ref__patient_event, Ref__PatientEvent);
+    event->patient = s_patient_told(op, record);
     return event;
 }
 
-enum cn_code patient_tell(const struct cn_store *store,
-                          struct cn_write *write,
-                          const struct patient_row *row,
-                          const char *type,
-                          int64_t aggregate_seq,
-                          struct cn_err *err)
+void ref_episode_show(struct cn_op *op, struct cn_record *record)
 {
-    Ref__PatientEvent *event = patient_event(store->arena, row);
-    if (event == NULL) {
-        return cn_fail(err, CN_NOMEM, "patient event");
+    Ref__Episode *episode = record->body;
+    if (episode->branch_id == NULL && !cn_uuid_is_nil(record->branch_id)) {
+        episode->branch_id = cn_id_text(op->arena, "brn", record->branch_id);
     }
-    cn_write_event(write, type, "patient", row->id, aggregate_seq,
-                   &event->base);
-    return CN_OK;
 }
 
-enum cn_code referral_warn(struct cn_arena *arena,
-                           Ref__Referral *referral,
-                           const char *warning,
-                           struct cn_err *err)
+void referral_warn(struct cn_arena *arena,
+                   Ref__Referral *referral,
+                   const char *warning)
 {
     size_t count = referral->n_warnings;
     const char **warnings = cn_arena_array(arena, count + 1, sizeof(*warnings));
-    if (warnings == NULL) {
-        return cn_fail(err, CN_NOMEM, "warning");
-    }
     for (size_t i = 0; i < count; i++) {
         if (strcmp(referral->warnings[i], warning) == 0) {
-            return CN_OK;
+            return;
         }
         warnings[i] = referral->warnings[i];
     }
     warnings[count] = warning;
     referral->warnings = warnings;
     referral->n_warnings = count + 1;
-    return CN_OK;
 }
 
-enum cn_code messages_equal(struct cn_arena *arena,
-                            const ProtobufCMessage *a,
-                            const ProtobufCMessage *b,
-                            bool *ret_equal,
-                            struct cn_err *err)
+/* ---- who else has an identifier ---- */
+
+void conflict_is_stale(struct cn_op *op, const char *why)
 {
-    struct cn_bytes left;
-    struct cn_bytes right;
-    enum cn_code rc = cn_message_pack(arena, a, &left, err);
-    if (rc == CN_OK) {
-        rc = cn_message_pack(arena, b, &right, err);
-    }
-    if (rc == CN_OK) {
-        *ret_equal =
-            left.size == right.size &&
-            (left.size == 0 || memcmp(left.data, right.data, left.size) == 0);
-    }
-    return rc;
+    cn_forgive(op);
+    cn_refuse(op, CN_STALE, NULL, "%s", why);
 }
 
-/* ---- answering and saving ---- */
-
-static enum cn_code s_fill(const struct cn_request *request,
-                           struct cn_reply *reply,
-                           const struct referral_row *row,
-                           struct cn_err *err)
+static void s_duplicate(struct cn_op *op,
+                        const char *path,
+                        const char *id,
+                        const char *noun)
 {
-    Ref__Referral *shown = referral_shown(request->arena, row);
-    if (shown == NULL) {
-        return cn_fail(err, CN_NOMEM, "referral");
+    cn_refuse(op, CN_CONFLICT, "duplicate", "another %s has this identifier",
+              noun);
+    if (id != NULL && op->err->code == CN_CONFLICT) {
+        (void)snprintf(op->err->location, sizeof(op->err->location), "%s/%s",
+                       path, id);
     }
-    reply->body = &shown->base;
-    reply->version = shown->version;
-    reply->updated_at = shown->updated_at;
-    return CN_OK;
 }
 
-enum cn_code referral_answer(const struct cn_request *request,
-                             struct cn_reply *reply,
-                             const struct referral_row *row,
-                             struct cn_err *err)
+void referral_duplicate(struct cn_op *op, const Ref__Referral__Source *source)
 {
-    enum cn_code rc = s_fill(request, reply, row, err);
-    if (rc != CN_OK) {
-        return rc;
+    struct cn_bytes hash;
+    cn_forgive(op);
+    const struct cn_record *other = referral_of_source(op, source, &hash);
+    const Ref__Referral *body = other->body;
+    if (!other->found) {
+        cn_refuse(op, CN_STALE, NULL, "the other referral is gone");
+        return;
     }
-    return cn_audit_read(request, "referral.read", row->referral->id,
-                         &row->patient_id, 1, err);
+    s_duplicate(op, other->resource->path,
+                cn_reach_includes(op->request, other->branch_id) ? body->id
+                                                                 : NULL,
+                "referral");
 }
 
-enum cn_code referral_save(const struct cn_request *request,
-                           struct cn_reply *reply,
-                           struct referral_row *row,
-                           const struct referral_save *save,
-                           struct cn_err *err)
+void patient_conflict(struct cn_op *op, const char *constraint)
 {
-    const struct cn_store store = cn_store_of_request(request);
-    struct cn_write *write = cn_write_begin(request, reply);
-    if (write == NULL) {
-        return cn_fail(err, CN_NOMEM, "%s", save->action);
-    }
-    int events = (save->events[0] != NULL) + (save->events[1] != NULL);
-    struct cn_deadline deadline;
-    enum cn_code rc = soc_deadline(&store, row, false, &deadline, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    CN_SET(row->referral, version, row->version + 1);
-    CN_SET(row->referral, updated_at, request->now_at);
-    cn_write_lock(write, "referral", row->id);
-    cn_write_lock(write, "patient", row->patient_id);
-    patient_require(write, store.tenant_id, row->patient_id,
-                    row->patient.version);
-    rc = referral_change(&store, write, row, events, err);
-    if (rc == CN_OK) {
-        rc = cn_deadline_change(&store, write, &deadline, err);
-    }
-    for (int i = 0; rc == CN_OK && i < events; i++) {
-        rc = referral_tell(&store, write, row, save->events[i],
-                           row->event_seq + i + 1, err);
-    }
-    if (rc == CN_OK) {
-        rc = cn_deadline_tell(&store, write, &deadline, err);
-    }
-    if (rc == CN_OK) {
-        rc = s_fill(request, reply, row, err);
-    }
-    if (rc != CN_OK) {
-        return rc;
-    }
-    cn_write_audit(write, save->action, row->referral->id, row->patient_id);
-    rc = cn_write_commit(write, err);
-    if (rc == CN_CONFLICT &&
-        strcmp(err->word, "referral_source_external_id") == 0) {
-        return referral_duplicate(request, row->referral->source, err);
-    }
-    return rc;
-}
-
-static enum cn_code
-s_duplicate(const char *path, const char *noun, struct cn_err *err)
-{
-    enum cn_code rc = cn_fail_as(err, CN_CONFLICT, "duplicate",
-                                 "another %s has this identifier", noun);
-    if (path != NULL) {
-        (void)snprintf(err->location, sizeof(err->location), "%s", path);
-    }
-    return rc;
-}
-
-enum cn_code referral_duplicate(const struct cn_request *request,
-                                const Ref__Referral__Source *source,
-                                struct cn_err *err)
-{
-    const struct cn_store store = cn_store_of_request(request);
-    struct referral_row other;
-    cn_err_clear(err);
-    enum cn_code rc = referral_load_by_source(&store, source->system,
-                                              source->external_id, &other, err);
-    if (rc == CN_NOT_FOUND) {
-        return cn_fail(err, CN_STALE, "the other referral is gone");
-    }
-    if (rc != CN_OK) {
-        return rc;
-    }
-    bool seen = cn_reach_includes(request, other.branch_id);
-    return s_duplicate(seen ? referral_path(request->arena, other.id) : NULL,
-                       "referral", err);
-}
-
-enum cn_code patient_duplicate(const struct cn_request *request,
-                               const struct patient_row *row,
-                               struct cn_err *err)
-{
-    const struct cn_store store = cn_store_of_request(request);
+    const struct cn_record *patient = op->context;
     const char *systems[PATIENT_KEYS_MAX];
     const char *values[PATIENT_KEYS_MAX];
-    const char *path = NULL;
-    struct cn_uuid keys_of = row->id;
+    const char *other = NULL;
+    if (strcmp(constraint, "patient_identifier_key") != 0) {
+        return;
+    }
+    cn_forgive(op);
     size_t count =
-        patient_keys(row->patient, systems, values, PATIENT_KEYS_MAX);
-    cn_err_clear(err);
-    for (size_t i = 0; i < count && path == NULL; i++) {
-        struct intake intake;
-        enum cn_code rc =
-            intake_load(&store, row->branch_id, &systems[i], &values[i], 1,
-                        cn_reach_branches(request), &intake, err);
-        if (rc != CN_OK) {
-            return rc;
-        }
-        if (intake.match_count > 0 &&
-            !cn_uuid_equal(intake.match.id, keys_of)) {
-            path = patient_path(request->arena, intake.match.id);
+        patient_keys(patient->body, systems, values, PATIENT_KEYS_MAX);
+    for (size_t i = 0; i < count && other == NULL; i++) {
+        const struct intake intake = intake_find(op, (struct cn_uuid){ { 0 } },
+                                                 &systems[i], &values[i], 1);
+        if (intake.match != NULL &&
+            !cn_uuid_equal(intake.match->id, patient->id)) {
+            other = ((const Ref__Patient *)intake.match->body)->id;
         }
     }
-    return s_duplicate(path, "patient", err);
+    s_duplicate(op, patient->resource->path, other, "patient");
+}
+
+/* ---- a changed referral ---- */
+
+static void s_referral_conflict(struct cn_op *op, const char *constraint)
+{
+    if (strcmp(constraint, "referral_source_external_id") == 0) {
+        const struct cn_record *referral = op->context;
+        const Ref__Referral *body = referral->body;
+        referral_duplicate(op, body->source);
+    }
+}
+
+static void s_clock_put(struct cn_op *op, const struct cn_record *referral)
+{
+    struct cn_deadline deadline = soc_deadline(op, referral);
+    cn_deadline_put(op, &deadline);
+}
+
+void referral_put(struct cn_op *op, struct cn_record *referral)
+{
+    int64_t version = referral->version;
+    cn_put(op, referral);
+    if (referral->version == version) {
+        return; /* nothing has changed */
+    }
+    patient_require(op, referral->beside);
+    s_clock_put(op, referral);
+    op->context = referral;
+    op->on_conflict = s_referral_conflict;
+}
+
+void referral_put_along(struct cn_op *op, struct cn_record *referral)
+{
+    if (!cn_changed(op, referral)) {
+        return;
+    }
+    if (referral->event_count == 0) {
+        cn_also_tell(referral, "referral.updated");
+    }
+    cn_lock(op, "referral", referral->id);
+    cn_put_part(op, referral);
+    s_clock_put(op, referral);
 }

@@ -8,6 +8,7 @@
 #include "cairn/referrals.handlers.h"
 #include "common/base/clock.h"
 #include "common/loop/fiber.h"
+#include "common/service/dispatch.h"
 #include "common/store/write.h"
 #include "common/wire/json.h"
 #include "common/wire/message.h"
@@ -21,7 +22,7 @@
 /* cmocka needs the four above it. */
 #include <cmocka.h>
 
-enum { CLIENTS = 32, TRIES = 4, CONNECTIONS = 4 };
+enum { CLIENTS = 32, CONNECTIONS = 4 };
 
 static struct test_pg *s_pg;
 /* The only branch that calls reach, and their default; NULL: the agency. */
@@ -50,19 +51,19 @@ static inline int64_t s_now(struct cn_env *env)
     return at != NULL ? *at : cn_clock_real();
 }
 
-static inline void s_run(struct call *call,
-                         cn_old_handler_fn *handler,
-                         const struct cn_method *method)
+static inline void s_run(struct call *call, const char *rpc)
 {
-    call->request.method = method;
-    for (int i = 0; i < TRIES; i++) {
-        call->reply = (struct cn_reply){ 0 };
-        cn_err_clear(&call->err);
-        call->rc = handler(NULL, &call->request, &call->reply, &call->err);
-        if (call->rc != CN_STALE || call->request.has_expected_version) {
-            return;
+    static const struct cn_service SERVICE = { .name = "referrals" };
+    call->request.service = &SERVICE;
+    call->request.method = NULL;
+    for (size_t i = 0; i < referrals_method_count; i++) {
+        const char *slash = strchr(referrals_methods[i].name, '/');
+        if (slash != NULL && strcmp(slash + 1, rpc) == 0) {
+            call->request.method = &referrals_methods[i];
         }
     }
+    assert_non_null(call->request.method);
+    call->rc = cn_dispatch_run(&call->request, &call->reply, &call->err);
 }
 
 static inline struct call
@@ -113,10 +114,6 @@ static inline void *s_json(struct cn_arena *arena,
     return message;
 }
 
-#define METHOD(rpc, shape_of_reply)                                            \
-    (&(const struct cn_method){ .name = "referrals.v1.Referrals/" rpc,         \
-                                .output = &shape_of_reply })
-
 static inline struct call
 s_create_with(struct test_world *world, const char *json, const char *key)
 {
@@ -125,8 +122,7 @@ s_create_with(struct test_world *world, const char *json, const char *key)
         call.arena, ref__create_referral_request, Ref__CreateReferralRequest);
     body->referral = s_json(call.arena, &ref__referral__shape, json, NULL);
     call.request.body = body;
-    s_run(&call, referral_create,
-          METHOD("CreateReferral", ref__referral__shape));
+    s_run(&call, "CreateReferral");
     return call;
 }
 
@@ -143,7 +139,7 @@ static inline struct call s_get(struct test_world *world, const char *id)
         CN_NEW(call.arena, ref__get_referral_request, Ref__GetReferralRequest);
     body->id = id;
     call.request.body = body;
-    s_run(&call, referral_get, METHOD("GetReferral", ref__referral__shape));
+    s_run(&call, "GetReferral");
     return call;
 }
 
@@ -164,8 +160,7 @@ static inline struct call s_patch(struct test_world *world,
     call.request.body = body;
     call.request.has_expected_version = expected_version != 0;
     call.request.expected_version = expected_version;
-    s_run(&call, referral_update,
-          METHOD("UpdateReferral", ref__referral__shape));
+    s_run(&call, "UpdateReferral");
     return call;
 }
 
@@ -182,7 +177,7 @@ s_patch_patient(struct test_world *world, const char *id, const char *json)
     body->update_mask = mask.paths;
     body->n_update_mask = mask.count;
     call.request.body = body;
-    s_run(&call, patient_update, METHOD("UpdatePatient", ref__patient__shape));
+    s_run(&call, "UpdatePatient");
     return call;
 }
 
@@ -194,8 +189,7 @@ static inline struct call s_accept(struct test_world *world, const char *id)
         call.arena, ref__accept_referral_request, Ref__AcceptReferralRequest);
     body->id = id;
     call.request.body = body;
-    s_run(&call, referral_accept,
-          METHOD("AcceptReferral", ref__referral__shape));
+    s_run(&call, "AcceptReferral");
     return call;
 }
 
@@ -209,8 +203,7 @@ s_decline(struct test_world *world, const char *id, const char *reason)
     body->id = id;
     body->reason_code = reason;
     call.request.body = body;
-    s_run(&call, referral_decline,
-          METHOD("DeclineReferral", ref__referral__shape));
+    s_run(&call, "DeclineReferral");
     return call;
 }
 
@@ -225,7 +218,7 @@ s_hl7(struct test_world *world, const char *text, size_t size)
     body->content.data = cn_arena_copy(call.arena, text, size);
     body->content.len = size;
     call.request.body = body;
-    s_run(&call, hl7_receive, METHOD("ReceiveHl7", ref__raw_message__shape));
+    s_run(&call, "ReceiveHl7");
     return call;
 }
 
@@ -248,15 +241,26 @@ static inline const char *s_id(struct test_world *world,
 
 /* ---- the world ---- */
 
+/* An operation of the system in the world's tenant. */
+static inline struct cn_op
+s_op(struct test_world *world, struct cn_arena *arena, struct cn_err *err)
+{
+    return (struct cn_op){ .env = &world->env,
+                           .arena = arena,
+                           .tenant_id = world->tenant,
+                           .now_at = world->env.now(&world->env),
+                           .err = err };
+}
+
 /* The branch that access would have told of. */
 static inline void s_add_branch(struct test_world *world, struct cn_uuid id)
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     struct cn_err err = { 0 };
-    struct cn_write *write =
-        cn_write_begin_system(&world->env, arena, world->tenant, "req_test");
-    branch_put(write, world->tenant, id, "Test", "America/New_York", 1);
-    assert_int_equal(cn_write_commit(write, &err), CN_OK);
+    struct cn_op op = s_op(world, arena, &err);
+    ref_branch_keep(&op, id, 1, "Test", "America/New_York");
+    cn_commit(&op);
+    assert_int_equal(err.code, CN_OK);
 }
 
 static inline void s_open(struct test_world *world)

@@ -36,8 +36,7 @@ static struct call s_deadlines(struct test_world *world, const char *id)
         call.arena, dln__list_deadlines_request, Dln__ListDeadlinesRequest);
     body->id = id;
     call.request.body = body;
-    s_run(&call, referral_deadlines_list,
-          METHOD("ListReferralDeadlines", dln__list_deadlines_response__shape));
+    s_run(&call, "ListReferralDeadlines");
     return call;
 }
 
@@ -314,7 +313,7 @@ static int s_setup_all(void **state)
 {
     s_service = (struct cn_service){
         .name = "referrals",
-        .subscriptions = referrals_subscriptions,
+        .subscriptions = REFERRALS_SUBSCRIPTIONS,
         .subscription_count = REFERRALS_SUBSCRIPTION_COUNT,
     };
     return s_setup(state);

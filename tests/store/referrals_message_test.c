@@ -213,8 +213,7 @@ static void s_raw_body(struct test_world *world)
     assert_int_equal(made.rc, CN_OK);
     body->id = made.reply.location + strlen("/v1/referrals/");
     call.request.body = body;
-    s_run(&call, referral_raw_get,
-          METHOD("GetReferralRaw", ref__raw_message__shape));
+    s_run(&call, "GetReferralRaw");
     assert_int_equal(call.rc, CN_OK);
     const Ref__RawMessage *raw = (const Ref__RawMessage *)call.reply.body;
     assert_int_equal(raw->content.len, strlen(HL7));
@@ -226,8 +225,7 @@ static void s_raw_body(struct test_world *world)
                   Ref__GetReferralRawRequest);
     body->id = s_referral(&json)->id;
     call.request.body = body;
-    s_run(&call, referral_raw_get,
-          METHOD("GetReferralRaw", ref__raw_message__shape));
+    s_run(&call, "GetReferralRaw");
     assert_int_equal(call.rc, CN_NOT_FOUND);
     s_end(&call);
     s_end(&json);

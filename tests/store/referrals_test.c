@@ -4,6 +4,7 @@
 #include "cairn/access.pb-c.h"
 #include "cairn/scheduling.pb-c.h"
 #include "common/base/array.h"
+#include "common/inbox/consumer.h"
 #include "common/wire/message.h"
 #include "services/referrals/events.h"
 #include "tests/store/referrals_calls.h"
@@ -142,8 +143,7 @@ static void s_no_branch_body(struct test_world *world)
         call.arena, ref__create_referral_request, Ref__CreateReferralRequest);
     body->referral = CN_NEW(call.arena, ref__referral, Ref__Referral);
     call.request.body = body;
-    s_run(&call, referral_create,
-          METHOD("CreateReferral", ref__referral__shape));
+    s_run(&call, "CreateReferral");
     assert_int_equal(call.rc, CN_INVALID);
     assert_string_equal(call.err.fields[0].pointer, "/branch_id");
     s_end(&call);
@@ -527,7 +527,7 @@ static void a_decision_needs_its_state_its_guards_and_its_reason(void **state)
 static const struct cn_event_handler *s_handler(const char *type)
 {
     for (size_t i = 0; i < REFERRALS_SUBSCRIPTION_COUNT; i++) {
-        const struct cn_subscription *from = &referrals_subscriptions[i];
+        const struct cn_subscription *from = &REFERRALS_SUBSCRIPTIONS[i];
         for (size_t j = 0; j < from->handler_count; j++) {
             if (strcmp(from->handlers[j].type, type) == 0) {
                 return &from->handlers[j];
@@ -545,6 +545,7 @@ static bool s_apply(struct test_world *world,
                     int64_t seq,
                     const void *payload)
 {
+    static const struct cn_service SERVICE = { .name = "referrals" };
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     struct cn_err err = { 0 };
     const struct cn_event event = { .env = &world->env,
@@ -558,8 +559,8 @@ static bool s_apply(struct test_world *world,
                                     .now_at = world->env.now(&world->env),
                                     .arena = arena };
     struct cn_write *write = cn_write_begin_event(&world->env, arena, &event);
-    assert_int_equal(s_handler(type)->handler(NULL, &event, write, &err),
-                     CN_OK);
+    assert_int_equal(
+        cn_event_handle(&SERVICE, s_handler(type), &event, write, &err), CN_OK);
     bool effect = !cn_write_empty(write);
     if (effect) {
         assert_int_equal(cn_write_commit(write, &err), CN_OK);
@@ -569,9 +570,8 @@ static bool s_apply(struct test_world *world,
 
 static void s_branch_body(struct test_world *world)
 {
-    const struct cn_store store = { .env = &world->env,
-                                    .arena = world->arena,
-                                    .tenant_id = world->tenant };
+    struct cn_err err = { 0 };
+    struct cn_op op = s_op(world, world->arena, &err);
     struct cn_uuid id = cn_uuid_new(&world->env);
     static const struct {
         const char *zone;
@@ -584,14 +584,11 @@ static void s_branch_body(struct test_world *world)
     for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         Acc__Branch branch = ACC__BRANCH__INIT;
         Acc__BranchEvent payload = ACC__BRANCH_EVENT__INIT;
-        struct cn_err err = { 0 };
-        const char *zone = NULL;
         branch.name = "Test";
         branch.time_zone = ROWS[i].zone;
         payload.branch = &branch;
         (void)s_apply(world, "branch.updated", id, ROWS[i].seq, &payload);
-        assert_int_equal(branch_zone(&store, id, &zone, &err), CN_OK);
-        assert_string_equal(zone, ROWS[i].known);
+        assert_string_equal(branch_zone(&op, id), ROWS[i].known);
     }
 }
 
@@ -662,6 +659,47 @@ static void a_booked_and_made_start_of_care_admits_once(void **state)
     test_world_run(s_pg, CONNECTIONS, s_admit_body, NULL);
 }
 
+static void s_cancelled_body(struct test_world *world)
+{
+    const Sch__Visit__Kind soc = SCH__VISIT__KIND__SOC;
+    s_open(world);
+    struct call made = s_create(world, COMPLETE);
+    const char *id = s_id(world, &made);
+    struct call accepted = s_accept(world, id);
+    assert_int_equal(accepted.rc, CN_OK);
+    assert_true(s_visit(world, "visit.booked", id, "vis_1", soc));
+    /* Another visit than the one that the referral waits for. */
+    assert_false(s_visit(world, "visit.cancelled", id, "vis_2", soc));
+    assert_false(s_visit(world, "visit.cancelled", id, "vis_1",
+                         SCH__VISIT__KIND__ROUTINE));
+    assert_true(s_visit(world, "visit.cancelled", id, "vis_1", soc));
+    assert_false(s_visit(world, "visit.cancelled", id, "vis_1", soc));
+    struct call got = s_get(world, id);
+    assert_int_equal(s_referral(&got)->status, REF__REFERRAL__STATUS__ACCEPTED);
+    assert_null(s_referral(&got)->soc_visit_id);
+    assert_int_equal(s_number(world, "deadline WHERE state = 'open' AND "), 1);
+    assert_int_equal(
+        s_number(world, "audit WHERE action = 'referral.unschedule' AND "), 1);
+    assert_true(s_visit(world, "visit.booked", id, "vis_3", soc));
+    struct call declined = s_decline(world, id, "no_capacity");
+    assert_int_equal(declined.rc, CN_OK);
+    assert_false(s_visit(world, "visit.cancelled", id, "vis_3", soc));
+    s_assert_log(world, "referral",
+                 "referral.received 1,referral.validated 2,"
+                 "referral.accepted 3,referral.scheduled 4,referral.updated 5,"
+                 "referral.scheduled 6,referral.declined 7");
+    s_end(&made);
+    s_end(&accepted);
+    s_end(&got);
+    s_end(&declined);
+}
+
+static void a_cancelled_start_of_care_is_to_be_booked_again(void **state)
+{
+    (void)state;
+    test_world_run(s_pg, CONNECTIONS, s_cancelled_body, NULL);
+}
+
 /* ---- memory ---- */
 
 /* The Nth allocation of a create fails: an error, and nothing is kept. */
@@ -677,8 +715,7 @@ static void s_memory_body(struct test_world *world)
             s_json(world->arena, &ref__referral__shape, COMPLETE, NULL);
         call.request.body = &body;
         cn_arena_fail_at(call.arena, n);
-        s_run(&call, referral_create,
-              METHOD("CreateReferral", ref__referral__shape));
+        s_run(&call, "CreateReferral");
         rc = call.rc;
         if (rc != CN_OK) {
             assert_int_equal(rc, CN_NOMEM);
@@ -715,6 +752,7 @@ int main(void)
         cmocka_unit_test(a_decision_needs_its_state_its_guards_and_its_reason),
         cmocka_unit_test(an_older_branch_does_not_replace_a_newer_one),
         cmocka_unit_test(a_booked_and_made_start_of_care_admits_once),
+        cmocka_unit_test(a_cancelled_start_of_care_is_to_be_booked_again),
         cmocka_unit_test(lack_of_memory_keeps_nothing),
     };
     return cmocka_run_group_tests(tests, s_setup, s_teardown);
