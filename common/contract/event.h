@@ -6,6 +6,7 @@
 #define CN_EVENT_H
 
 #include "common/base/arena.h"
+#include "common/base/array.h"
 #include "common/base/err.h"
 #include "common/base/id.h"
 #include "common/wire/shape.h"
@@ -100,8 +101,9 @@ struct cn_subscription {
 /* One row of a table of subscriptions: CN_FOLLOW(referrals, FROM_REFERRALS). */
 #define CN_FOLLOW(service, rows)                                               \
     {                                                                          \
-#service, service##_events, service##_event_count, rows,               \
-            sizeof(rows) / sizeof(rows[0])                                     \
+        .producer = #service, .events = service##_events,                      \
+        .event_count = service##_event_count, .handlers = (rows),              \
+        .handler_count = CN_COUNT(rows)                                        \
     }
 
 /* One row as it is now, in the store's arena. payload is the message of the
