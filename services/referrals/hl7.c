@@ -128,7 +128,9 @@ int hl7_repetitions(const struct hl7 *self,
         return 0;
     }
     int count = 1;
-    for (size_t i = 0; i < raw.size; i++) {
+    /* Each repetition is searched from the front: without a bound, a megabyte
+     * of repetitions keeps the service busy for hours. */
+    for (size_t i = 0; i < raw.size && count < HL7_REPETITIONS_MAX; i++) {
         count += self->repetition != '\0' &&
                  raw.data[i] == (uint8_t)self->repetition;
     }

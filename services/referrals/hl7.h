@@ -20,7 +20,8 @@
 enum {
     HL7_SIZE_MAX = 1000000,
     HL7_SEGMENTS_MAX = 2000,
-    HL7_CONTROL_ID_MAX = 20 /* of our own messages: the limit before v2.7 */
+    HL7_REPETITIONS_MAX = 100, /* of one field; later ones are not read */
+    HL7_CONTROL_ID_MAX = 20    /* of our own messages: the limit before v2.7 */
 };
 
 /* Codes of HL7 table 0357 that are used. */
@@ -91,7 +92,7 @@ hl7_segment(const struct hl7 *self, const char *name, size_t nth);
 /* The field as it was sent, with all its repetitions; size 0 when absent. */
 struct cn_bytes
 hl7_raw(const struct hl7 *self, const struct hl7_segment *segment, int field);
-/* How many repetitions the field has; 0 when it is empty. */
+/* How many repetitions of the field are read; 0 when it is empty. */
 int hl7_repetitions(const struct hl7 *self,
                     const struct hl7_segment *segment,
                     int field);

@@ -140,6 +140,16 @@ static void what_is_absent_empty_or_null_is_no_text(void **state)
     assert_int_equal(hl7_repetitions(&message, pid, 2), 0);
 }
 
+static void repetitions_past_the_bound_are_not_read(void **state)
+{
+    char *text = cn_arena_printf(*state, "%s\rPID|1||%*s", HEADER, 50000, "");
+    memset(text + strlen(text) - 50000, '~', 50000);
+    struct hl7 message = parsed(*state, text);
+    assert_int_equal(
+        hl7_repetitions(&message, hl7_segment(&message, "PID", 1), 3),
+        HL7_REPETITIONS_MAX);
+}
+
 static void escapes_are_undone(void **state)
 {
     static const char *const ROWS[][2] = {
@@ -520,6 +530,7 @@ int main(void)
         TEST(line_ends_of_every_kind_are_one_message),
         TEST(delimiters_come_from_the_header),
         TEST(what_is_absent_empty_or_null_is_no_text),
+        TEST(repetitions_past_the_bound_are_not_read),
         TEST(escapes_are_undone),
         TEST(character_sets_are_taken_converted_or_refused_by_name),
         TEST(what_is_no_usable_message_is_refused),
