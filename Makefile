@@ -3,21 +3,25 @@
 # make test       all tests from nothing, under the sanitizers; ends with "N passed, N failed"
 # make test-long  the long forms: more kills, more rows, longer fuzzing
 # make bench      the figures of the design, as ratios; writes build/bench.json
-# make lint       bans, analysers, shell and SQL checks
+# make lint       bans, layers, copies, migrations, layout, shell scripts, clang-tidy
 # make format     clang-format over our sources
+# make hooks      git looks at the bans, the layers and the layout before each commit
 # make images     the container images (deploy/docker/Dockerfile)
 # make up         images and secrets, then docker-compose up -d; docker-compose down ends it
+# make events     every event with its producer and who reacts; WRITE=1: the tables of moves in the READMEs
 # make clean      removes build/ (never the data of make run)
 # make help       this text
 #
-# MODE=release|asan picks flags and build folder, V=1 shows the commands, VERSION= is what --version says. A new service is one word in SERVICES.
+# MODE=release|asan picks flags and build folder, V=1 shows the commands. A new service is one word in SERVICES.
 ifeq ($(origin CC),default)
 CC := gcc
 endif
 MODE     ?= release
 SERVICES := gateway access referrals scheduling documents notifications
 B        ?= build/$(MODE)
-VERSION  ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+# The first heading of CHANGELOG.md: "## 1.2.3 - <day>", or "- unreleased".
+VERSION  := $(shell sed -n '/^.. [0-9]/{s/^.. \([0-9.]*\) - unreleased$$/\1-dev/;s/^.. \([0-9.]*\) .*/\1/;p;q}' CHANGELOG.md)
+COMMIT   ?= $(shell git describe --always --dirty --exclude '*' 2>/dev/null || echo unknown)
 Q        := $(if $(V),,@)
 GEN      := build/gen
 PROTOS   := $(wildcard proto/cairn/*.proto)
@@ -58,7 +62,7 @@ UNIT      := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/*
 STORE     := $(patsubst tests/store/%.c,$(B)/tests/store/%,$(wildcard tests/store/*_test.c))
 MIGRATE   := $(foreach s,$(filter-out gateway,$(SERVICES)),build/migrations/$(s)/0001_platform.sql)
 
-.PHONY: FORCE all run test test-long bench lint format images up clean help install gen tests migrations
+.PHONY: FORCE events all run test test-long bench lint format hooks images up clean help install gen tests migrations
 .SECONDARY:
 .SECONDEXPANSION:
 .DELETE_ON_ERROR:
@@ -83,8 +87,13 @@ images:
 	deploy/docker/setup images
 up:
 	deploy/docker/setup up
+events: all
+	tests/events.py $(B) $(if $(WRITE),--write)
 format:
 	clang-format-14 -i $$(git ls-files '*.c' '*.h')
+hooks:
+	@hook="$$(git rev-parse --git-path hooks)/pre-commit"; mkdir -p "$${hook%/*}"; \
+	  [ "$$hook" -ef tests/hooks/pre-commit ] || ln -s "$(CURDIR)/tests/hooks/pre-commit" "$$hook"
 clean:
 	rm -rf build
 help:
@@ -128,7 +137,7 @@ $(B)/libcairn.a: $(LIB_OBJ)
 # Beside the library: a commit links the programs anew and no test.
 $(B)/version.c: FORCE
 	@mkdir -p $(@D)
-	@printf 'extern const char cn_version[];\nconst char cn_version[] = "%s";\n' '$(VERSION)' >$@.new
+	@printf 'extern const char cn_version[];\nconst char cn_version[] = "%s";\n' '$(VERSION) $(COMMIT)' >$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 $(B)/version.o: $(B)/version.c
 	$(Q)$(CC) $(CFLAGS) -c $< -o $@

@@ -16,7 +16,7 @@ enum {
     NULL_LENGTH = -1 /* as four bytes: ffffffff */
 };
 
-/* The parts of one link, and the bytes of those that are made here. */
+/* The parts of one link, and the memory of lengths and numbers. */
 struct canonical {
     struct cn_bytes parts[1 + 2 * COLUMNS];
     size_t count;
@@ -35,7 +35,6 @@ static void s_column(struct canonical *self, const void *data, size_t size)
 {
     uint8_t *length = self->lengths[self->count / 2];
     uint32_t told = data == NULL ? (uint32_t)NULL_LENGTH : (uint32_t)size;
-
     assert(self->count + 2 <= CN_COUNT(self->parts));
     s_big_endian(told, length, LENGTH_SIZE);
     self->parts[self->count++] = (struct cn_bytes){ length, LENGTH_SIZE };
@@ -51,7 +50,6 @@ static void s_text(struct canonical *self, const char *text)
 static void s_number(struct canonical *self, int64_t number)
 {
     uint8_t *bytes = self->numbers[self->count / 2];
-
     s_big_endian((uint64_t)number, bytes, NUMBER_SIZE);
     s_column(self, bytes, NUMBER_SIZE);
 }
@@ -65,7 +63,6 @@ void cn_audit_chain_begin(const char *service,
         { (const uint8_t *)service, strlen(service) + 1 },
         { tenant_id.bytes, sizeof(tenant_id.bytes) },
     };
-
     cn_sha256_parts(parts, CN_COUNT(parts), hash);
 }
 
@@ -74,7 +71,6 @@ bool cn_audit_chain_next(const uint8_t previous[CN_SHA256_SIZE],
                          uint8_t hash[CN_SHA256_SIZE])
 {
     struct canonical row = { .count = 0 };
-
     if (entry->form != CN_AUDIT_FORM || !entry->has_row) {
         return false;
     }
@@ -103,7 +99,6 @@ int cn_audit_order(const struct cn_audit_entry *a,
                    const struct cn_audit_entry *b)
 {
     int order = s_compare(a->epoch, b->epoch);
-
     if (order == 0) {
         order = s_compare(a->xid, b->xid);
     }
@@ -116,7 +111,6 @@ void cn_audit_entry_row(struct cn_audit_entry *entry,
                         int first_column)
 {
     int column = first_column;
-
     entry->has_row = !cn_row_null(rows, row, column);
     if (!entry->has_row) {
         return;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The chain of hashes over a tenant's audit rows in one service: pure.
+/* The chain of hashes over a tenant's audit rows in one service. Pure
+ * functions.
  *
  *   h(0) = SHA-256("cairn audit chain" 00 service 00 tenant_id)
  *   h(n) = SHA-256(h(n-1) | canonical(row n))
@@ -9,8 +10,8 @@
  * four bytes, big-endian, and its bytes; NULL is the length ffffffff. A uuid is
  * its 16 bytes, at (microseconds UTC since 1970), epoch and xid are eight bytes
  * big-endian, a text is its UTF-8, patients is the text that PostgreSQL gives
- * to the list ("{<uuid>,<uuid>}"). A column that is added is a new form; the
- * old ones stay as they are. */
+ * to the list ("{<uuid>,<uuid>}"). A new column makes a new form; rows of older
+ * forms keep theirs. */
 #ifndef CN_AUDIT_CHAIN_H
 #define CN_AUDIT_CHAIN_H
 
@@ -32,7 +33,7 @@ struct cn_audit_entry {
     int64_t seq; /* place among those of all tenants, from 1 */
     int64_t form;
     uint8_t hash[CN_SHA256_SIZE]; /* h(n) */
-    bool has_row; /* false: the row of this seal is gone, what follows is 0 */
+    bool has_row; /* false: the row is gone, and what follows here is 0 */
     int64_t at;
     const char *actor;
     const char *role;
@@ -57,8 +58,8 @@ CN_CHECKED bool cn_audit_chain_next(const uint8_t previous[CN_SHA256_SIZE],
 int cn_audit_order(const struct cn_audit_entry *a,
                    const struct cn_audit_entry *b);
 
-/* Columns of the table audit under the name a, as cn_audit_entry_row reads
- * them; texts belong to the rows. */
+/* The columns of the table audit (named a) that cn_audit_entry_row reads; the
+ * entry's texts belong to the rows. */
 #define CN_AUDIT_COLUMNS                                                       \
     "a.id, a.at, a.actor, a.role, a.action, a.resource, a.patients::text,"     \
     " a.request_id, a.epoch, a.xid"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lines of an export: written, and read back byte for byte. */
+/* Writes the lines of an export, and checks them byte for byte when it reads
+ * them. */
 #include "common/audit/audit_export.h"
 
 #include "common/audit/audit_scan.h"
@@ -32,7 +33,6 @@ static void s_line_write(struct cn_buffer *buffer,
     char hash[HASH_TEXT_SIZE];
     Aud__Line line = AUD__LINE__INIT;
     Aud__LineRow row = AUD__LINE_ROW__INIT;
-
     cn_uuid_format(entry->tenant_id, tenant);
     cn_uuid_format(entry->id, id);
     cn_hex(entry->hash, sizeof(entry->hash), hash);
@@ -74,8 +74,8 @@ static bool s_row_read(const Aud__LineRow *row, struct cn_audit_entry *entry)
            row->patients != NULL;
 }
 
-/* False for anything that is not exactly a line of ours; the entry's texts are
- * in the arena. */
+/* False for anything that is not exactly what s_line_write writes. The entry's
+ * texts are in the arena. */
 static bool s_line_read(struct cn_arena *arena,
                         const char *text,
                         size_t size,
@@ -84,9 +84,8 @@ static bool s_line_read(struct cn_arena *arena,
     Aud__Line *line = CN_NEW(arena, aud__line, Aud__Line);
     struct cn_err err = { 0 };
     struct cn_buffer buffer;
-
-    if (line == NULL || cn_json_read(arena, &aud__line__shape, text, size,
-                                     &line->base, NULL, &err) != CN_OK) {
+    if (cn_json_read(arena, &aud__line__shape, text, size, &line->base, NULL,
+                     &err) != CN_OK) {
         return false;
     }
     *entry = (struct cn_audit_entry){ .n = line->n,
@@ -129,7 +128,6 @@ s_write_entry(void *arg, const struct cn_audit_entry *entry, struct cn_err *err)
 {
     struct writer *self = arg;
     struct cn_buffer buffer;
-
     cn_buffer_init(&buffer, LINE_SIZE_MAX);
     s_line_write(&buffer, entry);
     cn_buffer_puts(&buffer, "\n");
@@ -147,7 +145,6 @@ s_header(const char *service, struct cn_uuid tenant, char text[HEADER_SIZE_MAX])
 {
     char id[CN_UUID_TEXT_SIZE];
     bool whole = cn_uuid_is_nil(tenant);
-
     cn_uuid_format(tenant, id);
     (void)snprintf(text, HEADER_SIZE_MAX,
                    "{\"cairn_audit_export\":1,\"service\":\"%.64s\","
@@ -173,7 +170,6 @@ enum cn_code cn_audit_export_write(struct cn_env *env,
     struct writer writer = { .file = file };
     char line[HEADER_SIZE_MAX];
     int64_t last_seq = 0;
-
     s_header(service, tenant, line);
     enum cn_code rc = s_write(file, line, strlen(line), err);
     if (rc == CN_OK) {
@@ -205,17 +201,16 @@ enum cn_code cn_audit_export_open(FILE *file,
     char again[HEADER_SIZE_MAX];
     char id[CN_UUID_TEXT_SIZE] = "";
     struct cn_uuid tenant = { 0 };
-
     if (fgets(line, sizeof(line), file) == NULL) {
         return cn_fail(err, CN_MALFORMED, "the export is empty");
     }
     if (strncmp(line, BEFORE, sizeof(BEFORE) - 1) != 0) {
-        return cn_fail(err, CN_MALFORMED, "this is no export of an audit");
+        return cn_fail(err, CN_MALFORMED, "this is not an export of an audit");
     }
     const char *name = line + sizeof(BEFORE) - 1;
     const char *end = strchr(name, '"');
     if (end == NULL || end - name >= CN_AUDIT_SERVICE_MAX) {
-        return cn_fail(err, CN_MALFORMED, "this is no export of an audit");
+        return cn_fail(err, CN_MALFORMED, "this is not an export of an audit");
     }
     memcpy(service, name, (size_t)(end - name));
     service[end - name] = '\0';
@@ -224,22 +219,21 @@ enum cn_code cn_audit_export_open(FILE *file,
         (void)snprintf(id, sizeof(id), "%s", end + sizeof(BETWEEN));
     }
     if (id[0] != '\0' && !cn_uuid_parse(id, &tenant)) {
-        return cn_fail(err, CN_MALFORMED, "this is no export of an audit");
+        return cn_fail(err, CN_MALFORMED, "this is not an export of an audit");
     }
     s_header(service, tenant, again);
     if (strcmp(line, again) != 0) {
-        return cn_fail(err, CN_MALFORMED, "this is no export of an audit");
+        return cn_fail(err, CN_MALFORMED, "this is not an export of an audit");
     }
     *ret_tenant = tenant;
     return CN_OK;
 }
 
-/* What was read so far. */
 struct reader {
     struct cn_audit_verify *verify;
     size_t line;
     int64_t last_seq;
-    bool ended; /* the last line was there */
+    bool ended; /* the last line has been read */
 };
 
 static enum cn_code s_read_line(struct reader *self,
@@ -250,7 +244,6 @@ static enum cn_code s_read_line(struct reader *self,
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(ARENA_MAX);
     struct cn_audit_entry entry = { .n = 0 };
     char last[HEADER_SIZE_MAX];
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "verify: no memory");
     }
@@ -280,7 +273,6 @@ enum cn_code cn_audit_export_verify(FILE *file,
     size_t room = 0;
     ssize_t size = 0;
     enum cn_code rc = CN_OK;
-
     while (rc == CN_OK && (size = getline(&line, &room, file)) > 0) {
         rc = s_read_line(&reader, line, (size_t)size, err);
         reader.line++;
@@ -292,7 +284,8 @@ enum cn_code cn_audit_export_verify(FILE *file,
     if (rc == CN_OK) {
         rc = cn_audit_verify_end(verify, reader.last_seq, err);
     }
-    /* An export without its last line was cut off, whatever it holds. */
+    /* An export without its last line was cut off, even where it has no other
+     * fault. */
     if (rc == CN_OK && !reader.ended &&
         cn_audit_verify_fault_count(verify) == 0) {
         rc = cn_audit_verify_add(verify,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Heads of chains: loaded, written as a signed text, read again. */
+/* Heads of chains: loads them, writes them as a signed text, reads it. */
 #include "common/audit/audit_heads.h"
 
 #include "common/base/clock.h"
@@ -24,7 +24,7 @@ enum {
 
 static const char FIRST_LINE[] = "cairn-audit-heads 1";
 
-/* A tenant after the other by the key, not by reading all seals. */
+/* It steps from tenant to tenant by the index, and does not read all seals. */
 CN_SQL_RELAY(
     SQL_SEAL_HEADS,
     "WITH RECURSIVE t (tenant_id) AS ("
@@ -38,7 +38,7 @@ CN_SQL_RELAY(
     " WHERE s.tenant_id = t.tenant_id ORDER BY s.n DESC LIMIT 1) h"
     " WHERE t.tenant_id IS NOT NULL ORDER BY t.tenant_id");
 
-/* Heads that are no places of the chains. */
+/* One of the given heads that is not a place of the chains. */
 CN_SQL_RELAY(
     SQL_SEAL_STRANGERS,
     "SELECT h.tenant_id FROM unnest($1::uuid[], $2::text[], $3::text[])"
@@ -54,7 +54,6 @@ enum cn_code cn_audit_heads_load(struct cn_env *env,
                                  struct cn_err *err)
 {
     const struct cn_rows *rows = NULL;
-
     enum cn_code rc =
         cn_db_read(env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
                    &SQL_SEAL_HEADS, NULL, 0, &rows, err);
@@ -62,10 +61,9 @@ enum cn_code cn_audit_heads_load(struct cn_env *env,
         return rc;
     }
     size_t count = cn_rows_count(rows);
-    struct cn_audit_head *heads =
-        cn_arena_array(arena, count + 1, sizeof(*heads));
+    struct cn_audit_head *heads = cn_arena_try(arena, count * sizeof(*heads));
     if (heads == NULL) {
-        return cn_fail(err, CN_NOMEM, "heads of the audit");
+        return cn_fail(err, CN_NOMEM, "no memory for the heads");
     }
     for (size_t i = 0; i < count; i++) {
         heads[i].tenant_id = cn_row_uuid(rows, i, 0);
@@ -86,7 +84,6 @@ static void s_body(struct cn_buffer *buffer,
                    size_t count)
 {
     char line[LINE_SIZE_MAX];
-
     (void)snprintf(line, sizeof(line), "%s\nservice %.64s\nat %.40s\n",
                    FIRST_LINE, service, at);
     cn_buffer_puts(buffer, line);
@@ -108,7 +105,6 @@ static void s_hex_line(struct cn_buffer *buffer,
                        size_t size)
 {
     char hex[2 * CN_SIGN_SIZE + 1] = "none";
-
     if (data != NULL) {
         cn_hex(data, size, hex);
     }
@@ -118,14 +114,13 @@ static void s_hex_line(struct cn_buffer *buffer,
     cn_buffer_puts(buffer, "\n");
 }
 
-/* The key belongs to what is signed. */
+/* The signature covers the key's line too. */
 static void s_sign(struct cn_buffer *buffer, const char *key)
 {
     uint8_t secret[CN_SIGN_SECRET_SIZE];
     uint8_t public_key[CN_SIGN_PUBLIC_SIZE];
     uint8_t signature[CN_SIGN_SIZE];
     bool has_key = cn_unhex(key, secret, sizeof(secret));
-
     if (has_key) {
         cn_sign_public(secret, public_key);
     }
@@ -150,26 +145,26 @@ const char *cn_audit_heads_text(struct cn_arena *arena,
 {
     struct cn_buffer buffer;
     char when[CN_TIME_TEXT_MAX];
-
     cn_time_format(at, when);
     cn_buffer_init(&buffer, FILE_SIZE_MAX);
     s_body(&buffer, service, when, heads, count);
     s_sign(&buffer, key);
-    const char *text = buffer.failed
-                           ? NULL
-                           : cn_arena_strndup(arena, buffer.data, buffer.size);
+    char *text = buffer.failed ? NULL : cn_arena_try(arena, buffer.size + 1);
+    if (text != NULL) {
+        memcpy(text, buffer.data, buffer.size);
+        text[buffer.size] = '\0';
+    }
     cn_buffer_done(&buffer);
     return text;
 }
 
-/* The rest of the next line after its word; NULL when it is another one. The
- * line's end becomes a NUL. */
+/* The rest of the next line behind its word; NULL when the line begins with
+ * another one. The line's end becomes a NUL. */
 static char *s_line(char **text, const char *word)
 {
     char *line = *text;
     size_t size = strlen(word);
     char *end = strchr(line, '\n');
-
     if (end == NULL || strncmp(line, word, size) != 0 || line[size] != ' ') {
         return NULL;
     }
@@ -183,7 +178,6 @@ static bool s_read_head(char *line, struct cn_audit_head *head)
     char *tenant = strsep(&line, " ");
     char *n = strsep(&line, " ");
     long number = 0;
-
     if (line == NULL || !cn_uuid_parse(tenant, &head->tenant_id) ||
         !cn_parse_number(n, 1, INT64_MAX, &number) ||
         !cn_unhex(line, head->hash, sizeof(head->hash))) {
@@ -197,7 +191,6 @@ static bool s_read_signature(char *rest, struct cn_audit_heads *heads)
 {
     const char *key = s_line(&rest, "key");
     const char *told = key == NULL ? NULL : s_line(&rest, "signature");
-
     if (told == NULL || rest[0] != '\0') {
         return false;
     }
@@ -207,13 +200,12 @@ static bool s_read_signature(char *rest, struct cn_audit_heads *heads)
             cn_unhex(told, heads->signature, sizeof(heads->signature)));
 }
 
-/* Is the text what its own contents are written as? So no two texts mean the
- * same. On the way the signature is checked. */
+/* Is the text exactly what s_body and s_sign write for its contents? Then no
+ * two texts mean the same. Also checks the signature. */
 static bool s_is_exact(const char *text, struct cn_audit_heads *heads)
 {
     bool is_signed = heads->is_signed;
     struct cn_buffer buffer;
-
     cn_buffer_init(&buffer, FILE_SIZE_MAX);
     s_body(&buffer, heads->service, heads->at, heads->items, heads->count);
     s_hex_line(&buffer, "key", is_signed ? heads->public_key : NULL,
@@ -237,18 +229,19 @@ enum cn_code cn_audit_heads_read(struct cn_arena *arena,
                                  struct cn_audit_heads *ret_heads,
                                  struct cn_err *err)
 {
-    char *rest = cn_arena_strdup(arena, text);
+    size_t size = strlen(text) + 1;
+    char *rest = cn_arena_try(arena, size);
     struct cn_audit_heads heads = { 0 };
     size_t lines = 0;
-
     for (const char *at = text; (at = strchr(at, '\n')) != NULL; at++) {
         lines++;
     }
     struct cn_audit_head *items =
-        cn_arena_array(arena, lines + 1, sizeof(*items));
+        cn_arena_try(arena, (lines + 1) * sizeof(*items));
     if (rest == NULL || items == NULL) {
-        return cn_fail(err, CN_NOMEM, "heads of the audit");
+        return cn_fail(err, CN_NOMEM, "no memory for the heads");
     }
+    memcpy(rest, text, size);
     heads.items = items;
     if (strncmp(rest, FIRST_LINE, strlen(FIRST_LINE)) == 0 &&
         rest[strlen(FIRST_LINE)] == '\n') {
@@ -257,7 +250,7 @@ enum cn_code cn_audit_heads_read(struct cn_arena *arena,
         heads.at = heads.service == NULL ? NULL : s_line(&rest, "at");
     }
     if (heads.at == NULL) {
-        return cn_fail(err, CN_MALFORMED, "these are no heads of an audit");
+        return cn_fail(err, CN_MALFORMED, "these are not heads of an audit");
     }
     for (char *line = NULL; (line = s_line(&rest, "head")) != NULL;) {
         if (!s_read_head(line, &items[heads.count++])) {
@@ -266,8 +259,7 @@ enum cn_code cn_audit_heads_read(struct cn_arena *arena,
         }
     }
     if (!s_read_signature(rest, &heads) || !s_is_exact(text, &heads)) {
-        return cn_fail(err, CN_MALFORMED,
-                       "the heads are not as they were written");
+        return cn_fail(err, CN_MALFORMED, "the heads were changed");
     }
     *ret_heads = heads;
     return CN_OK;
@@ -282,7 +274,6 @@ enum cn_code cn_audit_file_read(struct cn_arena *arena,
 {
     struct stat about;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-
     if (fd < 0 && errno == ENOENT) {
         return cn_fail(err, CN_NOT_FOUND, "there is no such file");
     }
@@ -291,11 +282,11 @@ enum cn_code cn_audit_file_read(struct cn_arena *arena,
             (void)close(fd);
             return cn_fail(err, CN_TOO_LARGE, "the file is too large");
         }
-        return cn_fail(err, CN_UNAVAILABLE, "it cannot be opened: errno %d",
-                       errno);
+        return cn_fail(err, CN_UNAVAILABLE,
+                       "the file cannot be opened: errno %d", errno);
     }
     size_t size = (size_t)about.st_size;
-    char *text = cn_arena_alloc(arena, size + 1);
+    char *text = cn_arena_try(arena, size + 1);
     size_t have = 0;
     ssize_t got = 1;
     while (text != NULL && have < size && got > 0) {
@@ -306,14 +297,16 @@ enum cn_code cn_audit_file_read(struct cn_arena *arena,
     if (text == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory for the file");
     }
+    text[have] = '\0';
     if (have < size || strlen(text) != size) {
-        return cn_fail(err, CN_UNAVAILABLE, "it cannot be read as text");
+        return cn_fail(err, CN_UNAVAILABLE, "the file cannot be read as text");
     }
     *ret_text = text;
     return CN_OK;
 }
 
-/* Under another name first: the file is the old one or the new one. */
+/* Writes under another name first, so that the file is always whole: the old
+ * one or the new one. */
 static enum cn_code s_file_write(struct cn_arena *arena,
                                  const char *path,
                                  const char *text,
@@ -322,9 +315,8 @@ static enum cn_code s_file_write(struct cn_arena *arena,
     const char *draft = cn_arena_printf(arena, "%s.new", path);
     size_t size = strlen(text);
     size_t done = 0;
-
-    if (draft == NULL) {
-        return cn_fail(err, CN_NOMEM, "heads of the audit");
+    if (cn_arena_failed(arena)) {
+        return cn_fail(err, CN_NOMEM, "no memory for the heads");
     }
     int fd = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     while (fd >= 0 && done < size) {
@@ -347,7 +339,7 @@ static enum cn_code s_file_write(struct cn_arena *arena,
     return CN_OK;
 }
 
-/* Are the heads of the file places of the chains of today? */
+/* Are the heads of the file still places of the chains? */
 static enum cn_code s_check_old(struct cn_env *env,
                                 struct cn_arena *arena,
                                 const char *path,
@@ -358,7 +350,6 @@ static enum cn_code s_check_old(struct cn_env *env,
     const char *text = NULL;
     struct cn_audit_heads old = { 0 };
     const struct cn_rows *rows = NULL;
-
     enum cn_code rc = cn_audit_file_read(arena, path, &text, err);
     if (rc == CN_NOT_FOUND) {
         cn_err_clear(err);
@@ -370,28 +361,23 @@ static enum cn_code s_check_old(struct cn_env *env,
     if (rc == CN_MALFORMED || (rc == CN_OK && old.is_signed && !old.is_right) ||
         (rc == CN_OK && strcmp(old.service, service) != 0)) {
         *ret_broken = true;
-        return cn_fail(err, CN_CONFLICT,
-                       "the exported heads are not as they were written");
+        return cn_fail(err, CN_CONFLICT, "the exported heads were changed");
     }
-    struct cn_uuid *tenants =
-        cn_arena_array(arena, old.count + 1, sizeof(*tenants));
-    const char **places = cn_arena_array(arena, old.count + 1, sizeof(*places));
-    const char **hashes = cn_arena_array(arena, old.count + 1, sizeof(*hashes));
-    if (rc == CN_OK && (tenants == NULL || places == NULL || hashes == NULL)) {
-        rc = cn_fail(err, CN_NOMEM, "heads of the audit");
+    if (rc != CN_OK || old.count == 0) {
+        return rc;
     }
-    for (size_t i = 0; rc == CN_OK && i < old.count; i++) {
+    struct cn_uuid *tenants = cn_arena_try(arena, old.count * sizeof(*tenants));
+    const char **places = cn_arena_try(arena, old.count * sizeof(*places));
+    const char **hashes = cn_arena_try(arena, old.count * sizeof(*hashes));
+    if (tenants == NULL || places == NULL || hashes == NULL) {
+        return cn_fail(err, CN_NOMEM, "no memory for the heads");
+    }
+    for (size_t i = 0; i < old.count && !cn_arena_failed(arena); i++) {
         char hash[HASH_TEXT_SIZE];
         cn_hex(old.items[i].hash, CN_SHA256_SIZE, hash);
         tenants[i] = old.items[i].tenant_id;
         places[i] = cn_arena_printf(arena, "%lld", (long long)old.items[i].n);
         hashes[i] = cn_arena_strdup(arena, hash);
-        if (places[i] == NULL || hashes[i] == NULL) {
-            rc = cn_fail(err, CN_NOMEM, "heads of the audit");
-        }
-    }
-    if (rc != CN_OK || old.count == 0) {
-        return rc;
     }
     const struct cn_param params[] = { cn_uuids(tenants, old.count),
                                        cn_texts(places, old.count),
@@ -403,7 +389,7 @@ static enum cn_code s_check_old(struct cn_env *env,
         cn_uuid_format(cn_row_uuid(rows, 0, 0), tenant);
         *ret_broken = true;
         rc = cn_fail(err, CN_CONFLICT,
-                     "the exported head of tenant %s is no place of its chain",
+                     "the exported head of tenant %s is not in its chain",
                      tenant);
     }
     return rc;
@@ -417,16 +403,12 @@ enum cn_code cn_audit_heads_export(struct cn_env *env,
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(ARENA_MAX);
     struct cn_audit_head *heads = NULL;
     size_t count = 0;
-
     *ret_broken = false;
     if (arena == NULL) {
-        return cn_fail(err, CN_NOMEM, "heads of the audit");
+        return cn_fail(err, CN_NOMEM, "no memory for the heads");
     }
     const char *path =
         cn_arena_printf(arena, "%s/%s.heads", config->folder, config->service);
-    if (path == NULL) {
-        return cn_fail(err, CN_NOMEM, "heads of the audit");
-    }
     enum cn_code rc =
         s_check_old(env, arena, path, config->service, ret_broken, err);
     if (rc == CN_OK) {
@@ -438,7 +420,7 @@ enum cn_code cn_audit_heads_export(struct cn_env *env,
     const char *text = cn_audit_heads_text(
         arena, config->service, env->now(env), heads, count, config->key);
     if (text == NULL) {
-        return cn_fail(err, CN_NOMEM, "heads of the audit");
+        return cn_fail(err, CN_NOMEM, "no memory for the heads");
     }
     return s_file_write(arena, path, text, err);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The heads of a service's chains, exported outside the database: who cuts the
- * end off a chain, or makes a chain anew, must change them too. A text file,
- * signed with Ed25519 over all before the last line:
+/* The heads of a service's chains, exported outside the database: whoever cuts
+ * the end off a chain, or makes a chain anew, must change them too. A text
+ * file, signed with Ed25519 over all lines before the last:
  *
  *   cairn-audit-heads 1
  *   service referrals
@@ -31,14 +31,14 @@ struct cn_audit_head {
     uint8_t hash[CN_SHA256_SIZE];
 };
 
-/* A file of them; all of it in an arena. */
+/* A file of heads; all of it in an arena. */
 struct cn_audit_heads {
     const char *service;
     const char *at;
     const struct cn_audit_head *items;
     size_t count;
     bool is_signed;
-    bool is_right; /* the signature is that of the key beside it */
+    bool is_right; /* the signature was made with the key in the file */
     uint8_t public_key[CN_SIGN_PUBLIC_SIZE];
     uint8_t signature[CN_SIGN_SIZE];
 };
@@ -49,23 +49,23 @@ CN_CHECKED enum cn_code cn_audit_heads_load(struct cn_env *env,
                                             struct cn_audit_head **ret_heads,
                                             size_t *ret_count,
                                             struct cn_err *err);
-/* The text of a file. key: 64 hex digits, or "" for an unsigned one. NULL
- * without memory. */
+/* The text of a file. key: 64 hex digits, or "" for an unsigned file. NULL when
+ * it does not fit into memory, the arena or 64 MiB. */
 const char *cn_audit_heads_text(struct cn_arena *arena,
                                 const char *service,
                                 int64_t at,
                                 const struct cn_audit_head *heads,
                                 size_t count,
                                 const char *key);
-/* Reads a file's text; its signature is checked against the key beside it,
- * which says nothing of whose key that is. CN_MALFORMED for anything that is
- * not exactly what cn_audit_heads_text writes. */
+/* Reads a file's text. The signature is checked against the key in the text;
+ * the caller checks whose key that is. CN_MALFORMED for anything that is not
+ * exactly what cn_audit_heads_text writes. */
 CN_CHECKED enum cn_code cn_audit_heads_read(struct cn_arena *arena,
                                             const char *text,
                                             struct cn_audit_heads *ret_heads,
                                             struct cn_err *err);
 /* Writes <folder>/<service>.heads, whole or not at all. A file whose heads are
- * no places of the chains of today is kept: CN_CONFLICT and *ret_broken. */
+ * no longer places of the chains is kept: CN_CONFLICT and *ret_broken. */
 CN_CHECKED enum cn_code
 cn_audit_heads_export(struct cn_env *env,
                       const struct cn_audit_heads_config *config,

@@ -23,7 +23,7 @@ enum {
     " WHERE a.tenant_id = s.tenant_id AND a.id = s.id LIMIT 1) a ON true"
 enum { SCAN_FIRST = 6 };
 
-/* More than seq in the order: after a change it may stand there twice. */
+/* Not by seq alone: after tampering two rows may have the same seq. */
 _Static_assert(ENTRY_PAGE == 1000, "the limit in SQL_AUDIT_SCAN");
 CN_SQL_RELAY(SQL_AUDIT_SCAN,
              SCAN_COLUMNS
@@ -92,7 +92,6 @@ static enum cn_code s_sealer(struct cn_env *env,
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(ARENA_MAX);
     const struct cn_rows *rows = NULL;
-
     enum cn_code rc =
         s_read(env, arena, &SQL_AUDIT_SCAN_PLACE, NULL, 0, &rows, err);
     if (rc == CN_OK && cn_rows_count(rows) != 1) {
@@ -115,7 +114,6 @@ static struct cn_audit_entry s_entry(const struct cn_rows *rows, size_t row)
         .seq = cn_row_int(rows, row, 3),
         .form = cn_row_int(rows, row, 4),
     };
-
     if (hash.size == sizeof(entry.hash)) {
         memcpy(entry.hash, hash.data, sizeof(entry.hash));
     }
@@ -138,7 +136,6 @@ static enum cn_code s_page(struct cn_env *env,
     const struct cn_param own[] = { cn_uuid(tenant), cn_int(last->n) };
     bool whole = cn_uuid_is_nil(tenant);
     const struct cn_rows *rows = NULL;
-
     enum cn_code rc =
         whole ? s_read(env, arena, &SQL_AUDIT_SCAN, all, 3, &rows, err)
               : s_read(env, arena, &SQL_AUDIT_SCAN_TENANT, own, 2, &rows, err);
@@ -149,7 +146,7 @@ static enum cn_code s_page(struct cn_env *env,
     for (size_t row = 0; rc == CN_OK && row < *ret_count; row++) {
         struct cn_audit_entry entry = s_entry(rows, row);
         rc = fn(arg, &entry, err);
-        *last = entry; /* Its texts end with the arena and are not read. */
+        *last = entry; /* Nobody reads its texts, which end with the arena. */
     }
     return rc;
 }
@@ -164,7 +161,6 @@ enum cn_code cn_audit_scan(struct cn_env *env,
     struct cn_audit_entry last = { .seq = INT64_MIN };
     struct place place = { 0 };
     size_t count = ENTRY_PAGE;
-
     if (!cn_uuid_is_nil(tenant)) {
         last.n = INT64_MIN;
     }
@@ -200,7 +196,6 @@ static enum cn_code s_unsealed(struct cn_env *env,
         cn_uuid(to.tenant_id), cn_uuid(to.id),
     };
     const struct cn_rows *rows = NULL;
-
     enum cn_code rc = s_read(env, arena, &SQL_AUDIT_SCAN_KEYS, params,
                              CN_COUNT(params), &rows, err);
     if (rc != CN_OK) {
@@ -232,8 +227,7 @@ enum cn_code cn_audit_scan_verify(struct cn_env *env,
     struct place to = { 0 };
     int64_t last_seq = 0;
     size_t count = KEY_PAGE;
-
-    /* What is sealed while we look has its seals by then. */
+    /* The place is read first: rows up to it have their seals already. */
     enum cn_code rc = s_sealer(env, &to, &last_seq, err);
     if (rc == CN_OK) {
         rc = cn_audit_scan(env, tenant, s_verify_entry, verify, &last_seq, err);

@@ -23,7 +23,7 @@ enum {
     BUDGET_US = 4000000,  /* of one look or unit */
     IDLE_US = 1000000,    /* between two tries for the lease */
     TEXT_SIZE = 24,       /* digits of a number */
-    TELL_AFTER = 8        /* failures in a row before the log tells */
+    TELL_AFTER = 8        /* failures in a row before one is logged */
 };
 
 static const int64_t HEADS_EVERY_US = CN_HOUR;
@@ -39,15 +39,15 @@ struct sealer {
     int64_t heads_at; /* monotonic: the next export */
     unsigned failures;
     uint64_t sealed;
-    uint64_t lost;    /* batches that another sealer was faster with */
+    uint64_t lost;    /* batches that another sealer sealed first */
     int64_t lag_us;   /* of the oldest row of the last batch */
-    bool head_broken; /* the exported heads are not of this chain */
+    bool head_broken; /* the exported heads do not fit the chains */
 };
 
-/* One loop, one thread; told apart by the env. */
+/* A test may run several in one process; they differ by their env. */
 static struct sealer *s_sealers;
 
-/* By database time, so that replicas need not agree about theirs. */
+/* By the database's clock, so that the clocks of replicas do not matter. */
 CN_SQL_RELAY(SQL_SEALER_TAKE,
              "UPDATE {{schema}}.audit_sealer p"
              " SET holder = $1,"
@@ -59,8 +59,8 @@ CN_SQL_RELAY(SQL_SEALER_GIVE,
              "UPDATE {{schema}}.audit_sealer p SET holder = NULL"
              " WHERE p.holder = $1 RETURNING 1");
 
-/* What is not sealed yet and below the horizon: rows of a transaction that may
- * still commit, and all that come after it, wait. */
+/* Rows that are not sealed yet, of transactions below the horizon: a row waits
+ * while a transaction before it may still commit. */
 _Static_assert(CN_AUDIT_SEAL_BATCH == 500, "the limit in SQL_SEALER_LOOK");
 CN_SQL_RELAY(
     SQL_SEALER_LOOK,
@@ -131,7 +131,6 @@ struct batch {
 static enum cn_code s_look(struct batch *self, struct cn_err *err)
 {
     const struct cn_param epoch = cn_int(cn_db_epoch(self->env->db));
-
     enum cn_code rc = cn_db_read(self->env->db, CN_LANE_RELAY, self->arena,
                                  (struct cn_uuid){ 0 }, &SQL_SEALER_LOOK,
                                  &epoch, 1, &self->rows, err);
@@ -143,9 +142,6 @@ static enum cn_code s_look(struct batch *self, struct cn_err *err)
         cn_arena_array(self->arena, self->count + 1, sizeof(*self->entries));
     self->chains =
         cn_arena_array(self->arena, self->count + 1, sizeof(*self->chains));
-    if (self->entries == NULL || self->chains == NULL) {
-        return cn_fail(err, CN_NOMEM, "seal the audit");
-    }
     for (size_t i = 0; i < self->count; i++) {
         struct cn_audit_entry *entry = &self->entries[i];
         entry->tenant_id = cn_row_uuid(self->rows, i, LOOK_ROW_TENANT);
@@ -155,12 +151,11 @@ static enum cn_code s_look(struct batch *self, struct cn_err *err)
     return CN_OK;
 }
 
-/* The tenant's chain, with a new one at the end of the list if need be: a batch
- * is of few tenants. */
+/* The tenant's chain, added to the list when it is missing. The list is short:
+ * a batch has few tenants. */
 static struct chain *s_chain(struct batch *self, struct cn_uuid tenant_id)
 {
     size_t i = 0;
-
     while (i < self->chain_count &&
            !cn_uuid_equal(self->chains[i].tenant_id, tenant_id)) {
         i++;
@@ -177,15 +172,11 @@ static enum cn_code
 s_chains_load(struct batch *self, const char *service, struct cn_err *err)
 {
     const struct cn_rows *rows = NULL;
-
     for (size_t i = 0; i < self->count; i++) {
         (void)s_chain(self, self->entries[i].tenant_id);
     }
     struct cn_uuid *tenants =
         cn_arena_array(self->arena, self->chain_count, sizeof(*tenants));
-    if (tenants == NULL) {
-        return cn_fail(err, CN_NOMEM, "seal the audit");
-    }
     for (size_t i = 0; i < self->chain_count; i++) {
         tenants[i] = self->chains[i].tenant_id;
     }
@@ -209,7 +200,6 @@ s_chains_load(struct batch *self, const char *service, struct cn_err *err)
 static void s_link(struct batch *self)
 {
     int64_t seq = cn_row_int(self->rows, 0, LOOK_SEQ);
-
     for (size_t i = 0; i < self->count; i++) {
         struct cn_audit_entry *entry = &self->entries[i];
         struct chain *chain = s_chain(self, entry->tenant_id);
@@ -221,8 +211,8 @@ static void s_link(struct batch *self)
     }
 }
 
-/* Parameters of SQL_SEAL_INSERT; false without memory. */
-static bool s_seals(const struct batch *self, struct cn_param params[6])
+/* Parameters of SQL_SEAL_INSERT. */
+static void s_seals(const struct batch *self, struct cn_param params[6])
 {
     struct cn_arena *arena = self->arena;
     size_t count = self->count;
@@ -230,19 +220,12 @@ static bool s_seals(const struct batch *self, struct cn_param params[6])
     struct cn_uuid *ids = cn_arena_array(arena, count, sizeof(*ids));
     const char **places = cn_arena_array(arena, count, sizeof(*places));
     uint8_t *hashes = cn_arena_array(arena, count, CN_SHA256_SIZE);
-
-    if (tenants == NULL || ids == NULL || places == NULL || hashes == NULL) {
-        return false;
-    }
     for (size_t i = 0; i < count; i++) {
         const struct cn_audit_entry *entry = &self->entries[i];
         tenants[i] = entry->tenant_id;
         ids[i] = entry->id;
         places[i] = cn_arena_printf(arena, "%lld", (long long)entry->n);
         memcpy(hashes + i * CN_SHA256_SIZE, entry->hash, CN_SHA256_SIZE);
-        if (places[i] == NULL) {
-            return false;
-        }
     }
     params[0] = cn_int(self->entries[0].seq - 1);
     params[1] = cn_int(CN_AUDIT_FORM);
@@ -250,11 +233,10 @@ static bool s_seals(const struct batch *self, struct cn_param params[6])
     params[3] = cn_uuids(tenants, count);
     params[4] = cn_texts(places, count);
     params[5] = cn_uuids(ids, count);
-    return true;
 }
 
-/* The place moves first: of two sealers the second waits for its row, and then
- * finds it elsewhere. */
+/* The sealer's place moves first: of two sealers the second waits for its row,
+ * then sees that the place has moved, and fails. */
 static enum cn_code s_commit(struct batch *self, struct cn_err *err)
 {
     const struct cn_rows *rows = self->rows;
@@ -273,10 +255,7 @@ static enum cn_code s_commit(struct batch *self, struct cn_err *err)
     };
     struct cn_param seals[6];
     struct cn_db_result result = { 0 };
-
-    if (!s_seals(self, seals)) {
-        return cn_fail(err, CN_NOMEM, "seal the audit");
-    }
+    s_seals(self, seals);
     const struct cn_db_step steps[] = {
         { &SQL_SEALER_MOVE, move, CN_COUNT(move) },
         { &SQL_SEAL_INSERT, seals, CN_COUNT(seals) },
@@ -290,15 +269,16 @@ static enum cn_code s_commit(struct batch *self, struct cn_err *err)
         return CN_OK;
     }
     if (strcmp(result.constraint, "audit_sealer_moved") == 0) {
-        return cn_fail(err, CN_CONFLICT, "the audit was sealed by another");
+        return cn_fail(err, CN_CONFLICT, "another sealer has sealed the rows");
     }
-    /* An unknown outcome needs no care: the next look begins at the place. */
+    /* An unknown outcome does no harm: the next batch begins at the place that
+     * the database has. */
     return cn_fail(err, CN_UNAVAILABLE,
                    "the audit was not sealed: SQLSTATE %s%s%s", result.sqlstate,
                    result.constraint[0] == '\0' ? "" : ", ", result.constraint);
 }
 
-/* ret_oldest_at: `at` of the row that waited longest. */
+/* *ret_oldest_at: `at` of the oldest row of the batch. */
 static enum cn_code s_batch(struct cn_env *env,
                             const char *service,
                             int64_t *ret_count,
@@ -307,9 +287,8 @@ static enum cn_code s_batch(struct cn_env *env,
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(ARENA_MAX);
     struct batch batch = { .env = env, .arena = arena };
-
     if (arena == NULL) {
-        return cn_fail(err, CN_NOMEM, "seal the audit");
+        return cn_fail(err, CN_NOMEM, "no memory to seal the audit");
     }
     enum cn_code rc = s_look(&batch, err);
     if (rc == CN_OK && batch.count > 0) {
@@ -338,7 +317,6 @@ enum cn_code cn_audit_seal_batch(struct cn_env *env,
                                  struct cn_err *err)
 {
     int64_t oldest_at = 0;
-
     return s_batch(env, service, ret_count, &oldest_at, err);
 }
 
@@ -354,9 +332,8 @@ static enum cn_code s_lease(const struct sealer *self,
     const struct cn_param params[] = { cn_uuid(self->holder),
                                        cn_int(CN_AUDIT_SEAL_LEASE_US) };
     const struct cn_rows *rows = NULL;
-
     if (arena == NULL) {
-        return cn_fail(err, CN_NOMEM, "lease of the sealer");
+        return cn_fail(err, CN_NOMEM, "no memory for the sealer's lease");
     }
     enum cn_code rc =
         cn_db_read(self->env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
@@ -370,7 +347,6 @@ static enum cn_code s_lease(const struct sealer *self,
 static enum cn_code s_renew(struct sealer *self, struct cn_err *err)
 {
     int64_t now = cn_clock_monotonic();
-
     if (self->leads && now < self->renew_at) {
         return CN_OK;
     }
@@ -385,13 +361,12 @@ static enum cn_code s_renew(struct sealer *self, struct cn_err *err)
 
 /* ---- the heads ---- */
 
-/* A head file that does not belong to this chain is an alarm, not a failure: it
+/* A file whose heads do not fit the chains is an alarm, not a failure: the file
  * is kept, and the sealing goes on. */
 static void s_export(struct sealer *self)
 {
     struct cn_err err = { 0 };
     bool broken = false;
-
     self->heads_at = cn_clock_monotonic() + HEADS_EVERY_US;
     if (self->heads.folder[0] == '\0') {
         return;
@@ -422,13 +397,12 @@ static void s_tell(struct sealer *self, enum cn_code rc, const char *what)
     }
 }
 
-/* One look; how long to rest after it. */
+/* Seals one batch. Returns how long to rest after it. */
 static int64_t s_round(struct sealer *self)
 {
     struct cn_err err = { 0 };
     int64_t count = 0;
     int64_t oldest_at = INT64_MAX;
-
     cn_fiber_set_deadline(cn_clock_monotonic() + BUDGET_US);
     enum cn_code rc = s_renew(self, &err);
     bool leads = self->leads;
@@ -436,7 +410,7 @@ static int64_t s_round(struct sealer *self)
         rc = s_batch(self->env, self->heads.service, &count, &oldest_at, &err);
         if (rc == CN_CONFLICT) {
             self->lost++;
-            self->leads = false; /* Whose lease it is, is looked up. */
+            self->leads = false; /* so the next round asks for the lease */
         }
     }
     if (leads && rc == CN_OK && cn_clock_monotonic() >= self->heads_at) {
@@ -455,7 +429,6 @@ static int64_t s_round(struct sealer *self)
 static void s_forget(struct sealer *self)
 {
     struct sealer **link = &s_sealers;
-
     while (*link != self) {
         link = &(*link)->next;
     }
@@ -464,16 +437,16 @@ static void s_forget(struct sealer *self)
     free(self);
 }
 
-/* What is left to do when the loop stops: a deadline lets the fiber wait. */
+/* The last work when the loop stops. Only a fiber with a deadline may still
+ * park then. */
 static void s_stop(struct sealer *self)
 {
     struct cn_err err = { 0 };
     bool given = false;
     int64_t count = 0;
-
     cn_fiber_set_deadline(cn_clock_monotonic() + CN_AUDIT_SEAL_STOP_BUDGET_US);
     if (self->leads) {
-        /* Whatever it does not do the next sealer does. */
+        /* The next sealer does what this batch leaves. */
         (void)!cn_audit_seal_batch(self->env, self->heads.service, &count,
                                    &err);
         s_export(self);
@@ -486,7 +459,6 @@ static void s_stop(struct sealer *self)
 static void s_seal(void *arg)
 {
     struct sealer *self = arg;
-
     while (!cn_loop_stopping(self->env->loop)) {
         int64_t rest_us = s_round(self);
         if (cn_fiber_sleep(rest_us) != CN_OK) {
@@ -512,11 +484,10 @@ static void s_metrics(void *arg, struct cn_metrics_page *page)
     };
     static const struct cn_metric BROKEN = {
         "cairn_audit_heads_broken",
-        "Do the exported heads belong to another chain? Then verify it.",
+        "1: the exported heads do not fit the chains; verify the audit.",
         CN_METRIC_GAUGE
     };
     const struct sealer *self = arg;
-
     cn_metrics_value(page, &SEALED, "", (double)self->sealed);
     cn_metrics_value(page, &LAG, "", (double)self->lag_us / (double)CN_SECOND);
     cn_metrics_value(page, &LEADS, "", self->leads ? 1 : 0);
@@ -528,16 +499,15 @@ enum cn_code cn_audit_seal_start(struct cn_env *env,
                                  struct cn_err *err)
 {
     uint8_t secret[CN_SIGN_SECRET_SIZE];
-
     if (heads->key[0] != '\0' &&
         !cn_unhex(heads->key, secret, sizeof(secret))) {
         return cn_fail(err, CN_INVALID,
-                       "CAIRN_AUDIT_KEY is not of 64 hex digits");
+                       "CAIRN_AUDIT_KEY must be 64 hex digits");
     }
     explicit_bzero(secret, sizeof(secret));
     struct sealer *self = calloc(1, sizeof(*self));
     if (self == NULL) {
-        return cn_fail(err, CN_NOMEM, "sealer: no memory");
+        return cn_fail(err, CN_NOMEM, "no memory for the sealer");
     }
     self->env = env;
     self->heads = *heads;
@@ -556,7 +526,6 @@ enum cn_code cn_audit_seal_start(struct cn_env *env,
 bool cn_audit_sealing(const struct cn_env *env)
 {
     const struct sealer *self = s_sealers;
-
     while (self != NULL && self->env != env) {
         self = self->next;
     }

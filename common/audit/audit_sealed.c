@@ -8,9 +8,9 @@
 #include <string.h>
 
 enum {
-    /* A reply stays well below the bus' limit of one message. */
+    /* Well below the bus's limit of 1 MiB for a message. */
     REPLY_SIZE_MAX = 512 << 10,
-    ROW_SIZE = 256, /* of a row's parts that are always there */
+    ROW_SIZE = 256, /* of a row without its texts */
     UUID_SIZE = 16
 };
 
@@ -27,20 +27,11 @@ enum { SEALED_ROW = 6 };
 
 CN_SQL_RELAY(SQL_SEALED_LAST, "SELECT p.seq FROM {{schema}}.audit_sealer p");
 
-static bool s_set_bytes(struct cn_arena *arena,
-                        const void *data,
-                        size_t size,
-                        protobuf_c_boolean *ret_has,
-                        ProtobufCBinaryData *ret_data)
+static ProtobufCBinaryData
+s_bytes(struct cn_arena *arena, const void *data, size_t size)
 {
-    void *copy = cn_arena_copy(arena, data, size);
-
-    if (copy == NULL) {
-        return false;
-    }
-    *ret_has = 1;
-    *ret_data = (ProtobufCBinaryData){ .len = size, .data = copy };
-    return true;
+    return (ProtobufCBinaryData){ .len = size,
+                                  .data = cn_arena_copy(arena, data, size) };
 }
 
 static Aud__Sealed *
@@ -51,16 +42,9 @@ s_sealed(struct cn_arena *arena, const struct cn_rows *rows, size_t row)
     struct cn_bytes hash = cn_row_bytes(rows, row, 5);
     struct cn_audit_entry entry = { .n = 0 };
     Aud__Sealed *message = CN_NEW(arena, aud__sealed, Aud__Sealed);
-
-    if (message == NULL ||
-        !s_set_bytes(arena, tenant_id.bytes, UUID_SIZE, &message->has_tenant_id,
-                     &message->tenant_id) ||
-        !s_set_bytes(arena, id.bytes, UUID_SIZE, &message->has_id,
-                     &message->id) ||
-        !s_set_bytes(arena, hash.data, hash.size, &message->has_hash,
-                     &message->hash)) {
-        return NULL;
-    }
+    CN_SET(message, tenant_id, s_bytes(arena, tenant_id.bytes, UUID_SIZE));
+    CN_SET(message, id, s_bytes(arena, id.bytes, UUID_SIZE));
+    CN_SET(message, hash, s_bytes(arena, hash.data, hash.size));
     CN_SET(message, n, cn_row_int(rows, row, 2));
     CN_SET(message, seq, cn_row_int(rows, row, 3));
     CN_SET(message, form, (int32_t)cn_row_int(rows, row, 4));
@@ -104,12 +88,11 @@ enum cn_code cn_audit_sealed_read(struct cn_env *env,
         cn_int(limit > 0 && limit < CN_AUDIT_SEALED_MAX ? (int)limit
                                                         : CN_AUDIT_SEALED_MAX),
     };
-    /* The last number first: whatever it counts is then among the rows. */
+    /* The last seq is read first, so that all rows up to it can be found. */
     const struct cn_db_step steps[] = { { &SQL_SEALED_LAST, NULL, 0 },
                                         { &SQL_SEALED_AFTER, params, 2 } };
     struct cn_db_result result = { 0 };
     size_t size = 0;
-
     enum cn_code rc =
         cn_db_unit(env->db, CN_LANE_RELAY, arena, steps, 2, &result, err);
     if (rc != CN_OK) {
@@ -124,21 +107,18 @@ enum cn_code cn_audit_sealed_read(struct cn_env *env,
         CN_NEW(arena, aud__fetch_sealed_response, Aud__FetchSealedResponse);
     Aud__Sealed **sealed =
         cn_arena_array(arena, count + 1, sizeof(Aud__Sealed *));
-    if (response == NULL || sealed == NULL) {
-        return cn_fail(err, CN_NOMEM, "sealed audit");
-    }
     response->sealed = sealed;
     CN_SET(response, last_seq, cn_row_int(result.rows[0], 0, 0));
     for (size_t i = 0; i < count; i++) {
         sealed[i] = s_sealed(arena, result.rows[1], i);
-        if (sealed[i] == NULL) {
-            return cn_fail(err, CN_NOMEM, "sealed audit");
-        }
         size += s_size(sealed[i]);
         if (size > REPLY_SIZE_MAX && i > 0) {
             break;
         }
         response->n_sealed++;
+    }
+    if (cn_arena_failed(arena)) {
+        return cn_fail(err, CN_NOMEM, "no memory for the sealed audit");
     }
     *ret_response = response;
     return CN_OK;
@@ -151,7 +131,6 @@ enum cn_code cn_audit_sealed_fetch(void *self,
 {
     const Aud__FetchSealedRequest *body = request->body;
     const Aud__FetchSealedResponse *response = NULL;
-
     (void)self;
     if (request->principal.subject != NULL &&
         request->principal.subject[0] != '\0') {

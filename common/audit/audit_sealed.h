@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The sealed audit rows of a service, for the one that shows them. */
+/* The sealed audit rows of a service, for the service that shows them. */
 #ifndef CN_AUDIT_SEALED_H
 #define CN_AUDIT_SEALED_H
 
@@ -11,8 +11,9 @@
 
 enum { CN_AUDIT_SEALED_MAX = 200 }; /* rows in one reply */
 
-/* Rows sealed after `after`, of all tenants, in their order; in the arena. The
- * reply is cut by size, too: another call goes on. */
+/* Rows of all tenants with a seq above `after`, in that order, in the arena. A
+ * reply may hold fewer than the limit, because its size is bounded: call again
+ * after its last row. */
 CN_CHECKED enum cn_code
 cn_audit_sealed_read(struct cn_env *env,
                      struct cn_arena *arena,
@@ -21,7 +22,7 @@ cn_audit_sealed_read(struct cn_env *env,
                      const Aud__FetchSealedResponse **ret_response,
                      struct cn_err *err);
 /* The handler of audit.v1.Audit/FetchSealed, which every service has. It shows
- * rows of all tenants: only a service in its own name may call it. */
+ * rows of all tenants, so no client may call it, only a service. */
 CN_CHECKED enum cn_code cn_audit_sealed_fetch(void *self,
                                               const struct cn_request *request,
                                               struct cn_reply *reply,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The chains, one after the other and all at once. */
+/* Follows the chain of each tenant, and the order over all tenants. */
 #include "common/audit/audit_verify.h"
 
 #include <stdlib.h>
@@ -7,17 +7,17 @@
 
 enum { FIRST_ROOM = 64 };
 
-/* A tenant's chain as far as it was followed. */
+/* A tenant's chain as far as it has been followed. */
 struct chain {
     struct cn_uuid tenant_id;
     int64_t n;
     uint8_t hash[CN_SHA256_SIZE];
-    struct cn_audit_entry last; /* its order alone: the texts are gone */
+    struct cn_audit_entry last; /* for its order; its texts are gone */
     bool has_head;
     struct cn_audit_head head;
     bool failed;
     size_t fault;   /* index of its fault */
-    bool undecided; /* changed or moved: the next entry tells */
+    bool undecided; /* changed or moved: the next entry shows which */
 };
 
 struct cn_audit_verify {
@@ -62,7 +62,6 @@ const char *cn_audit_wrong_text(enum cn_audit_wrong wrong)
 struct cn_audit_verify *cn_audit_verify_new(const char *service, bool whole)
 {
     struct cn_audit_verify *self = calloc(1, sizeof(*self));
-
     if (self != NULL) {
         self->service = strdup(service);
         self->whole = whole;
@@ -84,7 +83,7 @@ void cn_audit_verify_free(struct cn_audit_verify *self)
     }
 }
 
-/* items with room for one more; NULL without memory, when items stays. */
+/* items with room for one more. NULL without memory: items stays as it was. */
 static void *s_room(void *items, size_t count, size_t *room, size_t size)
 {
     if (count < *room) {
@@ -98,12 +97,11 @@ static void *s_room(void *items, size_t count, size_t *room, size_t size)
     return grown;
 }
 
-/* Where the tenant is in the sorted list, or belongs. */
+/* Where the tenant is, or belongs, in the sorted list. */
 static size_t s_place(const struct cn_audit_verify *self, struct cn_uuid tenant)
 {
     size_t low = 0;
     size_t high = self->chain_count;
-
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         if (cn_uuid_compare(self->chains[middle].tenant_id, tenant) < 0) {
@@ -115,12 +113,11 @@ static size_t s_place(const struct cn_audit_verify *self, struct cn_uuid tenant)
     return low;
 }
 
-/* The tenant's chain, begun if there is none. NULL without memory. */
+/* The tenant's chain, added when it is missing. NULL without memory. */
 static struct chain *s_chain(struct cn_audit_verify *self,
                              struct cn_uuid tenant)
 {
     size_t place = s_place(self, tenant);
-
     if (place < self->chain_count &&
         cn_uuid_equal(self->chains[place].tenant_id, tenant)) {
         return &self->chains[place];
@@ -145,7 +142,6 @@ enum cn_code cn_audit_verify_add(struct cn_audit_verify *self,
 {
     struct cn_audit_fault *faults = s_room(self->faults, self->fault_count,
                                            &self->fault_room, sizeof(*faults));
-
     if (faults == NULL) {
         return cn_fail(err, CN_NOMEM, "verify: no memory");
     }
@@ -199,13 +195,12 @@ static enum cn_code s_fail(struct cn_audit_verify *self,
         err);
 }
 
-/* What follows a fault may tell more of it, and is looked at no further. */
+/* An entry behind a fault can show that a row was moved; it is not verified. */
 static void s_after_fault(struct cn_audit_verify *self,
                           struct chain *chain,
                           const struct cn_audit_entry *entry)
 {
     struct cn_audit_fault *fault = &self->faults[chain->fault];
-
     if (fault->wrong == CN_AUDIT_MISSING && entry->n == fault->n) {
         fault->wrong = CN_AUDIT_MOVED;
     }
@@ -216,8 +211,8 @@ static void s_after_fault(struct cn_audit_verify *self,
     chain->undecided = false;
 }
 
-/* The place of an entry over all tenants. It is told only where no chain has a
- * fault of its own, which says more. */
+/* Checks the order over all tenants. A gap is reported only when no chain has a
+ * fault, which would tell more. */
 static void s_order(struct cn_audit_verify *self,
                     const struct cn_audit_entry *entry,
                     size_t line)
@@ -240,7 +235,6 @@ static enum cn_code s_link(struct cn_audit_verify *self,
                            struct cn_err *err)
 {
     uint8_t hash[CN_SHA256_SIZE];
-
     if (!cn_audit_chain_next(chain->hash, entry, hash) ||
         memcmp(hash, entry->hash, sizeof(hash)) != 0) {
         bool moved = chain->n > 0 && cn_audit_order(entry, &chain->last) < 0;
@@ -266,7 +260,6 @@ enum cn_code cn_audit_verify_entry(struct cn_audit_verify *self,
                                    struct cn_err *err)
 {
     struct chain *chain = s_chain(self, entry->tenant_id);
-
     if (chain == NULL) {
         return cn_fail(err, CN_NOMEM, "verify: no memory");
     }
@@ -296,7 +289,6 @@ enum cn_code cn_audit_verify_end(struct cn_audit_verify *self,
                                  struct cn_err *err)
 {
     enum cn_code rc = CN_OK;
-
     for (size_t i = 0; rc == CN_OK && i < self->chain_count; i++) {
         struct chain *chain = &self->chains[i];
         if (!chain->failed && chain->has_head && chain->n < chain->head.n) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Recomputes the chains of a service and names, for each tenant, the first row
- * that is not as it was sealed. Pure: entries are handed to it in the order of
- * their seq by audit_scan.h (the database) or audit_export.h (a file). */
+ * that is not as it was sealed. Pure: audit_scan.h (from the database) or
+ * audit_export.h (from a file) hands it the entries in the order of seq. */
 #ifndef CN_AUDIT_VERIFY_H
 #define CN_AUDIT_VERIFY_H
 
@@ -21,9 +21,9 @@ enum cn_audit_wrong {
     CN_AUDIT_MOVED,
     CN_AUDIT_EXTRA,
     CN_AUDIT_CUT,        /* the chain ends before its head */
-    CN_AUDIT_OTHER,      /* sound in itself, but not the chain of the head */
+    CN_AUDIT_OTHER,      /* a sound chain, but not that of the head */
     CN_AUDIT_UNREADABLE, /* a line of an export */
-    CN_AUDIT_GAP         /* of the order over all tenants */
+    CN_AUDIT_GAP         /* in the order over all tenants */
 };
 const char *cn_audit_wrong_text(enum cn_audit_wrong wrong);
 
@@ -35,13 +35,14 @@ struct cn_audit_fault {
     size_t line;              /* of an export; 0: from the database */
 };
 
-/* whole: all tenants of the service are handed in, so that the order over all
- * of them is looked at too. NULL without memory. */
+/* whole: the entries of all tenants are handed in, so the order over all of
+ * them is checked too. NULL without memory. */
 struct cn_audit_verify *cn_audit_verify_new(const char *service, bool whole);
 /* NULL is accepted. */
 void cn_audit_verify_free(struct cn_audit_verify *self);
-/* What the chains must reach, before the first entry. tenant: of this one only,
- * unless it is nil. CN_NOMEM; CN_INVALID for heads of another service. */
+/* The heads that the chains must reach; before the first entry. tenant: only
+ * its head, unless it is nil. CN_NOMEM; CN_INVALID for heads of another
+ * service. */
 CN_CHECKED enum cn_code
 cn_audit_verify_heads(struct cn_audit_verify *self,
                       const struct cn_audit_heads *heads,
@@ -53,12 +54,13 @@ cn_audit_verify_entry(struct cn_audit_verify *self,
                       const struct cn_audit_entry *entry,
                       size_t line,
                       struct cn_err *err);
-/* A fault that was found outside the chains: a row without a seal among those
- * that are sealed, a line that cannot be read. CN_NOMEM. */
+/* Adds a fault that the caller found: a row that should be sealed and is not, a
+ * line that cannot be read. CN_NOMEM. */
 CN_CHECKED enum cn_code cn_audit_verify_add(struct cn_audit_verify *self,
                                             struct cn_audit_fault fault,
                                             struct cn_err *err);
-/* All was handed in; last_seq: at least so many were sealed. CN_NOMEM. */
+/* Ends the verification. last_seq: at least so many rows were sealed. CN_NOMEM.
+ */
 CN_CHECKED enum cn_code cn_audit_verify_end(struct cn_audit_verify *self,
                                             int64_t last_seq,
                                             struct cn_err *err);

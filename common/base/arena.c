@@ -50,8 +50,8 @@ struct kept {
 };
 static _Thread_local struct kept s_kept[SIZES];
 
-/* What failed arenas take their memory from: filled from the front, never
- * wrapped, empty again when the last of them is freed. */
+/* Failed arenas take their memory from here. It is filled from the front, never
+ * wrapped, and empty again when the last failed arena is freed. */
 struct reserve {
     unsigned char *data;
     size_t used;
@@ -289,7 +289,7 @@ void *cn_arena_array(struct cn_arena *self, size_t count, size_t size)
 {
     size_t whole = 0;
     if (__builtin_mul_overflow(count, size, &whole)) {
-        whole = SIZE_MAX; /* more than there is */
+        whole = SIZE_MAX; /* no arena has so much: it fails */
     }
     return cn_arena_alloc(self, whole);
 }

@@ -37,11 +37,11 @@ struct cn_arena *cn_arena_new(size_t size_max);
 void cn_arena_free(struct cn_arena *self);
 /* Did an allocation pass the bound, or find no memory? It stays so. */
 bool cn_arena_failed(const struct cn_arena *self);
-/* Makes it a failed one: for who could not make what was asked for. */
+/* Fails it: for a function that could not make what its caller asked for. */
 void cn_arena_fail(struct cn_arena *self);
 /* 16-byte aligned, zeroed. */
 void *cn_arena_alloc(struct cn_arena *self, size_t size);
-/* The same, not zeroed: for bytes that the caller writes, every one. */
+/* The same, not zeroed: the caller writes every byte. */
 void *cn_arena_bytes(struct cn_arena *self, size_t size);
 /* count * size with the overflow checked. */
 void *cn_arena_array(struct cn_arena *self, size_t count, size_t size);

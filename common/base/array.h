@@ -3,7 +3,7 @@
 #ifndef CN_ARRAY_H
 #define CN_ARRAY_H
 
-/* Of an array, not of a pointer to its first item. */
+/* The argument is an array, not a pointer to its first item. */
 #define CN_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 #endif

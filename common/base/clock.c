@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading clocks, the proleptic Gregorian calendar, and zones by libical from
- * the system's own tzdata. */
+ * the system's tzdata. */
 #include "common/base/clock.h"
 
 #include <ctype.h>
@@ -122,8 +122,8 @@ static void s_copy(char *text, size_t size_max, const char *from)
     text[size] = '\0';
 }
 
-/* Writes exactly count digits; a list has hundreds of times, and snprintf is
- * ten times as dear. */
+/* Writes exactly count digits. A list has hundreds of times, and snprintf takes
+ * ten times as long. */
 static char *s_write_digits(char *at, int number, int count)
 {
     for (int i = count - 1; i >= 0; i--) {
@@ -191,7 +191,7 @@ void cn_date_format(struct cn_date date, char text[CN_TIME_TEXT_MAX])
     s_copy(text, CN_TIME_TEXT_MAX, whole);
 }
 
-/* Takes exactly count digits. */
+/* Reads exactly count digits. */
 static bool s_digits(const char **text, int count, int *ret_number)
 {
     int number = 0;
@@ -319,7 +319,7 @@ bool cn_time_parse(const char *text, int64_t *ret_at)
 }
 
 /* Zones. libical reads a zone's file at its first use and searches a list at
- * every other; this table keeps what was found. */
+ * each later one; this table keeps the zones that were found. */
 
 enum { ZONE_NAME_MAX = 48, ZONES_MAX = 512 };
 
@@ -329,7 +329,7 @@ static struct {
 } s_zones[ZONES_MAX];
 static size_t s_zone_count;
 
-/* A name becomes a path below the zone database. */
+/* libical makes a path below the zone database from the name. */
 static bool s_zone_name_valid(const char *name)
 {
     static const char *const others[] = { "right/", "posix/", "posixrules",
@@ -410,8 +410,9 @@ bool cn_zone_instant(const char *zone_name,
     int64_t before = s_zone_offset(zone, seconds - 86400, NULL);
     int64_t after = s_zone_offset(zone, seconds + 86400, NULL);
     int64_t at = seconds - before;
-    /* With the old offset an ambiguous time is its first occurrence, and one in
-     * a gap lies as far behind the gap's end as it was behind its start. */
+    /* With the offset before the change, a time that comes twice is its first
+     * occurrence, and a skipped time lies as far after the end of the gap as it
+     * was after its start. */
     if (before != after && s_zone_offset(zone, at, NULL) != before &&
         s_zone_offset(zone, seconds - after, NULL) == after) {
         at = seconds - after;

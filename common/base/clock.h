@@ -36,7 +36,7 @@ int64_t cn_clock_monotonic(void);
 
 /* RFC 3339 with Z, fraction only where it is not zero. */
 void cn_time_format(int64_t at, char text[CN_TIME_TEXT_MAX]);
-/* RFC 3339 with Z or an offset. False when it is none. */
+/* RFC 3339 with Z or an offset. False for any other text. */
 CN_CHECKED bool cn_time_parse(const char *text, int64_t *ret_at);
 /* HTTP date (RFC 9110 5.6.7), for Last-Modified. */
 void cn_time_format_http(int64_t at, char text[CN_TIME_TEXT_MAX]);
@@ -53,8 +53,8 @@ int64_t cn_date_days(struct cn_date date);
 
 /* Is it a zone of the IANA database ("America/Denver")? */
 bool cn_zone_valid(const char *zone);
-/* The instant of a civil time. A time in a gap moves forward, an ambiguous one
- * is the first. False when the zone is unknown. */
+/* The instant of a civil time. A time that a clock change skips moves forward;
+ * of a time that comes twice, the first is taken. False for an unknown zone. */
 CN_CHECKED bool
 cn_zone_instant(const char *zone, struct cn_civil civil, int64_t *ret_at);
 CN_CHECKED bool

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading and checking the environment. All faults are told in one run. */
+/* Reading and checking the environment. One run reports all faults. */
 #include "common/base/config.h"
 
 #include <assert.h>
@@ -57,8 +57,8 @@ static void s_wipe(char *text)
     }
 }
 
-/* The whole file without one newline at its end; NULL when it cannot be had or
- * is no text. */
+/* The whole file without one newline at its end; NULL when it cannot be read or
+ * is not text. */
 static char *s_read_file(const char *path)
 {
     FILE *file = fopen(path, "re");
@@ -88,13 +88,14 @@ static char *s_read_file(const char *path)
     return text;
 }
 
-/* Read at the start alone, before there is another thread. */
+/* Called only at the start, before there is a second thread. */
 static const char *s_environment(const char *name)
 {
     return getenv(name); /* NOLINT(concurrency-mt-unsafe) */
 }
 
-/* The given text of a secret: of the variable or of the file that it names. */
+/* The text of a secret, from its variable or from the file that X_FILE names.
+ */
 static char *s_read_secret(struct reader *reader,
                            const struct cn_option *option)
 {
@@ -143,7 +144,7 @@ static void s_read_option(struct reader *reader, size_t index)
     if (reader->faults != faults) {
         return;
     }
-    /* Compose files pass on variables that are not set as empty ones. */
+    /* Compose files pass a variable that is not set as an empty one. */
     if (text == NULL || text[0] == '\0') {
         if (option->fallback == NULL) {
             s_fault(reader, option->name, "is missing");
@@ -156,7 +157,7 @@ static void s_read_option(struct reader *reader, size_t index)
         }
     }
     if (text == NULL) {
-        s_fault(reader, option->name, "does not fit the memory");
+        s_fault(reader, option->name, "finds no memory");
         return;
     }
     reader->config->texts[index] = text;
@@ -187,7 +188,7 @@ s_known(const struct cn_config *config, const char *name, size_t size)
     return false;
 }
 
-/* A misspelt setting must not pass for its default. */
+/* A misspelt setting must not silently leave the default in force. */
 static void s_refuse_unknown(struct reader *reader)
 {
     for (char **entry = environ; entry != NULL && *entry != NULL; entry++) {
@@ -227,13 +228,12 @@ s_help(const char *program, const struct cn_option *options, size_t count)
     }
 }
 
-/* An address may name a user and a password of its own. */
+/* An address may hold a user and a password. */
 static void s_print_text(const char *text)
 {
     const char *scheme = strstr(text, "://");
     const char *user = scheme != NULL ? scheme + 3 : text;
     const char *host = scheme != NULL ? strrchr(user, '@') : NULL;
-
     if (host == NULL) {
         (void)printf("%s\n", text);
     } else {
@@ -241,7 +241,7 @@ static void s_print_text(const char *text)
     }
 }
 
-/* The settings as they hold, one a line. */
+/* The settings in force, one per line. */
 static void s_print(const struct cn_config *self)
 {
     for (size_t i = 0; i < self->count; i++) {

@@ -18,8 +18,8 @@ struct cn_option {
     const char *fallback;
     long min; /* numbers only */
     long max;
-    /* May be NULL. Returns NULL, or what the text must be: "must be host:port",
-     * never with a piece of it. */
+    /* May be NULL. Returns NULL for a good text, else what it must be: "must be
+     * host:port". The answer never quotes the text. */
     const char *(*check)(const char *text);
     const char *what; /* for --help, a sentence */
 };
@@ -42,7 +42,7 @@ void cn_config_free(struct cn_config *self);
 const char *cn_config_text(const struct cn_config *self, const char *name);
 long cn_config_number(const struct cn_config *self, const char *name);
 
-/* A whole number in min..max in decimal, else false. The one such parser. */
+/* A decimal number from min to max, else false. No other parser is used. */
 CN_CHECKED bool
 cn_parse_number(const char *text, long min, long max, long *ret_number);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The real world: the system's clock and the kernel's randomness. */
+/* The system's clock and the kernel's randomness. */
 #include "common/base/env.h"
 
 #include "common/base/clock.h"
@@ -10,7 +10,8 @@
 #include <string.h>
 #include <sys/random.h>
 
-/* One getrandom serves many nonces and ids. Bytes are wiped as they leave. */
+/* One getrandom serves many nonces and ids. Bytes that are handed out are wiped
+ * here. */
 enum { POOL_SIZE = 4096 };
 static unsigned char s_pool[POOL_SIZE];
 static size_t s_left;
@@ -51,8 +52,8 @@ static void s_random(struct cn_env *env, void *buffer, size_t size)
     explicit_bzero(s_pool + s_left, size);
 }
 
-/* By default malloc gives the kernel back what a large reply took, page by
- * page, to fetch it again for the next one. */
+/* By default malloc returns the memory of a large reply to the kernel and
+ * fetches it again, page by page, for the next one. */
 static void s_keep_memory(void)
 {
     enum { MMAP_FROM = 2 << 20, TRIM_FROM = 2 << 20 };

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The world as a service sees it: clock, randomness, database, bus. Everything
- * that the simulator replaces is reached through this struct and nowhere else.
- */
+/* Clock, randomness, database and bus of a process. Code reaches them only
+ * through this struct, so that a test can replace them. */
 #ifndef CN_ENV_H
 #define CN_ENV_H
 
@@ -21,14 +20,15 @@ struct cn_env {
     struct cn_loop *loop;
     struct cn_db *db;     /* NULL in the gateway */
     struct cn_bus *bus;   /* to the other services; NULL where none is called */
-    struct cn_seal *seal; /* in the gateway: of the stream's positions */
+    struct cn_seal *seal; /* in the gateway it seals positions of streams */
     struct cn_outbox *outbox; /* NULL in the gateway */
-    /* A unit was committed that told events or put work: whoever waits for
-     * them looks now instead of at its next poll. NULL: nobody waits. */
+    /* Called after a unit has committed that wrote events (told) or due work
+     * (due): those who wait for them look now, not at their next poll. NULL:
+     * nobody waits. */
     void (*committed)(struct cn_env *env, bool told, bool due);
-    void *context; /* of the replaced functions; NULL in production */
-    /* Of the newest id (common/base/id.c): ids rise even when the clock does
-     * not. */
+    void *context; /* for the functions of a test; NULL in production */
+    /* The newest id (common/base/id.c): ids rise even when the clock does not.
+     */
     int64_t id_ms;
     unsigned id_counter;
 };

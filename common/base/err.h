@@ -100,16 +100,16 @@ enum cn_code
 cn_fail_stale(struct cn_err *err, const char *what, long long version);
 /* Puts "what: " before the message. Returns the code that err holds. */
 enum cn_code cn_wrap(struct cn_err *err, const char *what);
-/* Forgets the failure, for a second try. */
+/* Clears the failure, for a second try. */
 void cn_err_clear(struct cn_err *err);
 
-/* Where the next failure is made. For the macros alone. */
+/* Notes the place of the next failure. Only the macros below call it. */
 void cn_fail_here(const char *file, int line);
 
 #ifndef CN_ERR_ITSELF
 #if defined(__clang_analyzer__)
-/* The analyser reads one file at a time: this shows it that a failure is never
- * CN_OK, and with it that what was to be set on success is set. */
+/* The analyser reads one file at a time. Here it sees that cn_fail never
+ * returns CN_OK, so it knows that a result is set when the code is CN_OK. */
 #define cn_fail(err, code, ...)                                                \
     ((void)cn_fail((err), (code), __VA_ARGS__), (code))
 #define cn_fail_as(err, code, ...)                                             \

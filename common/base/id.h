@@ -20,8 +20,7 @@ enum {
     CN_UUID_TEXT_SIZE = 37  /* 8-4-4-4-12 and NUL */
 };
 
-/* A new id, sortable by the env's clock, above all that this env made before.
- */
+/* A new id by the env's clock. It is above all ids that this env has made. */
 struct cn_uuid cn_uuid_new(struct cn_env *env);
 bool cn_uuid_equal(struct cn_uuid a, struct cn_uuid b);
 bool cn_uuid_is_nil(struct cn_uuid id);
@@ -33,7 +32,7 @@ CN_CHECKED bool cn_uuid_parse(const char *text, struct cn_uuid *ret_id);
 void cn_id_format(const char *prefix,
                   struct cn_uuid id,
                   char text[CN_ID_TEXT_MAX]);
-/* The same in the arena; NULL when memory is short. */
+/* The same in the arena. */
 char *cn_id_text(struct cn_arena *arena, const char *prefix, struct cn_uuid id);
 /* False for another prefix or anything that is not such an id (NULL too). */
 CN_CHECKED bool

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One JSON object per line. Requests that went well are written together, at
- * the end of the loop's turn; a write(2) each cost more than the line. */
+/* One JSON object per line. Lines of requests that went well are written
+ * together at the end of the loop's turn: a write(2) for each took longer than
+ * making the line. */
 #include "common/base/log.h"
 
 #include "common/base/clock.h"
@@ -130,7 +131,7 @@ void cn_log_flush(void)
     }
 }
 
-/* The line waits for others of this turn of the loop. */
+/* Keeps the line until the end of the loop's turn. */
 static void s_end(struct line *line)
 {
     line->data[line->size++] = '}';

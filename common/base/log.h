@@ -10,10 +10,10 @@
 
 enum cn_log_level { CN_LOG_DEBUG, CN_LOG_INFO, CN_LOG_WARN, CN_LOG_ERROR };
 
-/* By its word: "debug", "info", "warn", "error". False: there is none such. */
+/* Reads "debug", "info", "warn" or "error"; false for any other word. */
 CN_CHECKED bool cn_log_level_read(const char *word,
                                   enum cn_log_level *ret_level);
-/* Name of the service for every line, lowest level that is written. */
+/* Sets the service's name for every line, and the lowest level written. */
 void cn_log_init(const char *service, enum cn_log_level level);
 /* {"ts":...,"level":...,"svc":...,"msg":...}; msg is escaped. */
 void cn_log(enum cn_log_level level, const char *format, ...) CN_PRINTF(2, 3);
@@ -23,7 +23,8 @@ void cn_log_request(const char *request_id,
                     const char *method,
                     const struct cn_err *err,
                     int64_t elapsed_us);
-/* Writes what cn_log_request keeps back: the loop does so before it waits. */
+/* Writes the lines that cn_log_request has gathered. The loop calls it before
+ * it waits. */
 void cn_log_flush(void);
 
 #endif

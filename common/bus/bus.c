@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The bus: its sockets and their options, keys and peers, and its part in the
+/* The bus: its sockets and their options, keys and peers, and its hook in the
  * loop. Calls are in bus_client.c, requests in bus_server.c. */
 #include "common/bus/bus.h"
 
@@ -22,8 +22,9 @@ struct option {
     const char *text;
 };
 
-/* libzmq's defaults are unlimited messages, endless linger and a fixed 100 ms
- * of reconnecting (reliability.md Z2). Never ZMQ_HEARTBEAT_* (Z1). */
+/* libzmq's defaults are unlimited messages, endless linger and a reconnect
+ * every 100 ms. ZMQ_HEARTBEAT_* is never set: with it libzmq 4.3.4 can abort
+ * the whole process (measured). */
 static const struct option OPTIONS[] = {
     { ZMQ_LINGER, 0, "LINGER" },
     { ZMQ_SNDHWM, BUS_HWM, "SNDHWM" },
@@ -40,7 +41,8 @@ static const struct option OPTIONS[] = {
     { ZMQ_TCP_KEEPALIVE_CNT, 3, "TCP_KEEPALIVE_CNT" },
 };
 
-/* A full or vanished peer is an error at once, never silence (Z7). */
+/* ROUTER_MANDATORY: a send to a full or vanished peer fails at once; without it
+ * libzmq drops the message in silence. */
 static const struct option ROUTER_OPTIONS[] = {
     { ZMQ_ROUTER_MANDATORY, 1, "ROUTER_MANDATORY" },
     { ZMQ_CURVE_SERVER, 1, "CURVE_SERVER" },
@@ -85,7 +87,6 @@ s_set_router(const struct cn_bus *bus, void *zmq, struct cn_err *err)
 {
     enum cn_code rc =
         s_set_all(zmq, ROUTER_OPTIONS, CN_COUNT(ROUTER_OPTIONS), err);
-
     if (rc == CN_OK) {
         rc = s_set(zmq, ZMQ_ZAP_DOMAIN, ZAP_DOMAIN, strlen(ZAP_DOMAIN),
                    "ZAP_DOMAIN", err);
@@ -104,7 +105,6 @@ static enum cn_code s_set_dealer(const struct cn_bus *bus,
 {
     enum cn_code rc =
         s_set_all(zmq, DEALER_OPTIONS, CN_COUNT(DEALER_OPTIONS), err);
-
     if (rc == CN_OK) {
         rc = s_set(zmq, ZMQ_CURVE_SERVERKEY, server_key, CN_BUS_KEY_SIZE,
                    "CURVE_SERVERKEY", err);
@@ -126,9 +126,9 @@ enum cn_code bus_socket_open(struct cn_bus *bus,
                              const char *server_key,
                              struct cn_err *err)
 {
-    /* An int here would fail unseen and leave messages unlimited (Z3). */
+    /* Not an int: libzmq would refuse it and messages would stay unlimited. One
+     * peer without a key then grew a server to 926 MB (measured). */
     const int64_t size_max = BUS_FRAME_MAX;
-
     assert(socket->zmq == NULL && (type == ZMQ_DEALER) == (server_key != NULL));
     socket->bus = bus;
     socket->zmq = zmq_socket(bus->ctx, type);
@@ -156,14 +156,12 @@ enum cn_code bus_socket_open(struct cn_bus *bus,
 enum cn_code bus_socket_ipv6(struct bus_socket *socket, struct cn_err *err)
 {
     const int on = 1;
-
     return s_set(socket->zmq, ZMQ_IPV6, &on, sizeof(on), "IPV6", err);
 }
 
 static void s_socket_ready(void *arg, unsigned events)
 {
     struct bus_socket *socket = arg;
-
     (void)events;
     socket->dirty = true;
 }
@@ -172,7 +170,6 @@ enum cn_code bus_socket_watch(struct bus_socket *socket, struct cn_err *err)
 {
     int fd = -1;
     size_t size = sizeof(fd);
-
     if (zmq_getsockopt(socket->zmq, ZMQ_FD, &fd, &size) != 0) {
         return cn_fail(err, CN_INTERNAL, "socket fd: %s",
                        zmq_strerror(zmq_errno()));
@@ -201,14 +198,14 @@ void bus_socket_touch(struct bus_socket *socket)
 {
     if (!socket->dirty) {
         socket->dirty = true;
-        /* The fd may stay silent: this turn must not sleep. */
+        /* The fd may not become readable again: this turn must not sleep. */
         cn_loop_wake_by(socket->bus->env->loop, 0);
     }
 }
 
 /* --- frames --- */
 
-/* 1: a frame, 0: none there. A broken socket is a bug of ours. */
+/* False when there is no frame. Any other failure is a bug of ours. */
 static bool s_frame_receive(struct bus_socket *socket, zmq_msg_t *frame)
 {
     for (;;) {
@@ -226,7 +223,6 @@ size_t bus_receive(struct bus_socket *socket, zmq_msg_t *frames, size_t max)
 {
     size_t count = 0;
     bool more = true;
-
     while (more) {
         zmq_msg_t extra;
         zmq_msg_t *frame = count < max ? &frames[count] : &extra;
@@ -254,7 +250,6 @@ void bus_frames_close(zmq_msg_t *frames, size_t count)
 bool bus_send(struct bus_socket *socket, zmq_msg_t *frame, bool more)
 {
     int flags = ZMQ_DONTWAIT | (more ? ZMQ_SNDMORE : 0);
-
     while (zmq_msg_send(frame, socket->zmq, flags) < 0) {
         int error = zmq_errno();
         if (error != EINTR) {
@@ -280,7 +275,6 @@ bool bus_frame_bytes(zmq_msg_t *frame, const void *data, size_t size)
 bool bus_frame_pack(zmq_msg_t *frame, const ProtobufCMessage *message)
 {
     size_t size = protobuf_c_message_get_packed_size(message);
-
     if (zmq_msg_init_size(frame, size) != 0) {
         return false;
     }
@@ -305,7 +299,6 @@ bool bus_frame_keep(zmq_msg_t *frame,
                     struct cn_bytes *ret_bytes)
 {
     struct cn_bytes view = bus_frame_view(frame);
-
     if (view.size <= BUS_COPY_MAX) {
         void *copy = cn_arena_copy(arena, view.data, view.size);
         (void)zmq_msg_close(frame);
@@ -326,7 +319,6 @@ bool bus_frame_keep(zmq_msg_t *frame,
 bool bus_id_peek(struct cn_bytes header, uint64_t *ret_id)
 {
     uint64_t id = 0;
-
     if (header.size < 2 || header.size > BUS_HEADER_MAX ||
         header.data[0] != 0x08) {
         return false;
@@ -352,7 +344,6 @@ bool cn_bus_keypair(char public_key[CN_BUS_KEY_SIZE],
 bool cn_bus_public_key(const char *secret_key, char public_key[CN_BUS_KEY_SIZE])
 {
     uint8_t bytes[BUS_KEY_BYTES];
-
     if (secret_key == NULL || strlen(secret_key) != CN_BUS_KEY_SIZE - 1 ||
         zmq_z85_decode(bytes, secret_key) == NULL) {
         return false;
@@ -379,7 +370,6 @@ static enum cn_code s_peer_add(struct cn_bus *bus,
 {
     const char *equals = memchr(text, '=', size);
     size_t name_size = equals != NULL ? (size_t)(equals - text) : 0;
-
     if (name_size == 0 || name_size >= BUS_NAME_SIZE) {
         return cn_fail(err, CN_INVALID, "peer %zu is not name=key",
                        bus->peer_count + 1);
@@ -418,7 +408,7 @@ s_peers_read(struct cn_bus *bus, const char *text, struct cn_err *err)
     return CN_OK;
 }
 
-/* A peer may stand there with two keys while they are rotated. */
+/* A peer may be listed twice, with two keys, while its keys are rotated. */
 static enum cn_code
 s_fronts_read(struct cn_bus *bus, const char *text, struct cn_err *err)
 {
@@ -434,7 +424,7 @@ s_fronts_read(struct cn_bus *bus, const char *text, struct cn_err *err)
             }
         }
         if (!known) {
-            return cn_fail(err, CN_INVALID, "front %.*s is no peer",
+            return cn_fail(err, CN_INVALID, "front %.*s is not among the peers",
                            (int)(size < BUS_NAME_SIZE ? size : BUS_NAME_SIZE),
                            text);
         }
@@ -450,7 +440,6 @@ static bool s_prepare(void *arg)
     struct cn_bus *self = arg;
     bool served = bus_server_drain(self);
     bool called = bus_client_drain(self);
-
     return served || called;
 }
 
@@ -459,7 +448,6 @@ static enum cn_code s_init(struct cn_bus *self,
                            struct cn_err *err)
 {
     size_t name_size = config->name != NULL ? strlen(config->name) : 0;
-
     if (name_size == 0 || name_size >= sizeof(self->name)) {
         return cn_fail(err, CN_INVALID, "the bus needs a short name");
     }
@@ -497,7 +485,6 @@ enum cn_code cn_bus_new(struct cn_env *env,
                         struct cn_err *err)
 {
     struct cn_bus *self = calloc(1, sizeof(*self));
-
     if (self == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory for the bus");
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* RPC over ZeroMQ: one ROUTER per service, one DEALER per replica called
- * (design.md 3). Only common/bus/ calls zmq_*.
+/* RPC over ZeroMQ: one ROUTER per service, one DEALER per replica that is
+ * called. Only common/bus/ calls zmq_*.
  *
  * Links are CURVE with a ZAP allow-list; the peer's name comes from its key. */
 #ifndef CN_BUS_H
@@ -26,7 +26,7 @@ enum {
     CN_BUS_PING_INTERVAL_MS = 125
 };
 
-/* Code and error of a reply with the rest of its header. */
+/* A reply: its failure or its body, and the rest of its header. */
 struct cn_bus_reply {
     struct cn_err err;
     struct cn_bytes body; /* packed; in the caller's arena */
@@ -51,7 +51,7 @@ struct cn_bus_call {
     bool has_expected_version;
     int64_t expected_version;
     bool long_poll; /* does not count against the credit */
-    bool writes;    /* changes something: without a key never sent twice */
+    bool writes;    /* changes something: it is sent twice only with a key */
 };
 
 /* What a server is handed; body and texts are in arena, which the receiver now
@@ -59,9 +59,9 @@ struct cn_bus_call {
 struct cn_bus_request {
     struct cn_arena *arena;
     const char *peer; /* name of the calling service, by its key */
-    bool front;       /* it is one that speaks for clients */
-    /* It named one; without being a front it is not believed, and the principal
-     * below is the peer itself. */
+    bool front;       /* the peer may speak for clients */
+    /* The peer named a principal. Unless it is a front it is not believed, and
+     * the principal below is the peer itself. */
     bool names_principal;
     const char *method;
     struct cn_bytes body;
@@ -94,7 +94,7 @@ struct cn_bus_stats {
     uint64_t replies;   /* sent, refusals included */
     uint64_t pings;     /* answered */
     uint64_t busy;      /* refused: the queue is full or the loop stops */
-    uint64_t stale;     /* refused: too long on the way; in busy too */
+    uint64_t stale;     /* refused: too long on the way; counted in busy too */
     uint64_t expired;   /* refused: the budget was spent */
     uint64_t malformed; /* dropped: not a message of ours */
     uint64_t vanished;  /* replies whose peer was gone (EHOSTUNREACH) */
@@ -116,31 +116,32 @@ CN_CHECKED enum cn_code cn_bus_new(struct cn_env *env,
                                    struct cn_err *err);
 void cn_bus_free(struct cn_bus *self);
 /* Comma-separated "tcp://host:port" of the replicas of a service. A host is an
- * IPv4 address, an IPv6 address in brackets, or a name. A name stands for all
- * its addresses, now and later: each gets a DEALER of its own (libzmq would
- * keep to the first). It is looked up every 5 s, at once when a replica goes,
- * and every second while one is missing, by a thread: calls wait for the first
- * answer as they wait for a replica. An address that is in the answer no more
- * takes no new call and is closed when those under way have ended, after 10 s
- * at the latest. A look-up that fails changes nothing.
+ * IPv4 address, an IPv6 address in brackets, or a name. A name means all its
+ * addresses, now and later: each gets a DEALER of its own (libzmq would use
+ * only the first). A thread looks it up every 5 s, at once when a replica goes,
+ * and every second while one is missing. Calls wait for the first answer as
+ * they wait for a replica. An address that is no longer in the answer takes no
+ * new call and is closed when those under way have ended, after 10 s at the
+ * latest. A look-up that fails changes nothing.
  *
  * Docker's name server lists every running container of a service under the
  * service's name, and Kubernetes every ready pod under that of a headless
- * Service ("clusterIP: None"): "tcp://referrals:7000" is all replicas, however
- * many there are. The address of a plain Kubernetes Service is one that is
- * balanced by connection, which is not enough here. */
+ * Service ("clusterIP: None"): "tcp://referrals:7000" means all replicas. The
+ * address of a plain Kubernetes Service is not enough: it balances connections,
+ * and the bus keeps one. */
 CN_CHECKED enum cn_code cn_bus_connect(struct cn_bus *self,
                                        const char *service,
                                        const char *endpoints,
                                        struct cn_err *err);
-/* All services of one text, as CAIRN_ENDPOINTS holds it:
+/* Connects all services of a text, as CAIRN_ENDPOINTS holds it:
  * "name=tcp://host:port,tcp://host:port;name=...". "" connects none;
  * CN_INVALID names what cannot be read. */
 CN_CHECKED enum cn_code
 cn_bus_connect_all(struct cn_bus *self, const char *text, struct cn_err *err);
-/* on_request runs outside any fiber for every request that fits the queue; the
- * rest is answered BUSY at once, and spent budgets CN_DEADLINE. Before this
- * call nothing is read, so that no caller finds the service alive. */
+/* on_request runs outside any fiber for every request that fits the queue. A
+ * request beyond it is answered CN_BUSY at once, one whose budget is spent
+ * CN_DEADLINE. Before this call nothing is read, so that no caller takes the
+ * service for alive. */
 void cn_bus_serve(struct cn_bus *self,
                   void (*on_request)(void *arg, struct cn_bus_request *request),
                   void *arg);
@@ -163,10 +164,10 @@ void cn_bus_reply_send(struct cn_bus *self,
  *
  * When its replica dies, a call that is safe to repeat (a read, or a write with
  * a key) is sent to another one while half of the budget is left, until three
- * have died under it. What a replica refuses as busy was not done there: it
- * goes to each of the others, and when the one that refused it is stopping it
- * waits for one to come. The reply's bytes are in arena; ret_reply is untouched
- * when err holds the failure. */
+ * have died under it. A call that a replica refuses as busy was not done there:
+ * it goes to each of the others, and waits for a new replica when the one that
+ * refused it is stopping. The reply's bytes are in arena; ret_reply is
+ * untouched when err holds the failure. CN_NOMEM for a failed arena. */
 CN_CHECKED enum cn_code cn_bus_call(struct cn_bus *self,
                                     struct cn_arena *arena,
                                     const struct cn_bus_call *call,
@@ -186,7 +187,7 @@ bool cn_bus_reachable(const struct cn_bus *self, const char *service);
 /* Makes a key pair (Z85 text) for `make run` and the tests. */
 CN_CHECKED bool cn_bus_keypair(char public_key[CN_BUS_KEY_SIZE],
                                char secret_key[CN_BUS_KEY_SIZE]);
-/* The public half of a secret key. False when it is none. */
+/* The public half of a secret key. False when the text is not a key. */
 CN_CHECKED bool cn_bus_public_key(const char *secret_key,
                                   char public_key[CN_BUS_KEY_SIZE]);
 

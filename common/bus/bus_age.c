@@ -4,14 +4,13 @@
 
 #include <string.h>
 
-/* The caller's entry; a new one takes the place of the one unseen longest.
- * *ret_known: it was there. */
+/* The caller's entry. A new caller replaces the one that was not seen for
+ * longest. *ret_known: the entry was there. */
 static struct bus_caller *
 s_caller(struct cn_bus *self, zmq_msg_t *routing, bool *ret_known)
 {
     struct bus_caller *oldest = &self->callers[0];
     size_t size = zmq_msg_size(routing);
-
     for (size_t i = 0; i < self->caller_count; i++) {
         struct bus_caller *caller = &self->callers[i];
         if (caller->routing_size == size &&
@@ -39,7 +38,6 @@ int64_t bus_age(struct cn_bus *self,
     int64_t now = cn_clock_monotonic();
     int64_t difference = 0;
     bool known = false;
-
     if (!header->has_sent_at ||
         __builtin_sub_overflow(now, header->sent_at, &difference) ||
         difference > INT64_MAX / 2 || difference < -(INT64_MAX / 2)) {

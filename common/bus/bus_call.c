@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One call on the bus: it waits for a replica, sends, parks, and is sent again
- * elsewhere where that is safe. */
+ * to another replica where that is safe. */
 #include "common/bus/bus_internal.h"
 
 #include <assert.h>
@@ -8,8 +8,8 @@
 #include <string.h>
 
 enum {
-    /* Replicas that may die under one call: the second one does when two are
-     * killed in a row. No more, since it may be the call that kills them. */
+    /* Replicas that may die under one call. A second one dies when two are
+     * killed in a row; more are not tried, since the call may kill them. */
     LOSSES_MAX = 3,
     SENDS_MAX = 16 /* in all, refusals included */
 };
@@ -24,9 +24,9 @@ struct trial {
     int64_t deadline_at;
     int64_t half_at; /* until then it may be sent again */
     unsigned sends;
-    unsigned losses; /* of which the replica died */
+    unsigned losses; /* sends whose replica died */
     bool lost;       /* one of them may have been carried out */
-    bool leaves;     /* who answered is stopping */
+    bool leaves;     /* the replica that answered is stopping */
 };
 
 static const char *s_service_name(const struct trial *trial)
@@ -66,7 +66,6 @@ s_acquire(struct trial *trial, int64_t wait_until, struct cn_err *err)
     struct bus_service *service = trial->service;
     struct bus_op *op = trial->op;
     struct bus_replica *replica = NULL;
-
     if (op->long_poll || bus_list_empty(&service->waiters)) {
         replica = bus_pick(service, op);
     }
@@ -82,8 +81,9 @@ s_acquire(struct trial *trial, int64_t wait_until, struct cn_err *err)
     bus_list_append(&service->waiters, &op->link);
     service->waiting++;
     trial->bus->stats.waiting++;
-    /* The state tells more than the code: it may have been granted and lost,
-     * or granted in the turn in which its time was over. */
+    /* The state tells more than the park's code: the call may have got a
+     * replica and lost it, or got one in the turn in which its time was over.
+     */
     (void)!cn_fiber_park(wait_until);
     if (op->state != BUS_CALL_WAITING) {
         return CN_OK;
@@ -104,16 +104,12 @@ static ProtobufCBinaryData s_uuid_wire(const struct cn_uuid *id)
                                   .data = (uint8_t *)(uintptr_t)id->bytes };
 }
 
-static bool s_principal_wire(struct cn_arena *arena,
+static void s_principal_wire(struct cn_arena *arena,
                              const struct cn_principal *principal,
                              Env__Principal *wire)
 {
     ProtobufCBinaryData *branches =
         cn_arena_array(arena, principal->branch_count + 1, sizeof(*branches));
-
-    if (branches == NULL) {
-        return false;
-    }
     env__principal__init(wire);
     if (!cn_uuid_is_nil(principal->tenant_id)) {
         wire->has_tenant_id = true;
@@ -132,7 +128,6 @@ static bool s_principal_wire(struct cn_arena *arena,
     wire->branches = branches;
     wire->n_scopes = principal->scope_count;
     wire->scopes = (const char **)(uintptr_t)principal->scopes;
-    return true;
 }
 
 static void s_header_wire(const struct trial *trial,
@@ -140,7 +135,6 @@ static void s_header_wire(const struct trial *trial,
                           Env__RequestHeader *header)
 {
     const struct cn_bus_call *call = trial->call;
-
     env__request_header__init(header);
     header->has_id = true;
     header->id = trial->op->id;
@@ -156,26 +150,25 @@ static void s_header_wire(const struct trial *trial,
     header->expected_version = call->expected_version;
 }
 
-/* Sends to the assigned replica. A replica that cannot be sent to is down; the
- * call is then lost without having been sent. */
+/* Sends to the assigned replica. When that fails the replica counts as down,
+ * and the call is lost without having been sent. */
 static enum cn_code s_send(struct trial *trial, struct cn_err *err)
 {
     Env__RequestHeader header;
     Env__Principal principal;
     int64_t budget_us = trial->deadline_at - cn_clock_monotonic();
     struct bus_replica *replica = trial->op->replica;
-
     if (budget_us <= 0) {
         return s_undone(trial, CN_DEADLINE, "no budget is left", err);
     }
     (void)bus_op_renew(trial->bus, trial->op);
     s_header_wire(trial, budget_us, &header);
     if (trial->call->principal != NULL) {
-        if (!s_principal_wire(trial->arena, trial->call->principal,
-                              &principal)) {
-            return s_undone(trial, CN_NOMEM, "no memory for the header", err);
-        }
+        s_principal_wire(trial->arena, trial->call->principal, &principal);
         header.principal = &principal;
+    }
+    if (cn_arena_failed(trial->arena)) {
+        return s_undone(trial, CN_NOMEM, "no memory for the header", err);
     }
     if (protobuf_c_message_get_packed_size(&header.base) > BUS_HEADER_MAX) {
         return s_undone(trial, CN_TOO_LARGE, "the header is too large", err);
@@ -197,7 +190,7 @@ static void s_copy(char *target, size_t size, const char *text)
     (void)snprintf(target, size, "%s", text != NULL ? text : "");
 }
 
-/* An unknown code of a newer peer is not ours to act on. */
+/* A code that only a newer peer knows is an internal error to us. */
 static enum cn_code s_code(const Env__ReplyHeader *header)
 {
     return header->has_code && header->code >= 0 && header->code < CN_CODE_COUNT
@@ -237,7 +230,6 @@ static enum cn_code s_reply_read(struct trial *trial,
     enum cn_code rc =
         cn_message_unpack(trial->arena, &env__reply_header__descriptor,
                           bus_frame_view(&op->header), &message, err);
-
     if (rc != CN_OK) {
         trial->lost = true;
         return s_undone(trial, rc == CN_NOMEM ? CN_NOMEM : CN_INTERNAL,
@@ -265,7 +257,8 @@ static enum cn_code s_reply_read(struct trial *trial,
 
 /* --- the call --- */
 
-/* Again, elsewhere, while at least half of the budget is left. */
+/* May the call be sent again, to another replica? Only while at least half of
+ * the budget is left. */
 static bool s_may_repeat(const struct trial *trial)
 {
     return trial->losses < LOSSES_MAX && trial->sends < SENDS_MAX &&
@@ -276,26 +269,25 @@ static int64_t s_wait_until(const struct trial *trial)
 {
     int64_t now = cn_clock_monotonic();
     int64_t half_us = (trial->deadline_at - now) / 2;
-
     return now + (half_us < BUS_WAIT_US ? half_us : BUS_WAIT_US);
 }
 
-/* The fiber was woken without an outcome: by the deadline or by the loop. */
+/* The fiber was woken without an outcome, by the deadline or by the loop. */
 static enum cn_code
 s_unanswered(struct trial *trial, enum cn_code woken, struct cn_err *err)
 {
     trial->lost = true;
     if (woken == CN_UNAVAILABLE) {
-        return s_undone(trial, CN_UNAVAILABLE, "this process stops", err);
+        return s_undone(trial, CN_UNAVAILABLE, "this process is stopping", err);
     }
     return cn_fail(err, CN_DEADLINE, "%s: no answer in time",
                    s_service_name(trial));
 }
 
-/* BUSY: nothing was done there, so even a write may go elsewhere. A replica
- * that is full is asked once; one that stops is replaced by another, for which
- * the call waits. True: again, with the call assigned to another replica or to
- * none. */
+/* The replica answered CN_BUSY and did nothing, so even a write may go to
+ * another one. A full replica is asked only once; for one that is stopping the
+ * call waits until another takes its place. True: the call is to be sent again
+ * and is assigned to another replica or to none. */
 static bool s_refused(struct trial *trial,
                       struct bus_replica *replica,
                       uint32_t bit,
@@ -303,7 +295,6 @@ static bool s_refused(struct trial *trial,
                       struct cn_err *err)
 {
     struct bus_op *op = trial->op;
-
     if (trial->leaves) {
         bus_stops(trial->service, replica);
     } else {
@@ -325,8 +316,8 @@ static bool s_refused(struct trial *trial,
     return false;
 }
 
-/* Waits for the outcome of what was sent. True: it is to be sent again, with
- * the call assigned to no replica, or to another one. */
+/* Waits for the outcome of what was sent. True: the call is to be sent again
+ * and is assigned to another replica or to none. */
 static bool s_await(struct trial *trial,
                     struct cn_bus_reply *ret_reply,
                     enum cn_code *ret_rc,
@@ -335,7 +326,6 @@ static bool s_await(struct trial *trial,
     struct bus_op *op = trial->op;
     struct bus_replica *replica = op->replica;
     uint32_t bit = replica != NULL ? replica->bit : 0;
-
     if (op->state == BUS_CALL_ASSIGNED) {
         op->token = cn_fiber_token();
         *ret_rc = cn_fiber_park(trial->deadline_at);
@@ -366,7 +356,6 @@ s_call(struct trial *trial, struct cn_bus_reply *ret_reply, struct cn_err *err)
     int64_t wait_until = s_wait_until(trial);
     enum cn_code rc = CN_OK;
     bool again = true;
-
     while (again) {
         if (trial->op->state != BUS_CALL_ASSIGNED) {
             rc = s_acquire(trial, wait_until, err);
@@ -399,7 +388,6 @@ enum cn_code cn_bus_call(struct cn_bus *self,
     int64_t now = cn_clock_monotonic();
     struct bus_service *service = bus_service_find(self, call->service);
     int64_t budget_us = call->budget_us;
-
     assert(cn_fiber_running());
     if (cn_arena_failed(arena)) {
         return cn_fail(err, CN_NOMEM, "%s: nothing was sent", call->service);
@@ -448,7 +436,6 @@ enum cn_code cn_bus_ask(struct cn_bus *self,
                         struct cn_err *err)
 {
     struct cn_bus_reply answer = { 0 };
-
     enum cn_code rc = cn_message_pack(arena, request, &call->body, err);
     if (rc == CN_OK) {
         rc = cn_bus_call(self, arena, call, &answer, err);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The calling side of the bus: the pool of calls under way, the choice among
- * the replicas, and the pings. What a call does with them is in bus_call.c. */
+ * the replicas, and the pings. One call's steps are in bus_call.c. */
 #include "common/bus/bus_internal.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* An id is a counter above SLOT_BITS of the call's place in the pool. */
+/* An id is a counter; its lowest SLOT_BITS are the call's place in the pool. */
 enum {
     SLOT_BITS = 16,
     SLOT_MASK = (1 << SLOT_BITS) - 1,
@@ -34,7 +34,6 @@ uint64_t bus_ping_id(struct cn_bus *self)
 struct bus_op *bus_op_find(struct cn_bus *self, uint64_t id, bool *ret_ping)
 {
     unsigned slot = (unsigned)(id & SLOT_MASK);
-
     *ret_ping = slot == SLOT_PING;
     return slot < self->ops_used && self->ops[slot].id == id ? &self->ops[slot]
                                                              : NULL;
@@ -45,7 +44,6 @@ struct bus_op *bus_op_find(struct cn_bus *self, uint64_t id, bool *ret_ping)
 struct bus_op *bus_op_take(struct cn_bus *self)
 {
     struct bus_op *op = NULL;
-
     if (!bus_list_empty(&self->ops_free)) {
         op = (struct bus_op *)self->ops_free.next;
         bus_list_remove(&op->link);
@@ -73,7 +71,6 @@ void bus_op_drop_reply(struct bus_op *op)
 void bus_op_leave(struct bus_service *service, struct bus_op *op)
 {
     struct bus_replica *replica = op->replica;
-
     if (op->state == BUS_CALL_WAITING) {
         service->waiting--;
         service->bus->stats.waiting--;
@@ -119,7 +116,6 @@ struct bus_replica *bus_pick(struct bus_service *service,
                              const struct bus_op *op)
 {
     struct bus_replica *best = NULL;
-
     for (size_t i = 0; i < service->replica_count; i++) {
         size_t at = (service->next + i) % service->replica_count;
         struct bus_replica *replica = service->replicas[at];
@@ -153,7 +149,6 @@ void bus_grant(struct bus_service *service)
 {
     bool full = false; /* no credit is left for ordinary calls */
     struct bus_link *link = service->waiters.next;
-
     while (link != &service->waiters) {
         struct bus_op *op = (struct bus_op *)link;
         link = link->next;
@@ -163,10 +158,9 @@ void bus_grant(struct bus_service *service)
         struct bus_replica *replica = bus_pick(service, op);
         if (replica == NULL) {
             if (op->full == 0 && op->long_poll) {
-                return; /* none is alive */
+                return; /* no replica is alive */
             }
-            /* A call that has been refused by some tells nothing about the
-             * next. */
+            /* A replica that refused this call may take the next one. */
             full = full || op->full == 0;
             continue;
         }
@@ -211,7 +205,6 @@ struct bus_service *bus_service_find(const struct cn_bus *self,
 bool cn_bus_reachable(const struct cn_bus *self, const char *service)
 {
     const struct bus_service *found = bus_service_find(self, service);
-
     return found != NULL && bus_any_up(found);
 }
 
@@ -220,7 +213,6 @@ bool cn_bus_reachable(const struct cn_bus *self, const char *service)
 bool bus_client_drain(struct cn_bus *self)
 {
     bool worked = false;
-
     for (size_t i = 0; i < self->service_count; i++) {
         struct bus_service *service = self->services[i];
         for (size_t k = 0; k < service->replica_count; k++) {
@@ -244,8 +236,7 @@ static void s_tick(void *arg)
     struct cn_bus *self = arg;
     int64_t now = cn_clock_monotonic();
     bool late = now - self->tick_at >= BUS_LATE_US;
-
-    /* The handle that has run is there to be used again: this never fails. */
+    /* The timer that has just run is used again: this never fails. */
     (void)!s_tick_set(
         self,
         now + (late ? BUS_SOON_US : CN_BUS_PING_INTERVAL_MS * (int64_t)1000));

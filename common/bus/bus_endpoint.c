@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which addresses a service has: how they are written, and how a name becomes
- * one replica per numeric address and follows the name server.
+/* The addresses of a service: reading them, and turning a name into one replica
+ * per numeric address that follows the name server.
  *
- * libzmq takes only the first address of a name and keeps it; so it is never
+ * libzmq takes only the first address of a name and keeps it, so it is never
  * given a name. */
 #include "common/base/config.h"
 #include "common/base/log.h"
@@ -19,13 +19,12 @@ static const char SCHEME[] = "tcp://";
 
 enum { SCHEME_SIZE = sizeof(SCHEME) - 1, PORT_MAX = 65535 };
 
-/* --- how they are written --- */
+/* --- reading them --- */
 
 static bool s_host_valid(const char *host)
 {
     static const char LETTERS[] = "abcdefghijklmnopqrstuvwxyz"
                                   "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
-
     return host[0] != '\0' && host[strspn(host, LETTERS)] == '\0';
 }
 
@@ -35,7 +34,6 @@ static bool s_host_port(char *text, struct bus_endpoint *endpoint)
     uint8_t bytes[sizeof(struct in6_addr)];
     char *colon = strrchr(text, ':');
     long port = 0;
-
     if (colon == NULL || strlen(colon + 1) >= sizeof(endpoint->port) ||
         !cn_parse_number(colon + 1, 1, PORT_MAX, &port)) {
         return false;
@@ -70,7 +68,6 @@ static enum cn_code s_endpoint_read(const char *service,
 {
     struct bus_endpoint endpoint = { 0 };
     char copy[BUS_HOST_SIZE + BUS_PORT_SIZE];
-
     if (size <= SCHEME_SIZE || size - SCHEME_SIZE >= sizeof(copy) ||
         memcmp(text, SCHEME, SCHEME_SIZE) != 0) {
         return cn_fail(err, CN_INVALID,
@@ -86,13 +83,12 @@ static enum cn_code s_endpoint_read(const char *service,
     return CN_OK;
 }
 
-/* Adds those of the text after those that are there; all of them or none. */
+/* Appends the endpoints of the text: all of them or none. */
 static enum cn_code s_endpoints_read(struct bus_service *service,
                                      const char *text,
                                      struct cn_err *err)
 {
     size_t count = service->endpoint_count;
-
     while (text[0] != '\0') {
         size_t size = strcspn(text, ",");
         if (count == CN_BUS_ENDPOINTS_MAX) {
@@ -130,7 +126,7 @@ static uint32_t s_bit_of(const struct bus_service *service,
     return (uint32_t)1 << (endpoint - service->endpoints);
 }
 
-/* The endpoint leads to this address, now. */
+/* The name server says that the endpoint has this address. */
 static enum cn_code s_lead(struct bus_service *service,
                            const struct bus_endpoint *endpoint,
                            const char *address,
@@ -138,7 +134,6 @@ static enum cn_code s_lead(struct bus_service *service,
 {
     struct bus_replica *replica = s_replica_find(service, address);
     uint32_t bit = s_bit_of(service, endpoint);
-
     if (replica != NULL) {
         replica->named_by |= bit;
         replica->leave_by = 0;
@@ -157,14 +152,13 @@ static bool s_answer_has(const struct bus_answer *answer, const char *address)
     return false;
 }
 
-/* What the endpoint no longer leads to, and no other does, takes no more calls
- * and is closed when those under way have ended. */
+/* Replicas at addresses that this endpoint has lost, and that no other endpoint
+ * has, take no more calls and are closed when those under way have ended. */
 static void s_leave(struct bus_service *service,
                     const struct bus_endpoint *endpoint,
                     const struct bus_answer *answer)
 {
     uint32_t bit = s_bit_of(service, endpoint);
-
     for (size_t i = 0; i < service->replica_count; i++) {
         struct bus_replica *replica = service->replicas[i];
         if ((replica->named_by & bit) == 0 ||
@@ -174,13 +168,13 @@ static void s_leave(struct bus_service *service,
         replica->named_by &= ~bit;
         if (replica->named_by == 0) {
             replica->leave_by = cn_clock_monotonic() + BUS_LEAVE_US;
-            cn_log(CN_LOG_INFO, "bus: %s at %s is no address of it any more",
+            cn_log(CN_LOG_INFO, "bus: %s no longer has the address %s",
                    service->peer->name, replica->address);
         }
     }
 }
 
-/* How long the next look-up has time. */
+/* How long until the next look-up. */
 static int64_t s_ease_us(const struct bus_service *service, bool failed)
 {
     if (service->replica_count == 0) {
@@ -196,12 +190,11 @@ static int64_t s_ease_us(const struct bus_service *service, bool failed)
 
 /* --- asking --- */
 
-/* The one that has been due for longest, NULL when none is. */
+/* The endpoint whose look-up has been due for longest; NULL when none is. */
 static struct bus_endpoint *
 s_due(struct cn_bus *bus, int64_t now, struct bus_service **ret_service)
 {
     struct bus_endpoint *due = NULL;
-
     for (size_t i = 0; i < bus->service_count; i++) {
         struct bus_service *service = bus->services[i];
         for (size_t k = 0; k < service->endpoint_count; k++) {
@@ -225,7 +218,6 @@ static void s_ask(struct cn_bus *bus)
     int64_t now = cn_clock_monotonic();
     struct bus_endpoint *endpoint =
         resolver->asked ? NULL : s_due(bus, now, &service);
-
     if (endpoint == NULL) {
         return;
     }
@@ -244,7 +236,6 @@ static void s_ask(struct cn_bus *bus)
 void bus_discover(struct bus_service *service)
 {
     int64_t now = cn_clock_monotonic();
-
     for (size_t i = 0; i < service->endpoint_count; i++) {
         struct bus_endpoint *endpoint = &service->endpoints[i];
         int64_t soonest_at = endpoint->asked_at + BUS_LOOKUP_SOON_US / 2;
@@ -256,8 +247,8 @@ void bus_discover(struct bus_service *service)
     s_ask(service->bus);
 }
 
-/* What is known stays: a name server that is away, or has forgotten the name
- * for a moment, says nothing about the replicas. */
+/* The known addresses stay: a name server that is away, or does not know the
+ * name for a moment, tells nothing about the replicas. */
 static void s_failed(struct bus_service *service,
                      struct bus_endpoint *endpoint,
                      const struct bus_answer *answer)
@@ -275,7 +266,6 @@ static void s_found(struct bus_service *service,
                     const struct bus_answer *answer)
 {
     struct cn_err err = { 0 };
-
     endpoint->failed = false;
     if (!answer->more) {
         s_leave(service, endpoint, answer);
@@ -294,7 +284,6 @@ void bus_discovered(struct cn_bus *bus, const struct bus_answer *answer)
     struct bus_service *service = bus->resolver.service;
     struct bus_endpoint *endpoint = bus->resolver.endpoint;
     int64_t now = cn_clock_monotonic();
-
     if (answer->error != 0) {
         s_failed(service, endpoint, answer);
     } else {
@@ -310,7 +299,7 @@ void bus_discover_tick(struct cn_bus *bus, int64_t now)
         struct bus_service *service = bus->services[i];
         for (size_t k = service->replica_count; k > 0; k--) {
             struct bus_replica *replica = service->replicas[k - 1];
-            /* A long poll does not hold it: it is asked again elsewhere. */
+            /* Long polls do not keep the replica: their callers ask another. */
             if (replica->leave_by != 0 &&
                 (replica->outstanding == 0 || now >= replica->leave_by)) {
                 bus_replica_free(replica);
@@ -324,18 +313,18 @@ void bus_discover_tick(struct cn_bus *bus, int64_t now)
 
 /* --- from outside --- */
 
-/* Made when it is called for the first time. NULL with err set. */
+/* The service, made when it is connected for the first time. NULL with err set.
+ */
 static struct bus_service *
 s_service_require(struct cn_bus *self, const char *name, struct cn_err *err)
 {
     struct bus_service *service = bus_service_find(self, name);
     const struct bus_peer *peer = bus_peer_find(self, name);
-
     if (service != NULL) {
         return service;
     }
     if (peer == NULL) {
-        (void)cn_fail(err, CN_INVALID, "no key is known of %s", name);
+        (void)cn_fail(err, CN_INVALID, "the key of %s is not known", name);
         return NULL;
     }
     assert(self->service_count < CN_BUS_PEERS_MAX);
@@ -357,7 +346,6 @@ static enum cn_code s_endpoint_connect(struct bus_service *service,
 {
     char address[BUS_ADDRESS_SIZE];
     bool ipv6 = strchr(endpoint->host, ':') != NULL;
-
     if (!endpoint->numeric) {
         return CN_OK;
     }
@@ -373,7 +361,6 @@ enum cn_code cn_bus_connect(struct cn_bus *self,
                             struct cn_err *err)
 {
     struct bus_service *found = s_service_require(self, service, err);
-
     if (found == NULL) {
         return err->code;
     }
@@ -396,7 +383,6 @@ static enum cn_code
 s_connect_one(struct cn_bus *self, char *text, struct cn_err *err)
 {
     char *equals = strchr(text, '=');
-
     if (equals == NULL || equals == text || equals[1] == '\0') {
         return cn_fail(err, CN_INVALID,
                        "CAIRN_ENDPOINTS: name=tcp://host:port,... is needed");
@@ -411,7 +397,6 @@ cn_bus_connect_all(struct cn_bus *self, const char *text, struct cn_err *err)
     char *copy = strdup(text);
     char *rest = copy;
     enum cn_code rc = CN_OK;
-
     if (copy == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory for the endpoints");
     }

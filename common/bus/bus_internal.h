@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of the bus share. bus.c: sockets, keys, the loop's hook.
- * bus_endpoint.c: which addresses a service has; bus_resolve.c: the thread that
+ * bus_endpoint.c: the addresses of a service; bus_resolve.c: the thread that
  * looks names up. bus_replica.c: one DEALER and its health; bus_client.c: the
- * choice among them; bus_call.c: one call. bus_server.c: requests and replies;
- * bus_age.c: how old they are; bus_zap.c: who may connect. bus_metrics.c: what
- * is told of it. */
+ * choice among replicas; bus_call.c: one call. bus_server.c: requests and
+ * replies; bus_age.c: how old requests are; bus_zap.c: who may connect.
+ * bus_metrics.c: metrics. */
 #ifndef CN_BUS_INTERNAL_H
 #define CN_BUS_INTERNAL_H
 
@@ -42,27 +42,28 @@ enum {
     BUS_REMAKE_MS = 100 /* a socket lives at least so long */
 };
 
-/* A ping that is so old when the next but one is due makes its replica down:
- * a process that stops just after a pong is seen after three intervals. Less
- * the slack of a timer. */
+/* A replica whose ping has been unanswered for two intervals is down; so a
+ * process that stops just after a pong is seen after three. 10 ms less, for the
+ * timer's slack. */
 #define BUS_SILENCE_US ((int64_t)2000 * CN_BUS_PING_INTERVAL_MS - 10000)
-/* A tick so late was starved itself and does not judge others: what they sent
- * may not have been read yet. The next one comes sooner. */
+/* When a tick is so late, this process itself did not run, and answers may lie
+ * unread: the tick calls no replica down. The next one comes after BUS_SOON_US.
+ */
 #define BUS_LATE_US ((int64_t)100000)
 #define BUS_SOON_US ((int64_t)50000)
-/* A request that was so long on the way is not taken any more. */
+/* A request that was so long on the way is refused. */
 #define BUS_STALE_US CN_SECOND
-/* A connection stands, but nobody has answered on it yet. */
+/* How long a connection may stand without a first answer. */
 #define BUS_MUTE_US (5 * CN_SECOND)
-/* Between two look-ups of a name: at ease, while a replica is missing, and
+/* Between two look-ups of a name: normally, while a replica is missing, and
  * while none is known. */
 #define BUS_LOOKUP_US       (5 * CN_SECOND)
 #define BUS_LOOKUP_SOON_US  CN_SECOND
 #define BUS_LOOKUP_FIRST_US (CN_SECOND / 4)
-/* What an address that vanished gets for its calls. */
+/* How long the calls under way at an address that vanished may take. */
 #define BUS_LEAVE_US (10 * CN_SECOND)
-/* A call waits no longer for a replica with credit; a service restarted by its
- * supervisor is back sooner. */
+/* A call waits no longer for a replica with credit. A service that its
+ * supervisor restarts is back sooner. */
 #define BUS_WAIT_US CN_SECOND
 /* The longest budget; a hostile one must not overflow the clock. */
 #define BUS_BUDGET_MAX (5 * CN_MINUTE)
@@ -75,9 +76,9 @@ struct bus_peer {
     bool front; /* its principal is believed */
 };
 
-/* ZMQ_FD only says that something changed, once. So a socket is read until
- * EAGAIN when its fd became readable and after each send (a send may eat the
- * change); otherwise there is nothing to read. */
+/* ZMQ_FD becomes readable once when something changed. So a socket is read
+ * until EAGAIN when its fd became readable, and after each send, since a send
+ * may consume the change; otherwise there is nothing to read. */
 struct bus_socket {
     struct cn_bus *bus;
     void *zmq; /* NULL: closed */
@@ -98,7 +99,8 @@ enum bus_call_state {
     BUS_CALL_LOST      /* its replica went down */
 };
 
-/* A call under way. Its fiber may leave at any time; the id tells. */
+/* A call under way. Its fiber may leave at any time: then a late reply finds no
+ * call of its id. */
 struct bus_op {
     struct bus_link link; /* first */
     uint64_t id;          /* counter of tries above the slot in the pool */
@@ -123,8 +125,8 @@ struct bus_replica {
     int64_t made_at;  /* when the DEALER was made */
     int64_t heard_at; /* last message, or the handshake */
     int64_t asked_at; /* the oldest ping since then; 0: none */
-    int64_t leave_by; /* no endpoint leads here any more; 0: one does */
-    bool connected;   /* TCP stands */
+    int64_t leave_by; /* no endpoint has the address any more; 0: one has */
+    bool connected;   /* by TCP */
     bool greeted;     /* the handshake is done */
     bool up;          /* and it answered a ping */
     bool healthy;
@@ -186,9 +188,9 @@ struct bus_resolver {
 struct bus_caller {
     uint8_t routing[BUS_ROUTING_MAX];
     uint8_t routing_size;
-    uint64_t ping;   /* id of its last one */
+    uint64_t ping;   /* id of its last ping */
     int64_t seen_at; /* its last message */
-    int64_t least;   /* of our clock less its own when it sent */
+    int64_t least;   /* least difference of our clock and its own at the send */
 };
 
 /* Where a reply goes. */
@@ -225,7 +227,7 @@ struct cn_bus {
     struct cn_bus_return *returns_free;
     struct bus_caller *callers; /* BUS_CALLERS_MAX */
     size_t caller_count;
-    int told; /* the phase that the callers know of */
+    int told; /* the phase (s_phase) that the callers know of */
 
     /* client */
     struct bus_service *services[CN_BUS_PEERS_MAX];
@@ -256,13 +258,13 @@ CN_CHECKED enum cn_code bus_socket_ipv6(struct bus_socket *socket,
 CN_CHECKED enum cn_code bus_socket_watch(struct bus_socket *socket,
                                          struct cn_err *err);
 void bus_socket_close(struct bus_socket *socket);
-/* To be called after every send outside the socket's own drain. */
+/* Called before every send: the send may consume the change of ZMQ_FD. */
 void bus_socket_touch(struct bus_socket *socket);
 
 /* bus.c: frames */
 
-/* Reads one message. Frames beyond max are dropped. Returns how many it had, 0
- * when there is none; min(max, that) must be closed with bus_frames_close. */
+/* Reads one message. Frames beyond max are dropped. Returns how many frames it
+ * had, 0 when there is none; close min(max, that) with bus_frames_close. */
 size_t bus_receive(struct bus_socket *socket, zmq_msg_t *frames, size_t max);
 void bus_frames_close(zmq_msg_t *frames, size_t count);
 /* Sends a frame and closes it. False with errno set when it did not go. */
@@ -280,9 +282,9 @@ CN_CHECKED bool bus_frame_keep(zmq_msg_t *frame,
                                struct cn_arena *arena,
                                struct cn_bytes *ret_bytes);
 
-/* The id of a packed header. Our packer writes it first, so that it is known
- * before there is an arena for the rest. False: it is not there, or the header
- * is too large. */
+/* The id of a packed header. Our packer writes it first, so it can be read
+ * before there is an arena for the rest. False: no id, or the header is too
+ * large. */
 CN_CHECKED bool bus_id_peek(struct cn_bytes header, uint64_t *ret_id);
 
 /* bus.c: peers */
@@ -299,13 +301,13 @@ void bus_client_done(struct cn_bus *bus);
 struct bus_service *bus_service_find(const struct cn_bus *bus,
                                      const char *name);
 bool bus_any_up(const struct bus_service *service);
-/* A live replica with credit, none of those that op->full names: a healthy one
- * first, then the least busy, equal ones in turn. NULL: none. */
+/* A live replica with credit that is not in op->full: a healthy one first, then
+ * the least busy, equal ones in turn. NULL: none. */
 struct bus_replica *bus_pick(struct bus_service *service,
                              const struct bus_op *op);
 /* Begins to ping. */
 CN_CHECKED enum cn_code bus_tick_start(struct cn_bus *bus, struct cn_err *err);
-/* Gives what is free to the calls that wait, in their order. */
+/* Gives free replicas to the calls that wait, in their order. */
 void bus_grant(struct bus_service *service);
 /* NULL when all are in use. */
 struct bus_op *bus_op_take(struct cn_bus *bus);
@@ -313,14 +315,14 @@ void bus_op_give(struct bus_service *service, struct bus_op *op);
 /* A new id for the next try: replies to the old one find nothing. */
 uint64_t bus_op_renew(struct cn_bus *bus, struct bus_op *op);
 uint64_t bus_ping_id(struct cn_bus *bus);
-/* The call that an id belongs to, NULL when it is none's. */
+/* The call of an id; NULL when there is none. *ret_ping: a ping's id. */
 struct bus_op *bus_op_find(struct cn_bus *bus, uint64_t id, bool *ret_ping);
 void bus_op_drop_reply(struct bus_op *op);
 /* Takes the call out of the waiters or from its replica, whose credit goes to
  * the next. */
 void bus_op_leave(struct bus_service *service, struct bus_op *op);
 void bus_assign(struct bus_op *op, struct bus_replica *replica);
-/* A call learnt that the replica stops, which may be gone by now. */
+/* A reply said that the replica is stopping; the replica may be gone by now. */
 void bus_stops(struct bus_service *service, const struct bus_replica *replica);
 
 /* bus_replica.c */
@@ -333,34 +335,34 @@ CN_CHECKED enum cn_code bus_replica_new(struct bus_service *service,
 /* Its calls are lost. Never from inside bus_client_drain. */
 void bus_replica_free(struct bus_replica *replica);
 bool bus_replica_drain(struct bus_replica *replica);
-/* Judges its silence, unless `late`, and pings it. */
+/* Takes it for down when it was silent for too long (unless `late`), and pings
+ * it. */
 void bus_replica_tick(struct bus_replica *replica, int64_t now, bool late);
-/* False: nothing of it will be delivered. */
+/* False: nothing of the message will be delivered. */
 CN_CHECKED bool bus_replica_send(struct bus_replica *replica,
                                  Env__RequestHeader *header,
                                  struct cn_bytes body);
-/* Its calls are lost, and their fibers woken. The DEALER is made anew, or all
- * that it still holds would be delivered when the replica returns. why is for
- * the log. */
+/* Its calls are lost, and their fibers woken. The DEALER is made anew: it would
+ * deliver all that it still holds when the replica returns. why is for the log.
+ */
 void bus_replica_down(struct bus_replica *replica, const char *why);
-/* It said so: no more calls for it. */
+/* The replica said that it is stopping: it gets no more calls. */
 void bus_replica_stops(struct bus_replica *replica);
-
 /* Does it take calls? */
 bool bus_replica_serves(const struct bus_replica *replica);
 
-/* bus_endpoint.c: which addresses a service has */
+/* bus_endpoint.c: the addresses of a service */
 
-/* Something changed among the replicas: its names are looked up soon. */
+/* Looks the service's names up soon, because a replica has changed. */
 void bus_discover(struct bus_service *service);
-/* Asks what is due, and removes what has left. */
+/* Starts the look-up that is due, and closes replicas that have left. */
 void bus_discover_tick(struct cn_bus *bus, int64_t now);
-/* The answer to what was asked last. */
+/* Takes the answer to the last question. */
 void bus_discovered(struct cn_bus *bus, const struct bus_answer *answer);
 
 /* bus_resolve.c */
 
-/* One question at a time; bus_discovered gets its answer from the loop. */
+/* One question at a time. The loop gives its answer to bus_discovered. */
 CN_CHECKED enum cn_code bus_resolve_ask(struct cn_bus *bus,
                                         const struct bus_question *question,
                                         struct cn_err *err);
@@ -369,18 +371,18 @@ void bus_resolve_done(struct cn_bus *bus);
 
 /* bus_zap.c */
 
-/* Before the ROUTER is bound: without it any key would be accepted (Z4). */
+/* Before the ROUTER is bound: without a ZAP handler libzmq accepts any key. */
 CN_CHECKED enum cn_code bus_zap_init(struct cn_bus *bus, struct cn_err *err);
 bool bus_zap_drain(struct cn_bus *bus);
 
 /* bus_age.c */
 
-/* How long a message lay on the way, in buffers of the kernel above all, while
- * one of the two processes stood still. The clocks of two machines share no
- * zero, but their difference stays: what exceeds the least difference seen on
- * this connection is time on the way. The least may rise by a thousandth, for
- * clocks that are not equally quick. A connection begins with a ping, and
- * requests follow only when that was answered in time. */
+/* How long a message was on the way; it may lie in buffers of the kernel while
+ * one of the two processes stands still. The clocks of two machines have no
+ * common zero, but their difference stays the same: what exceeds the least
+ * difference seen on this connection is time on the way. The least rises by a
+ * thousandth of the time, since clocks do not run equally fast. A connection
+ * begins with a ping, and requests follow only when it was answered in time. */
 int64_t bus_age(struct cn_bus *bus,
                 zmq_msg_t *routing,
                 const Env__RequestHeader *header);

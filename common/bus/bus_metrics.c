@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the bus tells of itself: per service that is called, and in all. */
+/* The metrics of the bus: per service that is called, and in all. */
 #include "common/base/array.h"
 #include "common/bus/bus_internal.h"
 #include "common/loop/metrics.h"
@@ -15,7 +15,7 @@ struct gauge {
     unsigned (*of)(const struct bus_service *service);
 };
 
-/* A counter of struct cn_bus_stats. Those of one name stand together. */
+/* A counter of struct cn_bus_stats. Counters of one name stand together. */
 struct counter {
     struct cn_metric metric;
     const char *labels;
@@ -30,7 +30,6 @@ static unsigned s_replicas(const struct bus_service *service)
 static unsigned s_up(const struct bus_service *service)
 {
     unsigned count = 0;
-
     for (size_t i = 0; i < service->replica_count; i++) {
         const struct bus_replica *replica = service->replicas[i];
         count += bus_replica_serves(replica) ? 1 : 0;
@@ -41,7 +40,6 @@ static unsigned s_up(const struct bus_service *service)
 static unsigned s_outstanding(const struct bus_service *service)
 {
     unsigned count = 0;
-
     for (size_t i = 0; i < service->replica_count; i++) {
         count += service->replicas[i]->outstanding;
     }
@@ -54,10 +52,10 @@ static unsigned s_waiting(const struct bus_service *service)
 }
 
 static const struct gauge GAUGES[] = {
-    { { "cairn_bus_replicas", "Addresses of a service that is called.",
+    { { "cairn_bus_replicas", "Replicas of a service that is called.",
         CN_METRIC_GAUGE },
       s_replicas },
-    { { "cairn_bus_replicas_up", "Those that answer and take calls.",
+    { { "cairn_bus_replicas_up", "Replicas that answer and take calls.",
         CN_METRIC_GAUGE },
       s_up },
     { { "cairn_bus_calls_outstanding",
@@ -75,7 +73,7 @@ static const struct gauge GAUGES[] = {
     }
 #define REFUSED                                                                \
     COUNTER("cairn_bus_refused_total", "Requests that were not taken, by "     \
-                                       "why.")
+                                       "reason.")
 #define UNSENT                                                                 \
     COUNTER("cairn_bus_replies_unsent_total",                                  \
             "Replies whose caller was gone or did not read.")
@@ -94,7 +92,7 @@ static const struct counter COUNTERS[] = {
       AT(pings) },
     { COUNTER("cairn_bus_calls_total", "Calls sent, repeats included."), "",
       AT(calls) },
-    { COUNTER("cairn_bus_repeats_total", "Calls sent again, elsewhere."), "",
+    { COUNTER("cairn_bus_repeats_total", "Calls sent again to another."), "",
       AT(repeats) },
     { COUNTER("cairn_bus_late_total", "Replies to calls that had ended."), "",
       AT(late) },
@@ -110,7 +108,6 @@ void bus_metrics(void *arg, struct cn_metrics_page *page)
     };
     const struct cn_bus *self = arg;
     char labels[LABELS_MAX];
-
     for (size_t i = 0; i < CN_COUNT(GAUGES); i++) {
         for (size_t k = 0; k < self->service_count; k++) {
             (void)snprintf(labels, sizeof(labels), "service=\"%s\"",

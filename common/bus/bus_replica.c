@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One replica of a service: its DEALER, what its monitor tells, its pings.
+/* One replica of a service: its DEALER, its monitor, its pings.
  *
- * A process that dies is seen by its connection, within milliseconds; one that
- * stops, or a machine that goes, by its silence. */
+ * A process that dies is noticed by its connection, within milliseconds; a
+ * process that is stopped, or a machine that is lost, by its silence. */
 #include "common/base/log.h"
 #include "common/bus/bus_internal.h"
 
@@ -33,7 +33,6 @@ static enum cn_code s_monitor(struct bus_replica *replica, struct cn_err *err)
     char address[BUS_ADDRESS_SIZE];
     const int events = ZMQ_EVENT_CONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |
                        ZMQ_EVENT_DISCONNECTED;
-
     (void)snprintf(address, sizeof(address), "inproc://monitor-%u",
                    bus->monitors++);
     if (zmq_socket_monitor(replica->dealer.zmq, address, events) != 0) {
@@ -53,7 +52,6 @@ static enum cn_code s_monitor(struct bus_replica *replica, struct cn_err *err)
 static enum cn_code s_open(struct bus_replica *replica, struct cn_err *err)
 {
     struct cn_bus *bus = replica->service->bus;
-
     replica->made_at = cn_clock_monotonic();
     enum cn_code rc = bus_socket_open(bus, &replica->dealer, ZMQ_DEALER,
                                       replica->service->peer->public_key, err);
@@ -77,16 +75,15 @@ static enum cn_code s_open(struct bus_replica *replica, struct cn_err *err)
     return rc;
 }
 
-/* At once, unless it was made just now: a server that accepts and cuts must not
- * make us spin. Else the tick does it. */
+/* Makes the DEALER anew at once, or at the tick when it was made just now: a
+ * server that accepts and closes must not make us spin. */
 static void s_remake(struct bus_replica *replica)
 {
     struct cn_err err = { 0 };
     int64_t age_us = cn_clock_monotonic() - replica->made_at;
-
     s_close(replica);
     if (age_us >= BUS_REMAKE_MS * (int64_t)1000) {
-        (void)s_open(replica, &err); /* else the tick tries again */
+        (void)s_open(replica, &err); /* when it fails, the tick tries again */
     }
 }
 
@@ -96,11 +93,10 @@ static void s_log(const struct bus_replica *replica, const char *what)
            replica->address, what);
 }
 
-/* Their fibers find out by themselves whether to try again. */
+/* The fibers of the calls decide whether to try again. */
 static unsigned s_calls_lose(struct bus_replica *replica)
 {
     unsigned lost = 0;
-
     while (!bus_list_empty(&replica->calls)) {
         struct bus_op *op = (struct bus_op *)replica->calls.next;
         bus_list_remove(&op->link);
@@ -117,7 +113,6 @@ static unsigned s_calls_lose(struct bus_replica *replica)
 void bus_replica_down(struct bus_replica *replica, const char *why)
 {
     unsigned lost = s_calls_lose(replica);
-
     replica->service->bus->stats.downs++;
     cn_log(CN_LOG_INFO, "bus: %s at %s is down (%s), %u calls lost",
            replica->service->peer->name, replica->address, why, lost);
@@ -137,8 +132,7 @@ bool bus_replica_send(struct bus_replica *replica,
                       struct cn_bytes body)
 {
     zmq_msg_t frames[2];
-
-    /* From it the service tells how long the request lay somewhere. */
+    /* From it the service computes how long the request was on the way. */
     header->has_sent_at = true;
     header->sent_at = cn_clock_monotonic();
     if (!bus_frame_pack(&frames[0], &header->base)) {
@@ -153,14 +147,13 @@ bool bus_replica_send(struct bus_replica *replica,
         bus_frames_close(&frames[1], 1);
         return false;
     }
-    /* A connection that ends between the two takes the first back. */
+    /* When the connection ends between the two, the first is not sent. */
     return bus_send(&replica->dealer, &frames[1], false);
 }
 
 static void s_ping(struct bus_replica *replica, int64_t now)
 {
     Env__RequestHeader header = ENV__REQUEST_HEADER__INIT;
-
     header.has_id = true;
     header.id = bus_ping_id(replica->service->bus);
     header.has_ping = true;
@@ -168,7 +161,7 @@ static void s_ping(struct bus_replica *replica, int64_t now)
     if (replica->asked_at == 0) {
         replica->asked_at = now;
     }
-    /* Not sent is as good as not answered. */
+    /* A ping that was not sent is a ping that was not answered. */
     (void)!bus_replica_send(replica, &header, (struct cn_bytes){ 0 });
 }
 
@@ -188,7 +181,6 @@ static void s_pong_take(struct bus_replica *replica, struct cn_bytes header)
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(BUS_HEADER_MAX);
     const ProtobufCMessage *message = NULL;
     struct cn_err err = { 0 };
-
     if (arena == NULL ||
         cn_message_unpack(arena, &env__reply_header__descriptor, header,
                           &message, &err) != CN_OK) {
@@ -213,7 +205,6 @@ s_reply_take(struct bus_replica *replica, zmq_msg_t *frames, size_t count)
     struct cn_bus *bus = replica->service->bus;
     uint64_t id = 0;
     bool pong = false;
-
     if (count != 2 || !bus_id_peek(bus_frame_view(&frames[0]), &id)) {
         bus->stats.malformed++;
         return;
@@ -240,7 +231,6 @@ s_reply_take(struct bus_replica *replica, zmq_msg_t *frames, size_t count)
 static bool s_dealer_drain(struct bus_replica *replica)
 {
     bool worked = false;
-
     for (unsigned i = 0; i < BUS_DRAIN_MAX && replica->dealer.dirty; i++) {
         zmq_msg_t frames[2];
         size_t count = bus_receive(&replica->dealer, frames, 2);
@@ -273,13 +263,13 @@ static void s_event_take(struct bus_replica *replica, unsigned event)
     case ZMQ_EVENT_DISCONNECTED:
         replica->connected = false;
         if (replica->greeted) {
-            /* What it answered before it went still counts. */
+            /* What it answered before it died still counts. */
             bus_socket_touch(&replica->dealer);
             while (s_dealer_drain(replica)) {
             }
             bus_replica_down(replica, "disconnected");
         }
-        /* A handshake that fails is tried again by libzmq, ever slower. */
+        /* libzmq repeats a failed handshake after ever longer pauses. */
         break;
     default:
         break;
@@ -290,7 +280,6 @@ static void s_event_take(struct bus_replica *replica, unsigned event)
 static bool s_monitor_drain(struct bus_replica *replica)
 {
     bool worked = false;
-
     while (replica->monitor.dirty) {
         zmq_msg_t frames[2];
         uint16_t event = 0;
@@ -313,18 +302,17 @@ bool bus_replica_drain(struct bus_replica *replica)
 {
     bool answered = replica->dealer.dirty && s_dealer_drain(replica);
     bool changed = replica->monitor.dirty && s_monitor_drain(replica);
-
     return answered || changed;
 }
 
 /* --- health --- */
 
-/* True: it is gone, and was made anew. */
+/* True: it was silent for too long, and was made anew. */
 static bool s_silent(struct bus_replica *replica, int64_t now)
 {
     if (!replica->up) {
-        /* A process that starts or stands still answers later, on the same
-         * connection; only one that is cut off needs another. */
+        /* A process that starts or is stopped answers later on the same
+         * connection; only a lost connection must be made anew. */
         if (now - replica->heard_at < BUS_MUTE_US) {
             return false;
         }
@@ -341,20 +329,19 @@ static bool s_silent(struct bus_replica *replica, int64_t now)
 void bus_replica_tick(struct bus_replica *replica, int64_t now, bool late)
 {
     struct cn_err err = { 0 };
-
     if (replica->dealer.zmq == NULL) {
         (void)s_open(replica, &err);
         return;
     }
     if (!replica->greeted) {
-        /* Begins libzmq's back-off anew: it grows to 5 s, and a restarted
-         * service must be found sooner. */
+        /* libzmq's back-off grows to 5 s; a new socket begins it anew, so that
+         * a restarted service is found sooner. */
         if (!replica->connected && now - replica->made_at >= CN_SECOND) {
             s_remake(replica);
         }
         return;
     }
-    /* Answers may lie there when it was us who slept. */
+    /* When this process did not run, answers may lie unread. */
     (void)s_dealer_drain(replica);
     if (late || !s_silent(replica, now)) {
         s_ping(replica, now);
@@ -367,7 +354,6 @@ void bus_replica_tick(struct bus_replica *replica, int64_t now, bool late)
 static uint32_t s_bit_free(const struct bus_service *service)
 {
     uint32_t taken = 0;
-
     for (size_t i = 0; i < service->replica_count; i++) {
         taken |= service->replicas[i]->bit;
     }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The thread that looks names up: getaddrinfo waits inside libc, for a name
- * server that may be away. It shares nothing with the loop: a question comes
- * over one end of a socket pair, its answer goes back, and the end of the pair
- * is the end of the thread. */
+/* The thread that looks names up: getaddrinfo blocks inside libc while it waits
+ * for the name server. It shares nothing with the loop: questions and answers
+ * go over a socket pair, and the thread ends when the pair is closed. */
 #include "common/bus/bus_internal.h"
 
 #include <errno.h>
@@ -23,7 +22,6 @@ static void s_address_add(const struct addrinfo *info,
                           struct bus_answer *answer)
 {
     char host[NUMERIC_SIZE];
-
     if (getnameinfo(info->ai_addr, info->ai_addrlen, host, sizeof(host), NULL,
                     0, NI_NUMERICHOST) != 0) {
         return;
@@ -41,12 +39,11 @@ static void s_address_add(const struct addrinfo *info,
 static void s_look_up(const struct bus_question *question,
                       struct bus_answer *answer)
 {
-    /* No IPv6 address is asked for where the machine has none itself. */
+    /* ADDRCONFIG: no IPv6 addresses on a machine that has no IPv6. */
     const struct addrinfo hints = { .ai_family = AF_UNSPEC,
                                     .ai_socktype = SOCK_STREAM,
                                     .ai_flags = AI_ADDRCONFIG };
     struct addrinfo *found = NULL;
-
     memset(answer, 0, sizeof(*answer));
     answer->error = getaddrinfo(question->host, NULL, &hints, &found);
     if (answer->error != 0) {
@@ -64,7 +61,6 @@ static void *s_thread(void *arg)
     int fd = (int)(intptr_t)arg;
     struct bus_question question;
     struct bus_answer *answer = malloc(sizeof(*answer));
-
     while (answer != NULL &&
            recv(fd, &question, sizeof(question), 0) == sizeof(question)) {
         s_look_up(&question, answer);
@@ -84,7 +80,6 @@ static void s_on_answer(void *arg, unsigned events)
     struct cn_bus *bus = arg;
     struct bus_resolver *self = &bus->resolver;
     struct bus_answer answer;
-
     (void)events;
     ssize_t size = recv(self->fd, &answer, sizeof(answer), MSG_DONTWAIT);
     if (size == sizeof(answer)) {
@@ -97,12 +92,11 @@ static void s_on_answer(void *arg, unsigned events)
     }
 }
 
-/* All signals are the loop's. */
+/* The thread blocks all signals: the loop takes them. */
 static int s_thread_start(pthread_t *thread, int fd)
 {
     sigset_t all;
     sigset_t before;
-
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(thread, NULL, s_thread, (void *)(intptr_t)fd);
@@ -114,7 +108,6 @@ static enum cn_code s_start(struct cn_bus *bus, struct cn_err *err)
 {
     struct bus_resolver *self = &bus->resolver;
     int fds[2];
-
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) != 0) {
         return cn_fail(err, CN_UNAVAILABLE, "look-up: errno %d", errno);
     }
@@ -139,7 +132,6 @@ enum cn_code bus_resolve_ask(struct cn_bus *bus,
                              struct cn_err *err)
 {
     struct bus_resolver *self = &bus->resolver;
-
     if (!self->running) {
         enum cn_code rc = s_start(bus, err);
         if (rc != CN_OK) {
@@ -157,15 +149,15 @@ enum cn_code bus_resolve_ask(struct cn_bus *bus,
 void bus_resolve_done(struct cn_bus *bus)
 {
     struct bus_resolver *self = &bus->resolver;
-
     if (!self->running) {
         return;
     }
     cn_loop_unwatch(self->watch);
     self->watch = NULL;
     (void)close(self->fd);
-    /* Between questions it ends at once. Within one libc may wait for half a
-     * minute, which no stop of ours shall; it holds nothing of ours then. */
+    /* Between questions the thread ends at once. Within one libc may wait for
+     * half a minute: the stop does not wait for it, and it uses nothing of
+     * ours. */
     if (self->asked) {
         (void)pthread_detach(self->thread);
     } else {

@@ -28,14 +28,13 @@ static void s_reply_fields(const struct cn_err *err,
     header->fields = list;
 }
 
-/* A failure tells what err holds, a success the rest of the reply. */
+/* From reply->err for a failure, else from the rest of the reply. */
 static void s_reply_header(const struct cn_bus_reply *reply,
                            bool stopping,
                            Env__ReplyHeader *header)
 {
     bool failed = reply->err.code != CN_OK;
     int64_t version = failed ? reply->err.version : reply->version;
-
     header->has_code = true;
     header->code = (int32_t)reply->err.code;
     header->has_stopping = failed && stopping;
@@ -60,7 +59,8 @@ static void s_reply_header(const struct cn_bus_reply *reply,
     header->replayed = reply->replayed;
 }
 
-/* Counts what did not go out; its caller learns by its deadline or its ping. */
+/* Counts a reply that was not sent. Its caller notices by its deadline or its
+ * ping. */
 static void s_count_unsent(struct cn_bus *self)
 {
     if (errno == EHOSTUNREACH) {
@@ -77,7 +77,6 @@ static void s_send(struct cn_bus *self,
                    struct cn_bytes body)
 {
     zmq_msg_t frames[3];
-
     if (!bus_frame_bytes(&frames[0], routing, routing_size)) {
         self->stats.full++;
         return;
@@ -114,7 +113,6 @@ static void s_reply(struct cn_bus *self,
     Env__FieldError fields[CN_ERR_FIELDS_MAX];
     Env__FieldError *list[CN_ERR_FIELDS_MAX];
     struct cn_bytes body = { 0 };
-
     header.has_id = true;
     header.id = id;
     s_reply_header(reply, cn_loop_stopping(self->env->loop), &header);
@@ -132,7 +130,6 @@ static void s_refuse(struct cn_bus *self,
                      const struct cn_err *err)
 {
     struct cn_bus_reply reply = { .err = *err };
-
     s_reply(self, zmq_msg_data(routing), zmq_msg_size(routing), id, &reply);
 }
 
@@ -142,7 +139,7 @@ void cn_bus_reply_send(struct cn_bus *self,
 {
     assert(back->open);
     if (reply->err.code == CN_OK && reply->body.size > CN_MESSAGE_SIZE_MAX) {
-        /* The peer would cut the connection, and all calls on it. */
+        /* The peer would close the connection, and lose all calls on it. */
         struct cn_bus_reply large = { 0 };
         (void)cn_fail(&large.err, CN_TOO_LARGE,
                       "the reply is larger than %d bytes", CN_MESSAGE_SIZE_MAX);
@@ -163,7 +160,6 @@ static void s_pong(struct cn_bus *self,
 {
     Env__ReplyHeader header = ENV__REPLY_HEADER__INIT;
     bool leaving = cn_loop_leaving(self->env->loop);
-
     header.has_id = true;
     header.id = id;
     header.has_queue = true;
@@ -177,19 +173,19 @@ static void s_pong(struct cn_bus *self,
     s_send(self, routing, routing_size, &header, (struct cn_bytes){ 0 });
 }
 
-/* Of its end: 0: none, 1: it serves on but callers shall turn away, 2: it takes
- * no more. */
+/* 0: it serves; 1: it serves, but callers should prefer others; 2: it takes no
+ * more requests. */
 static int s_phase(const struct cn_bus *self)
 {
     return (cn_loop_leaving(self->env->loop) ? 1 : 0) +
            (cn_loop_stopping(self->env->loop) ? 1 : 0);
 }
 
-/* Callers learn it now, and not by a refusal each or by their next ping. */
+/* Tells the phase to all callers, so that they need not learn it by a refusal
+ * or by their next ping. */
 static void s_pong_all(struct cn_bus *self)
 {
     int64_t since = cn_clock_monotonic() - CN_SECOND;
-
     for (size_t i = 0; i < self->caller_count; i++) {
         const struct bus_caller *caller = &self->callers[i];
         if (caller->seen_at >= since && caller->ping != 0) {
@@ -216,7 +212,6 @@ static const char *s_text(const char *text)
     return text != NULL ? text : "";
 }
 
-/* CN_MALFORMED or CN_NOMEM. */
 static enum cn_code s_principal_read(const Env__Principal *wire,
                                      struct cn_arena *arena,
                                      struct cn_principal *ret_principal,
@@ -226,7 +221,6 @@ static enum cn_code s_principal_read(const Env__Principal *wire,
                                       .role = s_text(wire->role),
                                       .scope_count = wire->n_scopes,
                                       .branch_count = wire->n_branches };
-
     if (wire->n_branches > PARTS_MAX || wire->n_scopes > PARTS_MAX ||
         !s_uuid_read(wire->has_tenant_id, wire->tenant_id,
                      &principal.tenant_id) ||
@@ -236,9 +230,6 @@ static enum cn_code s_principal_read(const Env__Principal *wire,
     }
     struct cn_uuid *branches =
         cn_arena_array(arena, wire->n_branches + 1, sizeof(*branches));
-    if (branches == NULL) {
-        return cn_fail(err, CN_NOMEM, "no memory for the principal");
-    }
     for (size_t i = 0; i < wire->n_branches; i++) {
         if (!s_uuid_read(true, wire->branches[i], &branches[i])) {
             return cn_fail(err, CN_MALFORMED, "a branch cannot be read");
@@ -265,7 +256,6 @@ static enum cn_code s_request_read(const struct bus_peer *peer,
 {
     int64_t budget_us =
         header->has_budget_us && header->budget_us > 0 ? header->budget_us : 0;
-
     if (budget_us > BUS_BUDGET_MAX) {
         budget_us = BUS_BUDGET_MAX;
     }
@@ -291,7 +281,7 @@ static enum cn_code s_request_read(const struct bus_peer *peer,
     request->expected_version = header->expected_version;
     request->principal.subject = peer->name;
     request->principal.role = "";
-    /* Anyone who could name a principal of choice would be everyone. */
+    /* A peer that is not a front could otherwise act as anybody. */
     if (peer->front && header->principal != NULL) {
         return s_principal_read(header->principal, request->arena,
                                 &request->principal, err);
@@ -306,7 +296,7 @@ s_admit(struct cn_bus *self, int64_t age_us, struct cn_err *err)
         return cn_fail(err, CN_BUSY, "%s is stopping", self->name);
     }
     if (age_us >= BUS_STALE_US) {
-        /* Its caller has taken us for dead and asked another. */
+        /* Its caller has taken us for down and asked another replica. */
         self->stats.stale++;
         return cn_fail(err, CN_BUSY, "the request is too old");
     }
@@ -321,7 +311,6 @@ static struct cn_bus_return *
 s_return_take(struct cn_bus *self, zmq_msg_t *routing, uint64_t id)
 {
     struct cn_bus_return *back = self->returns_free;
-
     self->returns_free = back->next_free;
     self->stats.serving++;
     back->open = true;
@@ -344,13 +333,9 @@ static enum cn_code s_accept(struct cn_bus *self,
     struct cn_bus_request *request = cn_arena_alloc(arena, sizeof(*request));
     int64_t age_us = bus_age(self, &frames[FRAME_ROUTING], header);
     enum cn_code rc = s_admit(self, age_us, err);
-
     if (rc != CN_OK) {
         self->stats.busy++;
         return rc;
-    }
-    if (request == NULL) {
-        return cn_fail(err, CN_NOMEM, "no memory for the request");
     }
     request->arena = arena;
     rc = s_request_read(peer, header, age_us, request, err);
@@ -361,7 +346,7 @@ static enum cn_code s_accept(struct cn_bus *self,
     bool kept = bus_frame_keep(&frames[FRAME_BODY], arena, &request->body);
     (void)zmq_msg_init(&frames[FRAME_BODY]);
     if (!kept) {
-        return cn_fail(err, CN_NOMEM, "no memory for the body");
+        return cn_fail(err, CN_NOMEM, "no memory for the request");
     }
     request->back = s_return_take(self, &frames[FRAME_ROUTING], header->id);
     self->stats.requests++;
@@ -369,7 +354,7 @@ static enum cn_code s_accept(struct cn_bus *self,
     return CN_OK;
 }
 
-/* NULL: it cannot be answered, or not by anyone we know. */
+/* NULL: the message cannot be answered, or its peer is not known. */
 static const struct bus_peer *s_sender(const struct cn_bus *self,
                                        zmq_msg_t *frames,
                                        size_t count,
@@ -381,7 +366,7 @@ static const struct bus_peer *s_sender(const struct cn_bus *self,
         !bus_id_peek(bus_frame_view(&frames[FRAME_HEADER]), ret_id)) {
         return NULL;
     }
-    /* As the ZAP answer named it. */
+    /* The name is the one in our answer to ZAP. */
     return bus_peer_find(self, zmq_msg_gets(&frames[FRAME_HEADER], "User-Id"));
 }
 
@@ -392,7 +377,6 @@ static const Env__RequestHeader *s_header_read(struct cn_arena *arena,
                                                struct cn_err *err)
 {
     const ProtobufCMessage *message = NULL;
-
     if (arena == NULL) {
         (void)cn_fail(err, CN_NOMEM, "no memory for the request");
         return NULL;
@@ -415,7 +399,6 @@ static void s_receive(struct cn_bus *self, zmq_msg_t *frames, size_t count)
     uint64_t id = 0;
     const struct bus_peer *peer = s_sender(self, frames, count, &id);
     struct cn_err err = { 0 };
-
     if (peer == NULL) {
         self->stats.malformed++;
         return;
@@ -429,7 +412,7 @@ static void s_receive(struct cn_bus *self, zmq_msg_t *frames, size_t count)
                zmq_msg_size(&frames[FRAME_ROUTING]), id);
     } else if (header != NULL &&
                s_accept(self, peer, header, arena, frames, &err) == CN_OK) {
-        arena = NULL; /* the receiver's now */
+        arena = NULL; /* the receiver frees it */
     }
     if (err.code != CN_OK) {
         self->stats.malformed += err.code == CN_MALFORMED ? 1 : 0;
@@ -441,7 +424,6 @@ static void s_receive(struct cn_bus *self, zmq_msg_t *frames, size_t count)
 static bool s_router_drain(struct cn_bus *self)
 {
     bool worked = false;
-
     for (unsigned i = 0; i < BUS_DRAIN_MAX && self->router.dirty; i++) {
         zmq_msg_t frames[FRAME_COUNT];
         size_t count = bus_receive(&self->router, frames, FRAME_COUNT);
@@ -459,7 +441,6 @@ static bool s_router_drain(struct cn_bus *self)
 bool bus_server_drain(struct cn_bus *self)
 {
     bool shaken = bus_zap_drain(self);
-
     if (self->on_request == NULL) {
         return shaken;
     }
@@ -476,7 +457,6 @@ static enum cn_code
 s_bind(struct cn_bus *self, const char *address, struct cn_err *err)
 {
     size_t size = sizeof(self->address);
-
     if (zmq_bind(self->router.zmq, address) != 0) {
         return cn_fail(err, CN_UNAVAILABLE, "bind %s: %s", address,
                        zmq_strerror(zmq_errno()));
@@ -489,8 +469,8 @@ s_bind(struct cn_bus *self, const char *address, struct cn_err *err)
     return bus_socket_watch(&self->router, err);
 }
 
-/* "tcp://[::1]:7001", or all addresses of both kinds: libzmq takes IPv4 alone
- * where the machine has no IPv6. */
+/* "tcp://[::1]:7001", or "*", which means IPv4 and IPv6; on a machine without
+ * IPv6 libzmq then takes IPv4 alone. */
 static bool s_is_ipv6(const char *address)
 {
     return strncmp(address, "tcp://[", 7) == 0 ||
@@ -502,7 +482,6 @@ enum cn_code bus_server_init(struct cn_bus *self,
                              struct cn_err *err)
 {
     unsigned max = config->queue_max;
-
     self->queue_max =
         max == 0 || max > CN_BUS_QUEUE_MAX ? CN_BUS_QUEUE_MAX : max;
     self->returns = calloc(self->queue_max, sizeof(*self->returns));
@@ -524,13 +503,12 @@ enum cn_code bus_server_init(struct cn_bus *self,
     return rc == CN_OK ? s_bind(self, config->bind, err) : rc;
 }
 
-/* A peer that sees the connection end in the moment of the last reply may never
- * read it: the reply goes first. */
+/* A peer may not read a reply when the connection ends in the same moment: the
+ * last reply gets some time. */
 static void s_reply_settles(const struct cn_bus *self)
 {
     enum { SETTLE_US = 50000 };
     int64_t left_us = self->replied_at + SETTLE_US - cn_clock_monotonic();
-
     if (self->replied_at != 0 && left_us > 0) {
         (void)zmq_poll(NULL, 0, (long)(left_us / 1000) + 1);
     }
@@ -539,11 +517,10 @@ static void s_reply_settles(const struct cn_bus *self)
 void bus_server_done(struct cn_bus *self)
 {
     const int linger_ms = 200;
-
     if (self->router.zmq != NULL) {
         s_reply_settles(self);
-        /* The last replies of a drained process still leave; a peer that does
-         * not read cannot hold us longer. */
+        /* Time for the last replies to leave; a peer that does not read cannot
+         * delay us longer. */
         (void)zmq_setsockopt(self->router.zmq, ZMQ_LINGER, &linger_ms,
                              sizeof(linger_ms));
     }

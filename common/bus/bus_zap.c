@@ -39,7 +39,7 @@ s_zap_peer(const struct cn_bus *self, zmq_msg_t *frames, size_t count)
     return NULL;
 }
 
-/* version, request id, status code, status text, user id, metadata */
+/* Frames: version, request id, status code, status text, user id, metadata. */
 static void s_zap_answer(struct bus_socket *zap,
                          zmq_msg_t *request,
                          const struct bus_peer *peer)
@@ -51,7 +51,6 @@ static void s_zap_answer(struct bus_socket *zap,
                             peer != NULL ? peer->name : "",
                             "" };
     enum { COUNT = CN_COUNT(texts) };
-
     for (size_t i = 0; i < COUNT; i++) {
         zmq_msg_t frame;
         struct cn_bytes bytes =
@@ -68,7 +67,6 @@ static void s_zap_answer(struct bus_socket *zap,
 bool bus_zap_drain(struct cn_bus *self)
 {
     bool worked = false;
-
     while (self->zap.dirty) {
         zmq_msg_t frames[ZAP_FRAMES];
         size_t count = bus_receive(&self->zap, frames, ZAP_FRAMES);
@@ -94,7 +92,6 @@ bool bus_zap_drain(struct cn_bus *self)
 enum cn_code bus_zap_init(struct cn_bus *self, struct cn_err *err)
 {
     enum cn_code rc = bus_socket_open(self, &self->zap, ZMQ_REP, NULL, err);
-
     if (rc == CN_OK && zmq_bind(self->zap.zmq, "inproc://zeromq.zap.01") != 0) {
         rc = cn_fail(err, CN_INTERNAL, "bind ZAP: %s",
                      zmq_strerror(zmq_errno()));

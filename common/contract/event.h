@@ -97,6 +97,13 @@ struct cn_subscription {
     size_t handler_count;
 };
 
+/* One row of a table of subscriptions: CN_FOLLOW(referrals, FROM_REFERRALS). */
+#define CN_FOLLOW(service, rows)                                               \
+    {                                                                          \
+#service, service##_events, service##_event_count, rows,               \
+            sizeof(rows) / sizeof(rows[0])                                     \
+    }
+
 /* One row as it is now, in the store's arena. payload is the message of the
  * aggregate's events. */
 struct cn_provided {

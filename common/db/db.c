@@ -28,9 +28,9 @@ CN_STATEMENT(SQL_TENANT, ALL_LANES, "SELECT " TENANT);
 CN_STATEMENT(SQL_TENANT_PLAN_ONCE,
              ALL_LANES,
              "SELECT " TENANT ", " PLANNED_ONCE);
-/* The server measures each statement by itself, from its own Bind on, so what
- * the first one sets holds for those behind it (PostgreSQL's manual,
- * statement_timeout), and ends with the transaction. */
+/* The server times each statement from its Bind on, so the timeout that the
+ * first one sets holds for the later ones (PostgreSQL's manual,
+ * statement_timeout). It ends with the transaction. */
 CN_STATEMENT(SQL_TENANT_WITHIN, ALL_LANES, "SELECT " TENANT ", " WITHIN);
 CN_STATEMENT(SQL_TENANT_PLAN_ONCE_WITHIN,
              ALL_LANES,
@@ -91,7 +91,7 @@ enum cn_code cn_db_code(const char *sqlstate)
     return CN_INTERNAL;
 }
 
-/* Units */
+/* ---- units ---- */
 
 static struct unit *
 s_unit_new(struct cn_db *self, const struct cn_db_step *steps, size_t count)
@@ -151,7 +151,6 @@ static void s_count_outcome(const struct unit *unit)
         [CN_OUTCOME_UNKNOWN] = END_UNKNOWN,
     };
     enum unit_end end = ENDS[unit->outcome];
-
     if (unit->refusal != CN_OK) {
         end = END_REFUSED;
     } else if (unit->abandoned) {
@@ -169,12 +168,11 @@ void cn_unit_complete(struct unit *unit)
     if (unit->abandoned) {
         cn_unit_free(unit);
     } else {
-        /* Its fiber may be on its way already; then it sees the state. */
+        /* Its fiber may be ready already; then it sees the state. */
         (void)cn_fiber_wake(unit->token, CN_OK);
     }
 }
 
-/* Ends a unit whose connection is gone, or that never had one. */
 void cn_unit_break(struct unit *unit)
 {
     unit->outcome = CN_OUTCOME_UNKNOWN;
@@ -278,7 +276,7 @@ static struct unit *s_unit_run(struct cn_db *self,
         s_count(lane, unit, END_REFUSED);
         cn_unit_free(unit);
         (void)cn_fail(err, rc == CN_DEADLINE ? CN_DEADLINE : CN_UNAVAILABLE,
-                      "database: waited in vain for the %s lane",
+                      "database: no connection of the %s lane was free in time",
                       cn_lane_names[lane_id]);
         return NULL;
     }
@@ -296,11 +294,12 @@ static void s_unit_leave(struct unit *unit)
         cn_unit_free(unit);
         return;
     }
-    /* The results are drained when they come. */
+    /* The results are dropped when they come. */
     unit->abandoned = true;
 }
 
-/* Rows in an arena: made before the send, so that nothing can fail after it. */
+/* Room for the rows in an arena. It is made before the send, so that nothing
+ * can fail after it. */
 struct row_set {
     size_t count;
     struct cn_rows *rows;
@@ -316,14 +315,12 @@ static void s_row_set_clear(void *handle)
     }
 }
 
+/* NULL for a failed arena. */
 static struct row_set *
 s_row_set(struct cn_arena *arena, const struct cn_db_step *steps, size_t count)
 {
     size_t item = sizeof(struct cn_rows) + sizeof(const struct cn_rows *);
     struct row_set *set = cn_arena_alloc(arena, sizeof(*set) + count * item);
-    if (set == NULL) {
-        return NULL;
-    }
     set->count = count;
     set->rows = (struct cn_rows *)(set + 1);
     set->pointers = (const struct cn_rows **)(set->rows + count);
@@ -441,7 +438,7 @@ enum cn_code cn_db_unit(struct cn_db *self,
     return CN_OK;
 }
 
-/* Life */
+/* ---- life ---- */
 
 static bool s_lane_init(struct cn_db *self,
                         enum cn_lane id,

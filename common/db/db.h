@@ -8,11 +8,11 @@
  * - Reads and writes use different connections, so that a waiting lock delays
  *   no reader. The relay lane is the role that may see the platform's tables
  *   across tenants; it may do all that the app role may.
- * - The slow lane is for reads whose length the tenant's data decide: exports,
- *   filters without an index of their own. One at a time on each of its few
- *   connections, so that they never stand before a read by id (design.md 2:
- *   with 10 % one-second statements in a shared lane 89 % of all requests took
- *   longer than 300 ms). Beyond its short queue it is BUSY.
+ * - The slow lane is for reads whose length depends on how much data the tenant
+ *   has: exports, filters without an index. Each of its few connections takes
+ *   one at a time, so that they never delay a read by id (measured: with 10 %
+ *   one-second statements in a shared lane, 89 % of all requests took longer
+ *   than 300 ms). Beyond its short queue it is BUSY.
  * - A write is acknowledged at the Sync, never at its row. */
 #ifndef CN_DB_H
 #define CN_DB_H
@@ -39,15 +39,14 @@ enum cn_lane {
 
 enum {
     CN_DB_PARAMS_MAX = 40,
-    CN_DB_PIPELINE_MAX = 8,   /* units in flight on one connection */
-    CN_DB_WAITING_MAX = 1024, /* units waiting for a connection */
-    /* As many would use up the time of those behind them. */
-    CN_DB_SLOW_WAITING_MAX = 16
+    CN_DB_PIPELINE_MAX = 8,     /* units in flight on one connection */
+    CN_DB_WAITING_MAX = 1024,   /* units waiting for a connection */
+    CN_DB_SLOW_WAITING_MAX = 16 /* more would run out of time in the queue */
 };
 
-/* The longest statement of the app role and of the relay, as roles.sql sets it;
- * a unit with a tenant and less time than that tells the server so. Those of
- * the slow lane may use all of a request's time. */
+/* The longest statement of the app role and of the relay, as roles.sql sets it.
+ * A unit with a tenant and less time than that tells the server so. Statements
+ * of the slow lane may use all of a request's time. */
 #define CN_DB_STATEMENT_US      ((int64_t)5000000)
 #define CN_DB_SLOW_STATEMENT_US ((int64_t)10000000)
 
@@ -63,11 +62,11 @@ struct cn_statement {
     unsigned lanes;
 };
 
-/* With the lanes: planned once for each connection. PostgreSQL else plans a
- * statement with a list among its parameters anew each time, because a short
- * list promises a cheaper plan, and that costs more than to run it. For
- * statements with but one good plan, which those of a unit are by themselves.
- */
+/* A flag beside the lanes: the statement is planned once for each connection.
+ * By default PostgreSQL plans a statement with a list parameter anew each time,
+ * because a short list promises a cheaper plan, and planning takes longer than
+ * running it. For statements with only one good plan. The statements of a unit
+ * are always planned once. */
 enum { CN_PLAN_ONCE = 1 << 8 };
 
 /* Declares `static const struct cn_statement NAME` and enters it in the table
@@ -134,7 +133,7 @@ struct cn_param cn_uuids(const struct cn_uuid *items, size_t count);
 struct cn_db_config {
     const char *conninfo; /* host, port, dbname; no user, no password */
     const char *schema;   /* of the service: for {{schema}} in statements */
-    int epoch;            /* of the outbox (design.md 4): CAIRN_EPOCH */
+    int epoch; /* CAIRN_EPOCH: the first part of an event's position */
     struct {
         const char *user;
         const char *password; /* NULL: none needed */
@@ -142,8 +141,7 @@ struct cn_db_config {
     } lanes[CN_LANE_COUNT];
 };
 
-/* NULL, or what is wrong with a conninfo of ours: a check of struct cn_option.
- */
+/* A check for struct cn_option: NULL, or what is wrong with the conninfo. */
 const char *cn_db_conninfo_check(const char *conninfo);
 /* Opens nothing yet. NULL without memory. */
 struct cn_db *cn_db_new(struct cn_env *env, const struct cn_db_config *config);
@@ -175,9 +173,9 @@ CN_CHECKED enum cn_code cn_db_read(struct cn_db *self,
                                    const struct cn_rows **ret_rows,
                                    struct cn_err *err);
 
-/* Sets the tenant of a unit by its one parameter, cn_uuid(tenant), and that its
- * statements are planned once. The first step of every unit, except of those of
- * the relay lane that need none. */
+/* The first step of every unit: sets the tenant (its one parameter is
+ * cn_uuid(tenant)), and that the unit's statements are planned once. Only units
+ * of the relay lane may do without. */
 const struct cn_statement *cn_db_tenant_statement(void);
 
 /* Several statements as one unit: what write.h is built on. */
@@ -220,13 +218,13 @@ struct cn_uuid cn_row_uuid(const struct cn_rows *rows, size_t row, int column);
 int64_t cn_row_at(const struct cn_rows *rows, size_t row, int column);
 struct cn_bytes
 cn_row_bytes(const struct cn_rows *rows, size_t row, int column);
-/* text[] into the arena; NULL without memory. */
+/* text[] into the arena, never NULL; a NULL element reads as "". */
 const char **cn_row_texts(const struct cn_rows *rows,
                           size_t row,
                           int column,
                           struct cn_arena *arena,
                           size_t *ret_count);
-/* uuid[] into the arena; NULL without memory. */
+/* uuid[] into the arena, never NULL; a NULL element reads as nil. */
 const struct cn_uuid *cn_row_uuids(const struct cn_rows *rows,
                                    size_t row,
                                    int column,

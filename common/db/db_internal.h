@@ -53,7 +53,7 @@ struct connection {
     struct lane *lane;
     PGconn *pg;
     struct cn_watch *watch;
-    int watch_fd; /* libpq closes its own whenever it likes */
+    int watch_fd; /* a duplicate: libpq closes its own by itself */
     unsigned watched;
     enum connection_state state;
     unsigned attempts;
@@ -120,8 +120,8 @@ extern const char *const cn_lane_names[CN_LANE_COUNT];
 
 /* Units: common/db/db.c */
 
-/* What tells the server the time that is left besides the tenant, in place of
- * this statement; NULL: it is none that sets a tenant. */
+/* The variant of a statement which sets the tenant that also sets the server's
+ * timeout; NULL for any other statement. */
 const struct cn_statement *
 cn_db_tenant_within(const struct cn_statement *statement);
 
@@ -139,8 +139,9 @@ void cn_db_metrics(void *arg, struct cn_metrics_page *page);
 
 /* Connections: common/db/db_link.c */
 
-/* Opens what is closed, gives up what is stuck, fails what waits in vain; runs
- * no later than at, and then by itself. */
+/* Makes sure that the tick runs no later than `at`, and then by itself. It
+ * opens closed connections, closes stuck ones, and fails units that wait while
+ * their lane is down. */
 void cn_link_tick_by(struct cn_db *self, int64_t at);
 /* Was the lane without a connection for too long to wait for one? */
 bool cn_link_down(const struct lane *lane, int64_t now);

@@ -12,26 +12,25 @@
 #include <unistd.h>
 
 static const int64_t TICK_US = CN_SECOND;
-/* A herd of processes that start at once on a small machine needs it: given up
- * earlier, all of them begin again, and none gets there. */
+/* Many processes that start at once on a small machine need so long. If they
+ * gave up earlier, all of them would begin again, and none would connect. */
 static const int64_t CONNECT_US = 10 * CN_SECOND;
 static const int64_t BACKOFF_MIN_US = 100000;
 static const int64_t BACKOFF_MAX_US = 2 * CN_SECOND;
-/* A connection that stood for this long begins its backoff anew. */
+/* After a connection that lasted this long the backoff begins anew. */
 static const int64_t STEADY_US = 2 * CN_SECOND;
 /* A lane without a connection for longer fails its units at once. */
 static const int64_t OUTAGE_US = CN_SECOND;
 /* No progress for this long: others are chosen before it. */
 static const int64_t SLOW_US = CN_SECOND / 4;
-/* No progress for so many times the longest statement: the server is taken for
- * dead; a stopped one still acknowledges in its kernel. */
+/* After no progress for so many times the longest statement the server counts
+ * as dead. TCP does not notice a stopped one: its kernel still acknowledges. */
 enum { STUCK_TIMES = 2 };
-/* The fiber gives up first, the server follows. */
+/* The server's timeout is so much later than the fiber's, which comes first. */
 static const int64_t WITHIN_SLACK_US = 25000;
 
 static void s_tick(void *arg);
 
-/* Makes sure that s_tick runs no later than at. */
 void cn_link_tick_by(struct cn_db *self, int64_t at)
 {
     if (self->timer != NULL) {
@@ -56,7 +55,7 @@ static int64_t s_backoff(struct cn_db *self, unsigned attempts)
     }
     uint16_t random = 0;
     self->env->random(self->env, &random, sizeof(random));
-    /* A quarter less at random, so that replicas do not come all at once. */
+    /* Up to a quarter less at random, so that replicas do not come together. */
     return us - us * random / (4 * (int64_t)UINT16_MAX);
 }
 
@@ -79,8 +78,8 @@ static void s_connection_unwatch(struct connection *connection)
     }
 }
 
-/* Watches a descriptor of our own: libpq closes the socket as soon as it meets
- * its end, and the loop must forget a descriptor before that. */
+/* Watches a duplicate of the descriptor: libpq closes its socket by itself when
+ * the connection ends, and the loop must forget a descriptor before that. */
 static bool s_connection_watch(struct connection *connection, unsigned events)
 {
     if (connection->watch != NULL) {
@@ -309,7 +308,7 @@ static void s_unit_synced(struct connection *connection)
     cn_unit_complete(unit);
 }
 
-/* Takes the result. */
+/* Takes over the result. */
 static void s_unit_result(struct connection *connection, PGresult *result)
 {
     struct unit *unit = connection->sent[connection->head];
@@ -345,10 +344,10 @@ static bool s_connection_expects(const struct connection *connection)
     return connection->state == PREPARING || connection->in_flight > 0;
 }
 
-/* Hands on what libpq has complete. */
+/* Handles all results that libpq has complete. */
 static void s_connection_drain(struct connection *connection)
 {
-    /* Two in a row: libpq has nothing more, as on a dead connection. */
+    /* After two in a row libpq has nothing more, as on a dead connection. */
     unsigned terminators = 0;
     while (terminators < 2 && PQisBusy(connection->pg) == 0 &&
            s_connection_expects(connection)) {
@@ -376,8 +375,9 @@ static void s_connection_read(struct connection *connection)
     s_pump(connection->lane);
 }
 
-/* The one warning that counts: the commit did not wait for its standby
- * (reliability.md SW). It comes before the unit's own Sync. */
+/* SQLSTATE 01000 while a unit runs: its commit did not wait for the standby,
+ * and a failover may lose it. PostgreSQL then reports success with this warning
+ * alone (measured), before the unit's Sync. */
 static void s_notice(void *arg, const PGresult *notice)
 {
     struct connection *connection = arg;
@@ -453,7 +453,8 @@ static void s_connection_open(struct connection *connection, int64_t now)
 {
     struct lane *lane = connection->lane;
     struct cn_db *self = lane->db;
-    /* The conninfo may replace what stands before it (reliability.md L6). */
+    /* libpq expands the conninfo at dbname: it may replace the values before
+     * it, and not those after it. */
     const char *keywords[] = { "connect_timeout",
                                "tcp_user_timeout",
                                "keepalives_idle",
@@ -548,7 +549,7 @@ static void s_tick(void *arg)
     cn_link_tick_by(self, next_at);
 }
 
-/* Sending */
+/* ---- sending ---- */
 
 struct connection *cn_link_choose(struct lane *lane, int64_t now)
 {
@@ -584,9 +585,10 @@ static bool s_step_send(struct connection *connection,
     return sent;
 }
 
-/* The first step, which may set the tenant: with less time than the role allows
- * anyway, or on the slow lane, it also says how much. That costs the server
- * one more call of a function; a request has more time by default. */
+/* Sends the first step, which may set the tenant. On the slow lane, and where
+ * the unit has less time than the role's statement_timeout, the step also sets
+ * the timeout. Only then, because it costs the server one more function call.
+ */
 static bool s_first_send(struct connection *connection,
                          const struct unit *unit,
                          int64_t now)
@@ -595,7 +597,6 @@ static bool s_first_send(struct connection *connection,
     const struct lane *lane = connection->lane;
     const struct cn_statement *within = cn_db_tenant_within(first->statement);
     int64_t left_us = lane->statement_us;
-
     if (unit->deadline_at < now + left_us) {
         left_us = unit->deadline_at - now;
     }
@@ -634,7 +635,7 @@ void cn_link_send(struct connection *connection, struct unit *unit, int64_t now)
     connection->sent[tail] = unit;
     connection->in_flight++;
     if (!built) {
-        /* What stands half in libpq's buffer cannot be taken back. */
+        /* Half a unit in libpq's buffer cannot be taken back. */
         s_connection_lost(connection);
         return;
     }

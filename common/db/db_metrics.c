@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the lanes tell of themselves. */
+/* The metrics of the lanes. */
 #include "common/base/array.h"
 #include "common/db/db_internal.h"
 
@@ -26,7 +26,6 @@ static double s_ready(const struct lane *lane)
 static double s_in_use(const struct lane *lane)
 {
     unsigned used = 0;
-
     for (unsigned i = 0; i < lane->count; i++) {
         used += lane->connections[i].in_flight > 0 ? 1 : 0;
     }
@@ -36,7 +35,6 @@ static double s_in_use(const struct lane *lane)
 static double s_in_flight(const struct lane *lane)
 {
     unsigned units = 0;
-
     for (unsigned i = 0; i < lane->count; i++) {
         units += lane->connections[i].in_flight;
     }
@@ -84,7 +82,6 @@ void cn_db_metrics(void *arg, struct cn_metrics_page *page)
                                             CN_METRIC_COUNTER };
     const struct cn_db *self = arg;
     char labels[LABELS_MAX];
-
     for (size_t i = 0; i < CN_COUNT(VALUES); i++) {
         for (size_t l = 0; l < CN_LANE_COUNT; l++) {
             (void)snprintf(labels, sizeof(labels), "lane=\"%s\"",
@@ -104,7 +101,8 @@ void cn_db_metrics(void *arg, struct cn_metrics_page *page)
     for (size_t l = 0; l < CN_LANE_COUNT; l++) {
         (void)snprintf(labels, sizeof(labels), "lane=\"%s\"", cn_lane_names[l]);
         cn_metrics_histogram(page, "cairn_db_unit_duration_seconds",
-                             "Of a unit, the wait for a connection included.",
+                             "How long a unit took, its wait for a connection "
+                             "included.",
                              labels, &self->lanes[l].durations);
     }
 }

@@ -152,7 +152,7 @@ struct cn_bytes cn_row_bytes(const struct cn_rows *rows, size_t row, int column)
                               .size = (size_t)size };
 }
 
-/* Where the elements of an array go. */
+/* The elements of an array as far as they were read. */
 struct list {
     struct cn_arena *arena;
     const char **texts;
@@ -160,19 +160,14 @@ struct list {
     size_t count;
 };
 
-static bool s_add_text(void *arg, const char *data, size_t size)
+static void s_add_text(void *arg, const char *data, size_t size)
 {
     struct list *list = arg;
-    /* A NULL element reads as an empty text. */
-    char *text = cn_arena_strndup(list->arena, data != NULL ? data : "", size);
-    if (text == NULL) {
-        return false;
-    }
-    list->texts[list->count++] = text;
-    return true;
+    list->texts[list->count++] =
+        cn_arena_strndup(list->arena, data != NULL ? data : "", size);
 }
 
-static bool s_add_uuid(void *arg, const char *data, size_t size)
+static void s_add_uuid(void *arg, const char *data, size_t size)
 {
     struct list *list = arg;
     struct cn_uuid id = { 0 };
@@ -180,7 +175,28 @@ static bool s_add_uuid(void *arg, const char *data, size_t size)
         memcpy(id.bytes, data, size);
     }
     list->uuids[list->count++] = id;
-    return true;
+}
+
+/* Calls visit for each element; SQL NULL has none. */
+static void s_visit(const struct cn_rows *rows,
+                    size_t row,
+                    int column,
+                    void (*visit)(void *arg, const char *data, size_t size),
+                    struct list *list,
+                    size_t *ret_count)
+{
+    size_t size = (size_t)PQgetlength(rows->result, (int)row, column);
+    const char *data = PQgetvalue(rows->result, (int)row, column);
+    *ret_count = 0;
+    if (size > 0 && !cn_db_array(data, size, visit, list, ret_count)) {
+        s_abort(rows, row, column, "not a list of one dimension");
+    }
+}
+
+/* An element takes at least the four bytes of its length. */
+static size_t s_count_max(const struct cn_rows *rows, size_t row, int column)
+{
+    return (size_t)PQgetlength(rows->result, (int)row, column) / 4 + 1;
 }
 
 const char **cn_row_texts(const struct cn_rows *rows,
@@ -194,19 +210,10 @@ const char **cn_row_texts(const struct cn_rows *rows,
         type != OID_NAME_ARRAY) {
         s_abort(rows, row, column, "not a text[]");
     }
-    size_t size = (size_t)PQgetlength(rows->result, (int)row, column);
     struct list list = { .arena = arena };
-    /* An element takes at least its four bytes of length. */
-    list.texts = cn_arena_array(arena, size / 4 + 1, sizeof(*list.texts));
-    if (list.texts == NULL) {
-        return NULL;
-    }
-    size_t count = 0;
-    const char *data = PQgetvalue(rows->result, (int)row, column);
-    if (size > 0 && !cn_db_array(data, size, s_add_text, &list, &count)) {
-        return NULL;
-    }
-    *ret_count = count;
+    list.texts = cn_arena_array(arena, s_count_max(rows, row, column),
+                                sizeof(*list.texts));
+    s_visit(rows, row, column, s_add_text, &list, ret_count);
     return list.texts;
 }
 
@@ -219,17 +226,9 @@ const struct cn_uuid *cn_row_uuids(const struct cn_rows *rows,
     if (s_type(rows, row, column) != OID_UUID_ARRAY) {
         s_abort(rows, row, column, "not a uuid[]");
     }
-    size_t size = (size_t)PQgetlength(rows->result, (int)row, column);
     struct list list = { .arena = arena };
-    list.uuids = cn_arena_array(arena, size / 4 + 1, sizeof(*list.uuids));
-    if (list.uuids == NULL) {
-        return NULL;
-    }
-    size_t count = 0;
-    const char *data = PQgetvalue(rows->result, (int)row, column);
-    if (size > 0 && !cn_db_array(data, size, s_add_uuid, &list, &count)) {
-        return NULL;
-    }
-    *ret_count = count;
+    list.uuids = cn_arena_array(arena, s_count_max(rows, row, column),
+                                sizeof(*list.uuids));
+    s_visit(rows, row, column, s_add_uuid, &list, ret_count);
     return list.uuids;
 }

@@ -193,8 +193,8 @@ s_list(struct cn_db_values *self, const struct cn_param *param, int i)
     return true;
 }
 
-/* The number as text, at the end of scratch: a row has many, snprintf is slow.
- */
+/* The number as text, at the end of scratch. snprintf is slow, and a row has
+ * many numbers. */
 static const char *s_digits(char scratch[CN_DB_SCRATCH], int64_t number)
 {
     char *at = scratch + CN_DB_SCRATCH - 1;
@@ -318,7 +318,7 @@ int64_t cn_db_int64(const char *data)
 int64_t cn_db_at(const char *data)
 {
     int64_t at = cn_db_int64(data);
-    /* 'infinity' and '-infinity' stay at the ends. */
+    /* 'infinity' and '-infinity'. */
     if (at == INT64_MAX || at == INT64_MIN) {
         return at;
     }
@@ -327,7 +327,7 @@ int64_t cn_db_at(const char *data)
 
 bool cn_db_array(const char *data,
                  size_t size,
-                 bool (*visit)(void *arg, const char *data, size_t size),
+                 void (*visit)(void *arg, const char *data, size_t size),
                  void *arg,
                  size_t *ret_count)
 {
@@ -354,9 +354,7 @@ bool cn_db_array(const char *data,
             return false;
         }
         size_t step = length >= 0 ? (size_t)length : 0;
-        if (!visit(arg, length >= 0 ? data + at : NULL, step)) {
-            return false;
-        }
+        visit(arg, length >= 0 ? data + at : NULL, step);
         at += step;
     }
     *ret_count = count > 0 ? (size_t)count : 0;

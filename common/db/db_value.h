@@ -17,7 +17,7 @@ struct cn_rows {
 enum { CN_DB_SCRATCH = 24 }; /* digits of an int64 and NUL */
 
 /* The parameters of one statement, laid out as PQsendQueryPrepared wants them.
- * Big values are borrowed from the params, small ones stand in scratch, arrays
+ * Big values are borrowed from the params, small ones lie in scratch, arrays
  * are owned. */
 struct cn_db_values {
     const char *data[CN_DB_PARAMS_MAX];
@@ -46,7 +46,7 @@ int64_t cn_db_at(const char *data);
 CN_CHECKED bool
 cn_db_array(const char *data,
             size_t size,
-            bool (*visit)(void *arg, const char *data, size_t size),
+            void (*visit)(void *arg, const char *data, size_t size),
             void *arg,
             size_t *ret_count);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a request's head must be. libmicrohttpd 0.9.75 lets pass what two
- * readers of one stream could understand differently (CWE-444): all of it is
- * refused here. */
+/* Checks of a request's head. libmicrohttpd 0.9.75 accepts heads that two
+ * readers of one connection could understand differently (request smuggling,
+ * CWE-444); they are refused here. */
 #ifndef CN_FRAMING_H
 #define CN_FRAMING_H
 
@@ -55,18 +55,17 @@ struct cn_framing {
     bool chunked;
 };
 
-/* CN_MALFORMED when the connection must be given up; CN_TOO_LARGE with the word
+/* CN_MALFORMED when the connection must be closed; CN_TOO_LARGE with the word
  * uri_too_long for a path over the limit. Lists that come in several fields are
  * joined in the arena. */
 CN_CHECKED enum cn_code cn_framing_check(const struct cn_framing_head *head,
                                          struct cn_arena *arena,
                                          struct cn_framing *ret_framing,
                                          struct cn_err *err);
-/* libmicrohttpd 0.9.75 cuts lines in place: after a value stand the two NULs
- * that were CR and LF, then the next name. Anything else was a NUL in a value,
- * a bare LF or a folded line, none of which it reports. False when the fields
- * do not lie so; fields that do not follow each other in memory are not judged.
- */
+/* False for a head with a NUL in a value, a bare LF or a folded line.
+ * libmicrohttpd 0.9.75 reports none of them, but it cuts lines in place: after
+ * a value follow the two NULs that were CR and LF, then the next name. Fields
+ * that do not follow each other in memory are not checked. */
 bool cn_framing_whole(const struct cn_framing_head *head);
 
 #endif

@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* libmicrohttpd 0.9.75 in our loop (design.md 2). The access handler is called
- * for the head, for each piece of the body, for the end, and again after a
- * resume; between the last two the connection is suspended and a fiber works.
- */
+/* libmicrohttpd 0.9.75 in our loop. It calls the access handler for the head,
+ * for each piece of the body, for the end, and again after a resume; between
+ * the last two the connection is suspended and a fiber works. */
 #include "common/http/http.h"
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/loop/fiber.h"
-#include "common/loop/loop.h"
-
 #include "common/loop/listen.h"
+#include "common/loop/loop.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -22,13 +20,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* libmicrohttpd's own timeout only counts inactivity, so a client that sends a
- * byte now and then is never dropped: these are ours. */
-#define HEAD_US (10 * CN_SECOND) /* from the connection or the first line */
-#define BODY_US (30 * CN_SECOND) /* from the head */
-#define REPLY_US                                                               \
-    (60 * CN_SECOND) /* from the answer's first byte to its last               \
-                      */
+/* Our own deadlines: libmicrohttpd's timeout only counts inactivity, and a
+ * client that sent a byte a second stayed open (measured). */
+#define HEAD_US       (10 * CN_SECOND) /* from the connection or first line */
+#define BODY_US       (30 * CN_SECOND) /* from the head */
+#define REPLY_US      (60 * CN_SECOND) /* from first to last byte of an answer */
 #define IDLE_US       (75 * CN_SECOND) /* between two requests */
 #define SWEEP_US      CN_SECOND
 #define DRAIN_LOOK_US (CN_SECOND / 10)
@@ -45,8 +41,8 @@ enum {
     DROP_MAX = 8 << 20,
     STREAM_BLOCK = 2048,
     BODY_FIRST = 4096,
-    /* Of all requests together: bodies come before the credential is looked
-     * at. */
+    /* Bytes of all bodies together: they come before the credential is
+     * checked. */
     BODIES_MAX = 64 << 20,
     USED_PERCENT = 80 /* of the connections may have a request in flight */
 };
@@ -57,8 +53,8 @@ struct peer {
     struct peer *previous;
     int fd;
     bool busy;           /* with a request */
-    bool listens;        /* nothing but bytes of the client's is waited for */
-    struct slot *stream; /* whose answer is one, else NULL */
+    bool listens;        /* we wait only for bytes of the client */
+    struct slot *stream; /* whose answer is a stream; NULL: none */
     int64_t deadline_at; /* INT64_MAX while a fiber works for it */
 };
 
@@ -85,8 +81,8 @@ struct slot {
     struct cn_http_request *request;
     uint8_t *body;
     size_t body_capacity;
-    size_t body_memory; /* allocated for it so far */
-    uint64_t body_size; /* that came, dropped bytes included */
+    size_t body_memory; /* allocated for the body so far */
+    uint64_t body_size; /* received, dropped bytes included */
     uint64_t announced;
     struct cn_http_source source; /* read is NULL: no stream */
     bool rests;                   /* a stream, suspended */
@@ -107,7 +103,7 @@ struct cn_http {
     struct MHD_Daemon *daemon;
     struct cn_watch *watch;
     int listener;             /* until the stop */
-    struct cn_timer *sweeper; /* of one that serves to the end */
+    struct cn_timer *sweeper; /* with config.to_the_end */
     struct slot *slots;
     struct slot *slots_free;
     struct peer *peers;
@@ -121,7 +117,7 @@ struct cn_http {
     bool draining;
     int64_t idle_until_at; /* at a stop */
     struct cn_token drained;
-    bool judges_memory; /* the library is the one cn_framing_whole knows */
+    bool judges_memory; /* it is the version that cn_framing_whole knows */
     unsigned port;
 };
 
@@ -139,19 +135,17 @@ void cn_http_field_add(struct cn_http_response *response,
 static void s_source_close(struct cn_http_source *source)
 {
     struct cn_http_source closed = *source;
-
     *source = (struct cn_http_source){ 0 };
     if (closed.read != NULL) {
         closed.closed(closed.arg);
     }
 }
 
-/* libmicrohttpd asks for more. With nothing to give, the connection is
- * suspended: else it would ask again at every turn. */
+/* libmicrohttpd asks for more bytes. When there are none the connection is
+ * suspended: else the library would ask again at every turn. */
 static ssize_t s_on_read(void *arg, uint64_t at, char *buffer, size_t size)
 {
     struct slot *slot = arg;
-
     (void)at;
     if (slot->cut) {
         return MHD_CONTENT_READER_END_WITH_ERROR;
@@ -170,13 +164,12 @@ static ssize_t s_on_read(void *arg, uint64_t at, char *buffer, size_t size)
     return got;
 }
 
-/* A failure leaves the kernel's own bounds. */
+/* Where a call fails, the kernel's defaults hold. */
 static void s_stream_begin(struct slot *slot)
 {
     const int buffer = CN_HTTP_STREAM_SNDBUF;
     const unsigned timeout_ms = CN_HTTP_STREAM_TIMEOUT_MS;
     int fd = slot->peer->fd;
-
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
     (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms,
                      sizeof(timeout_ms));
@@ -200,7 +193,7 @@ static void s_stream_cut(struct slot *slot)
     s_stream_resume(slot);
 }
 
-/* NULL: it is over. */
+/* NULL: the stream is over. */
 static struct slot *s_stream_slot(struct cn_http_stream stream)
 {
     if (stream.http == NULL) {
@@ -215,7 +208,6 @@ static struct slot *s_stream_slot(struct cn_http_stream stream)
 void cn_http_stream_wake(struct cn_http_stream stream)
 {
     struct slot *slot = s_stream_slot(stream);
-
     if (slot != NULL) {
         s_stream_resume(slot);
     }
@@ -224,25 +216,22 @@ void cn_http_stream_wake(struct cn_http_stream stream)
 bool cn_http_stream_rests(struct cn_http_stream stream)
 {
     const struct slot *slot = s_stream_slot(stream);
-
     return slot != NULL && slot->rests;
 }
 
 void cn_http_stream_cut(struct cn_http_stream stream)
 {
     struct slot *slot = s_stream_slot(stream);
-
     if (slot != NULL) {
         s_stream_cut(slot);
     }
 }
 
-/* A client that leaves is not noticed while its stream rests. */
+/* libmicrohttpd does not notice that a client leaves while its stream rests. */
 static bool s_stream_left(const struct slot *slot)
 {
     char byte;
     ssize_t got = recv(slot->peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-
     return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
 }
 
@@ -266,17 +255,14 @@ static struct MHD_Response *s_response(struct cn_http *self,
     static char nothing[1];
     struct cn_buffer *body = &from->body;
     struct MHD_Response *response = NULL;
-
     if (from->source != NULL) {
         cn_buffer_done(body);
         response = MHD_create_response_from_callback(
             MHD_SIZE_UNKNOWN, STREAM_BLOCK, s_on_read, slot, NULL);
-    } else if (body->failed) {
-        from->status = MHD_HTTP_SERVICE_UNAVAILABLE;
-    }
-    if (from->source != NULL) {
-        /* It is made. */
     } else if (body->failed || body->size == 0) {
+        if (body->failed) {
+            from->status = MHD_HTTP_SERVICE_UNAVAILABLE;
+        }
         cn_buffer_done(body);
         response =
             MHD_create_response_from_buffer(0, nothing, MHD_RESPMEM_PERSISTENT);
@@ -308,7 +294,8 @@ static struct MHD_Response *s_response(struct cn_http *self,
     return response;
 }
 
-/* MHD_NO closes the connection: all that is left without memory. */
+/* MHD_NO closes the connection: without memory for an answer nothing else is
+ * left. */
 static enum MHD_Result s_queue(struct slot *slot)
 {
     if (slot->response == NULL) {
@@ -327,16 +314,21 @@ static enum MHD_Result s_queue(struct slot *slot)
     return rc;
 }
 
-/* The answer of a request that no fiber sees. */
+/* Answers a request that never gets to a fiber. A failed arena is not kept
+ * while a slow client takes the answer. */
 static void s_refuse(struct slot *slot, const struct cn_err *err, bool close)
 {
     struct cn_http *self = slot->http;
     struct cn_http_response response = { 0 };
-
     self->config.refuse(self->config.arg, slot->request, err, &response);
     slot->response = s_response(self, slot, &response, close);
     slot->status = response.status;
     slot->state = SLOT_ANSWERED;
+    if (cn_arena_failed(slot->arena)) {
+        cn_arena_free(slot->arena);
+        slot->arena = NULL;
+        slot->request = NULL;
+    }
 }
 
 /* ---- slots ---- */
@@ -344,17 +336,14 @@ static void s_refuse(struct slot *slot, const struct cn_err *err, bool close)
 static struct slot *s_slot_take(struct cn_http *self, struct peer *peer)
 {
     struct slot *slot = self->slots_free;
-
     if (slot == NULL || peer == NULL || peer->busy) {
         return NULL;
     }
     struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
-    struct cn_http_request *request =
-        arena == NULL ? NULL : cn_arena_alloc(arena, sizeof(*request));
-    if (request == NULL) {
-        cn_arena_free(arena);
+    if (arena == NULL) {
         return NULL;
     }
+    struct cn_http_request *request = cn_arena_alloc(arena, sizeof(*request));
     request->arena = arena;
     self->slots_free = slot->next_free;
     *slot = (struct slot){ .generation = slot->generation,
@@ -371,7 +360,6 @@ static struct slot *s_slot_take(struct cn_http *self, struct peer *peer)
 static void s_slot_free(struct slot *slot)
 {
     struct cn_http *self = slot->http;
-
     cn_arena_free(slot->arena);
     if (slot->response != NULL) {
         MHD_destroy_response(slot->response);
@@ -403,7 +391,6 @@ static enum MHD_Result s_collect_field(void *arg,
                                        size_t value_size)
 {
     struct cn_framing_head *head = arg;
-
     (void)kind;
     if (head->field_count == CN_FRAMING_FIELDS_MAX) {
         head->field_count++;
@@ -430,7 +417,6 @@ static enum MHD_Result s_collect_parameter(void *arg,
 {
     struct query *query = arg;
     struct cn_http_request *request = query->request;
-
     (void)kind;
     if (request->query_count == CN_HTTP_QUERY_MAX) {
         query->full = true;
@@ -442,35 +428,22 @@ static enum MHD_Result s_collect_parameter(void *arg,
     return MHD_YES;
 }
 
-static bool s_copy(struct cn_arena *arena, const char **text)
-{
-    bool absent = *text == NULL;
-
-    *text = cn_arena_strdup(arena, *text);
-    return absent || *text != NULL;
-}
-
-/* What the fiber needs, out of libmicrohttpd's memory. */
-static enum cn_code s_keep(struct cn_http_request *request,
-                           const struct cn_framing_head *head,
-                           const struct cn_framing *framing,
-                           struct cn_err *err)
+/* Copies what the fiber needs out of libmicrohttpd's memory. */
+static void s_keep(struct cn_http_request *request,
+                   const struct cn_framing_head *head,
+                   const struct cn_framing *framing)
 {
     struct cn_arena *arena = request->arena;
-    bool kept = true;
-
-    request->method = head->method;
-    request->path = head->path;
-    memcpy(request->headers, framing->headers, sizeof(request->headers));
-    kept = s_copy(arena, &request->method) && s_copy(arena, &request->path);
+    request->method = cn_arena_strdup(arena, head->method);
+    request->path = cn_arena_strdup(arena, head->path);
     for (size_t i = 0; i < CN_FRAMING_HEADER_COUNT; i++) {
-        kept = kept && s_copy(arena, &request->headers[i]);
+        request->headers[i] = cn_arena_strdup(arena, framing->headers[i]);
     }
     for (size_t i = 0; i < request->query_count; i++) {
-        kept = kept && s_copy(arena, &request->query[i].name) &&
-               s_copy(arena, &request->query[i].value);
+        struct cn_http_parameter *parameter = &request->query[i];
+        parameter->name = cn_arena_strdup(arena, parameter->name);
+        parameter->value = cn_arena_strdup(arena, parameter->value);
     }
-    return kept ? CN_OK : cn_fail(err, CN_NOMEM, "no memory");
 }
 
 static enum cn_code s_head(struct slot *slot,
@@ -485,7 +458,6 @@ static enum cn_code s_head(struct slot *slot,
                                     .path = path,
                                     .version = version };
     struct query query = { request, path + strlen(path), false };
-
     (void)MHD_get_connection_values_n(slot->connection, MHD_HEADER_KIND,
                                       s_collect_field, &head);
     (void)MHD_get_connection_values_n(slot->connection, MHD_GET_ARGUMENT_KIND,
@@ -501,12 +473,9 @@ static enum cn_code s_head(struct slot *slot,
     if (slot->http->judges_memory && !cn_framing_whole(&head)) {
         return cn_fail(err, CN_MALFORMED, "a line of the head is broken");
     }
-    struct cn_err short_of = { 0 };
-    if (s_keep(request, &head, ret_framing, &short_of) != CN_OK) {
-        *err = short_of;
-        return err->code;
-    }
-    return rc;
+    s_keep(request, &head, ret_framing);
+    return cn_arena_failed(request->arena) ? cn_fail(err, CN_NOMEM, "no memory")
+                                           : rc;
 }
 
 /* The first call. A refusal that is queued here closes the connection; others
@@ -518,11 +487,10 @@ static enum MHD_Result s_begin(struct slot *slot,
 {
     struct cn_err err = { 0 };
     struct cn_framing framing = { 0 };
-
     slot->peer->deadline_at = cn_clock_monotonic() + BODY_US;
     enum cn_code rc = s_head(slot, path, method, version, &framing, &err);
     if (rc == CN_MALFORMED || rc == CN_NOMEM) {
-        /* What was not kept must not be looked at. */
+        /* Nothing may read a head that was not copied. */
         *slot->request = (struct cn_http_request){ .arena = slot->arena };
         s_refuse(slot, &err, true);
         return s_queue(slot);
@@ -576,13 +544,12 @@ static bool s_body_room(struct slot *slot, size_t size)
 
 static enum MHD_Result s_body(struct slot *slot, const char *data, size_t size)
 {
-    struct cn_bytes *body = &slot->request->body;
     struct cn_err err = { 0 };
-
     slot->body_size += size;
     if (slot->state != SLOT_READING) {
         return slot->body_size > DROP_MAX ? MHD_NO : MHD_YES;
     }
+    struct cn_bytes *body = &slot->request->body;
     if (slot->body_size > CN_HTTP_BODY_MAX) {
         (void)cn_fail(&err, CN_TOO_LARGE, "the body is over %d bytes",
                       CN_HTTP_BODY_MAX);
@@ -601,7 +568,7 @@ static enum MHD_Result s_body(struct slot *slot, const char *data, size_t size)
 
 /* ---- the work ---- */
 
-/* The fiber's answer; dropped when the request is no more. */
+/* Queues the fiber's answer; drops it when the client has left. */
 static void s_answer(struct cn_http *self,
                      const struct work *work,
                      struct cn_http_response *from)
@@ -609,7 +576,6 @@ static void s_answer(struct cn_http *self,
     struct slot *slot = &self->slots[work->number];
     struct cn_http_source source = { 0 };
     struct MHD_Response *response = s_response(self, slot, from, false);
-
     if (from->source != NULL) {
         source = *from->source;
     }
@@ -641,7 +607,6 @@ static void s_work(void *arg)
     struct work *work = arg;
     struct cn_http *self = work->http;
     struct cn_http_response response = { 0 };
-
     cn_buffer_init(&response.body, CN_HTTP_RESPONSE_MAX);
     self->config.handle(self->config.arg, work->request, &response);
     s_answer(self, work, &response);
@@ -652,11 +617,10 @@ static enum cn_code s_spawn(struct slot *slot, struct cn_err *err)
 {
     struct cn_http *self = slot->http;
     struct work *work = cn_arena_alloc(slot->arena, sizeof(*work));
-
     if (self->working >= self->working_max) {
         return cn_fail(err, CN_BUSY, "too many requests in flight");
     }
-    if (work == NULL) {
+    if (cn_arena_failed(slot->arena)) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
     *work = (struct work){ self, (size_t)(slot - self->slots), slot->generation,
@@ -678,7 +642,6 @@ static enum cn_code s_spawn(struct slot *slot, struct cn_err *err)
 static enum MHD_Result s_dispatch(struct slot *slot)
 {
     struct cn_err err = { 0 };
-
     if (s_spawn(slot, &err) != CN_OK) {
         s_refuse(slot, &err, false);
         return s_queue(slot);
@@ -697,7 +660,6 @@ static struct peer *s_peer(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-
     return info == NULL ? NULL : info->socket_context;
 }
 
@@ -712,7 +674,6 @@ static enum MHD_Result s_on_access(void *arg,
 {
     struct cn_http *self = arg;
     struct slot *slot = *context;
-
     if (slot == NULL) {
         slot = s_slot_take(self, s_peer(connection));
         if (slot == NULL) {
@@ -746,7 +707,6 @@ static void s_on_completed(void *arg,
                            enum MHD_RequestTerminationCode why)
 {
     struct slot *slot = *context;
-
     (void)arg;
     (void)connection;
     (void)why;
@@ -763,7 +723,6 @@ static void s_on_connection(void *arg,
 {
     struct cn_http *self = arg;
     struct peer *peer = *context;
-
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info = MHD_get_connection_info(
             connection, MHD_CONNECTION_INFO_CONNECTION_FD);
@@ -809,7 +768,6 @@ s_on_line(void *arg, const char *uri, struct MHD_Connection *connection)
     const struct cn_http *self = arg;
     struct peer *peer = s_peer(connection);
     int64_t until_at = cn_clock_monotonic() + HEAD_US;
-
     (void)uri;
     if (peer != NULL && (peer->deadline_at > until_at || self->draining)) {
         peer->deadline_at = until_at;
@@ -817,7 +775,7 @@ s_on_line(void *arg, const char *uri, struct MHD_Connection *connection)
     return NULL;
 }
 
-/* Path and query are decoded by route.c and exchange.c, piece by piece. */
+/* Decodes nothing: the handler decodes path and query piece by piece. */
 static size_t
 s_on_unescape(void *arg, struct MHD_Connection *connection, char *text)
 {
@@ -831,7 +789,6 @@ s_on_unescape(void *arg, struct MHD_Connection *connection, char *text)
 static void s_on_ready(void *arg, unsigned events)
 {
     struct cn_http *self = arg;
-
     (void)events;
     self->dirty = true;
 }
@@ -840,25 +797,23 @@ static bool s_on_turn(void *arg)
 {
     struct cn_http *self = arg;
     MHD_UNSIGNED_LONG_LONG timeout_ms = 0;
-
     if (!self->dirty) {
         return false;
     }
     self->dirty = false;
     (void)MHD_run(self->daemon);
     if (MHD_get_timeout(self->daemon, &timeout_ms) == MHD_YES) {
-        /* No timeout of the library's is set: it has data left to look at. */
+        /* We set no timeout in the library: it has data left to look at. */
         self->dirty = true;
     }
     return true;
 }
 
-/* The library takes a read that does not fill its buffer for the last one and
- * so misses an end of the stream that came with the bytes before it. */
+/* After a read that did not fill its buffer the library reads no more, so it
+ * misses an end of the stream that came right behind the bytes. */
 static bool s_has_left(const struct peer *peer)
 {
     char byte;
-
     return peer->listens &&
            recv(peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
@@ -867,7 +822,6 @@ static bool s_has_left(const struct peer *peer)
 static bool s_has_asked(const struct cn_http *self, const struct peer *peer)
 {
     char byte;
-
     return self->draining && peer->listens && !peer->busy &&
            recv(peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
@@ -875,7 +829,6 @@ static bool s_has_asked(const struct cn_http *self, const struct peer *peer)
 static void s_sweep(struct cn_http *self)
 {
     int64_t now_at = cn_clock_monotonic();
-
     for (struct peer *peer = self->peers; peer != NULL; peer = peer->next) {
         if (peer->stream != NULL && s_stream_left(peer->stream)) {
             s_stream_cut(peer->stream);
@@ -890,8 +843,8 @@ static void s_sweep(struct cn_http *self)
     }
 }
 
-/* Nobody is let in any more. Whom the kernel has told that it is connected is
- * taken over: it may have sent its request. */
+/* Accepts no new client. A client that the kernel has already told that it is
+ * connected is still accepted: it may have sent its request. */
 static void s_door_close(struct cn_http *self)
 {
     cn_listen_turn_away(self->listener);
@@ -908,7 +861,7 @@ static void s_door_close(struct cn_http *self)
         if (fd < 0) {
             break;
         }
-        /* Closes it where it fails. */
+        /* It closes fd when it fails. */
         (void)MHD_add_connection(self->daemon, fd, (struct sockaddr *)&address,
                                  size);
         self->dirty = true;
@@ -923,7 +876,6 @@ static void s_drain(struct cn_http *self)
 {
     int64_t now_at = cn_clock_monotonic();
     int64_t until_at = now_at + CN_HTTP_DRAIN_US;
-
     cn_fiber_set_deadline(until_at);
     self->draining = true;
     self->idle_until_at = now_at + DRAIN_IDLE_US;
@@ -948,11 +900,10 @@ static void s_drain(struct cn_http *self)
     }
 }
 
-/* Instead of the guard: a fiber would hold the loop. */
+/* With config.to_the_end a timer sweeps: a fiber would delay the loop's end. */
 static void s_on_sweep(void *arg)
 {
     struct cn_http *self = arg;
-
     self->sweeper = cn_loop_timer(
         self->env->loop, cn_clock_monotonic() + SWEEP_US, s_on_sweep, self);
     s_sweep(self);
@@ -963,7 +914,6 @@ static void s_on_sweep(void *arg)
 static void s_guard(void *arg)
 {
     struct cn_http *self = arg;
-
     while (!cn_loop_stopping(self->env->loop)) {
         if (cn_fiber_sleep(SWEEP_US) == CN_OK) {
             s_sweep(self);
@@ -979,7 +929,6 @@ static enum cn_code s_start(struct cn_http *self, struct cn_err *err)
     int fd = -1;
     enum cn_code rc =
         cn_listen_open(self->config.listen, &fd, &self->port, err);
-
     if (rc != CN_OK) {
         return rc;
     }
@@ -1024,7 +973,6 @@ enum cn_code cn_http_new(struct cn_env *env,
                          struct cn_err *err)
 {
     struct cn_http *self = calloc(1, sizeof(*self));
-
     if (self == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
@@ -1061,7 +1009,7 @@ void cn_http_free(struct cn_http *self)
     cn_loop_unprepare(self->env->loop, s_on_turn, self);
     cn_loop_unwatch(self->watch);
     if (self->daemon != NULL) {
-        /* Resumed connections must be seen as such before the stop. */
+        /* The library must see before the stop that they are resumed. */
         self->draining = true;
         s_streams_end(self);
         (void)MHD_run(self->daemon);

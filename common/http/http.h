@@ -17,14 +17,14 @@
 struct cn_http;
 
 enum {
-    /* A message of the bus less its header. */
+    /* The largest message of the bus without its header. */
     CN_HTTP_BODY_MAX = (1 << 20) - (16 << 10),
     CN_HTTP_RESPONSE_MAX = 8 << 20,
     CN_HTTP_FIELDS_MAX = 16,
     CN_HTTP_QUERY_MAX = 32
 };
 
-/* One query parameter as it stands in the URI, save that '+' is a space. */
+/* One query parameter as it stands in the URI, but with spaces for '+'. */
 struct cn_http_parameter {
     const char *name;
     const char *value;
@@ -53,13 +53,14 @@ struct cn_http_source {
     /* Puts at most size bytes into buffer and returns how many. 0: nothing now,
      * the stream rests until cn_http_stream_wake; -1: it ends cleanly. */
     ssize_t (*read)(void *arg, char *buffer, size_t size);
-    /* Nothing will be read any more. Comes exactly once, also for a stream that
-     * never began because its client had left. */
+    /* Called exactly once, when nothing will be read any more; also for a
+     * stream that never began because its client had left. */
     void (*closed)(void *arg);
     void *arg;
 };
 
-/* Names a stream, also when it is over: then all below does nothing. */
+/* A handle of a stream, which may outlive it: then the calls below do nothing.
+ */
 struct cn_http_stream {
     struct cn_http *http; /* NULL: none */
     size_t number;
@@ -86,7 +87,8 @@ struct cn_http_config {
     unsigned connections_max;
     unsigned connections_per_ip; /* 0: no limit */
     int64_t timeout_us;          /* of a request, from its last byte on */
-    /* Serves while the loop ends, up to its last turn, and does not hold it. */
+    /* Keeps serving up to the last turn of the loop, without delaying its end.
+     */
     bool to_the_end;
     unsigned streams_max; /* connections beyond connections_max, for streams */
     /* Runs in a fiber that has the request's deadline. */
@@ -102,11 +104,11 @@ struct cn_http_config {
     void *arg;
 };
 
-/* Listens. Unless it serves to the end, when the loop stops it accepts no more,
- * answers what is in flight and what comes within two seconds on connections
- * that are open, with "Connection: close" (all of it within CN_HTTP_DRAIN_US),
- * and lets the loop end. CN_INVALID for a bad address, CN_UNAVAILABLE when it
- * is taken. */
+/* Listens. When the loop stops (and to_the_end is false) it accepts no new
+ * client. It answers the requests in flight, and those that come within two
+ * seconds on open connections, with "Connection: close", all of it within
+ * CN_HTTP_DRAIN_US, and lets the loop end. CN_INVALID for a bad address,
+ * CN_UNAVAILABLE when it is taken. */
 #define CN_HTTP_DRAIN_US ((int64_t)10000000)
 CN_CHECKED enum cn_code cn_http_new(struct cn_env *env,
                                     const struct cn_http_config *config,
@@ -114,22 +116,22 @@ CN_CHECKED enum cn_code cn_http_new(struct cn_env *env,
                                     struct cn_err *err);
 /* After the loop has ended, before it is freed. NULL is accepted. */
 void cn_http_free(struct cn_http *self);
-/* Where it listens: the port that ":0" was given. */
+/* The port that it listens at, also for ":0". */
 unsigned cn_http_port(const struct cn_http *self);
 /* Now, for metrics: open connections, and requests that a fiber answers. */
 unsigned cn_http_connections(const struct cn_http *self);
 unsigned cn_http_in_flight(const struct cn_http *self);
 
-/* A stream's peer that takes nothing for CN_HTTP_STREAM_TIMEOUT_MS, or has
- * left, is given up. What the kernel keeps for it is bounded, so a slow reader
- * shows as one that does not ask. At a stop every stream ends cleanly. */
+/* A stream's client that takes nothing for CN_HTTP_STREAM_TIMEOUT_MS, or has
+ * left, is cut off. The kernel's send buffer is bounded, so the source of a
+ * slow client is not read. At a stop every stream ends cleanly. */
 enum { CN_HTTP_STREAM_TIMEOUT_MS = 20000, CN_HTTP_STREAM_SNDBUF = 32 << 10 };
 
 /* There is something to read again. */
 void cn_http_stream_wake(struct cn_http_stream stream);
-/* Does it rest, all that it was given being on its way? */
+/* Does it rest, with all its bytes handed to the kernel? */
 bool cn_http_stream_rests(struct cn_http_stream stream);
-/* Ends the connection at once, whatever is on its way. */
+/* Ends the connection at once, whatever has not been sent. */
 void cn_http_stream_cut(struct cn_http_stream stream);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stacks, switching, waking. A fiber's record is never freed before the loop:
+/* Stacks, switching, waking. A fiber's record lives as long as the loop, since
  * an old token may point to it at any time. */
 #include "common/loop/fiber.h"
 
@@ -23,7 +23,7 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-/* Free fibers beyond these give the pages of their stacks back. */
+/* So many free fibers keep the pages of their stacks; others give them back. */
 enum { WARM_MAX = 64 };
 
 enum fiber_state { FIBER_FREE, FIBER_READY, FIBER_RUNNING, FIBER_PARKED };
@@ -35,7 +35,7 @@ struct cn_fiber {
     enum fiber_state state;
     bool ended;
     bool warm;
-    bool woken; /* before it parked, with code */
+    bool woken; /* before it parked; code holds what its park returns */
     enum cn_code code;
     uint64_t seq;
     int64_t deadline_at;
@@ -50,14 +50,15 @@ struct cn_fiber {
 
 static struct cn_fiber *s_current;
 
-/* Where the loop's own stack lies, as AddressSanitizer told on the switch. */
+/* The loop's stack, as AddressSanitizer gave it at the switch. */
 #ifdef FIBER_ASAN
 static const void *s_loop_stack;
 static size_t s_loop_stack_size;
 #endif
 
-/* Each switch is told twice: before it on the old stack, after it on the new
- * one. A NULL fake: the frames left are never entered again. */
+/* AddressSanitizer is told of each switch twice: before it on the old stack,
+ * after it on the new one. fake NULL: the frames left are never entered again.
+ */
 static void s_leaving(void **fake, const void *stack, size_t size)
 {
 #ifdef FIBER_ASAN
@@ -217,7 +218,7 @@ static void s_fiber_release(struct cn_fiber *self)
     loop->fibers_free = self;
     loop->fiber_count--;
 #ifdef FIBER_ASAN
-    /* The frames of the end were left, not returned from. */
+    /* The last frames were left without returning: they are still poisoned. */
     ASAN_UNPOISON_MEMORY_REGION(self->stack, CN_FIBER_STACK_SIZE);
 #endif
     if (loop->warm_count < WARM_MAX) {
@@ -228,7 +229,8 @@ static void s_fiber_release(struct cn_fiber *self)
     }
 }
 
-/* Apart, because getcontext returns twice to a compiler's eye. */
+/* A function of its own: the compiler must expect getcontext to return twice.
+ */
 __attribute__((noinline)) static void s_context_make(struct cn_fiber *self)
 {
     int rc = getcontext(&self->context);
@@ -273,15 +275,15 @@ enum cn_code cn_fiber_spawn(struct cn_loop *loop,
 
 /* Waiting and waking. */
 
-/* A stopping loop waits for requests until the grace is over, and not at all
- * for what has no deadline. */
+/* A stopping loop waits for fibers with a deadline (requests) until the grace
+ * is over, and not at all for the others. */
 static bool s_interrupted(const struct cn_fiber *self)
 {
     return self->loop->cut ||
            (self->loop->stopping && self->deadline_at == INT64_MAX);
 }
 
-/* Through the queue: the others run first. */
+/* Goes to the end of the ready queue, so that the others run first. */
 static enum cn_code s_yield(struct cn_fiber *self, enum cn_code code)
 {
     s_make_ready(self, code);
@@ -311,8 +313,8 @@ enum cn_code cn_fiber_park(int64_t until_at)
         return self->code;
     }
     if (s_interrupted(self)) {
-        /* Not at once: a fiber which tries again and again must not keep the
-         * others from ending. */
+        /* A fiber that tries again and again must not keep the others from
+         * ending. */
         return s_yield(self, CN_UNAVAILABLE);
     }
     if (until_at > self->deadline_at) {
@@ -323,8 +325,8 @@ enum cn_code cn_fiber_park(int64_t until_at)
             self->seq++;
             return CN_DEADLINE;
         }
-        /* A timer that is set too early stays and is set anew when it runs:
-         * most fibers park many times under one deadline. */
+        /* A timer that is set for an earlier time stays, and is set anew when
+         * it runs: most fibers park many times under one deadline. */
         if (self->timer.slot == CN_TIMER_IDLE || self->timer.at > until_at) {
             cn_timer_set(&self->timer, until_at);
         }
@@ -358,7 +360,7 @@ bool cn_fiber_wake(struct cn_token token, enum cn_code code)
         s_make_ready(fiber, code);
         return true;
     }
-    /* Between the token and the park. */
+    /* It has taken its token and has not parked yet. */
     assert(fiber->state == FIBER_RUNNING);
     fiber->seq++;
     fiber->code = code;

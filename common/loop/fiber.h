@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fibers: one per unit of work, switched only when they park (design.md 2).
+/* Fibers: one per unit of work, switched only when they park. Why: see
+ * common/README.md.
  *
  * Rules:
  * - A fiber is never destroyed while parked: it is woken with an error and
@@ -40,16 +41,16 @@ CN_CHECKED enum cn_code cn_fiber_spawn(struct cn_loop *loop,
 /* True inside a fiber. */
 bool cn_fiber_running(void);
 /* Token of the wait that this fiber is about to begin. Take it once per wait,
- * before anybody can wake it, and give it to all who may: a wake that came for
- * an earlier wait and was not parked upon is forgotten here. */
+ * before anybody can wake the fiber, and give it to all who may. It forgets a
+ * wake for an earlier wait on which the fiber never parked. */
 struct cn_token cn_fiber_token(void);
 /* Parks until cn_fiber_wake with the present token or until the earlier of
  * until_at (monotonic, INT64_MAX: none) and the fiber's deadline. Returns the
  * code given to the wake, or CN_DEADLINE, or CN_UNAVAILABLE when the loop
  * stops: a fiber without a deadline at once, others when the grace is over. */
 CN_CHECKED enum cn_code cn_fiber_park(int64_t until_at);
-/* Makes the fiber ready with this code; before its park, the park returns at
- * once. False for an old token. */
+/* Makes the fiber ready with this code; when it has not parked yet, its park
+ * returns at once. False for an old token. */
 bool cn_fiber_wake(struct cn_token token, enum cn_code code);
 /* Parks for a time; CN_OK when it has passed, CN_DEADLINE when the fiber's own
  * deadline came first, CN_UNAVAILABLE as for a park. 0 lets the others run. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The listening socket, and one to it. */
+/* Listening sockets, and connecting to one. */
 #include "common/loop/listen.h"
 
 #include "common/base/config.h"
@@ -26,7 +26,6 @@ s_address(const char *text, char host[ADDRESS_MAX], const char **ret_port)
 {
     const char *colon = strrchr(text, ':');
     size_t size = colon == NULL ? 0 : (size_t)(colon - text);
-
     if (size >= 2 && text[0] == '[' && text[size - 1] == ']') {
         text++;
         size -= 2;
@@ -45,11 +44,10 @@ static int s_bind(const struct addrinfo *address)
     const int on = 1;
     int fd = socket(address->ai_family,
                     SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
     if (fd < 0) {
         return -1;
     }
-    /* REUSEPORT: a second gateway may listen beside this one. */
+    /* REUSEPORT: a second gateway may listen at the same address. */
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
         setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0 ||
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) != 0 ||
@@ -68,7 +66,6 @@ static unsigned s_port(int fd)
 {
     struct sockaddr_in6 bound = { 0 };
     socklen_t size = sizeof(bound);
-
     if (getsockname(fd, (struct sockaddr *)&bound, &size) != 0) {
         return 0;
     }
@@ -84,7 +81,6 @@ static enum cn_code s_resolve(const char *address,
                                     .ai_flags = flags | AI_NUMERICSERV };
     char host[ADDRESS_MAX];
     const char *port = NULL;
-
     if (!s_address(address, host, &port) ||
         getaddrinfo(host[0] == '\0' ? NULL : host, port, &hints, ret_found) !=
             0) {
@@ -99,7 +95,6 @@ enum cn_code cn_listen_open(const char *address,
                             struct cn_err *err)
 {
     struct addrinfo *found = NULL;
-
     enum cn_code rc = s_resolve(address, AI_PASSIVE, &found, err);
     if (rc != CN_OK) {
         return rc;
@@ -121,7 +116,6 @@ bool cn_listen_valid(const char *address)
     char host[ADDRESS_MAX];
     const char *port = NULL;
     long number = 0;
-
     return s_address(address, host, &port) &&
            cn_parse_number(port, 0, UINT16_MAX, &number);
 }
@@ -130,7 +124,6 @@ enum cn_code
 cn_listen_connect(const char *address, int *ret_fd, struct cn_err *err)
 {
     struct addrinfo *found = NULL;
-
     enum cn_code rc = s_resolve(address, 0, &found, err);
     if (rc != CN_OK) {
         return rc;
@@ -164,7 +157,6 @@ void cn_listen_turn_away(int fd)
     };
     struct sock_filter code[4];
     const struct sock_fprog program = { .len = 4, .filter = code };
-
     memcpy(code, DROP_SYN, sizeof(code));
     (void)setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
                      sizeof(program));
@@ -174,7 +166,6 @@ void cn_listen_raise_files(unsigned connections_max)
 {
     struct rlimit limit;
     rlim_t wanted = connections_max + FILES_SPARE;
-
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < wanted) {
         limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &limit);

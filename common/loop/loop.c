@@ -18,8 +18,8 @@
 
 enum {
     EVENTS_MAX = 256, /* taken from one poll */
-    /* Hooks and fibers feed each other; after so many rounds look at the
-     * descriptors, so that neither starves them. */
+    /* Hooks and fibers make work for each other; after so many rounds the loop
+     * polls, so that they do not starve the descriptors. */
     ROUNDS_MAX = 8,
     /* Turns that fibers get to unwind once no park waits any more. */
     CUT_TURNS_MAX = 1000
@@ -167,7 +167,7 @@ void cn_loop_cancel(struct cn_timer *timer)
     }
 }
 
-/* Timers that the callbacks set for the past wait for the next turn. */
+/* A timer that a callback sets for the past runs in the next turn. */
 static void s_timers_run(struct cn_loop *self)
 {
     if (self->heap_count == 0) {
@@ -197,8 +197,8 @@ static void s_timers_run(struct cn_loop *self)
 static void s_epoll_event(struct cn_watch *watch, struct epoll_event *event)
 {
     event->data.ptr = watch;
-    /* A watch that wants nothing is still told of a hangup, at every poll
-     * unless by edge. */
+    /* epoll reports a hangup even to a watch that wants nothing: without
+     * EPOLLET it would do so at every poll. */
     event->events = watch->events == 0 ? EPOLLET : 0;
     if (watch->events & CN_READABLE) {
         event->events |= EPOLLIN;

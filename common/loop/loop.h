@@ -30,15 +30,15 @@ bool cn_loop_stopping(const struct cn_loop *self);
 CN_CHECKED enum cn_code cn_loop_stop_on_signals(struct cn_loop *self,
                                                 struct cn_err *err);
 
-/* How long the loop still runs as before once a signal asks it to stop, so that
- * those who send work can learn of it first. 0 as long as it is not set. */
+/* How long the loop runs on as before after a signal asks it to stop, so that
+ * those who send work can learn of it first. 0 until it is set. */
 void cn_loop_set_notice(struct cn_loop *self, int64_t notice_us);
 /* Was the loop asked to stop, by a signal or by cn_loop_stop? From then on no
  * work should be sent here. */
 bool cn_loop_leaving(const struct cn_loop *self);
 
-/* How long each turn kept all others waiting: from the end of one poll to the
- * beginning of the next. */
+/* How long the turns took, from the end of one poll to the beginning of the
+ * next: so long everything else waited. */
 struct cn_histogram;
 const struct cn_histogram *cn_loop_turns(const struct cn_loop *self);
 
@@ -53,8 +53,8 @@ void cn_loop_watch_events(struct cn_watch *watch, unsigned events);
 /* Before the fd is closed. NULL is accepted. */
 void cn_loop_unwatch(struct cn_watch *watch);
 
-/* Runs fn(arg) once at at (monotonic), outside any fiber. NULL without
- * memory. The handle is void after it ran or was cancelled. */
+/* Runs fn(arg) once at the monotonic time `at`, outside any fiber. NULL without
+ * memory. The handle is void after fn ran or was cancelled. */
 struct cn_timer *cn_loop_timer(struct cn_loop *self,
                                int64_t at,
                                void (*fn)(void *arg),
@@ -63,15 +63,15 @@ void cn_loop_cancel(struct cn_timer *timer);
 
 /* Runs at every turn before poll: for sockets whose fd is edge-triggered
  * (ZMQ_FD). fn returns true when it did work, and the loop turns again without
- * sleeping. at most 8. */
+ * sleeping. At most 8 hooks. */
 CN_CHECKED enum cn_code cn_loop_prepare(struct cn_loop *self,
                                         bool (*fn)(void *arg),
                                         void *arg,
                                         struct cn_err *err);
-/* Takes back what cn_loop_prepare was given. Not from inside a hook. */
+/* Removes a hook. Not from inside a hook. */
 void cn_loop_unprepare(struct cn_loop *self, bool (*fn)(void *arg), void *arg);
-/* Tells poll to return no later than at (monotonic) this turn; for use in a
- * prepare hook (libmicrohttpd's and libcurl's own timeouts). */
+/* Tells poll to return no later than `at` (monotonic) this turn; for a prepare
+ * hook whose library has timeouts of its own. */
 void cn_loop_wake_by(struct cn_loop *self, int64_t at);
 
 #endif

@@ -18,7 +18,7 @@ struct cn_timer {
     struct cn_timer *next; /* in the list of free ones */
     int64_t at;
     uint64_t order;        /* equal instants run in the order they were set */
-    ptrdiff_t slot;        /* in the heap, CN_TIMER_IDLE: not set */
+    ptrdiff_t slot;        /* in the heap; CN_TIMER_IDLE: not set */
     void (*fn)(void *arg); /* NULL: arg is a fiber */
     void *arg;
 };

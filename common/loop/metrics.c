@@ -32,7 +32,7 @@ static const int64_t BOUNDS[CN_HISTOGRAM_BUCKETS] = {
     100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000
 };
 
-/* One program, one thread: there is one page. */
+/* One list: a process is one program with one thread. */
 static struct source s_sources[CN_METRICS_SOURCES_MAX];
 static size_t s_source_count;
 
@@ -45,7 +45,6 @@ void cn_metrics_register(cn_metrics_fn *tell, void *arg)
 void cn_metrics_forget(const void *arg)
 {
     size_t kept = 0;
-
     for (size_t i = 0; i < s_source_count; i++) {
         if (s_sources[i].arg != arg) {
             s_sources[kept++] = s_sources[i];
@@ -54,7 +53,7 @@ void cn_metrics_forget(const void *arg)
     s_source_count = kept;
 }
 
-/* HELP and TYPE stand once before all values of a metric. */
+/* HELP and TYPE are written once, before all values of a metric. */
 static void s_head(struct cn_metrics_page *page,
                    const char *name,
                    const char *help,
@@ -79,7 +78,6 @@ static void s_line(struct cn_metrics_page *page,
 {
     char text[VALUE_TEXT_MAX];
     const bool braces = labels != NULL && labels[0] != '\0';
-
     (void)snprintf(text, sizeof(text), " %.17g\n", value);
     cn_buffer_puts(page->buffer, name);
     cn_buffer_puts(page->buffer, suffix);
@@ -104,7 +102,6 @@ void cn_metrics_value(struct cn_metrics_page *page,
 void cn_histogram_add(struct cn_histogram *self, int64_t duration_us)
 {
     size_t i = 0;
-
     while (i < CN_HISTOGRAM_BUCKETS && duration_us > BOUNDS[i]) {
         i++;
     }
@@ -122,7 +119,6 @@ void cn_metrics_histogram(struct cn_metrics_page *page,
     uint64_t below = 0;
     const char *comma = labels != NULL && labels[0] != '\0' ? "," : "";
     char with[LABELS_MAX + VALUE_TEXT_MAX];
-
     s_head(page, name, help, "histogram");
     for (size_t i = 0; i <= CN_HISTOGRAM_BUCKETS; i++) {
         char bound[VALUE_TEXT_MAX] = "+Inf";
@@ -143,7 +139,7 @@ void cn_metrics_histogram(struct cn_metrics_page *page,
 
 static const char HELP[] = "# HELP ";
 
-/* All that one source tells of one metric, from its line of HELP on. */
+/* What one source writes of one metric, from its HELP line on. */
 struct block {
     const char *from;
     const char *to;
@@ -153,7 +149,6 @@ struct block {
 static size_t s_cut(const char *text, struct block blocks[BLOCKS_MAX])
 {
     size_t count = 0;
-
     while (*text != '\0' && count < BLOCKS_MAX) {
         const char *next = strstr(text, "\n# HELP ");
         const char *to = next == NULL ? text + strlen(text) : next + 1;
@@ -168,7 +163,6 @@ static bool s_same(const struct block *a, const struct block *b)
     const char *name = a->from + sizeof(HELP) - 1;
     const char *other = b->from + sizeof(HELP) - 1;
     size_t size = strcspn(name, " ");
-
     return strncmp(name, other, size) == 0 && other[size] == ' ';
 }
 
@@ -176,17 +170,15 @@ static bool s_same(const struct block *a, const struct block *b)
 static const char *s_values(const struct block *block)
 {
     const char *type = strchr(block->from, '\n') + 1;
-
     return strchr(type, '\n') + 1;
 }
 
-/* Several sources may tell the same metric, as two followers do; in the format
- * all values of one stand together. */
+/* Several sources may write the same metric, as two followers do, but the
+ * format wants all values of a metric together. */
 static void s_gather(const char *text, struct cn_buffer *buffer)
 {
     struct block blocks[BLOCKS_MAX];
     size_t count = s_cut(text, blocks);
-
     for (size_t i = 0; i < count; i++) {
         if (blocks[i].told) {
             continue;
@@ -207,7 +199,6 @@ bool cn_metrics_write(struct cn_buffer *buffer)
 {
     struct cn_buffer told;
     struct cn_metrics_page page = { .buffer = &told };
-
     cn_buffer_init(&told, TOLD_MAX);
     for (size_t i = 0; i < s_source_count; i++) {
         s_sources[i].tell(s_sources[i].arg, &page);

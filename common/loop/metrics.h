@@ -2,8 +2,8 @@
 /* What this process counts, as the text of Prometheus (exposition format
  * 0.0.4), served by the admin port.
  *
- * A part of the program counts for itself, in its own struct, and registers a
- * function that tells the present values when they are asked for. Names are
+ * Each part of the program counts in a struct of its own and registers a
+ * function that writes the present values when they are asked for. Names are
  * cairn_<part>_<what>_<unit>, counters end in _total; labels have few values
  * and never an id, a tenant or anything of a patient. */
 #ifndef CN_METRICS_H
@@ -38,15 +38,15 @@ struct cn_histogram {
 
 struct cn_metrics_page; /* being written */
 
-/* Tells values by cn_metrics_value and cn_metrics_histogram. Must not park. */
+/* Writes values by cn_metrics_value and cn_metrics_histogram. Must not park. */
 typedef void cn_metrics_fn(void *arg, struct cn_metrics_page *page);
 
-/* Registers a source for the life of the process; cn_metrics_forget takes it
- * back where arg does not live so long. Too many abort. */
+/* Registers a source for the life of the process, or until cn_metrics_forget
+ * where arg does not live so long. Too many abort. */
 void cn_metrics_register(cn_metrics_fn *tell, void *arg);
 void cn_metrics_forget(const void *arg);
-/* One value. labels is "producer=\"referrals\",partition=\"3\"" or "". Values
- * of one metric must be told one after the other. */
+/* One value. labels is "producer=\"referrals\",partition=\"3\"" or "". A source
+ * writes the values of one metric one after the other. */
 void cn_metrics_value(struct cn_metrics_page *page,
                       const struct cn_metric *metric,
                       const char *labels,
@@ -58,8 +58,8 @@ void cn_metrics_histogram(struct cn_metrics_page *page,
                           const char *labels,
                           const struct cn_histogram *histogram);
 void cn_histogram_add(struct cn_histogram *self, int64_t duration_us);
-/* All sources, in the order of their registration; what several tell of one
- * metric stands together. False: no memory. */
+/* Writes all sources, in the order of their registration, with the values of
+ * one metric together. False: no memory. */
 bool cn_metrics_write(struct cn_buffer *buffer);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* policy.md as one static table. A wider grant is a row here, never an
- * exception in code. */
+/* Who may do what, as one static table. A wider grant is a change of a row
+ * here, never an exception in code. */
 #include "common/policy/principal.h"
 
 #include "common/base/array.h"
@@ -43,8 +43,9 @@ struct row {
 };
 
 /* Columns: Intake Coordinator Scheduler cLinician Records_clerk sUpervisor
- * Administrator iNtegrator Physician_office rEferral_source platForm. A cell's
- * remark in policy.md ("name and status only") is the handler's to keep. */
+ * Administrator iNtegrator Physician_office rEferral_source platForm. Where a
+ * role may see only a part of a record ("name and status only"), the handler
+ * leaves the rest out. */
 static const struct row ROWS[] = {
     /*                      ICSLRUANPEF */
     { "intake:write", "BB---A-A-O-" },    { "referrals:read", "BBBTBA-A-O-" },
@@ -104,7 +105,6 @@ enum cn_reach cn_policy_reach(const char *role, const char *permission)
 {
     const struct row *row = s_row_find(permission);
     int column = s_role_find(role);
-
     if (row == NULL || column < 0) {
         return CN_REACH_NONE;
     }
@@ -153,7 +153,6 @@ const char *const *cn_policy_scopes(const char *role)
     static const char *scopes[ROLE_COUNT][ROW_COUNT + 1];
     int column = s_role_find(role);
     size_t count = 0;
-
     if (column < 0) {
         return NULL;
     }
@@ -180,7 +179,6 @@ bool cn_policy_permission_known(const char *permission)
 bool cn_policy_by_branch(const char *permission)
 {
     const struct row *row = s_row_find(permission);
-
     return row != NULL && strchr(row->cells, 'B') != NULL;
 }
 

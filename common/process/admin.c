@@ -52,7 +52,6 @@ static void s_ready(const struct cn_http_request *request,
                     struct cn_http_response *response)
 {
     bool ready = cn_health_ready();
-
     for (size_t i = 0; i < request->query_count; i++) {
         if (strcmp(request->query[i].name, "verbose") == 0) {
             response->status = ready ? OK : NOT_READY;
@@ -128,7 +127,6 @@ enum cn_code cn_admin_new(struct cn_env *env,
         .handle = s_handle,
         .refuse = s_refuse,
     };
-
     if (self == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
@@ -156,11 +154,10 @@ static bool s_await(int fd, short events, int64_t until_at)
 {
     struct pollfd wanted = { .fd = fd, .events = events };
     int64_t left_us = until_at - cn_clock_monotonic();
-
     return left_us > 0 && poll(&wanted, 1, (int)(left_us / 1000) + 1) == 1;
 }
 
-/* A request this short is taken by the socket's buffer as a whole. */
+/* The socket's buffer takes so short a request as a whole. */
 static bool s_ask(int fd, int64_t until_at)
 {
     static const char REQUEST[] = "GET /readyz HTTP/1.1\r\nHost: localhost\r\n"
@@ -171,7 +168,6 @@ static bool s_ask(int fd, int64_t until_at)
     size_t size = 0;
     int error = 0;
     socklen_t error_size = sizeof(error);
-
     if (!s_await(fd, POLLOUT, until_at) ||
         getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &error_size) != 0 ||
         error != 0 ||
@@ -194,7 +190,6 @@ bool cn_admin_ask(const char *listen)
     int64_t until_at = cn_clock_monotonic() + ANSWER_US;
     struct cn_err err = { 0 };
     int fd = -1;
-
     if (cn_listen_connect(listen, &fd, &err) != CN_OK) {
         return false;
     }

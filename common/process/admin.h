@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The admin port: what orchestrators and Prometheus ask of every process. It
- * needs no credential and tells nothing of a tenant or a patient; it belongs on
+/* The admin port: orchestrators and Prometheus ask it of every process. It
+ * needs no credential and shows nothing of a tenant or a patient; it belongs on
  * a network that clients cannot reach.
  *
  *   GET /livez, /healthz    200: the loop turns
@@ -23,8 +23,8 @@ CN_CHECKED enum cn_code cn_admin_new(struct cn_env *env,
                                      struct cn_err *err);
 /* After the loop has ended. NULL is accepted. */
 void cn_admin_free(struct cn_admin *self);
-/* Of another process, for the health checks of containers, whose images hold no
- * other client: does /readyz at "host:port" say 200 within 2 s? Blocks. */
+/* Does /readyz of another process at "host:port" answer 200 within 2 s? Blocks.
+ * For health checks of containers, whose images have no other HTTP client. */
 bool cn_admin_ask(const char *listen);
 
 #endif

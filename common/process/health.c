@@ -18,7 +18,7 @@ struct check {
     void *arg;
 };
 
-/* One program, one thread: there is one list. */
+/* One list: a process is one program with one thread. */
 static struct check s_checks[CN_HEALTH_CHECKS_MAX];
 static size_t s_check_count;
 
@@ -34,7 +34,6 @@ void cn_health_register(const char *name,
 void cn_health_forget(const void *arg)
 {
     size_t kept = 0;
-
     for (size_t i = 0; i < s_check_count; i++) {
         if (s_checks[i].arg != arg) {
             s_checks[kept++] = s_checks[i];
@@ -77,7 +76,6 @@ void cn_health_metrics(struct cn_metrics_page *page)
         CN_METRIC_GAUGE
     };
     char labels[LABELS_MAX];
-
     cn_metrics_value(page, &READY, "", cn_health_ready() ? 1 : 0);
     for (size_t i = 0; i < s_check_count; i++) {
         (void)snprintf(labels, sizeof(labels), "check=\"%.60s\"",

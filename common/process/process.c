@@ -44,7 +44,8 @@ static const struct cn_option COMMON_OPTIONS[] = {
       .kind = CN_OPTION_SECRET,
       .check = cn_setting_bus_key,
       .what = "Secret CURVE key of this process (Z85)." },
-    /* As from a file: Z85 has characters that other readers expand. */
+    /* A secret only so that it may come from a file: Z85 has characters that
+     * shells and compose expand. */
     { .name = "CAIRN_BUS_PEERS",
       .kind = CN_OPTION_SECRET,
       .check = cn_setting_peers,
@@ -52,26 +53,27 @@ static const struct cn_option COMMON_OPTIONS[] = {
     { .name = "CAIRN_ENDPOINTS",
       .fallback = "",
       .check = cn_setting_endpoints,
-      .what = "Replicas of the services that it calls: "
+      .what = "Replicas of the services that this process calls: "
               "name=tcp://host:port,...;name=..." },
     { .name = ADMIN,
       .fallback = "",
       .check = cn_setting_address_or_none,
-      .what = "Where health and metrics are served: host:port; nowhere when "
-              "it is empty." },
+      .what = "Where health and metrics are served: host:port. Empty: they "
+              "are not served." },
     { .name = "CAIRN_DRAIN_DELAY_MS",
       .kind = CN_OPTION_NUMBER,
       .fallback = "0",
       .max = NOTICE_MAX_MS,
-      .what = "How long it still serves after SIGTERM, already not ready, so "
-              "that load balancers turn away first." },
+      .what = "How long the process still serves after SIGTERM. /readyz "
+              "already says not ready, so that load balancers turn away "
+              "first." },
     { .name = "CAIRN_LOG_LEVEL",
       .fallback = "info",
       .check = cn_setting_level,
       .what = "debug, info, warn or error." },
 };
 
-/* Of those that others call. */
+/* Of processes that others call. */
 static const struct cn_option SERVER_OPTIONS[] = {
     { .name = "CAIRN_BIND",
       .check = cn_setting_endpoint,
@@ -79,7 +81,7 @@ static const struct cn_option SERVER_OPTIONS[] = {
     { .name = "CAIRN_FRONTS",
       .fallback = "gateway",
       .check = cn_setting_names,
-      .what = "Peers that speak for clients: name,..." },
+      .what = "Peers that may speak for clients: name,..." },
 };
 
 enum {
@@ -99,7 +101,7 @@ struct runtime {
     bool failed;
 };
 
-/* Of the build; a program that is linked without it has none. */
+/* The build sets it; a test is linked without it. */
 extern const char cn_version[] __attribute__((weak));
 
 static const char *s_version(void)
@@ -109,12 +111,11 @@ static const char *s_version(void)
 
 /* ---- settings ---- */
 
-/* No core file and no debugger: memory holds keys and patient data.
- * LeakSanitizer attaches to its own process and needs to be let. */
+/* No core file and no debugger: memory holds keys and patient data. Under a
+ * sanitizer the process stays dumpable: LeakSanitizer attaches to it. */
 static void s_harden(void)
 {
     const struct rlimit none = { 0, 0 };
-
     (void)setrlimit(RLIMIT_CORE, &none);
     if (!UNDER_SANITIZER) {
         (void)prctl(PR_SET_DUMPABLE, 0);
@@ -134,7 +135,6 @@ static bool s_options_gather(struct runtime *self)
 {
     const struct cn_process *process = self->process;
     size_t count = COMMON_COUNT + SERVER_COUNT;
-
     for (size_t i = 0; i < CN_PROCESS_OPTION_LISTS; i++) {
         count += process->lists[i].count;
     }
@@ -156,7 +156,6 @@ static bool
 s_config_read(struct runtime *self, int argc, char **argv, bool *ret_done)
 {
     char program[PROGRAM_MAX];
-
     if (!s_options_gather(self)) {
         return false;
     }
@@ -169,8 +168,7 @@ s_config_read(struct runtime *self, int argc, char **argv, bool *ret_done)
 static void s_log_start(struct runtime *self)
 {
     enum cn_log_level level = CN_LOG_INFO;
-
-    /* The setting was checked. */
+    /* cn_setting_level has checked the word. */
     (void)!cn_log_level_read(cn_config_text(self->config, "CAIRN_LOG_LEVEL"),
                              &level);
     cn_log_init(self->process->name, level);
@@ -181,7 +179,6 @@ static void s_log_start(struct runtime *self)
 static bool s_running(void *arg)
 {
     const struct runtime *self = arg;
-
     return self->started && !cn_loop_leaving(self->env.loop);
 }
 
@@ -202,7 +199,6 @@ static enum cn_code s_bus_start(struct runtime *self, struct cn_err *err)
         .peers = cn_config_text(config, "CAIRN_BUS_PEERS"),
         .fronts = serves ? cn_config_text(config, "CAIRN_FRONTS") : NULL,
     };
-
     enum cn_code rc = cn_bus_new(&self->env, &bus, &self->env.bus, err);
     if (rc == CN_OK) {
         cn_bus_set_health(self->env.bus, s_healthy, self);
@@ -215,7 +211,6 @@ static enum cn_code s_bus_start(struct runtime *self, struct cn_err *err)
 static enum cn_code s_admin_start(struct runtime *self, struct cn_err *err)
 {
     const char *listen = cn_config_text(self->config, ADMIN);
-
     if (listen[0] == '\0') {
         return CN_OK;
     }
@@ -223,13 +218,12 @@ static enum cn_code s_admin_start(struct runtime *self, struct cn_err *err)
     return rc == CN_OK ? CN_OK : cn_wrap(err, ADMIN);
 }
 
-/* The first fiber: what it starts may wait for the database. */
+/* Runs in the first fiber, because a start may wait for the database. */
 static void s_boot(void *arg)
 {
     struct runtime *self = arg;
     const struct cn_process *process = self->process;
     struct cn_err err = { 0 };
-
     enum cn_code rc =
         process->start(process->self, &self->env, self->config, &err);
     if (rc == CN_OK) {
@@ -245,14 +239,14 @@ static void s_boot(void *arg)
     }
 }
 
-/* What needs no turn of the loop. */
+/* The part of the start that needs no turn of the loop. */
 static enum cn_code s_prepare(struct runtime *self, struct cn_err *err)
 {
     s_log_start(self);
     self->env = cn_env_real();
     self->env.loop = cn_loop_new();
     if (self->env.loop == NULL) {
-        return cn_fail(err, CN_NOMEM, "no loop");
+        return cn_fail(err, CN_NOMEM, "no memory for the loop");
     }
     /* Before the bus makes its threads: they inherit the signal mask. */
     enum cn_code rc = cn_loop_stop_on_signals(self->env.loop, err);
@@ -275,11 +269,10 @@ static enum cn_code s_prepare(struct runtime *self, struct cn_err *err)
     return rc;
 }
 
-/* A fiber that did not end may still hold any of these. */
+/* Frees nothing while a fiber has not ended: it may use any of this. */
 static void s_free(struct runtime *self)
 {
     struct cn_loop *loop = self->env.loop;
-
     free(self->options);
     if (loop != NULL && cn_fiber_count(loop) > 0) {
         return;
@@ -300,12 +293,11 @@ static bool s_flag(int argc, char **argv, const char *flag)
     return argc == 2 && strcmp(argv[1], flag) == 0;
 }
 
-/* Needs no other setting: it is run often, beside the process. */
+/* Reads no other setting: it runs often, beside the process. */
 static int s_healthcheck(const struct cn_process *process)
 {
     /* There is no other thread yet. NOLINTNEXTLINE(concurrency-mt-unsafe) */
     const char *listen = getenv(ADMIN);
-
     if (listen == NULL || listen[0] == '\0') {
         (void)fprintf(stderr, "cairn-%s: %s is not set: nothing to ask\n",
                       process->name, ADMIN);
@@ -326,7 +318,6 @@ int cn_process_main(const struct cn_process *process, int argc, char **argv)
                             .started_at = cn_clock_monotonic() };
     struct cn_err err = { 0 };
     bool done = false;
-
     if (s_flag(argc, argv, "--version")) {
         return s_version_tell(process);
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The shape of every process, gateway and services alike: hardened, settings
- * checked, log, loop with its signals, bus, admin port; then its own parts, and
- * the end of all of them. */
+/* The start and the end of every process, gateway and services alike: it is
+ * hardened, its settings are checked, then come log, loop, signals, bus and
+ * admin port, then the parts of its own. */
 #ifndef CN_PROCESS_H
 #define CN_PROCESS_H
 
@@ -23,9 +23,9 @@ struct cn_process {
         const struct cn_option *options;
         size_t count;
     } lists[CN_PROCESS_OPTION_LISTS];
-    /* In the first fiber, which may wait for at most 30 s. env has clock,
-     * randomness, loop and bus; the rest of it is for start to set. Everything
-     * made here is for done to free. */
+    /* Runs in the first fiber, which may wait for at most 30 s. env has clock,
+     * randomness, loop and bus; start sets the rest. done frees all that start
+     * has made. */
     enum cn_code (*start)(void *self,
                           struct cn_env *env,
                           const struct cn_config *config,
@@ -36,9 +36,9 @@ struct cn_process {
     void *self;
 };
 
-/* The whole of a main. Returns its exit code: 0 after a signal, else 1. Besides
- * the flags of cn_config_read it knows --version, and --healthcheck: is the
- * process that runs with this environment ready? */
+/* All that a main does. Returns its exit code: 0 after a signal, else 1. Takes
+ * the flags of cn_config_read, --version, and --healthcheck: is the process
+ * that runs with this environment ready? */
 int cn_process_main(const struct cn_process *process, int argc, char **argv);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The forms of settings that several programs have. */
+/* Checks of the settings that several programs have. */
 #include "common/process/setting.h"
 
 #include "common/base/log.h"
@@ -11,13 +11,12 @@
 
 enum { PIECE_MAX = 300, NAME_MAX_SIZE = 31 };
 
-/* Calls right for each piece between separators; false: one is not, or too
- * long, or empty. */
+/* Calls right for each piece between separators. False when one is not right,
+ * too long or empty. */
 static bool
 s_each(const char *text, const char *separator, bool (*right)(const char *))
 {
     char piece[PIECE_MAX];
-
     while (text[0] != '\0') {
         size_t size = strcspn(text, separator);
         if (size == 0 || size >= sizeof(piece)) {
@@ -37,17 +36,15 @@ static bool s_name(const char *text)
 {
     static const char LETTERS[] = "abcdefghijklmnopqrstuvwxyz0123456789_-";
     size_t size = strspn(text, LETTERS);
-
     return size > 0 && size <= NAME_MAX_SIZE && text[size] == '\0';
 }
 
-/* "name=value": the value, when the name is one; else NULL. */
+/* The value of "name=value"; NULL when the text or its name is malformed. */
 static const char *s_value(const char *text)
 {
     const char *equals = strchr(text, '=');
     char name[NAME_MAX_SIZE + 1];
     size_t size = equals == NULL ? 0 : (size_t)(equals - text);
-
     if (size == 0 || size >= sizeof(name)) {
         return NULL;
     }
@@ -70,7 +67,6 @@ static bool s_endpoint(const char *text)
 {
     static const char SCHEME[] = "tcp://";
     const size_t size = sizeof(SCHEME) - 1;
-
     return strncmp(text, SCHEME, size) == 0 && text[size] != ':' &&
            cn_listen_valid(text + size);
 }
@@ -83,11 +79,11 @@ const char *cn_setting_endpoint(const char *text)
 static bool s_endpoints_of(const char *text)
 {
     const char *value = s_value(text);
-
     return value != NULL && value[0] != '\0' && s_each(value, ",", s_endpoint);
 }
 
-/* The list of one service may be long: it is looked at in place. */
+/* Each service's list is copied to the heap: it may be longer than PIECE_MAX.
+ */
 const char *cn_setting_endpoints(const char *text)
 {
     while (text[0] != '\0') {
@@ -107,8 +103,7 @@ static bool s_peer(const char *text)
 {
     const char *key = s_value(text);
     char unused[CN_BUS_KEY_SIZE];
-
-    /* Of a public key no more can be told than of a secret one. */
+    /* A public key has the form of a secret one; no more can be checked. */
     return key != NULL && cn_bus_public_key(key, unused);
 }
 
@@ -127,7 +122,6 @@ const char *cn_setting_names(const char *text)
 const char *cn_setting_bus_key(const char *text)
 {
     char unused[CN_BUS_KEY_SIZE];
-
     return cn_bus_public_key(text, unused)
                ? NULL
                : "must be a key of 40 letters (Z85)";
@@ -136,7 +130,6 @@ const char *cn_setting_bus_key(const char *text)
 const char *cn_setting_level(const char *text)
 {
     enum cn_log_level unused = CN_LOG_INFO;
-
     return cn_log_level_read(text, &unused) ? NULL
                                             : "must be debug, info, warn or "
                                               "error: there is no such level";
@@ -146,7 +139,6 @@ const char *cn_setting_url_or_none(const char *text)
 {
     static const char *const SCHEMES[] = { "http://", "https://" };
     size_t size = strlen(text);
-
     for (size_t i = 0; i < 2; i++) {
         size_t scheme = strlen(SCHEMES[i]);
         if (strncmp(text, SCHEMES[i], scheme) == 0 && size > scheme &&

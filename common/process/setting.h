@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What settings must look like: checks for struct cn_option. Each returns NULL,
- * or what the text must be, to follow the setting's name in a line. */
+/* Checks for struct cn_option. Each returns NULL, or what the text must be, for
+ * a line that begins with the setting's name. */
 #ifndef CN_SETTING_H
 #define CN_SETTING_H
 

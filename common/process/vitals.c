@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The process's own numbers. Those that every program has keep the names under
- * which Prometheus's client libraries know them. */
+/* Metrics of the process. Those that every program has keep the names of
+ * Prometheus's client libraries. */
 #include "common/process/vitals.h"
 
 #include "common/base/clock.h"
@@ -31,7 +31,6 @@ static void s_gauge(struct cn_metrics_page *page,
                     double value)
 {
     const struct cn_metric metric = { name, help, CN_METRIC_GAUGE };
-
     cn_metrics_value(page, &metric, "", value);
 }
 
@@ -41,18 +40,16 @@ static void s_counter(struct cn_metrics_page *page,
                       double value)
 {
     const struct cn_metric metric = { name, help, CN_METRIC_COUNTER };
-
     cn_metrics_value(page, &metric, "", value);
 }
 
 /* ---- what the kernel knows ---- */
 
-/* Pages: all of it, and what is resident; both of the same file. */
+/* Virtual and resident memory in bytes. */
 static bool s_memory(double *ret_virtual, double *ret_resident)
 {
     char text[STATM_MAX] = { 0 };
     int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-
     if (fd < 0) {
         return false;
     }
@@ -74,7 +71,6 @@ static double s_open_files(void)
 {
     DIR *folder = opendir("/proc/self/fd");
     double count = -3; /* ".", ".." and the folder itself */
-
     if (folder == NULL) {
         return 0;
     }
@@ -97,7 +93,6 @@ static void s_process(struct cn_metrics_page *page)
     struct rlimit files;
     double all = 0;
     double resident = 0;
-
     if (getrusage(RUSAGE_SELF, &used) == 0) {
         s_counter(page, "process_cpu_seconds_total",
                   "Processor time, user and system.",
@@ -121,10 +116,10 @@ static void s_tell(void *arg, struct cn_metrics_page *page)
 {
     const struct cn_loop *loop = s_self.env->loop;
     char labels[LABELS_MAX];
-
     (void)arg;
     static const struct cn_metric BUILD = { "cairn_build_info",
-                                            "Always 1; what runs here.",
+                                            "Always 1; the labels say what "
+                                            "runs here.",
                                             CN_METRIC_GAUGE };
     (void)snprintf(labels, sizeof(labels),
                    "process=\"%.60s\",version=\"%.60s\"", s_self.name,
@@ -133,8 +128,8 @@ static void s_tell(void *arg, struct cn_metrics_page *page)
     cn_health_metrics(page);
     s_process(page);
     cn_metrics_histogram(page, "cairn_loop_turn_duration_seconds",
-                         "How long a turn of the loop kept others waiting.", "",
-                         cn_loop_turns(loop));
+                         "How long a turn of the loop took: all else waited.",
+                         "", cn_loop_turns(loop));
     s_gauge(page, "cairn_fibers", "Fibers alive.",
             (double)cn_fiber_count(loop));
     s_gauge(page, "cairn_fibers_limit", "Most fibers that may be alive.",

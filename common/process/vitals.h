@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What every process tells of itself to Prometheus: build, memory, processor
- * time, files, the turns of its loop, its fibers, its health. */
+/* The metrics that every process has: build, memory, processor time, files,
+ * the turns of its loop, its fibers, its health. */
 #ifndef CN_VITALS_H
 #define CN_VITALS_H
 

@@ -17,7 +17,7 @@ CREATE TABLE {{schema}}.outbox (
     epoch          int         NOT NULL,
     xid            xid8        NOT NULL DEFAULT pg_current_xact_id(),
     seq            bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
-    partition      smallint    NOT NULL CHECK (partition BETWEEN 0 AND 15),
+    partition      smallint    NOT NULL CONSTRAINT outbox_partition_check CHECK (partition BETWEEN 0 AND 15),
     event_id       uuid        NOT NULL,
     aggregate_type text        NOT NULL,
     aggregate_id   uuid        NOT NULL,

@@ -23,7 +23,7 @@ CREATE TABLE {{schema}}.replica (
 -- replica, so it is not renewed by itself.
 CREATE TABLE {{schema}}.lease (
     producer  text NOT NULL,
-    partition int  NOT NULL CHECK (partition BETWEEN 0 AND 15),
+    partition int  NOT NULL CONSTRAINT lease_partition_check CHECK (partition BETWEEN 0 AND 15),
     holder    uuid, -- of replica
     CONSTRAINT lease_key PRIMARY KEY (producer, partition)
 );

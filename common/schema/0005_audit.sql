@@ -11,11 +11,11 @@ CREATE INDEX audit_order ON {{schema}}.audit (epoch, xid, tenant_id, id);
 -- hash = SHA-256(hash of n - 1 | canonical row); common/audit/audit_chain.h.
 CREATE TABLE {{schema}}.audit_seal (
     tenant_id uuid     NOT NULL,
-    n         bigint   NOT NULL CHECK (n > 0),
+    n         bigint   NOT NULL CONSTRAINT audit_seal_n_check CHECK (n > 0),
     seq       bigint   NOT NULL, -- of all tenants: 1, 2, 3, ... as they were sealed
     id        uuid     NOT NULL, -- of the audit row
     form      smallint NOT NULL, -- of the canonical row
-    hash      bytea    NOT NULL CHECK (octet_length(hash) = 32),
+    hash      bytea    NOT NULL CONSTRAINT audit_seal_hash_check CHECK (octet_length(hash) = 32),
     CONSTRAINT audit_seal_key PRIMARY KEY (tenant_id, n),
     CONSTRAINT audit_seal_row UNIQUE (tenant_id, id)
 );
@@ -25,7 +25,7 @@ CREATE INDEX audit_seal_order ON {{schema}}.audit_seal (seq);
 -- place is moved by compare-and-set in the unit of the seals; the lease only
 -- saves the others the work.
 CREATE TABLE {{schema}}.audit_sealer (
-    one        boolean     NOT NULL DEFAULT true CHECK (one),
+    one        boolean     NOT NULL DEFAULT true CONSTRAINT audit_sealer_one_check CHECK (one),
     epoch      int         NOT NULL,
     xid        xid8        NOT NULL,
     tenant_id  uuid        NOT NULL,

@@ -5,7 +5,7 @@
 -- hand, or the log grows for ever.
 CREATE TABLE {{schema}}.log_reader (
     consumer  text        NOT NULL,
-    partition smallint    NOT NULL CHECK (partition BETWEEN 0 AND 15),
+    partition smallint    NOT NULL CONSTRAINT log_reader_partition_check CHECK (partition BETWEEN 0 AND 15),
     epoch     int         NOT NULL,
     xid       xid8        NOT NULL,
     seq       bigint      NOT NULL,

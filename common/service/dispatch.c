@@ -14,7 +14,7 @@
 #include "common/outbox/snapshot.h"
 #include "common/service/caller.h"
 #include "common/store/audit.h"
-#include "common/store/step.h"
+#include "common/store/record.h"
 #include "common/wire/seal.h"
 
 #include "cairn/audit.cairn.h"
@@ -259,7 +259,10 @@ static enum cn_code s_handle(const struct cn_request *request,
         .err = err,
     };
 
-    request->method->handler(&op);
+    cn_require_fields(&op, request->method->input, request->body);
+    if (!cn_failed(&op)) {
+        request->method->handler(&op);
+    }
     cn_commit(&op);
     if (err->code == CN_CONFLICT && op.on_conflict != NULL) {
         char constraint[CN_ERR_WORD_MAX];

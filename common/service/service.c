@@ -12,6 +12,7 @@
 #include "common/outbox/outbox.h"
 #include "common/process/health.h"
 #include "common/process/process.h"
+#include "common/service/describe.h"
 #include "common/service/dispatch.h"
 #include "common/service/retention.h"
 #include "common/service/watchdog.h"
@@ -290,6 +291,10 @@ static void s_done(void *arg)
 
 int cn_service_main(struct cn_service *service, int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[1], "--print-events") == 0) {
+        cn_describe(service);
+        return 0;
+    }
     struct runtime self = { .service = service };
     const struct cn_process process = {
         .name = service->name,

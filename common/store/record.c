@@ -466,9 +466,25 @@ s_row_put(struct cn_op *op, struct cn_record *record, struct cn_bytes packed)
     params[3] = cn_at(op->now_at);
     params[4] = cn_bytes(sealed.data, sealed.size);
     size_t count = s_columns(record, params, PARAMS_BEFORE_COLUMNS);
-    cn_lock(op, resource->name, record->id);
     cn_op_change(op, record->found ? resource->update : resource->insert,
                  params, count);
+}
+
+/* Stamps the record as it will be, and writes its row. */
+static void s_stamped_put(struct cn_op *op, struct cn_record *record)
+{
+    const struct cn_resource *resource = record->resource;
+    struct cn_bytes packed = { NULL, 0 };
+    s_set_int(resource->shown, record->shown, FIELD_VERSION,
+              record->version + 1);
+    s_set_int(resource->shown, record->shown, FIELD_UPDATED_AT, op->now_at);
+    s_ids_set(record);
+    (void)!cn_message_pack(op->arena, record->body, &packed, op->err);
+    if (!cn_failed(op)) {
+        s_row_put(op, record, packed);
+        record->version++;
+        record->as_read = packed;
+    }
 }
 
 static void s_events_put(struct cn_op *op, struct cn_record *record)
@@ -526,32 +542,32 @@ void cn_put(struct cn_op *op, struct cn_record *record)
     if (record->event_count == 0 && resource->event != NULL) {
         cn_also_tell(record, resource->event);
     }
+    const bool made = !record->found;
     const char *verb = record->verb != NULL ? record->verb
-                       : record->found      ? "update"
-                                            : "create";
-    s_set_int(resource->shown, record->shown, FIELD_VERSION,
-              record->version + 1);
-    s_set_int(resource->shown, record->shown, FIELD_UPDATED_AT, op->now_at);
-    s_ids_set(record);
-    (void)!cn_message_pack(op->arena, record->body, &packed, op->err);
-    if (cn_failed(op)) {
-        return;
-    }
-    s_row_put(op, record, packed);
-    record->version++;
-    s_events_put(op, record);
+                       : made               ? "create"
+                                            : "update";
+    cn_lock(op, resource->name, record->id);
+    cn_put_part(op, record);
     cn_audit(op, s_action(op, record, verb),
              s_text(resource->shown, record->shown, FIELD_ID),
              record->patient_id);
-    if (!record->found) {
+    if (made) {
         cn_record_locate(op, record);
     }
     s_reply_fill(op, record);
+    record->verb = NULL;
+}
+
+void cn_put_part(struct cn_op *op, struct cn_record *record)
+{
+    if (cn_failed(op)) {
+        return;
+    }
+    s_stamped_put(op, record);
+    s_events_put(op, record);
     record->found = true;
-    record->as_read = packed;
     record->event_count = 0;
     record->told = NULL;
-    record->verb = NULL;
 }
 
 void cn_show(struct cn_op *op, struct cn_record *record)

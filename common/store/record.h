@@ -89,6 +89,9 @@ void *cn_told(struct cn_op *op, struct cn_record *record);
 /* Lock, row, events, audit and reply in one. A record that is as it was read
  * is not written: a client's request then leaves its read in the audit. */
 void cn_put(struct cn_op *op, struct cn_record *record);
+/* Its row and the events of its moves alone: the lock and the audit row are
+ * those of what it is made together with. */
+void cn_put_part(struct cn_op *op, struct cn_record *record);
 /* Answers with the record, and audits the read. */
 void cn_show(struct cn_op *op, struct cn_record *record);
 /* Keeps a copy of another service's fact, unless a newer one is there. Equal

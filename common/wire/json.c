@@ -11,15 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    VALUES_MAX = 32768, /* of one document: jansson spends 100 bytes on each */
-    TREE_MIN =
-        32 << 20 /* of its tree's memory, and TREE_FACTOR for each byte */
-};
+/* jansson spends about 100 bytes on a value. Its tree may take TREE_MIN bytes,
+ * and TREE_FACTOR more for each byte of the document. */
+enum { VALUES_MAX = 32768 /* of one document */, TREE_MIN = 32 << 20 };
 static const size_t TREE_FACTOR = 8;
 
-/* The memory of jansson's tree while a document is read: a hundred small pieces
- * that are freed together. NULL: jansson belongs to somebody else. */
+/* Memory of jansson's tree while a document is read; it is freed as a whole.
+ * NULL: a test uses jansson, with malloc. */
 static _Thread_local struct cn_arena *s_tree;
 
 static void *tree_alloc(size_t size)
@@ -120,7 +118,7 @@ static bool read_list(struct cn_json_reader *reader,
     size_t size = cn_field_size(field);
     char *items = cn_arena_array(reader->arena, count, size);
     bool ok = true;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && !cn_arena_failed(reader->arena); i++) {
         struct cn_json_where here = { .up = where, .index = i };
         ok = read_value(reader, &here, field, rule, json_array_get(json, i),
                         items + i * size) &&
@@ -144,7 +142,7 @@ path_write(const struct cn_json_where *where, char *text, size_t size)
     return at + (size_t)more;
 }
 
-/* Adds the place to the patch's mask. Its steps are all fields' names. */
+/* Adds the place to the patch's mask. All its steps are names of fields. */
 static bool mask_add(struct cn_json_reader *reader,
                      const struct cn_json_where *where)
 {
@@ -214,7 +212,7 @@ static bool read_field(struct cn_json_reader *reader,
     return !is_patch || mask_add(reader, where);
 }
 
-/* The recursion ends with the shapes: no message contains itself. */
+/* The recursion is bounded by the shapes: no message type contains itself. */
 static bool read_object(struct cn_json_reader *reader,
                         const struct cn_json_where *where,
                         const struct cn_shape *shape,
@@ -239,14 +237,15 @@ static bool read_object(struct cn_json_reader *reader,
         ok = read_field(reader, &here, field, &shape->fields[index], value,
                         message, is_patch) &&
              ok;
-        if (reader->is_out_of_memory) {
+        if (cn_arena_failed(reader->arena)) {
             return false;
         }
     }
     return ok;
 }
 
-/* jansson recurses and allocates as deep and as much as the text says. */
+/* Bounds depth and number of values before jansson reads: it recurses and
+ * allocates as the text demands. */
 static bool is_modest(const char *text, size_t size)
 {
     size_t depth = 0;
@@ -326,13 +325,13 @@ enum cn_code cn_json_read(struct cn_arena *arena,
     enum cn_code rc = load(text, size, &json, err);
     bool ok = rc == CN_OK &&
               read_object(&reader, &top, shape, json, message, mask != NULL);
-    /* The tree goes with its memory, piece by piece it is not released. */
+    /* The tree is freed with its arena, not value by value. */
     cn_arena_free(s_tree);
     s_tree = NULL;
     if (rc != CN_OK) {
         return rc;
     }
-    if (reader.is_out_of_memory || cn_arena_failed(arena)) {
+    if (cn_arena_failed(arena)) {
         cn_err_clear(err);
         return cn_fail(err, CN_NOMEM, "no memory to read the JSON");
     }

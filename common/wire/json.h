@@ -29,10 +29,10 @@ void cn_buffer_json_text(struct cn_buffer *self, const char *text);
  * which has shape's type, in the arena. Faults are CN_MALFORMED for syntax and
  * CN_INVALID with a pointer for each field: unknown_field, read_only_field,
  * wrong_type, invalid_date, invalid_time, invalid_zone, invalid_value,
- * too_long, too_many. null counts as absent. Of the request, an error holds
- * only names that look like a field's. If mask is not NULL this is a merge
- * patch: null clears, and the paths of the keys present ("name.family") are
- * returned in it. */
+ * too_long, too_many. null counts as absent. An error repeats nothing of the
+ * request but keys that look like a field's name. If mask is not NULL this is a
+ * merge patch: null clears, and the paths of the keys present ("name.family")
+ * are returned in it. */
 struct cn_json_mask {
     const char **paths;
     size_t count;
@@ -54,8 +54,9 @@ CN_CHECKED enum cn_code cn_json_set(struct cn_arena *arena,
                                     const char *field,
                                     const char *text,
                                     struct cn_err *err);
-/* Writes a message as a JSON object: absent fields are left out, lists always
- * stand (empty as []), times as RFC 3339, enums as lower-case words. */
+/* Writes a message as a JSON object: absent fields are left out, lists are
+ * always written (empty as []), times as RFC 3339, enums as lower-case words.
+ */
 void cn_json_write(struct cn_buffer *buffer,
                    const struct cn_shape *shape,
                    const ProtobufCMessage *message);

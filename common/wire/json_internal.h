@@ -5,8 +5,8 @@
 
 #include "common/wire/json.h"
 
-/* Where the reading stands, for pointers and mask paths: made into text only
- * when one is needed. */
+/* The place that is being read. It becomes text only when an error or a mask
+ * needs it. */
 struct cn_json_where {
     const struct cn_json_where *up; /* NULL for the document itself */
     const char *key;                /* NULL in a list */
@@ -19,7 +19,6 @@ struct cn_json_reader {
     struct cn_json_mask *mask; /* NULL: not a patch */
     size_t mask_capacity;
     bool has_fault;
-    bool is_out_of_memory;
 };
 
 static inline void *cn_json_member(ProtobufCMessage *message, unsigned offset)
@@ -33,11 +32,9 @@ bool cn_json_fault(struct cn_json_reader *reader,
                    const char *word,
                    const char *format,
                    ...) CN_PRINTF(4, 5);
-/* Returns false. */
-bool cn_json_no_memory(struct cn_json_reader *reader);
 
 /* The stores check one value and put it into slot, the field's memory or an
- * item's. False when a fault was recorded. */
+ * item's. False when a fault was recorded or the arena has failed. */
 bool cn_json_store_integer(struct cn_json_reader *reader,
                            const struct cn_json_where *where,
                            ProtobufCType type,
@@ -48,7 +45,7 @@ bool cn_json_store_double(struct cn_json_reader *reader,
                           ProtobufCType type,
                           double number,
                           void *slot);
-/* Of a field that cn_json_is_textual: its value is a string in JSON. */
+/* For a field whose value is a string in JSON (cn_json_is_textual). */
 bool cn_json_store_text(struct cn_json_reader *reader,
                         const struct cn_json_where *where,
                         const ProtobufCFieldDescriptor *field,
@@ -62,17 +59,18 @@ size_t cn_json_items_max(const struct cn_field_shape *rule);
 /* Sets has_x where the field has one. */
 void cn_json_set_has(ProtobufCMessage *message,
                      const ProtobufCFieldDescriptor *field);
-/* Does the text follow the named pattern? An unknown name is never followed. */
+/* Does the text follow the named pattern? False for an unknown name. */
 bool cn_json_pattern(const char *pattern, const char *text);
 /* HH:MM, 00:00 to 23:59. */
 bool cn_json_is_clock(const char *text);
-/* Strict base64 (RFC 4648 section 4) into the arena. False for another text;
- * ret_bytes->data is NULL when memory is short. */
+/* Strict base64 (RFC 4648 section 4) into the arena; false for any other text.
+ * The client chooses the size: ret_bytes->data is NULL when the arena has no
+ * room. */
 CN_CHECKED bool cn_base64_read(struct cn_arena *arena,
                                const char *text,
                                size_t size,
                                ProtobufCBinaryData *ret_bytes);
-/* With its padding, without quotes; 4 characters for each 3 bytes. */
+/* Writes cn_base64_size characters: with padding, without quotes or NUL. */
 void cn_base64_write(const ProtobufCBinaryData *bytes, char *text);
 static inline size_t cn_base64_size(size_t size)
 {

@@ -9,7 +9,7 @@
 #include <string.h>
 
 enum {
-    WORD_MAX = 48,   /* kept by the plugin */
+    WORD_MAX = 48,   /* proto/plugin refuses longer words */
     WORDS_MAX = 2048 /* of all enums */
 };
 
@@ -126,7 +126,8 @@ static bool is_dotted(const char *at, size_t size, const char *others)
     return true;
 }
 
-/* What can be put into a header as it is: the unquoted forms of RFC 5321. */
+/* Only the unquoted forms of RFC 5321: they can stand in a mail's header as
+ * they are. */
 static bool is_email(const char *text)
 {
     const char *at = strchr(text, '@');
@@ -206,7 +207,7 @@ static bool base64_group(const char *text, size_t pad, uint8_t bytes[3])
     bytes[0] = (uint8_t)(bits >> 16);
     bytes[1] = (uint8_t)(bits >> 8);
     bytes[2] = (uint8_t)bits;
-    /* Bits that stand for nothing are zero: one text for the same bytes. */
+    /* Unused bits must be zero, so that the same bytes have one text. */
     return (pad < 1 || bytes[2] == 0) && (pad < 2 || bytes[1] == 0);
 }
 

@@ -16,8 +16,8 @@
 
 enum { KEY_SHOWN_MAX = 64 };
 
-/* A key that the client made up may hold anything; only what looks like a
- * field's name is repeated. */
+/* A key that the client made up may hold anything. Errors repeat it only when
+ * it looks like a field's name. */
 static bool is_shown(const char *key)
 {
     size_t size = strspn(key, "abcdefghijklmnopqrstuvwxyz"
@@ -64,12 +64,6 @@ bool cn_json_fault(struct cn_json_reader *reader,
     va_end(args);
     (void)cn_fail_field(reader->err, pointer, word, "%s", msg);
     reader->has_fault = true;
-    return false;
-}
-
-bool cn_json_no_memory(struct cn_json_reader *reader)
-{
-    reader->is_out_of_memory = true;
     return false;
 }
 
@@ -144,7 +138,7 @@ static bool store_enum(struct cn_json_reader *reader,
             cn_enum_word(descriptor, descriptor->values[i].value);
         size_t more = word != NULL ? strlen(word) : 0;
         if (size + more + 2 >= sizeof(words)) {
-            break; /* the list is in openapi.json */
+            break; /* openapi.json has the whole list */
         }
         words[size++] = ' ';
         memcpy(words + size, word != NULL ? word : "", more + 1);
@@ -212,12 +206,7 @@ static bool store_string(struct cn_json_reader *reader,
         return cn_json_fault(reader, where, "too_long", "at most %u bytes",
                              size_max(field, rule));
     }
-    char *copy = cn_arena_try(reader->arena, size + 1);
-    if (copy == NULL) {
-        return cn_json_no_memory(reader);
-    }
-    memcpy(copy, text, size);
-    copy[size] = '\0';
+    const char *copy = cn_arena_strndup(reader->arena, text, size);
     *(const char **)slot = copy;
     return check_text(reader, where, rule, copy);
 }
@@ -235,7 +224,8 @@ static bool store_bytes(struct cn_json_reader *reader,
         return cn_json_fault(reader, where, "invalid_value", "not base64");
     }
     if (bytes.data == NULL) {
-        return cn_json_no_memory(reader);
+        cn_arena_fail(reader->arena);
+        return false;
     }
     if (bytes.len > size_max(field, rule)) {
         return cn_json_fault(reader, where, "too_long", "at most %u bytes",
@@ -253,7 +243,6 @@ bool cn_json_is_textual(const ProtobufCFieldDescriptor *field,
            field->type == PROTOBUF_C_TYPE_ENUM || rule->kind == CN_FIELD_TIME;
 }
 
-/* A value that stands as a string in JSON. */
 bool cn_json_store_text(struct cn_json_reader *reader,
                         const struct cn_json_where *where,
                         const ProtobufCFieldDescriptor *field,
@@ -340,7 +329,7 @@ static bool set_value(struct cn_json_reader *reader,
     return true;
 }
 
-/* Words between commas go behind what the list already has. */
+/* Appends the words between commas to the list. */
 static bool set_list(struct cn_json_reader *reader,
                      const struct cn_json_where *where,
                      const ProtobufCFieldDescriptor *field,
@@ -407,7 +396,7 @@ enum cn_code cn_json_set(struct cn_arena *arena,
             cn_json_set_has(message, field);
         }
     }
-    if (reader.is_out_of_memory || cn_arena_failed(arena)) {
+    if (cn_arena_failed(arena)) {
         return cn_fail(err, CN_NOMEM, "no memory for the parameters");
     }
     return ok ? CN_OK : CN_INVALID;

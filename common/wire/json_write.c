@@ -215,7 +215,7 @@ static void put_enum(struct cn_buffer *buffer,
     if (word != NULL) {
         cn_buffer_json_text(buffer, word);
     } else {
-        put_signed(buffer, value); /* newer than this reader */
+        put_signed(buffer, value); /* a newer program has a word for it */
     }
 }
 
@@ -294,7 +294,7 @@ static bool is_present(const ProtobufCFieldDescriptor *field,
                        const ProtobufCMessage *message)
 {
     if (field->label != PROTOBUF_C_LABEL_OPTIONAL) {
-        return true; /* a list always stands */
+        return true; /* a list is always written */
     }
     if (field->type == PROTOBUF_C_TYPE_STRING ||
         field->type == PROTOBUF_C_TYPE_MESSAGE) {

@@ -136,7 +136,7 @@ static bool wire_skip(struct wire *wire, size_t size)
     return true;
 }
 
-/* How a value of that type lies on the wire. */
+/* Wire type of a field's type. */
 static unsigned wire_type_of(ProtobufCType type)
 {
     switch (type) {
@@ -216,7 +216,7 @@ static bool scan_value(const ProtobufCFieldDescriptor *field,
     if (field != NULL && wire_type != wire_type_of(field->type) &&
         (wire_type != WIRE_SIZED ||
          field->label != PROTOBUF_C_LABEL_REPEATED)) {
-        return false; /* a list of numbers may come packed, nothing else */
+        return false; /* only a list of numbers may come packed */
     }
     switch (wire_type) {
     case WIRE_VARINT:
@@ -232,7 +232,7 @@ static bool scan_value(const ProtobufCFieldDescriptor *field,
     }
 }
 
-/* The field of a tag; the one after `last`, or `last` again, in most cases. */
+/* The field of a tag. In most cases it is `last` or the one after it. */
 static const ProtobufCFieldDescriptor *field_of(
     const ProtobufCMessageDescriptor *descriptor, uint32_t tag, unsigned last)
 {
@@ -274,7 +274,7 @@ static bool scan_message(const ProtobufCMessageDescriptor *descriptor,
     return true;
 }
 
-/* Forgets what protobuf-c kept of unknown fields, or it would be sent on. */
+/* Drops the unknown fields that protobuf-c keeps: it would pack them again. */
 static void drop_unknown(ProtobufCMessage *message)
 {
     message->n_unknown_fields = 0;
@@ -424,7 +424,7 @@ static size_t quantifier_size(const ProtobufCFieldDescriptor *field)
                : sizeof(protobuf_c_boolean);
 }
 
-/* The value of one field; from NULL it becomes absent. */
+/* Copies the value of one field; source NULL clears it. */
 static void field_move(ProtobufCMessage *target,
                        const ProtobufCMessage *source,
                        const ProtobufCFieldDescriptor *field)
@@ -483,9 +483,6 @@ static enum cn_code merge_path(struct cn_arena *arena,
         ProtobufCMessage **sub = member(target, field->offset);
         if (*sub == NULL) {
             *sub = cn_message_new(arena, field->descriptor);
-        }
-        if (*sub == NULL) {
-            return cn_fail(err, CN_NOMEM, "no memory to merge");
         }
         if (patch != NULL) {
             const ProtobufCMessage *const *below =

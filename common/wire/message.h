@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The only place that unpacks protobuf. protobuf-c 1.4.1 has no limit on depth
- * or memory and takes invalid UTF-8 and NUL in strings (reliability.md P1-P4):
- * the wire bytes are checked against the descriptor first. */
+ * or memory (measured: 30 KB can overflow the stack, 10 MB become 675 MB) and
+ * accepts invalid UTF-8 and NUL in strings. So the wire bytes are first checked
+ * against the descriptor. */
 #ifndef CN_MESSAGE_H
 #define CN_MESSAGE_H
 
@@ -24,7 +25,7 @@ cn_message_unpack(struct cn_arena *arena,
                   struct cn_bytes packed,
                   const ProtobufCMessage **ret_message,
                   struct cn_err *err);
-/* Packs into the arena. CN_NOMEM; CN_TOO_LARGE for what no one would unpack. */
+/* Packs into the arena. CN_NOMEM; CN_TOO_LARGE over CN_MESSAGE_SIZE_MAX. */
 CN_CHECKED enum cn_code cn_message_pack(struct cn_arena *arena,
                                         const ProtobufCMessage *message,
                                         struct cn_bytes *ret_packed,
@@ -32,7 +33,8 @@ CN_CHECKED enum cn_code cn_message_pack(struct cn_arena *arena,
 /* An empty message of that type. */
 void *cn_message_new(struct cn_arena *arena,
                      const ProtobufCMessageDescriptor *descriptor);
-/* A deep copy by pack and unpack; an empty message in a failed arena. */
+/* A deep copy by pack and unpack. When the arena has no room for it, the arena
+ * fails and the copy is an empty message. */
 void *cn_message_copy(struct cn_arena *arena, const ProtobufCMessage *message);
 
 /* An id in a field of bytes. False: it is absent, or has another size. */
@@ -43,8 +45,7 @@ CN_CHECKED bool cn_message_uuid(protobuf_c_boolean has,
 /* Applies a merge patch: for each path of mask ("name.family", "phones"), the
  * field of `patch` replaces that of `target` (absent in patch: cleared).
  * Messages on the way are made when missing. The values are shared with patch,
- * which must live as long. CN_NOMEM, or CN_MALFORMED for a path that does not
- * exist. */
+ * which must live as long. CN_MALFORMED for a path that does not exist. */
 CN_CHECKED enum cn_code cn_message_merge(struct cn_arena *arena,
                                          ProtobufCMessage *target,
                                          const ProtobufCMessage *patch,

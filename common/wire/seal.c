@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* version 1 | key id, 4 bytes big-endian | nonce | ciphertext and tag. The
- * version, the key id, the tenant and the context are authenticated too. */
+/* Sealed bytes: version 1 | key id, 4 bytes big-endian | nonce | ciphertext and
+ * tag. Version, key id, tenant and context are authenticated too. */
 #include "common/wire/seal.h"
 
 #include "common/base/env.h"
@@ -39,7 +39,8 @@ struct master {
     uint8_t key[CN_SEAL_KEY_SIZE];
 };
 
-/* A tenant's key: to derive it costs as much as to seal a hundred bytes. */
+/* A tenant's key, remembered: deriving it costs as much as sealing a hundred
+ * bytes. */
 struct derived {
     const struct master *master; /* NULL: none yet */
     struct cn_uuid tenant;
@@ -65,7 +66,7 @@ static void s_ready(void)
 
 /* The keys. */
 
-/* One line "<id>:<64 hex digits>". *text moves behind it. */
+/* Reads one line "<id>:<64 hex digits>" and moves *text behind it. */
 static bool s_read_master(const char **text, struct master *ret_master)
 {
     uint64_t id = 0;
@@ -128,12 +129,12 @@ s_read_masters(struct cn_seal *self, const char *text, struct cn_err *err)
         self->count++;
     }
     if (self->count == 0) {
-        return cn_fail(err, CN_INVALID, "seal keys: there is none");
+        return cn_fail(err, CN_INVALID, "seal keys: none is given");
     }
     return CN_OK;
 }
 
-/* A key of one use: keyed BLAKE2b of the use's name and its subject. */
+/* Derives a key for one use: keyed BLAKE2b of the use's name and subject. */
 static void s_derive(const struct master *master,
                      const char use[16],
                      const uint8_t subject[16],
@@ -190,7 +191,7 @@ static size_t s_aad(uint8_t aad[AAD_SIZE_MAX],
     return HEAD_SIZE + 16 + size;
 }
 
-/* Good until the next call. */
+/* Valid until the next call. */
 static const uint8_t *s_tenant_key(struct cn_seal *self,
                                    const struct master *master,
                                    struct cn_uuid tenant)
@@ -271,7 +272,8 @@ enum cn_code cn_unseal(struct cn_env *env,
         size + TAG_SIZE, aad, aad_size, sealed.data + HEAD_SIZE,
         s_tenant_key(env->seal, master, tenant));
     if (rc != 0) {
-        return cn_fail(err, CN_INTERNAL, "unseal %s: does not open", context);
+        return cn_fail(err, CN_INTERNAL, "unseal %s: it does not open",
+                       context);
     }
     *ret_plain = (struct cn_bytes){ plain, size };
     return CN_OK;
@@ -315,7 +317,7 @@ enum cn_code cn_unseal_message(struct cn_env *env,
     }
     if (rc != CN_OK) {
         /* We sealed these bytes ourselves: no client is at fault. */
-        return cn_fail(err, CN_INTERNAL, "unseal %s: is no %s", context,
+        return cn_fail(err, CN_INTERNAL, "unseal %s: it is not a %s", context,
                        descriptor->name);
     }
     /* It was made in this arena just now; const only guards requests. */
@@ -362,15 +364,17 @@ enum cn_code cn_unseal_text(struct cn_env *env,
     }
     if (sodium_base642bin(sealed, size + 1, text, size, NULL, &sealed_size,
                           NULL, TEXT_VARIANT) != 0) {
-        return cn_fail(err, CN_MALFORMED, "unseal %s: no sealed text", context);
+        return cn_fail(err, CN_MALFORMED, "unseal %s: it is not sealed text",
+                       context);
     }
     enum cn_code rc =
         cn_unseal(env, arena, tenant, context,
                   (struct cn_bytes){ sealed, sealed_size }, ret_plain, err);
     if (rc == CN_INTERNAL) {
-        /* The bytes are a client's: nothing of ours is broken. */
+        /* The bytes come from a client: this is not an internal error. */
         cn_err_clear(err);
-        return cn_fail(err, CN_MALFORMED, "unseal %s: does not open", context);
+        return cn_fail(err, CN_MALFORMED, "unseal %s: it does not open",
+                       context);
     }
     return rc;
 }
@@ -421,7 +425,6 @@ void cn_sign_public(const uint8_t secret[CN_SIGN_SECRET_SIZE],
                     uint8_t public_key[CN_SIGN_PUBLIC_SIZE])
 {
     uint8_t pair[crypto_sign_SECRETKEYBYTES];
-
     s_sign_pair(secret, public_key, pair);
     sodium_memzero(pair, sizeof pair);
 }
@@ -432,7 +435,6 @@ void cn_sign(const uint8_t secret[CN_SIGN_SECRET_SIZE],
 {
     uint8_t public_key[CN_SIGN_PUBLIC_SIZE];
     uint8_t pair[crypto_sign_SECRETKEYBYTES];
-
     s_sign_pair(secret, public_key, pair);
     int rc = crypto_sign_detached(signature, NULL, data.data, data.size, pair);
     assert(rc == 0);
@@ -458,7 +460,6 @@ void cn_hex(const uint8_t *data, size_t size, char *text)
 bool cn_unhex(const char *text, uint8_t *data, size_t size)
 {
     size_t read_size = 0;
-
     return text != NULL && strlen(text) == 2 * size &&
            sodium_hex2bin(data, size, text, 2 * size, NULL, &read_size, NULL) ==
                0 &&

@@ -23,8 +23,8 @@ enum {
     CN_SIGN_SIZE = 64
 };
 
-/* text: "<id>:<64 hex digits>" lines, the first seals, all open. NULL with err
- * set when it is malformed. */
+/* text: lines "<id>:<64 hex digits>". The first key seals, every key opens.
+ * NULL with err set when the text is malformed. */
 struct cn_seal *cn_seal_new(const char *text, struct cn_err *err);
 void cn_seal_free(struct cn_seal *self);
 CN_CHECKED enum cn_code cn_seal(struct cn_env *env,
@@ -34,7 +34,8 @@ CN_CHECKED enum cn_code cn_seal(struct cn_env *env,
                                 struct cn_bytes plain,
                                 struct cn_bytes *ret_sealed,
                                 struct cn_err *err);
-/* CN_INTERNAL when it does not open: wrong key, place, tenant or changed. */
+/* CN_INTERNAL when it does not open: key, context or tenant is another one, or
+ * the bytes were changed. */
 CN_CHECKED enum cn_code cn_unseal(struct cn_env *env,
                                   struct cn_arena *arena,
                                   struct cn_uuid tenant,
@@ -42,7 +43,7 @@ CN_CHECKED enum cn_code cn_unseal(struct cn_env *env,
                                   struct cn_bytes sealed,
                                   struct cn_bytes *ret_plain,
                                   struct cn_err *err);
-/* Pack and seal, unseal and unpack: how a resource's body column is kept. */
+/* Pack and seal, unseal and unpack, as for a resource's body column. */
 CN_CHECKED enum cn_code cn_seal_message(struct cn_env *env,
                                         struct cn_arena *arena,
                                         struct cn_uuid tenant,
@@ -99,7 +100,7 @@ void cn_hex(const uint8_t *data, size_t size, char *text);
 /* Exactly `size` bytes as hex, else false. */
 CN_CHECKED bool cn_unhex(const char *text, uint8_t *data, size_t size);
 
-/* Takes the same time wherever the two differ. */
+/* Compares in the same time wherever the two differ. */
 bool cn_equal_secret(const void *a, const void *b, size_t size);
 
 #endif

@@ -27,7 +27,7 @@ struct cn_field_shape {
     bool required;       /* of what a client makes, and may not be cleared */
     bool create_only;    /* PATCH may not change it */
     uint32_t max;        /* bytes of a string or items of a list; 0: default */
-    const char *pattern; /* name of a pattern of common/wire/json.c, or NULL */
+    const char *pattern; /* its name in common/wire/json_text.c, or NULL */
     const struct cn_shape *sub; /* of a message field, else NULL */
 };
 
@@ -37,7 +37,7 @@ struct cn_shape {
     int update_mask; /* index of a `repeated string update_mask`, or -1 */
 };
 
-/* A string longer or a list bigger than this needs a max of its own. */
+/* The default max of a string in bytes, and of a list in items. */
 enum { CN_STRING_MAX = 512, CN_LIST_MAX = 64 };
 
 enum cn_verb { CN_GET, CN_POST, CN_PUT, CN_PATCH, CN_DELETE };

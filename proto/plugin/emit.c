@@ -175,7 +175,6 @@ static void emit_method(const struct method *method, struct text *source)
 static bool is_old(const struct file *file)
 {
     return equal(file->stem, "access") || equal(file->stem, "referrals") ||
-           equal(file->stem, "documents") ||
            equal(file->stem, "notifications") || equal(file->stem, "operator");
 }
 
@@ -240,10 +239,18 @@ void emit_handlers(const struct model *model,
                           : "    { NULL, NULL, NULL, NULL, false, NULL },\n");
     text_printf(source, "};\nconst size_t %s_method_count = %zu;\n", file->stem,
                 count);
+    const char *stem = file->stem;
     text_printf(header,
                 "\nextern const struct cn_method %s_methods[];\n"
-                "extern const size_t %s_method_count;\n\n#endif\n",
-                file->stem, file->stem);
+                "extern const size_t %s_method_count;\n"
+                "/* What the contract says of the service, for its main(). */\n"
+                "#define %s_CONTRACT \\\n"
+                "    .name = \"%s\", .methods = %s_methods, \\\n"
+                "    .method_count = %s_method_count, .events = %s_events, "
+                "\\\n"
+                "    .event_count = %s_event_count, .resources = "
+                "%s_resources\n\n#endif\n",
+                stem, stem, upper(stem), stem, stem, stem, stem, stem, stem);
 }
 
 static bool names_service(const char *path)

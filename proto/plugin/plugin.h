@@ -35,6 +35,7 @@ void *allocate(size_t count, size_t size);
 char *duplicate(const char *data, size_t size);
 char *format(const char *pattern, ...) __attribute__((format(printf, 1, 2)));
 bool equal(const char *a, const char *b);
+const char *upper(const char *name);
 void text_add(struct text *self, const char *data, size_t size);
 void text_puts(struct text *self, const char *more);
 void text_printf(struct text *self, const char *pattern, ...)

@@ -4,6 +4,7 @@
  */
 #include "plugin.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,16 @@ char *duplicate(const char *data, size_t size)
 bool equal(const char *a, const char *b)
 {
     return a != NULL && b != NULL && strcmp(a, b) == 0;
+}
+
+const char *upper(const char *name)
+{
+    struct text text = { 0 };
+    for (; *name != '\0'; name++) {
+        char c = (char)toupper((unsigned char)*name);
+        text_add(&text, &c, 1);
+    }
+    return text.data;
 }
 
 void text_add(struct text *self, const char *data, size_t size)

@@ -22,16 +22,6 @@ const struct message *resource_shown(const struct message *message)
     return shows != NULL && shows->message != NULL ? shows->message : message;
 }
 
-static const char *upper(const char *name)
-{
-    struct text text = { 0 };
-    for (; *name != '\0'; name++) {
-        char c = (char)toupper((unsigned char)*name);
-        text_add(&text, &c, 1);
-    }
-    return text.data;
-}
-
 /* "sch__visit" is the hook sch_visit_moves and the like. */
 static const char *hook(const struct message *message, const char *what)
 {
@@ -727,6 +717,19 @@ void emit_resources(struct model *model,
             emit_resource(model, message, header, source);
         }
     }
+    text_printf(header,
+                "/* All of them, NULL at the end. */\n"
+                "extern const struct cn_resource *const %s_resources[];\n",
+                file->stem);
+    text_printf(source, "const struct cn_resource *const %s_resources[] = {\n",
+                file->stem);
+    for (size_t i = 0; i < model->message_count; i++) {
+        const struct message *message = &model->messages[i];
+        if (message->file == file && message->resource.present) {
+            text_printf(source, "    &%s__resource,\n", message->c_name);
+        }
+    }
+    text_puts(source, "    NULL,\n};\n\n");
     for (size_t i = 0; i < file->service_count; i++) {
         const struct service *service = &file->services[i];
         for (size_t j = 0; j < service->method_count; j++) {

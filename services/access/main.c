@@ -39,6 +39,7 @@ int main(int argc, char **argv)
         .method_count = access_method_count,
         .events = access_events,
         .event_count = access_event_count,
+        .resources = access_resources,
         .providers = ACCESS_PROVIDERS,
         .provider_count = ACCESS_PROVIDER_COUNT,
         .options = OPTIONS,

@@ -3,8 +3,8 @@
 
 #include "common/base/clock.h"
 #include "common/store/store.h"
-#include "common/wire/seal.h"
 #include "common/wire/message.h"
+#include "common/wire/seal.h"
 
 enum { PARAMS = 9 };
 

@@ -1,119 +1,129 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/documents/clock.h"
-#include "common/wire/message.h"
 
-struct cn_deadline_subject document_subject(const struct document_row *row)
+#include "cairn/documents.resources.h"
+#include "common/deadlines/deadline_rule.h"
+#include "common/wire/message.h"
+#include "services/documents/rules.h"
+
+static const char RULE[] = "C07";
+
+struct cn_deadline_subject document_subject(const struct cn_record *document)
 {
+    const Doc__Document *body = document->body;
     return (struct cn_deadline_subject){
         .type = "document",
-        .id = row->id,
-        .text = row->document->id,
-        .branch_id = row->branch_id,
-        .branch_text = row->document->branch_id,
-        .patient_id = row->patient_id,
-        .patient_text = row->document->patient_id,
+        .id = document->id,
+        .text = body->id,
+        .branch_id = document->branch_id,
+        .branch_text = body->branch_id,
+        .patient_id = document->patient_id,
+        .patient_text = body->patient_id,
     };
 }
 
-/* The beginning of a local day, which stands for all of it. */
-static bool s_day(const char *zone, const char *date, int64_t *ret_at)
+static struct cn_deadline s_clock_find(struct cn_op *op,
+                                       const struct cn_record *document)
 {
-    struct cn_civil civil = { .second = 0 };
-    return zone != NULL && date != NULL && cn_date_parse(date, &civil.date) &&
-           cn_zone_instant(zone, civil, ret_at);
+    return cn_deadline_find(op, "document", document->id, RULE);
 }
 
-static enum cn_code s_clock(const struct cn_store *store,
-                            int64_t soc_at,
-                            const char *zone,
-                            struct cn_clock *ret_clock,
-                            struct cn_err *err)
+/* The beginning of a local day, which stands for all of it. */
+static int64_t s_day_begin(struct cn_op *op, const char *zone, const char *date)
+{
+    struct cn_civil civil = { .second = 0 };
+    int64_t at = 0;
+    if (zone == NULL || date == NULL || !cn_date_parse(date, &civil.date) ||
+        !cn_zone_instant(zone, civil, &at)) {
+        cn_refuse(op, CN_INTERNAL, NULL,
+                  "face-to-face clock: a date or zone that is none");
+    }
+    return at;
+}
+
+static struct cn_clock
+s_clock_apply(struct cn_op *op, int64_t soc_at, const char *zone)
 {
     const struct cn_clock_case of = { .at = soc_at };
     const struct cn_clock_fact start = { "start_of_care", true, soc_at };
     const struct cn_clock_facts facts = { .starts = &start,
                                           .start_count = 1,
                                           .zone = zone };
-    const struct cn_clock_rule *rule = NULL;
-    enum cn_code rc =
-        cn_clock_rule_find(store, FACE_TO_FACE_RULE, &of, &rule, err);
-    if (rc == CN_OK && !cn_clock_apply(rule, &facts, ret_clock)) {
-        rc = cn_fail(err, CN_INTERNAL, "face-to-face clock: zone or date");
+    const struct cn_clock_rule *rule = cn_clock_rule_of(op, RULE, &of);
+    struct cn_clock clock = { .rule = rule };
+    if (!cn_failed(op) && !cn_clock_apply(rule, &facts, &clock)) {
+        cn_refuse(op, CN_INTERNAL, NULL,
+                  "face-to-face clock: the rule cannot be applied");
     }
-    return rc;
+    return clock;
 }
 
-/* As the encounter date of the row has it: none takes back what met it. */
-static enum cn_code s_act(const struct cn_store *store,
-                          const struct document_row *row,
-                          struct cn_deadline *deadline,
-                          struct cn_err *err)
+static void s_clock_act(struct cn_op *op,
+                        const Doc__Document *document,
+                        struct cn_deadline *deadline)
 {
-    const char *date = row->document->encounter_date;
-    int64_t at = 0;
+    const char *date = document->encounter_date;
     if (deadline->body == NULL) {
-        return CN_OK;
+        return;
     }
-    if (date != NULL && !s_day(deadline->body->time_zone, date, &at)) {
-        return cn_fail(err, CN_INTERNAL, "face-to-face clock: encounter date");
-    }
+    int64_t at =
+        date != NULL ? s_day_begin(op, deadline->body->time_zone, date) : 0;
     if (date == NULL || !deadline->body->has_met_at ||
         deadline->body->met_at != at) {
-        cn_deadline_unact(deadline, store->now_at);
+        cn_deadline_unact(deadline, op->now_at);
     }
     if (date != NULL) {
-        cn_deadline_act(deadline, at, NULL, store->now_at);
+        cn_deadline_act(deadline, at, NULL, op->now_at);
     }
-    return CN_OK;
 }
 
-enum cn_code document_clock_start(const struct cn_store *store,
-                                  const struct document_row *row,
-                                  const char *soc_date,
-                                  const char *zone,
-                                  struct cn_deadline *ret_deadline,
-                                  struct cn_err *err)
+void document_clock_start(struct cn_op *op,
+                          struct cn_record *document,
+                          const char *soc_date,
+                          const char *zone)
 {
-    const struct cn_deadline_subject subject = document_subject(row);
-    struct cn_deadline deadline;
-    struct cn_clock clock;
-    int64_t soc_at = 0;
-    if (!s_day(zone, soc_date, &soc_at)) {
-        return cn_fail(err, CN_INTERNAL, "face-to-face clock: start of care");
+    Doc__Document *body = document->body;
+    const struct cn_deadline_subject subject = document_subject(document);
+    const struct cn_clock clock =
+        s_clock_apply(op, s_day_begin(op, zone, soc_date), zone);
+    struct cn_deadline deadline = s_clock_find(op, document);
+    if (cn_failed(op) ||
+        cn_deadline_run(&deadline, op->arena, &subject, &clock,
+                        cn_uuid_new(op->env), op->now_at, op->err) != CN_OK) {
+        return;
     }
-    enum cn_code rc = s_clock(store, soc_at, zone, &clock, err);
-    if (rc == CN_OK) {
-        rc = cn_deadline_load(store, "document", row->id, FACE_TO_FACE_RULE,
-                              &deadline, err);
-    }
-    if (rc == CN_OK) {
-        rc = cn_deadline_run(&deadline, store->arena, &subject, &clock,
-                             cn_uuid_new(store->env), store->now_at, err);
-    }
-    if (rc == CN_OK) {
-        rc = s_act(store, row, &deadline, err);
-    }
-    if (rc == CN_OK) {
-        CN_SET(row->document, due_at, deadline.body->due_at);
-        row->document->rule = deadline.body->why;
-        *ret_deadline = deadline;
-    }
-    return rc;
+    s_clock_act(op, body, &deadline);
+    CN_SET(body, due_at, deadline.body->due_at);
+    body->rule = deadline.body->why;
+    document->verb = "clock";
+    cn_put(op, document);
+    cn_deadline_put(op, &deadline);
 }
 
-enum cn_code document_clock_act(const struct cn_store *store,
-                                const struct document_row *row,
-                                struct cn_deadline *ret_deadline,
-                                struct cn_err *err)
+void document_clock_act(struct cn_op *op, const struct cn_record *document)
 {
-    struct cn_deadline deadline;
-    enum cn_code rc = cn_deadline_load(store, "document", row->id,
-                                       FACE_TO_FACE_RULE, &deadline, err);
-    if (rc == CN_OK) {
-        rc = s_act(store, row, &deadline, err);
+    struct cn_deadline deadline = s_clock_find(op, document);
+    s_clock_act(op, document->body, &deadline);
+    cn_deadline_put(op, &deadline);
+}
+
+void document_clock_stop(struct cn_op *op,
+                         struct cn_record *document,
+                         int64_t cancelled_at)
+{
+    Doc__Document *body = document->body;
+    struct cn_deadline deadline = s_clock_find(op, document);
+    /* Services' events come in no order: a visit that was cancelled before the
+     * clock began is not the one that it began with. */
+    if (!cn_deadline_runs(&deadline) ||
+        deadline.body->created_at > cancelled_at) {
+        return;
     }
-    if (rc == CN_OK) {
-        *ret_deadline = deadline;
-    }
-    return rc;
+    cn_deadline_stop(&deadline, op->now_at);
+    body->has_due_at = 0;
+    body->due_at = 0;
+    body->rule = checklist_rule(body->kind);
+    document->verb = "clock";
+    cn_put(op, document);
+    cn_deadline_put(op, &deadline);
 }

@@ -4,28 +4,25 @@
 #ifndef DOCUMENTS_CLOCK_H
 #define DOCUMENTS_CLOCK_H
 
-#include "common/deadlines/deadline_rule.h"
 #include "common/deadlines/deadline_unit.h"
-#include "services/documents/store.h"
-
-#define FACE_TO_FACE_RULE "C07"
+#include "common/store/record.h"
 
 /* Whose clock it is. */
-struct cn_deadline_subject document_subject(const struct document_row *row);
-/* The deadline as it begins with the start of care on that date, in that zone;
- * met at once when the encounter was before it. The document is told until when
- * it is needed and why. CN_INTERNAL for a date or zone that is none. */
-CN_CHECKED enum cn_code document_clock_start(const struct cn_store *store,
-                                             const struct document_row *row,
-                                             const char *soc_date,
-                                             const char *zone,
-                                             struct cn_deadline *ret_deadline,
-                                             struct cn_err *err);
-/* The deadline, if it runs yet, with the encounter date that the row has now.
- */
-CN_CHECKED enum cn_code document_clock_act(const struct cn_store *store,
-                                           const struct document_row *row,
-                                           struct cn_deadline *ret_deadline,
-                                           struct cn_err *err);
+struct cn_deadline_subject document_subject(const struct cn_record *document);
+/* The clock begins with the start of care on that date, in that zone; it is met
+ * at once when the encounter was before it. The document says until when it is
+ * needed and why. CN_INTERNAL for a date or zone that is none. */
+void document_clock_start(struct cn_op *op,
+                          struct cn_record *document,
+                          const char *soc_date,
+                          const char *zone);
+/* The clock, if it runs yet, with the encounter date that the document has now:
+ * none takes back what met it. */
+void document_clock_act(struct cn_op *op, const struct cn_record *document);
+/* The start of care was cancelled at that instant: a clock that ran before it
+ * stops, and the document is not due any more. */
+void document_clock_stop(struct cn_op *op,
+                         struct cn_record *document,
+                         int64_t cancelled_at);
 
 #endif

@@ -17,6 +17,7 @@ int main(int argc, char **argv)
         .method_count = documents_method_count,
         .events = documents_events,
         .event_count = documents_event_count,
+        .resources = documents_resources,
         .due_handlers = DUE,
         .due_handler_count = CN_COUNT(DUE),
         .subscriptions = DOCUMENTS_SUBSCRIPTIONS,

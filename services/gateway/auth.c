@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The cache of principals and the feed that keeps it fresh. */
+/* The cache of principals, and the events that keep it fresh. */
 #include "services/gateway/auth.h"
 
 #include "common/base/clock.h"
@@ -27,14 +27,14 @@ enum {
     WAITERS_FIRST = 8
 };
 
-/* An open transaction of access's database holds back the events that were
- * committed after it. Once it does so for longer than LAG_US, keys are asked
- * for again at this interval: together less than the second within which a
- * revocation holds. */
+/* An open transaction in access's database holds back the events that are
+ * committed after it began. Once events are held back for longer than LAG_US,
+ * each key is asked of access again after HELD_US. Together this is less than a
+ * second, so a revocation still holds within a second. */
 #define HELD_US ((int64_t)500000)
 #define LAG_US  ((int64_t)300000)
 
-/* What a key stands for; in the cache and with the requests that use it. One
+/* The principal of a key, shared by the cache and the requests that use it. One
  * block of memory holds its texts too. */
 struct auth_grant {
     uint8_t hash[HASH_SIZE]; /* of the key */
@@ -71,10 +71,10 @@ struct auth {
     struct lookup *lookups;
     struct waiters stale; /* requests that came while nothing was fresh */
     int64_t started_at;   /* monotonic */
-    uint64_t changes;     /* events that ended or made something */
+    uint64_t changes;     /* events that concern keys, users or roles */
     int64_t fresh_at; /* monotonic: the log was read to its end as of then */
-    bool caught_up;   /* it was, once */
-    bool held;        /* events may be committed that are not shown yet */
+    bool caught_up;   /* the log has been read to its end once */
+    bool held;        /* there may be committed events that are held back */
     auth_watch_fn *watch;
     void *watch_arg;
     struct entry entries[AUTH_CACHE_MAX];
@@ -97,7 +97,6 @@ static bool s_is_base62(const char *text, size_t size)
 static void s_sha256(const char *text, size_t size, uint8_t hash[HASH_SIZE])
 {
     const struct cn_bytes part = { (const uint8_t *)text, size };
-
     cn_sha256(part, hash);
 }
 
@@ -108,7 +107,6 @@ bool auth_key_valid(const char *key)
     const size_t prefix = strlen(PREFIXES[0]);
     const size_t checked = prefix + KEY_RANDOM;
     uint8_t hash[HASH_SIZE];
-
     if (strnlen(key, checked + KEY_CHECK + 1) != checked + KEY_CHECK ||
         (strncmp(key, PREFIXES[0], prefix) != 0 &&
          strncmp(key, PREFIXES[1], prefix) != 0) ||
@@ -155,7 +153,6 @@ static const char *s_text_put(char **at, const char *text)
 {
     char *put = *at;
     size_t size = s_text_size(text);
-
     memcpy(put, text == NULL ? "" : text, size);
     *at += size;
     return put;
@@ -167,7 +164,6 @@ static struct auth_grant *s_grant_new(const Acc__ResolveKeyResponse *from)
                   from->n_scopes * sizeof(const char *) +
                   from->n_branches * sizeof(struct cn_uuid) +
                   s_text_size(from->subject) + s_text_size(from->role);
-
     for (size_t i = 0; i < from->n_scopes; i++) {
         size += s_text_size(from->scopes[i]);
     }
@@ -209,7 +205,6 @@ static struct auth_grant *s_grant_new(const Acc__ResolveKeyResponse *from)
 static struct entry *s_set(struct auth *self, const uint8_t hash[HASH_SIZE])
 {
     size_t number = ((size_t)hash[0] << 8 | hash[1]) % SETS;
-
     return &self->entries[number * WAYS];
 }
 
@@ -223,7 +218,6 @@ static struct auth_grant *
 s_cache_find(struct auth *self, const uint8_t hash[HASH_SIZE], int64_t at)
 {
     struct entry *set = s_set(self, hash);
-
     for (size_t i = 0; i < WAYS; i++) {
         struct entry *entry = &set[i];
         if (entry->grant == NULL || memcmp(entry->hash, hash, HASH_SIZE) != 0) {
@@ -240,7 +234,7 @@ s_cache_find(struct auth *self, const uint8_t hash[HASH_SIZE], int64_t at)
     return NULL;
 }
 
-/* Takes the place of what was not used for longest. */
+/* Replaces the entry that was not used for longest. */
 static void s_cache_put(struct auth *self,
                         const uint8_t hash[HASH_SIZE],
                         struct auth_grant *grant)
@@ -248,7 +242,6 @@ static void s_cache_put(struct auth *self,
     struct entry *set = s_set(self, hash);
     struct entry *entry = set;
     int64_t at = cn_clock_monotonic();
-
     for (size_t i = 1; i < WAYS && entry->grant != NULL; i++) {
         if (set[i].grant == NULL || set[i].used_at < entry->used_at) {
             entry = &set[i];
@@ -266,7 +259,6 @@ static void s_cache_put(struct auth *self,
 static void s_cache_drop(struct auth *self, const uint8_t hash[HASH_SIZE])
 {
     struct entry *set = s_set(self, hash);
-
     for (size_t i = 0; i < WAYS; i++) {
         if (set[i].grant != NULL && memcmp(set[i].hash, hash, HASH_SIZE) == 0) {
             s_entry_drop(&set[i]);
@@ -305,7 +297,7 @@ s_wait(struct waiters *waiters, int64_t until_at, struct cn_err *err)
                : cn_fail(err, rc, "the credential cannot be checked now");
 }
 
-/* A token of a fiber that has given up is old and wakes nobody. */
+/* The token of a fiber that has given up is old and wakes nobody. */
 static void s_wake_all(struct waiters *waiters, enum cn_code rc)
 {
     for (size_t i = 0; i < waiters->count; i++) {
@@ -317,7 +309,7 @@ static void s_wake_all(struct waiters *waiters, enum cn_code rc)
 
 /* ---- asking ---- */
 
-/* The answer carries one reference, the caller's. */
+/* Asks access for the key. The grant has one reference, the caller's. */
 static enum cn_code s_ask(struct auth *self,
                           struct cn_arena *arena,
                           const uint8_t hash[HASH_SIZE],
@@ -329,22 +321,16 @@ static enum cn_code s_ask(struct auth *self,
     struct cn_bus_call call = { .service = "access",
                                 .method = "access.v1.Access/ResolveKey" };
     const ProtobufCMessage *message = NULL;
-
-    if (request == NULL) {
-        return cn_fail(err, CN_NOMEM, "no memory");
-    }
     request->has_key_hash = 1;
     request->key_hash.len = HASH_SIZE;
     request->key_hash.data = cn_arena_copy(arena, hash, HASH_SIZE);
-    if (request->key_hash.data == NULL) {
-        return cn_fail(err, CN_NOMEM, "no memory");
-    }
     call.budget_us = cn_fiber_deadline() - cn_clock_monotonic();
     enum cn_code rc =
         cn_bus_ask(self->env->bus, arena, &call, &request->base,
                    &acc__resolve_key_response__descriptor, &message, err);
     if (rc != CN_OK) {
-        /* Nothing of the client's was done, whatever became of the question. */
+        /* The client's request has not begun, even where the outcome of this
+         * question is unknown. */
         cn_err_clear(err);
         return cn_fail(err, rc == CN_DEADLINE ? CN_DEADLINE : CN_UNAVAILABLE,
                        "the credential cannot be checked now");
@@ -369,7 +355,6 @@ static struct lookup *s_lookup_find(struct auth *self,
                                     const uint8_t hash[HASH_SIZE])
 {
     struct lookup *lookup = self->lookups;
-
     while (lookup != NULL && memcmp(lookup->hash, hash, HASH_SIZE) != 0) {
         lookup = lookup->next;
     }
@@ -380,7 +365,6 @@ static void
 s_lookup_end(struct auth *self, struct lookup *lookup, enum cn_code rc)
 {
     struct lookup **link = &self->lookups;
-
     while (*link != lookup) {
         link = &(*link)->next;
     }
@@ -389,8 +373,8 @@ s_lookup_end(struct auth *self, struct lookup *lookup, enum cn_code rc)
     free(lookup);
 }
 
-/* Asks access for the key and keeps the answer, unless an event came in between
- * that may have overtaken it. */
+/* Asks access for the key and caches the answer, unless an event came meanwhile
+ * that may be newer than the answer. */
 static enum cn_code s_lookup(struct auth *self,
                              struct cn_arena *arena,
                              const uint8_t hash[HASH_SIZE],
@@ -400,7 +384,6 @@ static enum cn_code s_lookup(struct auth *self,
     struct lookup *lookup = calloc(1, sizeof(*lookup));
     uint64_t changes = self->changes;
     struct auth_grant *grant = NULL;
-
     if (lookup == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
@@ -411,7 +394,8 @@ static enum cn_code s_lookup(struct auth *self,
     if (grant != NULL && changes == self->changes) {
         s_cache_put(self, hash, grant);
     }
-    /* When only the asker's time ran out, those who wait have time to ask. */
+    /* CN_OK after a deadline: only the asker's time has run out, and those who
+     * wait may still ask themselves. */
     s_lookup_end(self, lookup, rc == CN_DEADLINE ? CN_OK : rc);
     if (grant != NULL) {
         *ret_grant = grant;
@@ -437,7 +421,7 @@ static enum cn_code s_grant_get(struct auth *self,
         if (lookup == NULL) {
             return s_lookup(self, arena, hash, ret_grant, err);
         }
-        /* The twin asks already. */
+        /* Another request is asking for the same key. */
         enum cn_code rc = s_wait(&lookup->waiters, INT64_MAX, err);
         if (rc != CN_OK) {
             return rc;
@@ -445,14 +429,14 @@ static enum cn_code s_grant_get(struct auth *self,
     }
 }
 
-/* A gateway that has just started, or whose last replica of access has just
- * gone, is fresh in a moment; in a longer outage nobody is kept waiting. */
+/* After the start of the gateway, or when the last replica of access has just
+ * gone, the cache is fresh again in a moment, and requests wait for it. In a
+ * longer outage they fail at once. */
 static enum cn_code s_fresh_wait(struct auth *self, struct cn_err *err)
 {
     int64_t until_at =
         AUTH_WAIT_US +
         (self->caught_up ? self->fresh_at + AUTH_STALE_US : self->started_at);
-
     while (!auth_fresh(self)) {
         if (cn_clock_monotonic() >= until_at ||
             s_wait(&self->stale, until_at, err) != CN_OK) {
@@ -471,7 +455,6 @@ static enum cn_code s_hold(struct auth *self,
                            struct cn_err *err)
 {
     struct auth_grant *grant = NULL;
-
     if (!auth_fresh(self)) {
         return cn_fail(err, CN_UNAVAILABLE,
                        "credentials cannot be checked now");
@@ -497,13 +480,15 @@ enum cn_code auth_hold(struct auth *self,
                        struct cn_err *err)
 {
     uint8_t hash[HASH_SIZE];
-
+    if (cn_arena_failed(arena)) {
+        return cn_fail(err, CN_NOMEM, "no memory");
+    }
     if (key == NULL) {
         return cn_fail(err, CN_UNAUTHENTICATED,
                        "Authorization: Bearer <API key> is needed");
     }
     if (!auth_key_valid(key)) {
-        return cn_fail(err, CN_UNAUTHENTICATED, "this is no API key of Cairn");
+        return cn_fail(err, CN_UNAUTHENTICATED, "this is not a key of Cairn");
     }
     enum cn_code rc = s_fresh_wait(self, err);
     if (rc != CN_OK) {
@@ -520,7 +505,6 @@ enum cn_code auth_resolve(struct auth *self,
                           struct cn_err *err)
 {
     struct auth_grant *grant = NULL;
-
     enum cn_code rc = auth_hold(self, arena, key, &grant, err);
     if (rc != CN_OK) {
         return rc;
@@ -580,7 +564,6 @@ bool auth_same(const struct auth_grant *a, const struct auth_grant *b)
 {
     const struct cn_principal *one = &a->principal;
     const struct cn_principal *other = &b->principal;
-
     return memcmp(a->hash, b->hash, HASH_SIZE) == 0 &&
            a->expires_at == b->expires_at &&
            cn_uuid_equal(one->tenant_id, other->tenant_id) &&
@@ -607,7 +590,7 @@ bool auth_held(const struct auth *self)
     return self->held;
 }
 
-/* ---- the feed ---- */
+/* ---- the events ---- */
 
 bool auth_fresh(const struct auth *self)
 {
@@ -623,15 +606,14 @@ s_tell(struct auth *self, struct cn_uuid tenant, const uint8_t *key_hash)
     }
 }
 
-/* A key's event ends what is known of that key; anything else that concerns
- * who may do what ends all. */
+/* The event of a key removes that key from the cache; any other event of who
+ * may do what empties the cache. */
 static void
 s_on_event(void *arg, struct cn_arena *arena, const Evt__Event *event)
 {
     struct auth *self = arg;
     const ProtobufCMessage *message = NULL;
     struct cn_err err = { 0 };
-
     if (event->type == NULL) {
         return;
     }
@@ -658,11 +640,10 @@ s_on_event(void *arg, struct cn_arena *arena, const Evt__Event *event)
     s_tell(self, tenant, NULL);
 }
 
-/* An answer of the feed: the cache is as new as the question. */
+/* After an answer of the log the cache is as new as the question. */
 static void s_on_look(void *arg, const struct follow_look *look)
 {
     struct auth *self = arg;
-
     if (!look->whole) {
         return;
     }
@@ -680,7 +661,6 @@ enum cn_code auth_new(struct cn_env *env,
                       struct cn_err *err)
 {
     struct auth *self = calloc(1, sizeof(*self));
-
     if (self == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From an API key to its principal: a cache in front of the service access,
- * kept fresh by its events and not trusted when they stop coming. */
+/* From an API key to its principal: a cache in front of the service access. Its
+ * events keep the cache fresh; when they stop coming it is not trusted. */
 #ifndef GATEWAY_AUTH_H
 #define GATEWAY_AUTH_H
 
@@ -12,16 +12,17 @@
 #include "services/gateway/follow.h"
 
 struct auth;
-/* What a key stood for when it was asked, for as long as somebody holds it. */
+/* The principal of a key when access was asked; it lives while it is held. */
 struct auth_grant;
 
 enum { AUTH_CACHE_MAX = 4096 /* keys */ };
 
-/* An event ends what it concerns within this time, or nobody gets in. */
+/* When the events are older than this, nobody gets in. */
 #define AUTH_STALE_US ((int64_t)5000000)
-/* So long a request waits for that after the start or after they went stale. */
+/* How long a request waits for fresh events after the start, or after they have
+ * become stale. */
 #define AUTH_WAIT_US ((int64_t)2000000)
-/* How long a key that is none is remembered as such. */
+/* Lifetime of a cached answer that a key is unknown. */
 #define AUTH_NEGATIVE_US ((int64_t)1000000)
 
 /* Listens to the log of access, before the loop first runs. */
@@ -32,11 +33,12 @@ CN_CHECKED enum cn_code auth_new(struct cn_env *env,
 /* After the loop has ended. NULL is accepted. */
 void auth_free(struct auth *self);
 
-/* Is it made like a key of ours, its checksum included? */
+/* Has it the form of a key, with a right checksum? */
 bool auth_key_valid(const char *key);
-/* Finds the principal of a key; parks when it must ask. It lives as long as the
- * arena. CN_UNAUTHENTICATED, or CN_UNAVAILABLE when access cannot be asked or
- * its events have been too old for longer than AUTH_WAIT_US. */
+/* Finds the principal of a key; parks when it must ask access. The principal
+ * lives as long as the arena. CN_UNAUTHENTICATED, CN_UNAVAILABLE when access
+ * cannot be asked or its events have been too old for longer than AUTH_WAIT_US,
+ * CN_NOMEM for a failed arena. */
 CN_CHECKED enum cn_code auth_resolve(struct auth *self,
                                      struct cn_arena *arena,
                                      const char *key,
@@ -45,13 +47,14 @@ CN_CHECKED enum cn_code auth_resolve(struct auth *self,
 /* Are access's events fresh, so that the cache can be trusted? */
 bool auth_fresh(const struct auth *self);
 
-/* As auth_resolve, for what outlives a request; auth_release ends it. */
+/* As auth_resolve, for a use that outlives the request; auth_release ends it.
+ */
 CN_CHECKED enum cn_code auth_hold(struct auth *self,
                                   struct cn_arena *arena,
                                   const char *key,
                                   struct auth_grant **ret_grant,
                                   struct cn_err *err);
-/* What the same key stands for now. */
+/* The grant that the same key has now. */
 CN_CHECKED enum cn_code auth_hold_again(struct auth *self,
                                         struct cn_arena *arena,
                                         const struct auth_grant *grant,
@@ -68,16 +71,16 @@ int64_t auth_expires_at(const struct auth_grant *grant);
 bool auth_is_key(const struct auth_grant *grant, const uint8_t *key_hash);
 /* Do both give the same rights for the same time? */
 bool auth_same(const struct auth_grant *a, const struct auth_grant *b);
-/* watch(arg, ...) runs when an event says that a key of the tenant changed:
- * that with this SHA-256, or (NULL) any of them. It must not park. One at most.
- */
+/* watch(arg, ...) runs when an event says that a key of the tenant changed: the
+ * key with this SHA-256, or (NULL) any of them. It must not park. There is only
+ * one watch. */
 typedef void
 auth_watch_fn(void *arg, struct cn_uuid tenant_id, const uint8_t *key_hash);
 void auth_watch(struct auth *self, auth_watch_fn *watch, void *arg);
-/* Counts the events after which what was asked before may be untrue. */
+/* Counts the events after which an earlier answer of access may be wrong. */
 uint64_t auth_changes(const struct auth *self);
-/* May there be changes that an open transaction holds back? Then what is held
- * must be asked for again, and again. */
+/* Does an open transaction hold back events? Then held grants must be asked for
+ * again and again. */
 bool auth_held(const struct auth *self);
 
 #endif

@@ -28,7 +28,6 @@ s_field(const ProtobufCMessageDescriptor *descriptor,
 {
     const ProtobufCFieldDescriptor *field =
         protobuf_c_message_descriptor_get_field_by_name(descriptor, name);
-
     if (field == NULL || field->type != type ||
         (field->label == PROTOBUF_C_LABEL_REPEATED) != repeated) {
         return NULL;
@@ -52,7 +51,6 @@ static const char *s_text(const ProtobufCMessage *message, const char *name)
 {
     const ProtobufCFieldDescriptor *field =
         s_field(message->descriptor, name, PROTOBUF_C_TYPE_STRING, false);
-
     return field == NULL
                ? NULL
                : *(const char *const *)s_read_member(message, field->offset);
@@ -68,14 +66,13 @@ static enum cn_code s_raw_body(const struct cn_http_request *request,
         s_field(message->descriptor, "content", PROTOBUF_C_TYPE_BYTES, false);
     const ProtobufCFieldDescriptor *type = s_field(
         message->descriptor, "content_type", PROTOBUF_C_TYPE_STRING, false);
-
     if (field == NULL) {
         return cn_fail(err, CN_INTERNAL, "the route has no content");
     }
     *(protobuf_c_boolean *)s_member(message, field->quantifier_offset) = 1;
     ProtobufCBinaryData *content = s_member(message, field->offset);
     content->len = request->body.size;
-    /* It is only read from there; protobuf-c knows no const. */
+    /* The bytes are only read; protobuf-c's struct has no const. */
     memcpy(&content->data, &request->body.data, sizeof(content->data));
     if (type != NULL) {
         *(const char **)s_member(message, type->offset) =
@@ -84,8 +81,8 @@ static enum cn_code s_raw_body(const struct cn_http_request *request,
     return CN_OK;
 }
 
-/* The message that the body is read into: the input itself or a field of it,
- * made here. */
+/* The message that the body is read into: the input itself, or a field of it
+ * that is made here. */
 static enum cn_code s_body_target(const struct cn_route *route,
                                   struct cn_arena *arena,
                                   ProtobufCMessage *message,
@@ -107,9 +104,6 @@ static enum cn_code s_body_target(const struct cn_route *route,
     const struct cn_shape *shape =
         route->input->fields[field - descriptor->fields].sub;
     ProtobufCMessage *target = cn_message_new(arena, shape->descriptor);
-    if (target == NULL) {
-        return cn_fail(err, CN_NOMEM, "no memory");
-    }
     *(ProtobufCMessage **)s_member(message, field->offset) = target;
     *ret_shape = shape;
     *ret_target = target;
@@ -122,7 +116,6 @@ static void s_mask_set(const struct cn_shape *shape,
 {
     const ProtobufCFieldDescriptor *field =
         &shape->descriptor->fields[shape->update_mask];
-
     *(size_t *)s_member(message, field->quantifier_offset) = mask->count;
     *(const char ***)s_member(message, field->offset) = mask->paths;
 }
@@ -138,7 +131,6 @@ static enum cn_code s_json_body(const struct cn_http_request *request,
     ProtobufCMessage *target = NULL;
     struct cn_json_mask mask = { 0 };
     bool patches = route->verb == CN_PATCH && route->input->update_mask >= 0;
-
     enum cn_code rc =
         s_body_target(route, request->arena, message, &shape, &target, err);
     if (rc != CN_OK) {
@@ -159,13 +151,12 @@ static enum cn_code s_json_body(const struct cn_http_request *request,
     return rc;
 }
 
-/* A type without a body says nothing. */
+/* Without a body Content-Type does not matter. */
 static enum cn_code s_type_check(const struct cn_http_request *request,
                                  const struct cn_route *route,
                                  struct cn_err *err)
 {
     const char *type = request->headers[CN_FRAMING_CONTENT_TYPE];
-
     if (route->consumes != NULL) {
         if (type == NULL || header_type_in(type, route->consumes)) {
             return CN_OK;
@@ -210,9 +201,6 @@ static enum cn_code s_path(const struct cn_http_request *request,
 {
     for (size_t i = 0; i < match->value_count; i++) {
         const char *name = route_param(route, request->arena, i);
-        if (name == NULL) {
-            return cn_fail(err, CN_NOMEM, "no memory");
-        }
         enum cn_code rc = cn_json_set(request->arena, route->input, message,
                                       name, match->values[i], err);
         if (rc != CN_OK) {
@@ -231,7 +219,7 @@ static bool s_is_path_field(const struct cn_http_request *request,
 {
     for (size_t i = 0; i < match->value_count; i++) {
         const char *param = route_param(route, request->arena, i);
-        if (param == NULL || strcmp(param, name) == 0) {
+        if (strcmp(param, name) == 0) {
             return true;
         }
     }
@@ -254,13 +242,13 @@ static enum cn_code s_parameter(const struct cn_http_request *request,
 {
     enum cn_code rc =
         cn_json_set(request->arena, route->input, message, name, value, err);
-
     if (rc == CN_NOT_FOUND) {
         cn_err_clear(err);
         return s_unknown(err);
     }
     if (rc == CN_INVALID) {
-        /* In the query a bad value is bad syntax (api.md 2). */
+        /* A bad value in the query is bad syntax (400), not a bad field (422).
+         */
         err->code = CN_MALFORMED;
         (void)snprintf(err->word, sizeof(err->word), "invalid_parameter");
         return CN_MALFORMED;
@@ -275,8 +263,7 @@ static enum cn_code s_query(const struct cn_http_request *request,
                             struct cn_err *err)
 {
     const char *names[CN_HTTP_QUERY_MAX];
-
-    /* What has a body has all its fields there. */
+    /* A route with a body takes all its fields from there. */
     if (request->query_count > 0 &&
         (route->body[0] != '\0' || route->consumes != NULL)) {
         return s_unknown(err);
@@ -316,10 +303,6 @@ enum cn_code convert_request(const struct cn_http_request *request,
 {
     ProtobufCMessage *message =
         cn_message_new(request->arena, route->input->descriptor);
-
-    if (message == NULL) {
-        return cn_fail(err, CN_NOMEM, "no memory");
-    }
     enum cn_code rc = s_type_check(request, route, err);
     if (rc == CN_OK) {
         rc = s_body(request, route, message, err);
@@ -341,7 +324,7 @@ enum cn_code convert_request(const struct cn_http_request *request,
 
 /* ---- the reply ---- */
 
-/* Bytes as they are, of the type that the message says. */
+/* The message's content as it is, under the content type that it names. */
 static enum cn_code s_raw_reply(const struct cn_route *route,
                                 const ProtobufCMessage *message,
                                 struct cn_buffer *buffer,
@@ -351,7 +334,6 @@ static enum cn_code s_raw_reply(const struct cn_route *route,
     const ProtobufCFieldDescriptor *field =
         s_field(message->descriptor, "content", PROTOBUF_C_TYPE_BYTES, false);
     const char *type = s_text(message, "content_type");
-
     if (field == NULL) {
         return cn_fail(err, CN_INTERNAL, "the route has no content");
     }
@@ -372,7 +354,6 @@ enum cn_code convert_reply(const struct cn_route *route,
                            struct cn_err *err)
 {
     const ProtobufCMessage *message = NULL;
-
     if (cn_message_unpack(arena, route->output->descriptor, packed, &message,
                           err) != CN_OK) {
         return cn_wrap(err, "reply");
@@ -403,7 +384,6 @@ const char *convert_next(const struct cn_http_request *request,
     struct cn_buffer buffer;
     const char *target = NULL;
     char separator = '?';
-
     cn_buffer_init(&buffer, TARGET_MAX);
     cn_buffer_puts(&buffer, "<");
     cn_buffer_puts(&buffer, request->path);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A request's path, query and body as the input message of its route, and the
- * output message as a body: by descriptors and shapes, no code per endpoint. */
+/* Makes the input message of a route from path, query and body, and a body from
+ * its output message, by descriptors and shapes: no code per endpoint. */
 #ifndef GATEWAY_CONVERT_H
 #define GATEWAY_CONVERT_H
 
@@ -29,8 +29,8 @@ CN_CHECKED enum cn_code convert_reply(const struct cn_route *route,
                                       struct cn_buffer *buffer,
                                       struct convert_reply *ret_reply,
                                       struct cn_err *err);
-/* The target of the next page: the path and the query with another cursor. NULL
- * without memory. */
+/* The Link field of the next page: the path and the query with another cursor.
+ * NULL when it is too long or there is no memory. */
 const char *convert_next(const struct cn_http_request *request,
                          const char *next_cursor);
 

@@ -31,7 +31,7 @@ struct exchange {
     const char *request_id;
     const char *base; /* "http://host" */
     struct route_match match;
-    const struct cn_route *route;         /* NULL: a page, or none */
+    const struct cn_route *route;         /* NULL: a page, or no such path */
     const struct cn_principal *principal; /* NULL: not known yet */
     char allow[ROUTE_ALLOW_MAX];          /* of the path; "": no such path */
 };
@@ -41,13 +41,12 @@ static bool s_is(const struct exchange *self, const char *method)
     return strcmp(self->request->method, method) == 0;
 }
 
-/* ---- who asks what ---- */
+/* ---- the request ---- */
 
 static const char *s_request_id(const struct exchange *self)
 {
     const char *given = self->request->headers[CN_FRAMING_REQUEST_ID];
     char text[CN_UUID_TEXT_SIZE];
-
     if (given == NULL) {
         given = self->request->headers[CN_FRAMING_X_REQUEST_ID];
     }
@@ -55,22 +54,16 @@ static const char *s_request_id(const struct exchange *self)
         return given;
     }
     cn_uuid_format(cn_uuid_new(self->gateway->env), text);
-    const char *made = cn_arena_strdup(self->arena, text);
-    return made == NULL ? "none" : made;
+    return cn_arena_strdup(self->arena, text);
 }
 
 static const char *s_base(const struct exchange *self)
 {
     const char *host = self->request->headers[CN_FRAMING_HOST];
-    const char *made = NULL;
-
     if (self->gateway->public_url[0] != '\0') {
         return self->gateway->public_url;
     }
-    if (host != NULL) {
-        made = cn_arena_printf(self->arena, "http://%s", host);
-    }
-    return made == NULL ? "" : made;
+    return host != NULL ? cn_arena_printf(self->arena, "http://%s", host) : "";
 }
 
 static void s_begin(struct exchange *self,
@@ -91,7 +84,7 @@ static void s_field(struct exchange *self, const char *name, const char *value)
     cn_http_field_add(self->response, name, value);
 }
 
-/* ---- what every answer carries ---- */
+/* ---- the fields of answers ---- */
 
 static void s_common_fields(struct exchange *self)
 {
@@ -104,19 +97,14 @@ static void s_common_fields(struct exchange *self)
 static void s_etag(struct exchange *self, int64_t version)
 {
     char etag[HEADER_ETAG_MAX];
-
     header_etag(version, etag);
-    const char *kept = cn_arena_strdup(self->arena, etag);
-    if (kept != NULL) {
-        s_field(self, "ETag", kept);
-    }
+    s_field(self, "ETag", cn_arena_strdup(self->arena, etag));
 }
 
 static void s_fail_fields(struct exchange *self, const struct cn_err *err)
 {
     unsigned status = problem_status(err);
     const struct cn_route *route = self->route;
-
     s_field(self, "Content-Type", PROBLEM_TYPE);
     if (status == 401) {
         s_field(self, "WWW-Authenticate", "Bearer");
@@ -135,9 +123,8 @@ static void s_fail_fields(struct exchange *self, const struct cn_err *err)
     if (err->code == CN_STALE && err->version > 0) {
         s_etag(self, err->version);
     }
-    const char *location = cn_arena_strdup(self->arena, err->location);
-    if (location != NULL && location[0] != '\0') {
-        s_field(self, "Location", location);
+    if (err->location[0] != '\0') {
+        s_field(self, "Location", cn_arena_strdup(self->arena, err->location));
     }
 }
 
@@ -174,7 +161,6 @@ static enum cn_code s_accept(const struct exchange *self, struct cn_err *err)
 {
     const struct cn_route *route = self->route;
     const char *made = route->produces != NULL ? route->produces : JSON_TYPE;
-
     return header_accepts(self->request->headers[CN_FRAMING_ACCEPT], made)
                ? CN_OK
                : cn_fail(err, CN_NOT_ACCEPTABLE, "%s is served here", made);
@@ -185,7 +171,6 @@ s_key(const struct exchange *self, struct cn_bus_call *call, struct cn_err *err)
 {
     const char *given = self->request->headers[CN_FRAMING_IDEMPOTENCY_KEY];
     char text[CN_UUID_TEXT_SIZE];
-
     if (self->route->verb == CN_GET) {
         return CN_OK;
     }
@@ -199,8 +184,7 @@ s_key(const struct exchange *self, struct cn_bus_call *call, struct cn_err *err)
     }
     cn_uuid_format(cn_uuid_new(self->gateway->env), text);
     call->idempotency_key = cn_arena_strdup(self->arena, text);
-    return call->idempotency_key != NULL ? CN_OK
-                                         : cn_fail(err, CN_NOMEM, "no memory");
+    return CN_OK;
 }
 
 static enum cn_code s_precondition(const struct exchange *self,
@@ -209,7 +193,6 @@ static enum cn_code s_precondition(const struct exchange *self,
 {
     const char *given = self->request->headers[CN_FRAMING_IF_MATCH];
     bool any = false;
-
     if (self->route->verb == CN_GET) {
         return CN_OK;
     }
@@ -230,14 +213,13 @@ static enum cn_code s_service(const struct exchange *self,
                               struct cn_err *err)
 {
     const char *wanted = NULL;
-
     if (self->route->service != NULL) {
         *ret_name = self->route->service;
         return CN_OK;
     }
     for (size_t i = 0; i < self->match.value_count; i++) {
         const char *name = route_param(self->route, self->arena, i);
-        if (name != NULL && strcmp(name, "service") == 0) {
+        if (strcmp(name, "service") == 0) {
             wanted = self->match.values[i];
         }
     }
@@ -257,7 +239,6 @@ s_prepare(struct exchange *self, struct cn_bus_call *call, struct cn_err *err)
     const char *trace = self->request->headers[CN_FRAMING_TRACEPARENT];
     const char *authorization =
         self->request->headers[CN_FRAMING_AUTHORIZATION];
-
     call->method = self->route->method;
     call->request_id = self->request_id;
     call->trace = trace != NULL && header_is_trace(trace) ? trace : "";
@@ -291,7 +272,6 @@ static void s_reply_fields(struct exchange *self,
                            const struct convert_reply *converted)
 {
     char modified[CN_TIME_TEXT_MAX];
-
     s_common_fields(self);
     s_field(self, "Content-Type", converted->content_type);
     if (reply->version > 0) {
@@ -299,10 +279,7 @@ static void s_reply_fields(struct exchange *self,
     }
     if (reply->updated_at > 0) {
         cn_time_format_http(reply->updated_at, modified);
-        const char *kept = cn_arena_strdup(self->arena, modified);
-        if (kept != NULL) {
-            s_field(self, "Last-Modified", kept);
-        }
+        s_field(self, "Last-Modified", cn_arena_strdup(self->arena, modified));
     }
     if (reply->location != NULL && reply->location[0] != '\0') {
         s_field(self, "Location", reply->location);
@@ -325,7 +302,6 @@ static enum cn_code s_reply(struct exchange *self,
     const char *none_match = self->request->headers[CN_FRAMING_IF_NONE_MATCH];
     struct cn_http_response *response = self->response;
     struct convert_reply converted = { 0 };
-
     response->status =
         reply->status != 0 ? reply->status : self->route->success;
     enum cn_code rc = convert_reply(self->route, self->arena, reply->body,
@@ -349,7 +325,6 @@ static enum cn_code s_call(struct exchange *self, struct cn_err *err)
 {
     struct cn_bus_call call = { 0 };
     struct cn_bus_reply reply = { 0 };
-
     enum cn_code rc = s_prepare(self, &call, err);
     if (rc != CN_OK) {
         return rc;
@@ -366,7 +341,6 @@ static bool s_reads(const struct exchange *self)
     return s_is(self, "GET") || s_is(self, "HEAD");
 }
 
-/* Every other path that is not of the table is a page, or none. */
 static enum cn_code s_stream(struct exchange *self, struct cn_err *err)
 {
     (void)snprintf(self->allow, sizeof(self->allow), "GET, HEAD, OPTIONS");
@@ -385,7 +359,6 @@ static enum cn_code s_stream(struct exchange *self, struct cn_err *err)
 static enum cn_code s_page(struct exchange *self, struct cn_err *err)
 {
     const char *type = JSON_TYPE;
-
     enum cn_code rc = page_serve(self->request->method, self->request->path,
                                  self->base, &self->response->body, &type, err);
     if (rc == CN_METHOD_NOT_ALLOWED) {
@@ -407,7 +380,6 @@ static enum cn_code s_serve(struct exchange *self, struct cn_err *err)
 {
     bool options = s_is(self, "OPTIONS");
     enum cn_code rc = CN_OK;
-
     if (options && strcmp(self->request->path, "*") == 0) {
         (void)snprintf(self->allow, sizeof(self->allow),
                        "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
@@ -432,17 +404,15 @@ static enum cn_code s_serve(struct exchange *self, struct cn_err *err)
     return rc == CN_OK ? s_call(self, err) : rc;
 }
 
-/* Counts and logs what was answered. */
+/* Counts and logs the answer. */
 static void s_tell(const struct exchange *self, const struct cn_err *err)
 {
     char tenant[CN_UUID_TEXT_SIZE];
     int64_t elapsed_us = self->request->came_at == 0
                              ? 0
                              : cn_clock_monotonic() - self->request->came_at;
-
     tally_add(self->gateway->tally, self->route, self->response->status,
               elapsed_us);
-
     if (self->principal != NULL) {
         cn_uuid_format(self->principal->tenant_id, tenant);
     }
@@ -451,18 +421,27 @@ static void s_tell(const struct exchange *self, const struct cn_err *err)
                    elapsed_us);
 }
 
+/* Sends what s_serve made, or the failure. What was made in a failed arena is
+ * never sent. */
+static void s_send(struct exchange *self, enum cn_code rc, struct cn_err *err)
+{
+    if (cn_arena_failed(self->arena)) {
+        rc = cn_fail(err, CN_NOMEM, "no memory for the request");
+    }
+    if (rc != CN_OK) {
+        s_fail(self, err);
+    }
+    s_tell(self, err);
+}
+
 void exchange_handle(void *arg,
                      const struct cn_http_request *request,
                      struct cn_http_response *response)
 {
     struct exchange exchange;
     struct cn_err err = { 0 };
-
     s_begin(&exchange, arg, request, response);
-    if (s_serve(&exchange, &err) != CN_OK) {
-        s_fail(&exchange, &err);
-    }
-    s_tell(&exchange, &err);
+    s_send(&exchange, s_serve(&exchange, &err), &err);
 }
 
 void exchange_refuse(void *arg,
@@ -471,8 +450,7 @@ void exchange_refuse(void *arg,
                      struct cn_http_response *response)
 {
     struct exchange exchange;
-
+    struct cn_err failure = *err;
     s_begin(&exchange, arg, request, response);
-    s_fail(&exchange, err);
-    s_tell(&exchange, err);
+    s_send(&exchange, err->code, &failure);
 }

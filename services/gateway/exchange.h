@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One request from HTTP to one service and back, by the conventions of the
- * routes: authentication, keys, preconditions, problems. */
+/* One request from HTTP to one service and back: authentication, idempotency
+ * keys, preconditions, problems. */
 #ifndef GATEWAY_EXCHANGE_H
 #define GATEWAY_EXCHANGE_H
 
@@ -12,14 +12,13 @@
 #include "services/gateway/stream.h"
 #include "services/gateway/tally.h"
 
-/* What the exchanges share. */
 struct gateway {
     struct cn_env *env;
     struct auth *auth;
     struct streams *streams;
-    struct routes *routes;  /* of the services */
-    struct tally *tally;    /* of what was answered */
-    const char *public_url; /* "https://cairn.example", or "": by Host */
+    struct routes *routes;  /* of all services */
+    struct tally *tally;    /* counts the answers */
+    const char *public_url; /* "https://cairn.example"; "": http://<Host> */
 };
 
 /* For cn_http_config: arg is the gateway. */

@@ -21,20 +21,20 @@ enum {
 };
 
 struct follow {
-    struct follow *next; /* of all */
+    struct follow *next; /* in s_all */
     struct cn_env *env;
     const char *service;
     struct follow_listener listeners[FOLLOW_LISTENERS_MAX];
     size_t listener_count;
     bool has_position;
-    bool caught_up; /* it was, once */
+    bool caught_up; /* the log has been read to its end once */
     struct follow_position position;
     int64_t fresh_at;
     uint64_t events;
 };
 
-/* Together they are one source of metrics: the values of each stand one after
- * the other. */
+/* All followers are one source of metrics, since the values of one metric must
+ * be written one after the other. */
 static struct follow *s_all;
 
 int follow_compare(struct follow_position a, struct follow_position b)
@@ -67,7 +67,6 @@ enum cn_code follow_fetch(struct cn_env *env,
                                 .budget_us = budget_us,
                                 .long_poll = true };
     const ProtobufCMessage *message = NULL;
-
     enum cn_code rc =
         cn_bus_ask(env->bus, arena, &call, &request->base,
                    &evt__fetch_response__descriptor, &message, err);
@@ -84,9 +83,8 @@ static enum cn_code s_fetch(struct follow *self,
 {
     Evt__FetchRequest request = EVT__FETCH_REQUEST__INIT;
     Evt__Position after = EVT__POSITION__INIT;
-
     request.consumer = "gateway";
-    /* What came before the start concerns nobody here. */
+    /* Nobody here needs the events before the start. */
     request.has_only_head = !self->has_position;
     request.only_head = !self->has_position;
     if (self->has_position) {
@@ -124,13 +122,12 @@ s_event(struct follow *self, struct cn_arena *arena, const Evt__Event *event)
     self->events++;
 }
 
-/* One fetch and its effects. */
+/* One fetch; hands its events to the listeners. */
 static enum cn_code s_follow_once(struct follow *self, struct cn_err *err)
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     const Evt__FetchResponse *response = NULL;
     int64_t asked_at = cn_clock_monotonic();
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
@@ -142,7 +139,7 @@ static enum cn_code s_follow_once(struct follow *self, struct cn_err *err)
     for (size_t i = 0; i < response->n_events; i++) {
         s_event(self, arena, response->events[i]);
     }
-    /* A page that was cut is not the end yet. */
+    /* complete_until is missing from a page that does not reach the end. */
     bool whole = response->n_events == 0 || response->has_complete_until;
     if (whole && response->head != NULL) {
         struct follow_position head = follow_position_of(response->head);
@@ -171,7 +168,6 @@ static enum cn_code s_follow_once(struct follow *self, struct cn_err *err)
 static void s_follow(void *arg)
 {
     struct follow *self = arg;
-
     while (!cn_loop_stopping(self->env->loop)) {
         struct cn_err err = { 0 };
         if (s_follow_once(self, &err) == CN_OK) {
@@ -196,7 +192,6 @@ static void s_metrics(void *arg, struct cn_metrics_page *page)
     };
     char labels[LABELS_MAX];
     int64_t now_at = cn_clock_monotonic();
-
     (void)arg;
     for (const struct follow *one = s_all; one != NULL; one = one->next) {
         (void)snprintf(labels, sizeof(labels), "producer=\"%s\"", one->service);
@@ -219,7 +214,6 @@ enum cn_code follow_new(struct cn_env *env,
                         struct cn_err *err)
 {
     struct follow *self = calloc(1, sizeof(*self));
-
     if (self == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
@@ -242,7 +236,6 @@ enum cn_code follow_new(struct cn_env *env,
 void follow_free(struct follow *self)
 {
     struct follow **link = &s_all;
-
     if (self == NULL) {
         return;
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The log of a service, followed from where it ends at the start: one long poll
- * for all who want to know. */
+/* Follows the log of a service from where it ends at the start: one long poll
+ * for all listeners. */
 #ifndef GATEWAY_FOLLOW_H
 #define GATEWAY_FOLLOW_H
 
@@ -21,21 +21,21 @@ struct follow_position {
     int64_t seq;
 };
 
-/* Below, at or above zero, as the log has them. */
+/* Below, at or above zero, in the order of the log. */
 int follow_compare(struct follow_position a, struct follow_position b);
 struct follow_position follow_position_of(const Evt__Position *position);
 
 /* One answer of the service. */
 struct follow_look {
-    struct follow_position position; /* all up to here has been told */
+    struct follow_position position; /* listeners have all events up to here */
     int64_t asked_at;                /* monotonic */
     bool whole; /* the log was read to its end as of asked_at */
     bool has_complete_until;
     int64_t complete_until; /* as in events.proto */
 };
 
-/* Both functions run in the follower's fiber and must not park: what they do
- * about the events of one answer and its end is one step for all others. */
+/* Both functions run in the follower's fiber and must not park: no other fiber
+ * runs between the events of one answer and its end. */
 struct follow_listener {
     /* Each event once, in the order of the log. */
     void (*event)(void *arg, struct cn_arena *arena, const Evt__Event *event);
@@ -54,7 +54,7 @@ void follow_free(struct follow *self);
 /* Before the loop first runs. */
 void follow_listen(struct follow *self, struct follow_listener listener);
 const char *follow_service(const struct follow *self);
-/* Since when nothing is known of the log, monotonic; 0: it never was. */
+/* When the log was last read to its end, monotonic; 0: never. */
 int64_t follow_fresh_at(const struct follow *self);
 
 /* One Events/Fetch; the response is in the arena. after may be NULL. */

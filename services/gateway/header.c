@@ -10,7 +10,7 @@
 enum {
     REQUEST_ID_MIN = 8,
     TRACE_SIZE = 55,
-    ETAG_DIGITS_MAX = 18 /* so that it cannot overflow */
+    ETAG_DIGITS_MAX = 18 /* so that the version cannot overflow */
 };
 
 /* Part of a text. */
@@ -28,7 +28,6 @@ static bool s_is_alnum(char c)
 bool header_is_request_id(const char *text)
 {
     size_t size = 0;
-
     for (; text[size] != '\0'; size++) {
         if (size == HEADER_REQUEST_ID_MAX ||
             (!s_is_alnum(text[size]) && strchr("._-", text[size]) == NULL)) {
@@ -42,7 +41,6 @@ bool header_is_trace(const char *text)
 {
     static const char FORM[] =
         "xx-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-xxxxxxxxxxxxxxxx-xx";
-
     if (strlen(text) != TRACE_SIZE) {
         return false;
     }
@@ -60,7 +58,6 @@ const char *header_bearer(const char *authorization)
 {
     static const char SCHEME[] = "Bearer";
     const size_t size = sizeof(SCHEME) - 1;
-
     if (authorization == NULL ||
         strncasecmp(authorization, SCHEME, size) != 0 ||
         authorization[size] != ' ') {
@@ -83,7 +80,8 @@ static struct piece s_trim(const char *text, size_t size)
     return (struct piece){ text, size };
 }
 
-/* The next item of a list; the text goes on behind it. NULL text: no more. */
+/* The next item of a list; *text moves behind it. A piece with text NULL: there
+ * is no more. */
 static struct piece s_next(const char **text, char separator)
 {
     if (*text == NULL) {
@@ -103,7 +101,6 @@ static bool s_same(struct piece a, struct piece b)
 static struct piece s_without_parameters(struct piece item)
 {
     const char *end = memchr(item.text, ';', item.size);
-
     return end == NULL ? item : s_trim(item.text, (size_t)(end - item.text));
 }
 
@@ -111,7 +108,6 @@ bool header_type_in(const char *type, const char *list)
 {
     struct piece wanted =
         s_without_parameters((struct piece){ type, strlen(type) });
-
     wanted = s_trim(wanted.text, wanted.size);
     for (struct piece item = s_next(&list, ','); item.text != NULL;
          item = s_next(&list, ',')) {
@@ -122,13 +118,12 @@ bool header_type_in(const char *type, const char *list)
     return false;
 }
 
-/* How exactly a range of Accept names the type: 3 itself, 2 its kind, 1 any, 0
- * not at all. */
+/* How exactly a range of Accept matches the type: 3 "a/b", 2 "a/" and a star, 1
+ * any type, 0 not at all. */
 static int s_match(struct piece range, const char *type)
 {
     const struct piece whole = { type, strlen(type) };
     const size_t kind = strcspn(type, "/") + 1;
-
     if (s_same(range, whole)) {
         return 3;
     }
@@ -139,12 +134,11 @@ static int s_match(struct piece range, const char *type)
     return range.size == 3 && memcmp(range.text, "*/*", 3) == 0 ? 1 : 0;
 }
 
-/* Has the item a q of zero? */
+/* Does the item have q=0? */
 static bool s_is_refused(struct piece item)
 {
     const char *at = memchr(item.text, ';', item.size);
     const char *end = item.text + item.size;
-
     while (at != NULL) {
         const char *next = memchr(at + 1, ';', (size_t)(end - (at + 1)));
         struct piece parameter =
@@ -163,7 +157,6 @@ bool header_accepts(const char *accept, const char *type)
 {
     int best = 0;
     bool taken = false;
-
     if (accept == NULL || accept[strspn(accept, " \t")] == '\0') {
         return true;
     }
@@ -191,7 +184,6 @@ static enum cn_code s_bad_key(struct cn_err *err)
 static bool s_unquote(const char *text, size_t size, char *key)
 {
     size_t count = 0;
-
     if (size < 2 || text[size - 1] != '"') {
         return false;
     }
@@ -218,10 +210,6 @@ enum cn_code header_key(struct cn_arena *arena,
 {
     struct piece piece = s_trim(text, strlen(text));
     char *key = cn_arena_strndup(arena, piece.text, piece.size);
-
-    if (key == NULL) {
-        return cn_fail(err, CN_NOMEM, "no memory");
-    }
     if (key[0] == '"' && !s_unquote(piece.text, piece.size, key)) {
         return s_bad_key(err);
     }
@@ -238,11 +226,10 @@ enum cn_code header_key(struct cn_arena *arena,
     return CN_OK;
 }
 
-/* "<digits>" of ours. */
+/* Reads "<digits>" in quotes, the form of our ETags. */
 static bool s_tag(struct piece tag, int64_t *ret_version)
 {
     int64_t version = 0;
-
     if (tag.size < 3 || tag.size > ETAG_DIGITS_MAX + 2 || tag.text[0] != '"' ||
         tag.text[tag.size - 1] != '"') {
         return false;
@@ -264,7 +251,6 @@ enum cn_code header_if_match(const char *text,
 {
     struct piece tag = s_trim(text, strlen(text));
     bool any = tag.size == 1 && tag.text[0] == '*';
-
     if (!any && !s_tag(tag, ret_version)) {
         return cn_fail_as(err, CN_MALFORMED, "invalid_if_match",
                           "If-Match is one ETag as it was answered, or *");

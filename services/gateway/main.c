@@ -23,8 +23,8 @@ static const struct cn_option OPTIONS[] = {
     { .name = "CAIRN_PUBLIC_URL",
       .fallback = "",
       .check = cn_setting_url_or_none,
-      .what = "How clients see the gateway, without a slash at the end; the "
-              "Host of each request when it is empty." },
+      .what = "The gateway's URL for clients, without a slash at the end. "
+              "Empty: http:// and the Host of each request." },
     { .name = "CAIRN_REQUEST_TIMEOUT_MS",
       .kind = CN_OPTION_NUMBER,
       .fallback = "10000",
@@ -36,33 +36,33 @@ static const struct cn_option OPTIONS[] = {
       .fallback = "2048",
       .min = 16,
       .max = 4096,
-      .what = "Connections at once; four fifths of them may have a request in "
+      .what = "Connections at once. Four fifths of them may have a request in "
               "flight." },
     { .name = "CAIRN_CONNECTIONS_PER_IP",
       .kind = CN_OPTION_NUMBER,
       .fallback = "0",
       .max = 4096,
-      .what = "Connections at once of one address; 0: no limit, as behind a "
-              "proxy." },
+      .what = "Connections at once from one address. 0: no limit, for a "
+              "gateway behind a proxy." },
     { .name = "CAIRN_STREAMS",
       .kind = CN_OPTION_NUMBER,
       .fallback = "1024",
       .max = 16384,
-      .what = "Streams of events at once, beside CAIRN_CONNECTIONS." },
+      .what = "Streams of events at once, in addition to CAIRN_CONNECTIONS." },
     { .name = "CAIRN_STREAMS_PER_TENANT",
       .kind = CN_OPTION_NUMBER,
       .fallback = "512",
       .max = 16384,
-      .what = "Of them, those of one agency." },
+      .what = "Streams of one agency at once." },
     { .name = "CAIRN_STREAM_KEY",
       .kind = CN_OPTION_SECRET,
       .fallback = "",
       .what = "64 hex digits, the same for all gateways: seals the positions "
-              "of streams. A random one when it is empty: then a stream goes "
-              "on only where it was opened." },
+              "of streams. Empty: a random key, and a stream can go on only at "
+              "the gateway that opened it." },
 };
 
-/* A service that the gateway can do without: its routes alone are away. */
+/* The health check of a service. When it is away only its routes fail. */
 struct reach {
     const struct gateway *gateway;
     const char *service;
@@ -73,13 +73,12 @@ struct runtime {
     struct reach reaches[CN_BUS_PEERS_MAX];
     struct cn_http *http;
     struct follow *follows[CN_EVENT_SOURCE_COUNT];
-    struct follow *access; /* one of them */
+    struct follow *access; /* one of follows */
 };
 
 static bool s_access(void *arg)
 {
     const struct gateway *gateway = arg;
-
     return auth_fresh(gateway->auth) &&
            cn_bus_reachable(gateway->env->bus, "access");
 }
@@ -87,7 +86,6 @@ static bool s_access(void *arg)
 static bool s_reachable(void *arg)
 {
     const struct reach *reach = arg;
-
     return cn_bus_reachable(reach->gateway->env->bus, reach->service);
 }
 
@@ -121,7 +119,6 @@ static enum cn_code s_listen(struct runtime *self,
         .refuse = exchange_refuse,
         .arg = &self->gateway,
     };
-
     enum cn_code rc = cn_http_new(self->gateway.env, &http, &self->http, err);
     if (rc != CN_OK) {
         return cn_wrap(err, "CAIRN_LISTEN");
@@ -134,7 +131,6 @@ static enum cn_code s_listen(struct runtime *self,
 static enum cn_code s_follow(struct runtime *self, struct cn_err *err)
 {
     enum cn_code rc = CN_OK;
-
     for (size_t i = 0; rc == CN_OK && i < CN_EVENT_SOURCE_COUNT; i++) {
         const char *service = cn_event_sources[i].service;
         rc = follow_new(self->gateway.env, service, &self->follows[i], err);
@@ -155,7 +151,6 @@ static enum cn_code s_streams(struct runtime *self,
             (unsigned)cn_config_number(config, "CAIRN_STREAMS_PER_TENANT"),
         .key = cn_config_text(config, "CAIRN_STREAM_KEY"),
     };
-
     enum cn_code rc =
         streams_new(self->gateway.env, self->gateway.auth, self->follows,
                     &streams, &self->gateway.streams, err);
@@ -169,7 +164,6 @@ static enum cn_code s_start(void *arg,
 {
     struct runtime *self = arg;
     struct gateway *gateway = &self->gateway;
-
     gateway->env = env;
     gateway->public_url = cn_config_text(config, "CAIRN_PUBLIC_URL");
     gateway->routes = routes_new(cn_routes, cn_route_count);
@@ -194,7 +188,6 @@ static enum cn_code s_start(void *arg,
 static void s_done(void *arg)
 {
     struct runtime *self = arg;
-
     cn_http_free(self->http);
     streams_free(self->gateway.streams);
     tally_free(self->gateway.tally);
@@ -215,6 +208,5 @@ int main(int argc, char **argv)
         .done = s_done,
         .self = &self,
     };
-
     return cn_process_main(&process, argc, argv);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The gateway's own pages. */
+/* The pages that no service answers. */
 #include "services/gateway/page.h"
 
 #include "services/gateway/problem.h"
@@ -14,7 +14,6 @@ static const char JSON[] = "application/json";
 static bool s_is_problem(const char *path)
 {
     const size_t size = sizeof(PROBLEMS) - 1;
-
     return strncmp(path, PROBLEMS, size) == 0 && path[size] == '/';
 }
 
@@ -28,7 +27,6 @@ enum cn_code page_serve(const char *method,
     bool contract = strcmp(path, "/openapi.json") == 0;
     bool list = strcmp(path, PROBLEMS) == 0;
     bool page = s_is_problem(path);
-
     if (!contract && !list && !page) {
         return cn_fail_as(err, CN_NOT_FOUND, PROBLEM_NO_PATH,
                           "nothing is served at this path");

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the gateway itself serves, without a credential: the contract, the kinds
- * of problems. */
+/* The pages that the gateway itself serves, without a credential: openapi.json
+ * and the kinds of problems. */
 #ifndef GATEWAY_PAGE_H
 #define GATEWAY_PAGE_H
 
 #include "common/base/err.h"
 #include "common/wire/json.h"
 
-/* Serves a page, filling body and content type. CN_NOT_FOUND: the path is none
- * of ours; CN_METHOD_NOT_ALLOWED. */
+/* Serves a page: fills body and content type. CN_NOT_FOUND when there is no
+ * page at the path; CN_METHOD_NOT_ALLOWED. */
 CN_CHECKED enum cn_code page_serve(const char *method,
                                    const char *path,
                                    const char *base,

@@ -9,7 +9,7 @@
 
 enum { NUMBER_MAX = 16, STATUS_URI_TOO_LONG = 414 };
 
-/* What a client can do about it, a sentence or two each. */
+/* What a client can do, in a sentence or two each. */
 static const char *const CURES[CN_CODE_COUNT] = {
     [CN_MALFORMED] = "Check the syntax: JSON without duplicate keys, known "
                      "query parameters, well-formed header fields. `code` and "
@@ -65,7 +65,6 @@ static void s_text(struct cn_buffer *body, const char *name, const char *value)
 static void s_number(struct cn_buffer *body, const char *name, unsigned value)
 {
     char text[NUMBER_MAX];
-
     cn_buffer_puts(body, ",\"");
     cn_buffer_puts(body, name);
     (void)snprintf(text, sizeof(text), "\":%u", value);
@@ -81,11 +80,10 @@ static void s_type(struct cn_buffer *body, const char *base, const char *word)
     cn_buffer_puts(body, "\"");
 }
 
-/* The request as a URN: its id where that is a UUID. */
+/* The request as a URN: urn:uuid where its id is a UUID. */
 static void s_instance(struct cn_buffer *body, const char *request_id)
 {
     struct cn_uuid uuid = { 0 };
-
     cn_buffer_puts(body, ",\"instance\":\"");
     cn_buffer_puts(body, cn_uuid_parse(request_id, &uuid)
                              ? "urn:uuid:"
@@ -108,8 +106,9 @@ static void s_errors(struct cn_buffer *body, const struct cn_err *err)
     cn_buffer_puts(body, "]");
 }
 
-/* May the message and the word of whoever failed be shown? An unknown path is
- * the gateway's own finding. */
+/* May the client see the message and the word of the failure? Not of a record
+ * that is not found, so that it looks like one of another agency; a path that
+ * does not exist is the gateway's own answer. */
 static bool s_speaks(const struct cn_err *err)
 {
     if (err->code == CN_NOT_FOUND) {
@@ -127,7 +126,6 @@ void problem_write(struct cn_buffer *body,
     const char *title = cn_code_title(err->code);
     bool speaks = s_speaks(err);
     bool has_word = speaks && err->word[0] != '\0';
-
     cn_buffer_puts(body, "{");
     s_type(body, base, family);
     s_text(body, "title", title);

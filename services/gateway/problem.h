@@ -7,19 +7,19 @@
 #include "common/base/err.h"
 #include "common/wire/json.h"
 
-/* Word of a 404 whose path leads nowhere. */
+/* Word of a 404 for a path that does not exist. */
 #define PROBLEM_NO_PATH "no_such_path"
 
 /* The status of the answer to err. */
 unsigned problem_status(const struct cn_err *err);
-/* base is "http://host", without a slash. A record that is not there and one of
- * another agency have the same body: nothing of the service's own words is in
- * it, nor in that of a failure of ours. */
+/* base is "http://host", without a slash. A record that does not exist and one
+ * of another agency have the same body: it holds none of the service's words.
+ * Neither does the body of an internal error. */
 void problem_write(struct cn_buffer *body,
                    const struct cn_err *err,
                    const char *base,
                    const char *request_id);
-/* GET /problems: every kind, as JSON. */
+/* GET /problems: all kinds, as JSON. */
 void problem_list(struct cn_buffer *body, const char *base);
 /* GET /problems/{word}: cause and cure as text. False: there is none. */
 CN_CHECKED bool problem_page(struct cn_buffer *body, const char *word);

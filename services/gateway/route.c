@@ -18,7 +18,7 @@ struct node {
     struct segment name;   /* of a literal */
     struct node *children; /* literals */
     struct node *sibling;
-    struct node *param; /* child that takes any segment */
+    struct node *param; /* the child that matches any segment */
     const struct cn_route *verbs[CN_DELETE + 1];
 };
 
@@ -37,7 +37,6 @@ static const char *const METHODS[CN_DELETE + 1] = { [CN_GET] = "GET",
 static int s_split(const char *path, struct segment segments[])
 {
     int count = 0;
-
     if (path[0] != '/') {
         return -1;
     }
@@ -66,12 +65,11 @@ static bool s_is_param(struct segment segment)
            segment.text[segment.size - 1] == '}';
 }
 
-/* The child of that name, made when it is missing. A parameter's name is the
- * route's own matter: two routes may call one place differently. */
+/* The child of that name, made when it is missing. All parameters share one
+ * child: two routes may name the parameter at one place differently. */
 static struct node *s_child(struct node *node, struct segment segment)
 {
     struct node **link = s_is_param(segment) ? &node->param : &node->children;
-
     while (*link != NULL && link != &node->param &&
            !s_equal((*link)->name, segment)) {
         link = &(*link)->sibling;
@@ -90,7 +88,6 @@ static bool s_add(struct routes *self, const struct cn_route *route)
     struct segment segments[ROUTE_SEGMENTS_MAX];
     int count = s_split(route->path, segments);
     struct node *node = &self->root;
-
     assert(count > 0);
     for (int i = 0; i < count; i++) {
         node = s_child(node, segments[i]);
@@ -105,7 +102,6 @@ static bool s_add(struct routes *self, const struct cn_route *route)
 struct routes *routes_new(const struct cn_route *table, size_t count)
 {
     struct routes *self = calloc(1, sizeof(*self));
-
     for (size_t i = 0; self != NULL && i < count; i++) {
         if (!s_add(self, &table[i])) {
             routes_free(self);
@@ -161,7 +157,6 @@ s_find_param(const struct search *search, const struct node *node, int at)
     struct route_match *match = search->match;
     struct segment segment = search->segments[at];
     size_t count = match->value_count;
-
     if (segment.size == 0 || count == ROUTE_PARAMS_MAX) {
         return false;
     }
@@ -203,7 +198,6 @@ bool routes_match(const struct routes *self,
     struct route_match match = { 0 };
     const struct search search = { arena, segments, s_split(path, segments),
                                    &match };
-
     if (search.count < 0 || !s_find(&search, &self->root, 0)) {
         return false;
     }
@@ -215,7 +209,6 @@ const char *
 route_param(const struct cn_route *route, struct cn_arena *arena, size_t index)
 {
     const char *begin = strchr(route->path, '{');
-
     while (begin != NULL && index > 0) {
         begin = strchr(begin + 1, '{');
         index--;
@@ -227,7 +220,6 @@ route_param(const struct cn_route *route, struct cn_arena *arena, size_t index)
 void route_allow(const struct route_match *match, char text[ROUTE_ALLOW_MAX])
 {
     size_t size = 0;
-
     for (size_t i = 0; i <= CN_DELETE; i++) {
         if (match->verbs[i] != NULL) {
             int put = snprintf(text + size, ROUTE_ALLOW_MAX - size, "%s%s, ",

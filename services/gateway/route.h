@@ -13,7 +13,7 @@ enum { ROUTE_PARAMS_MAX = 4, ROUTE_SEGMENTS_MAX = 12, ROUTE_ALLOW_MAX = 64 };
 
 struct routes;
 
-/* What a path leads to. */
+/* The routes of a path, and the values in it. */
 struct route_match {
     const struct cn_route *verbs[CN_DELETE + 1]; /* by enum cn_verb */
     const char *values[ROUTE_PARAMS_MAX]; /* of its parameters, decoded */
@@ -32,8 +32,7 @@ CN_CHECKED bool routes_match(const struct routes *self,
                              struct cn_arena *arena,
                              const char *path,
                              struct route_match *ret_match);
-/* Name of the route's parameter number index (from 0): a field of its input.
- * NULL without memory. */
+/* Name of the route's parameter number index (from 0): a field of its input. */
 const char *
 route_param(const struct cn_route *route, struct cn_arena *arena, size_t index);
 /* The value of an Allow header: "GET, HEAD, POST, OPTIONS". */

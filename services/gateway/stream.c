@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The streams: what each is given next, when it is woken, when it ends. */
+/* The streams: what each sends next, when it is woken, when it ends. */
 #include "services/gateway/stream_internal.h"
 
 #include "common/base/clock.h"
@@ -18,9 +18,9 @@ enum { RETRY_MS = 2000 };
 
 #define TICK_US       CN_SECOND
 #define TOKEN_HOLD_US (5 * CN_SECOND)
-/* A ring outlives its last reader by so much, who may be back at once. */
+/* A ring outlives its last reader by this time: the reader may come back. */
 #define IDLE_US CN_MINUTE
-/* Older entries are left to the logs. */
+/* Older entries are dropped; the logs still have them. */
 #define AGE_US (5 * CN_MINUTE)
 
 /* ---- tenants ---- */
@@ -34,19 +34,18 @@ struct stream_tenant *stream_tenant_find(const struct streams *self,
                                          struct cn_uuid id)
 {
     struct stream_tenant *tenant = self->tenants[s_list(id)];
-
     while (tenant != NULL && !cn_uuid_equal(tenant->id, id)) {
         tenant = tenant->next;
     }
     return tenant;
 }
 
-/* A new ring begins where the logs have been read to. */
+/* The tenant with its ring, made when it is missing. A new ring begins where
+ * the logs have been read to. */
 static struct stream_tenant *s_tenant_get(struct streams *self,
                                           struct cn_uuid id)
 {
     struct stream_tenant *tenant = stream_tenant_find(self, id);
-
     if (tenant != NULL) {
         return tenant;
     }
@@ -61,11 +60,10 @@ static struct stream_tenant *s_tenant_get(struct streams *self,
     return tenant;
 }
 
-/* Frees those that nobody has needed for a while, or all. */
+/* Frees the rings that nobody has used for IDLE_US, or all. */
 static void s_tenants_sweep(struct streams *self, bool all)
 {
     int64_t idle_at = cn_clock_monotonic() - IDLE_US;
-
     for (size_t i = 0; i < STREAM_TENANTS; i++) {
         struct stream_tenant **link = &self->tenants[i];
         while (*link != NULL) {
@@ -89,7 +87,6 @@ static void s_ring_age(struct streams *self, struct stream_tenant *tenant)
     struct stream_ring *ring = &tenant->ring;
     int64_t old_at = cn_clock_monotonic() - AGE_US;
     size_t before = ring->bytes;
-
     while (stream_ring_count(ring) > 0 &&
            stream_ring_at(ring, ring->front)->added_at < old_at) {
         stream_ring_drop(ring);
@@ -112,23 +109,22 @@ void streams_each(struct streams *self, void (*fn)(struct stream *stream))
 
 /* ---- what comes next ---- */
 
-/* Readers of whose log something is missing in the ring are told nothing of
- * that log until it has been read again. */
+/* A reader that misses events of a log gets none of it until the log has been
+ * read again. */
 bool stream_misses(const struct stream *stream, size_t producer)
 {
     const struct stream_vector *base = &stream->tenant->ring.base;
     uint32_t bit = 1U << producer;
-
     return (base->known & bit) == 0 || (stream->vector.known & bit) == 0 ||
            follow_compare(stream->vector.at[producer], base->at[producer]) < 0;
 }
 
-/* The ring's base has moved. */
+/* When the ring's base has moved: asks for the logs to be read again of which
+ * this reader misses something. */
 static void s_look_at_base(struct stream *stream)
 {
     const struct stream_ring *ring = &stream->tenant->ring;
     uint32_t wants = 0;
-
     if (stream->changes == ring->changes) {
         return;
     }
@@ -139,7 +135,7 @@ static void s_look_at_base(struct stream *stream)
             continue;
         }
         if ((stream->vector.known & bit) == 0) {
-            /* What came since the stream was opened is not known. */
+            /* Nobody knows which events came since the stream was opened. */
             stream->resets = "unknown_position";
         } else {
             wants |= bit;
@@ -150,11 +146,10 @@ static void s_look_at_base(struct stream *stream)
     }
 }
 
-/* With all of the ring looked at, it stands where the logs were read to. */
+/* A reader that has passed all of the ring is where the logs were read to. */
 static void s_to_heads(struct stream *stream)
 {
     const struct stream_vector *heads = &stream->streams->heads;
-
     for (size_t i = 0; i < CN_EVENT_SOURCE_COUNT; i++) {
         if (!stream_misses(stream, i) &&
             follow_compare(stream->vector.at[i], heads->at[i]) < 0) {
@@ -163,12 +158,12 @@ static void s_to_heads(struct stream *stream)
     }
 }
 
-/* Passes by what is not for this reader. NULL at the end of the ring. */
+/* The next entry for this reader; skips those that are not. NULL at the end of
+ * the ring. */
 static const struct stream_entry *s_next(struct stream *stream)
 {
     const struct stream_ring *ring = &stream->tenant->ring;
     const struct cn_principal *principal = auth_principal(stream->grant);
-
     s_look_at_base(stream);
     if (stream->number < ring->front) {
         stream->number = ring->front;
@@ -190,7 +185,7 @@ static const struct stream_entry *s_next(struct stream *stream)
     return NULL;
 }
 
-/* May it be told of events now? */
+/* May events be sent to it now? */
 static bool s_trusted(const struct stream *stream)
 {
     return !stream->doubted && auth_fresh(stream->streams->auth);
@@ -233,13 +228,12 @@ static void s_stage_text(struct stream *stream, const char *text)
     s_stage(stream, text, strlen(text));
 }
 
-/* False without memory: the reader's last id stands, and nothing is lost. */
+/* False without memory: the reader keeps its last id, and nothing is lost. */
 static bool s_stage_id(struct stream *stream)
 {
     struct stream_tenant *tenant = stream->tenant;
     int64_t now_at = cn_clock_monotonic();
     struct cn_err err = { 0 };
-
     if (!tenant->has_token || tenant->token_at + TOKEN_HOLD_US < now_at ||
         !stream_vector_equal(&tenant->token_vector, &stream->vector)) {
         tenant->has_token =
@@ -261,7 +255,6 @@ static void s_stage_reset(struct stream *stream)
 {
     const struct streams *streams = stream->streams;
     const char *why = stream->resets;
-
     stream->resets = NULL;
     stream->vector = streams->heads;
     stream->number = stream->tenant->ring.end;
@@ -286,11 +279,10 @@ static void s_stage_entry(struct stream *stream,
     stream->streams->counts.events++;
 }
 
-/* The next piece. False: there is none now. */
+/* Stages the next piece. False: there is none now. */
 static bool s_stage_next(struct stream *stream)
 {
     char retry[32];
-
     stream->staged = 0;
     stream->sent = 0;
     if (stream->ends) {
@@ -329,7 +321,6 @@ static ssize_t s_on_read(void *arg, char *buffer, size_t size)
 {
     struct stream *stream = arg;
     size_t put = 0;
-
     while (put < size) {
         size_t left = stream->staged - stream->sent;
         if (left == 0 && !s_stage_next(stream)) {
@@ -352,7 +343,6 @@ static void s_on_closed(void *arg)
 {
     struct stream *stream = arg;
     struct stream_tenant *tenant = stream->tenant;
-
     if (stream->next != NULL) {
         stream->next->previous = stream->previous;
     }
@@ -391,7 +381,6 @@ enum cn_code stream_open(struct streams *self,
 {
     struct stream_tenant *tenant =
         s_tenant_get(self, auth_principal(grant)->tenant_id);
-
     if (tenant == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
@@ -428,12 +417,11 @@ enum cn_code stream_open(struct streams *self,
 
 /* ---- time ---- */
 
-/* Does what waits for the reader wait too long? */
+/* Has an entry waited too long for the reader to take it? */
 static bool s_lags(const struct stream *stream)
 {
     const struct stream_ring *ring = &stream->tenant->ring;
     int64_t late_at = cn_clock_monotonic() - STREAM_LAG_US;
-
     if (stream->http.http == NULL || cn_http_stream_rests(stream->http) ||
         stream->woken_at >= late_at || stream->number >= ring->end) {
         return false;
@@ -446,7 +434,6 @@ static void s_tick(struct stream *stream)
 {
     struct streams *self = stream->streams;
     int64_t now_at = cn_clock_monotonic();
-
     if (auth_expires_at(stream->grant) <= self->env->now(self->env)) {
         stream->ends = true;
     }
@@ -465,7 +452,6 @@ static void s_tick(struct stream *stream)
 static void s_clock(void *arg)
 {
     struct streams *self = arg;
-
     while (cn_fiber_sleep(TICK_US) == CN_OK &&
            !cn_loop_stopping(self->env->loop)) {
         for (size_t i = 0; i < STREAM_TENANTS; i++) {
@@ -482,13 +468,13 @@ static void s_clock(void *arg)
 
 /* ---- the start ---- */
 
-/* cn_seal's keys have a number in front. */
+/* Makes env->seal of the configured key or a random one. cn_seal_new wants a
+ * key's number before it. */
 static enum cn_code s_key(struct streams *self, struct cn_err *err)
 {
     static const char DIGITS[] = "0123456789abcdef";
     char text[2 + STREAM_KEY_DIGITS + 1] = "1:";
     uint8_t random[STREAM_KEY_DIGITS / 2];
-
     if (self->config.key[0] != '\0') {
         if (strlen(self->config.key) != STREAM_KEY_DIGITS) {
             return cn_fail(err, CN_INVALID, "needs %d hex digits",
@@ -503,7 +489,7 @@ static enum cn_code s_key(struct streams *self, struct cn_err *err)
         }
         cn_log(CN_LOG_WARN,
                "CAIRN_STREAM_KEY is not set: a reader of the stream that comes "
-               "back elsewhere, or after a restart, must begin anew");
+               "back to another gateway, or after a restart, must begin anew");
     }
     self->env->seal = cn_seal_new(text, err);
     explicit_bzero(text, sizeof(text));
@@ -519,7 +505,6 @@ enum cn_code streams_new(struct cn_env *env,
                          struct cn_err *err)
 {
     struct streams *self = calloc(1, sizeof(*self));
-
     if (self == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
@@ -544,7 +529,7 @@ enum cn_code streams_new(struct cn_env *env,
     if (rc == CN_OK) {
         stream_metrics(self);
     }
-    /* Also after a failure: fibers that were started know of it. */
+    /* Also after a failure: fibers that have been started use it. */
     *ret_streams = self;
     return rc;
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* GET /v1/stream: the events of all services as server-sent events, to each
- * reader what it may see (README.md).
+/* GET /v1/stream: the events of all services as server-sent events; each reader
+ * gets those that it may see (README.md).
  *
- * A stream is state in the loop: a number in its tenant's ring and its vector,
- * the position in the log of each service up to which it has sent, or passed
- * by, everything. The vector alone decides what is still to be sent; the id of
- * each event is the vector after it. So a reader goes on at any gateway, and
- * what a ring no longer holds is read again from the logs. */
+ * A stream is state in the loop: a place in its tenant's ring, and its vector,
+ * which is the position in the log of each service up to which it has sent or
+ * skipped everything. The vector alone decides what is still to be sent, and
+ * the id of each event is the vector after it. So a reader can go on at any
+ * gateway: events that the ring no longer holds are read again from the logs.
+ */
 #ifndef GATEWAY_STREAM_H
 #define GATEWAY_STREAM_H
 
@@ -19,9 +20,9 @@
 #include "cairn/routes.h"
 
 #define STREAM_PATH "/v1/stream"
-/* Comment and fresh id, also on a stream that is busy. */
+/* Interval of comments with a fresh id, also on a busy stream. */
 #define STREAM_BEAT_US (15 * CN_SECOND)
-/* A reader that has not asked for what waits for so long is cut off. */
+/* A reader that does not take waiting events for so long is cut off. */
 #define STREAM_LAG_US (10 * CN_SECOND)
 
 enum { STREAM_KEY_DIGITS = 64 };
@@ -46,9 +47,9 @@ streams_new(struct cn_env *env,
 /* After the loop has ended and cn_http_free. NULL is accepted. */
 void streams_free(struct streams *self);
 
-/* Answers a GET or HEAD of STREAM_PATH: sets status and source, adds the fields
- * of a stream. *ret_principal is set once it is known and lives as long as the
- * request's arena. */
+/* Answers a GET or HEAD of STREAM_PATH: sets status and source, adds the header
+ * fields of a stream. *ret_principal is set once it is known, and lives as long
+ * as the request's arena. */
 CN_CHECKED enum cn_code streams_serve(struct streams *self,
                                       const struct cn_http_request *request,
                                       struct cn_http_response *response,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A stream lasts no longer than the rights that it was opened with. */
+/* Ends a stream when the rights of its key end or change. */
 #include "services/gateway/stream_internal.h"
 
 #include "common/base/clock.h"
@@ -12,7 +12,6 @@ enum { BUDGET_US = 2500000, RETRY_US = 200000 };
 void stream_grant_doubt(struct stream *stream)
 {
     struct streams *self = stream->streams;
-
     stream->asks = true;
     stream->doubted = true;
     self->asks = true;
@@ -21,14 +20,13 @@ void stream_grant_doubt(struct stream *stream)
     }
 }
 
-/* An event of access: it runs in the follower's fiber. That a key was made may
- * come after its first use, so what it gives is asked again. */
+/* Runs in the follower's fiber at an event of access. The event that a key was
+ * made may come after its first use; so the key is asked for again. */
 static void
 s_on_change(void *arg, struct cn_uuid tenant_id, const uint8_t *key_hash)
 {
     struct streams *self = arg;
     struct stream_tenant *tenant = stream_tenant_find(self, tenant_id);
-
     for (struct stream *stream = tenant == NULL ? NULL : tenant->streams;
          stream != NULL; stream = stream->next) {
         if (key_hash == NULL || auth_is_key(stream->grant, key_hash)) {
@@ -69,15 +67,15 @@ static struct stream *s_asking(const struct streams *self)
     return NULL;
 }
 
-/* now NULL: the key gives nothing any more. Applies to all streams of the
- * tenant that hold the same: the one that was asked for may be gone. */
+/* Applies the answer to all streams of the tenant with the same grant; the one
+ * for which it was asked may be gone. now NULL: the key gives no rights any
+ * more. */
 static void s_apply(struct streams *self,
                     const struct auth_grant *held,
                     const struct auth_grant *now)
 {
     struct stream_tenant *tenant =
         stream_tenant_find(self, auth_principal(held)->tenant_id);
-
     for (struct stream *stream = tenant == NULL ? NULL : tenant->streams;
          stream != NULL; stream = stream->next) {
         if (!auth_same(stream->grant, held)) {
@@ -98,14 +96,14 @@ static enum cn_code s_ask(struct streams *self, struct stream *stream)
     struct cn_err err = { 0 };
     enum cn_code rc = CN_NOMEM;
     uint64_t changes = auth_changes(self->auth);
-
     if (arena != NULL) {
         cn_fiber_set_deadline(cn_clock_monotonic() + BUDGET_US);
         rc = auth_hold_again(self->auth, arena, held, &now, &err);
         cn_fiber_set_deadline(INT64_MAX);
     }
     if (rc == CN_OK && changes != auth_changes(self->auth)) {
-        /* The event may have overtaken the answer: it is asked once more. */
+        /* The event may be newer than the answer: the key is asked for again.
+         */
     } else if (rc == CN_OK || rc == CN_UNAUTHENTICATED) {
         s_apply(self, held, now);
         rc = CN_OK;
@@ -118,7 +116,6 @@ static enum cn_code s_ask(struct streams *self, struct stream *stream)
 static void s_work(void *arg)
 {
     struct streams *self = arg;
-
     while (!cn_loop_stopping(self->env->loop)) {
         struct stream *stream = s_asking(self);
         if (stream != NULL) {

@@ -11,7 +11,7 @@
 #include "services/gateway/stream_token.h"
 
 enum {
-    STREAM_TENANTS = 256, /* lists that tenants are found by */
+    STREAM_TENANTS = 256, /* hash lists of tenants */
     STREAM_STAGE_MAX = STREAM_TOKEN_MAX + STREAM_TEXT_MAX + 64
 };
 
@@ -29,18 +29,18 @@ struct stream {
     struct auth_grant *grant;
     struct stream_vector vector;
     int64_t number;     /* of the next entry to look at */
-    uint64_t changes;   /* of the ring's base, that were looked at */
+    uint64_t changes;   /* the ring's `changes` when it was last looked at */
     int64_t beat_at;    /* monotonic */
-    int64_t woken_at;   /* monotonic; from its last rest */
+    int64_t woken_at;   /* monotonic; the last wake from a rest */
     const char *resets; /* why it must begin anew; NULL: it need not */
-    bool greeted;       /* the first bytes are out */
+    bool greeted;       /* the first bytes were staged */
     bool beats;         /* a comment is due */
-    bool asks;          /* its key is to be asked for again */
-    bool doubted;       /* and until then it is told nothing */
-    bool ends;          /* nothing more is sent, then it ends */
+    bool asks;          /* its key must be asked for again */
+    bool doubted;       /* until its key was asked for it gets no events */
+    bool ends;          /* it ends after what is staged */
     uint8_t sight[STREAM_KINDS_MAX]; /* enum stream_sight, by kind */
     size_t staged;
-    size_t sent; /* of what is staged */
+    size_t sent; /* of the staged bytes */
     char stage[STREAM_STAGE_MAX];
 };
 
@@ -51,18 +51,18 @@ struct stream_tenant {
     struct stream *streams;
     unsigned count;
     unsigned holders;   /* fibers that read the logs for it */
-    uint32_t wants;     /* a bit per producer whose log is to be read again */
+    uint32_t wants;     /* bits of the producers whose log must be read again */
     int64_t idle_since; /* monotonic; when count became 0 */
-    bool fresh;         /* has entries that no stream was woken for */
-    /* All readers that have kept up have the same vector. */
+    bool fresh;         /* has entries for which no stream was woken yet */
+    /* The last id, kept: all readers that have kept up have the same vector. */
     bool has_token;
     int64_t token_at;
     struct stream_vector token_vector;
     char token[STREAM_TOKEN_MAX];
 };
 
-/* Of one producer: told by its follower, and a fiber that reads its log again
- * for those who come back. */
+/* One producer. Its follower brings new events; a fiber reads its log again for
+ * readers that come back. */
 struct stream_producer {
     struct streams *streams;
     size_t number;
@@ -77,9 +77,9 @@ struct stream_counts {
     uint64_t resets;
     uint64_t swept;
     uint64_t refused;
-    uint64_t resumed; /* with their position known */
+    uint64_t resumed; /* opened with a known position */
     uint64_t catch_ups;
-    uint64_t skipped; /* events that could not be told */
+    uint64_t skipped; /* events that could not be rendered */
 };
 
 struct streams {
@@ -88,7 +88,7 @@ struct streams {
     struct streams_config config;
     struct stream_kinds kinds;
     struct stream_producer producers[CN_EVENT_SOURCE_COUNT];
-    /* All of each log up to here is in the rings, or before their base. */
+    /* The rings hold all of each log up to here, from their base on. */
     struct stream_vector heads;
     struct stream_tenant *tenants[STREAM_TENANTS];
     unsigned count;
@@ -96,17 +96,17 @@ struct streams {
     int64_t started_at;
     struct cn_token asker;
     bool asker_parked;
-    bool asks; /* some stream does */
+    bool asks; /* some stream has `asks` */
     struct stream_counts counts;
 };
 
 /* stream.c */
 
-/* NULL: it has no ring. */
+/* NULL: the tenant has no ring. */
 struct stream_tenant *stream_tenant_find(const struct streams *self,
                                          struct cn_uuid id);
-/* Shares the grant; vector NULL: from now on. CN_BUSY when there are too many,
- * CN_NOMEM. */
+/* Opens a stream that holds the grant. vector: where it goes on; NULL: from now
+ * on. CN_BUSY when there are too many, CN_NOMEM. */
 CN_CHECKED enum cn_code stream_open(struct streams *self,
                                     struct auth_grant *grant,
                                     const uint8_t sight[STREAM_KINDS_MAX],
@@ -117,30 +117,33 @@ CN_CHECKED enum cn_code stream_open(struct streams *self,
 /* Wakes it if there is something to send. */
 void stream_stir(struct stream *stream);
 void stream_stir_all(struct stream_tenant *tenant);
-/* Is something of that producer's log missing in the ring for this reader, or
- * not known at all? */
+/* Does the ring lack events of that producer's log that this reader has not
+ * had, or is this not known? */
 bool stream_misses(const struct stream *stream, size_t producer);
 /* Runs fn for each stream; fn may not end any. */
 void streams_each(struct streams *self, void (*fn)(struct stream *stream));
 
 /* stream_log.c */
 
-/* Listens to the producer's follower and starts the fiber that catches up. */
+/* Listens to the producer's follower, and starts the fiber that reads its log
+ * again. */
 CN_CHECKED enum cn_code stream_log_start(struct stream_producer *self,
                                          struct cn_err *err);
-/* Reads again what the tenant's readers miss of the producers in wants. */
+/* Asks for the logs of the producers in wants to be read again for the tenant's
+ * readers. */
 void stream_log_want(struct stream_tenant *tenant,
                      struct streams *streams,
                      uint32_t wants);
+
 /* stream_grant.c */
 
-/* Ends streams whose key was revoked or changed, and asks again for those whose
- * key may have been. */
+/* Ends streams whose key was revoked or changed, and asks access again where it
+ * may have been. */
 CN_CHECKED enum cn_code stream_grant_start(struct streams *self,
                                            struct cn_err *err);
 /* Once a second. */
 void stream_grant_tick(struct streams *self);
-/* Tells the stream nothing before its key was asked for again. */
+/* Holds back the stream's events until its key has been asked for again. */
 void stream_grant_doubt(struct stream *stream);
 
 /* stream_metrics.c */

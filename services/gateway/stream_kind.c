@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Types of event by their descriptors. */
+/* The types of event, from their descriptors. */
 #include "services/gateway/stream_kind.h"
 
 #include "common/base/clock.h"
@@ -23,7 +23,6 @@ static const ProtobufCFieldDescriptor *s_field(
 {
     const ProtobufCFieldDescriptor *field =
         protobuf_c_message_descriptor_get_field_by_name(of, name);
-
     return field != NULL && field->type == type &&
                    field->label == PROTOBUF_C_LABEL_OPTIONAL
                ? field
@@ -46,14 +45,13 @@ static struct stream_kind s_kind(size_t producer,
                                  const struct cn_event_shape *shape)
 {
     struct stream_kind kind = { .shape = shape, .producer = producer };
-
     kind.resource =
         s_first(shape->payload->descriptor, PROTOBUF_C_TYPE_MESSAGE);
     if (kind.resource != NULL) {
         const ProtobufCMessageDescriptor *of = kind.resource->descriptor;
         kind.id = s_field(of, "id", PROTOBUF_C_TYPE_STRING);
         if (kind.id == NULL) {
-            /* A record that has no id of its own begins with whose it is. */
+            /* A record without an id begins with the id of its owner. */
             kind.id = s_first(of, PROTOBUF_C_TYPE_STRING);
         }
         kind.version = s_field(of, "version", PROTOBUF_C_TYPE_INT64);
@@ -94,7 +92,6 @@ bool stream_kind_of_topic(const struct stream_kind *kind,
                           size_t size)
 {
     const char *scope = kind->shape->scope;
-
     return strcspn(scope, ":") == size && strncmp(scope, topic, size) == 0;
 }
 
@@ -111,7 +108,6 @@ enum stream_sight stream_kind_sight(const struct stream_kind *kind,
     enum cn_reach whole = CN_REACH_NONE;
     enum cn_reach own = CN_REACH_NONE;
     struct cn_err err = { 0 };
-
     if (cn_policy_check(principal, PERMISSION, &whole, &err) != CN_OK ||
         cn_policy_check(principal, kind->shape->scope, &own, &err) != CN_OK ||
         !s_by_rows(whole) || !s_by_rows(own)) {
@@ -136,7 +132,7 @@ bool stream_kind_visible(enum stream_sight sight,
     }
 }
 
-/* ---- what it tells ---- */
+/* ---- its text ---- */
 
 static const void *s_at(const ProtobufCMessage *message,
                         const ProtobufCFieldDescriptor *field)
@@ -164,7 +160,6 @@ s_member(struct cn_buffer *text, const char *name, const char *value)
 static void s_number(struct cn_buffer *text, const char *name, int64_t value)
 {
     char digits[NUMBER_MAX];
-
     (void)snprintf(digits, sizeof(digits), "%" PRId64, value);
     cn_buffer_puts(text, ",\"");
     cn_buffer_puts(text, name);
@@ -194,7 +189,6 @@ static void s_write(const struct stream_kind *kind,
     char id[CN_ID_TEXT_MAX];
     char at[CN_TIME_TEXT_MAX];
     struct cn_uuid event_id = { 0 };
-
     if (event->event_id.len == sizeof(event_id.bytes)) {
         memcpy(event_id.bytes, event->event_id.data, sizeof(event_id.bytes));
     }
@@ -223,7 +217,6 @@ enum cn_code stream_kind_render(const struct stream_kind *kind,
     const ProtobufCMessage *payload = NULL;
     const ProtobufCMessage *resource = NULL;
     struct cn_uuid branch = { 0 };
-
     enum cn_code rc = cn_message_unpack(
         arena, kind->shape->payload->descriptor,
         (struct cn_bytes){ event->payload.data, event->payload.len }, &payload,

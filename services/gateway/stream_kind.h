@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The types of event that the stream knows, what a reader is told of one, and
- * who may see it. */
+/* The types of event that the stream knows, the text that a reader gets of an
+ * event, and who may see it. */
 #ifndef GATEWAY_STREAM_KIND_H
 #define GATEWAY_STREAM_KIND_H
 
@@ -15,7 +15,7 @@
 enum { STREAM_KINDS_MAX = 128, STREAM_TEXT_MAX = 1024 };
 
 /* One type of event. Its resource is the first message of the payload: the
- * record as it is now. */
+ * record after the event. */
 struct stream_kind {
     const struct cn_event_shape *shape;
     size_t producer; /* index in cn_event_sources */
@@ -30,22 +30,22 @@ struct stream_kinds {
     size_t count;
 };
 
-/* What of a kind a reader may see. */
+/* Which events of a kind a reader may see. */
 enum stream_sight { STREAM_NOTHING, STREAM_AGENCY, STREAM_BRANCHES };
 
 /* From the generated tables; types without a scope are not for the stream. */
 void stream_kinds_init(struct stream_kinds *self);
-/* NULL: not one for the stream, or of a later release than ours. */
+/* NULL: a type that is not for the stream, or of a later release. */
 const struct stream_kind *stream_kind_find(const struct stream_kinds *self,
                                            size_t producer,
                                            const char *type);
-/* Is it of the topic: the scope's first word, "referrals" of
- * "referrals:read"? */
+/* Does it belong to the topic? A topic is the first word of a scope:
+ * "referrals" of "referrals:read". */
 bool stream_kind_of_topic(const struct stream_kind *kind,
                           const char *topic,
                           size_t size);
-/* By the policy, as the services judge: both stream:read and the event's own
- * scope must reach it. */
+/* By the policy table, as services use it: both stream:read and the event's own
+ * scope must reach the record. */
 enum stream_sight stream_kind_sight(const struct stream_kind *kind,
                                     const struct cn_principal *principal);
 bool stream_kind_visible(enum stream_sight sight,
@@ -53,8 +53,8 @@ bool stream_kind_visible(enum stream_sight sight,
                          struct cn_uuid branch_id);
 
 /* Writes "event: ...\ndata: {...}\n\n": type, ids, version, branch and time,
- * nothing of what the record says. ret_branch is nil where it has none.
- * CN_MALFORMED for a payload that is not one. */
+ * and nothing else of the record. *ret_branch is nil for a record without one.
+ * CN_MALFORMED for a payload that cannot be read. */
 CN_CHECKED enum cn_code stream_kind_render(const struct stream_kind *kind,
                                            struct cn_arena *arena,
                                            const Evt__Event *event,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From the logs to the rings: what comes, and what a reader that comes back has
- * missed. */
+/* From the logs to the rings: new events, and those that a reader which comes
+ * back has missed. */
 #include "services/gateway/stream_internal.h"
 
 #include "common/base/clock.h"
@@ -16,8 +16,8 @@ enum { BUDGET_US = 2500000, RETRY_US = 200000, BYTES_MAX = 128 << 20 };
 
 /* ---- one event ---- */
 
-/* *ret_entry stays as it is for an event that is not for the stream. CN_NOMEM.
- */
+/* Renders the event. *ret_entry is untouched for an event that is not for the
+ * stream. CN_NOMEM. */
 static enum cn_code s_entry(struct stream_producer *self,
                             struct cn_arena *arena,
                             const Evt__Event *event,
@@ -29,7 +29,6 @@ static enum cn_code s_entry(struct stream_producer *self,
         stream_kind_find(&streams->kinds, self->number, event->type);
     struct cn_buffer text;
     struct cn_uuid branch = { 0 };
-
     if (kind == NULL) {
         return CN_OK;
     }
@@ -39,7 +38,7 @@ static enum cn_code s_entry(struct stream_producer *self,
     if (rc != CN_OK) {
         cn_buffer_done(&text);
         if (rc == CN_MALFORMED) {
-            /* It would be no other at the next look. */
+            /* Another try would fail as well. */
             streams->counts.skipped++;
             cn_err_clear(err);
             rc = CN_OK;
@@ -60,7 +59,7 @@ static enum cn_code s_entry(struct stream_producer *self,
     return CN_OK;
 }
 
-/* ---- what comes ---- */
+/* ---- new events ---- */
 
 static void s_bounded(struct streams *streams, struct stream_tenant *tenant)
 {
@@ -76,7 +75,6 @@ static void s_append(struct streams *streams,
                      struct stream_entry *entry)
 {
     size_t before = tenant->ring.bytes;
-
     stream_ring_append(&tenant->ring, entry);
     streams->bytes += tenant->ring.bytes;
     streams->bytes -= before;
@@ -97,14 +95,13 @@ static void s_each_tenant(struct streams *streams,
     }
 }
 
-/* What the ring held is left to the logs. */
+/* Empties the ring. Readers that need its events have the log read again. */
 static void s_empty(struct stream_producer *self,
                     struct stream_tenant *tenant,
                     struct follow_position at)
 {
     struct stream_ring *ring = &tenant->ring;
     size_t before = ring->bytes;
-
     while (stream_ring_count(ring) > 0) {
         stream_ring_drop(ring);
     }
@@ -113,8 +110,8 @@ static void s_empty(struct stream_producer *self,
     tenant->fresh = true;
 }
 
-/* The database was restored: its readers may have been told of what is no more.
- */
+/* The database was restored, so readers may have had events that no longer
+ * exist. */
 static void s_begin_anew(struct stream_producer *self,
                          struct stream_tenant *tenant)
 {
@@ -129,7 +126,6 @@ static struct stream_tenant *s_tenant(struct streams *streams,
                                       const Evt__Event *event)
 {
     struct cn_uuid id;
-
     if (event->tenant_id.len != sizeof(id.bytes)) {
         return NULL;
     }
@@ -144,7 +140,6 @@ s_on_event(void *arg, struct cn_arena *arena, const Evt__Event *event)
     struct streams *streams = self->streams;
     struct follow_position *head = &streams->heads.at[self->number];
     struct follow_position at = follow_position_of(event->position);
-
     if (head->epoch != 0 && head->epoch != at.epoch) {
         s_each_tenant(streams, s_begin_anew, self);
     }
@@ -180,7 +175,6 @@ static void s_on_look(void *arg, const struct follow_look *look)
     struct stream_producer *self = arg;
     struct streams *streams = self->streams;
     uint32_t bit = 1U << self->number;
-
     streams->heads.at[self->number] = look->position;
     if ((streams->heads.known & bit) == 0) {
         streams->heads.known |= bit;
@@ -189,7 +183,7 @@ static void s_on_look(void *arg, const struct follow_look *look)
     s_each_tenant(streams, s_stir, self);
 }
 
-/* ---- what was missed ---- */
+/* ---- missed events ---- */
 
 /* Events of one tenant that are read again, in the order of the log. */
 struct catch_up {
@@ -214,7 +208,6 @@ static bool s_earliest(const struct stream_producer *self,
 {
     const uint32_t bit = 1U << self->number;
     bool found = false;
-
     for (const struct stream *stream = tenant->streams; stream != NULL;
          stream = stream->next) {
         const struct follow_position *at = &stream->vector.at[self->number];
@@ -236,7 +229,6 @@ static enum cn_code s_take(struct catch_up *self,
                            struct cn_err *err)
 {
     enum cn_code rc = CN_OK;
-
     for (size_t i = 0; rc == CN_OK && i < response->n_events; i++) {
         const Evt__Event *event = response->events[i];
         if (self->count == STREAM_RING_MAX) {
@@ -256,7 +248,7 @@ static enum cn_code s_take(struct catch_up *self,
     return rc;
 }
 
-/* What the ring has itself came along with the last page. */
+/* Drops the events of the last page that the ring has already. */
 static void s_cut(struct catch_up *self)
 {
     while (self->count > 0 && follow_compare(self->entries[self->count - 1]->at,
@@ -272,7 +264,6 @@ static enum cn_code s_fetch_once(struct catch_up *self, struct cn_err *err)
     Evt__FetchRequest request = EVT__FETCH_REQUEST__INIT;
     Evt__Position after = EVT__POSITION__INIT;
     struct cn_uuid tenant_id = self->tenant->id;
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
@@ -305,13 +296,13 @@ static enum cn_code s_fetch_once(struct catch_up *self, struct cn_err *err)
     }
     if (response->n_events == 0 &&
         follow_compare(self->reached, s_base(self)) < 0) {
-        /* The log ends before what was seen of it. */
+        /* The log ends before a position that was read from it earlier. */
         self->too_much = true;
     }
     return rc;
 }
 
-/* The readers go on where they stood: the vectors tell what they have had. */
+/* All readers look at the whole ring: their vectors tell what they have had. */
 static void s_go_on(struct catch_up *self)
 {
     for (struct stream *stream = self->tenant->streams; stream != NULL;
@@ -321,7 +312,7 @@ static void s_go_on(struct catch_up *self)
     }
 }
 
-/* Those who stand so far back must begin anew. */
+/* Readers that miss more than can be read again must begin anew. */
 static void s_give_up(struct catch_up *self)
 {
     for (struct stream *stream = self->tenant->streams; stream != NULL;
@@ -340,7 +331,6 @@ static void s_finish(struct catch_up *self)
     struct streams *streams = self->producer->streams;
     struct stream_ring *ring = &self->tenant->ring;
     size_t before = ring->bytes;
-
     s_cut(self);
     if (self->too_much ||
         !stream_ring_prepend(ring, self->entries, self->count,
@@ -353,11 +343,10 @@ static void s_finish(struct catch_up *self)
     s_go_on(self);
 }
 
-/* Reads on until the ring's own begin, which may move away meanwhile. */
+/* Reads on up to the ring's base, which may move forward meanwhile. */
 static enum cn_code s_catch_up(struct catch_up *self, struct cn_err *err)
 {
     enum cn_code rc = CN_OK;
-
     self->tenant->holders++;
     self->reached = self->from;
     while (rc == CN_OK && !self->too_much &&
@@ -378,7 +367,6 @@ static enum cn_code s_catch_up(struct catch_up *self, struct cn_err *err)
 static struct stream_tenant *s_wanting(const struct stream_producer *self)
 {
     const struct streams *streams = self->streams;
-
     for (size_t i = 0; i < STREAM_TENANTS; i++) {
         for (struct stream_tenant *tenant = streams->tenants[i]; tenant != NULL;
              tenant = tenant->next) {
@@ -395,7 +383,6 @@ static enum cn_code s_serve(struct stream_producer *self,
                             struct cn_err *err)
 {
     struct follow_position from = { 0 };
-
     if (!s_earliest(self, tenant, &from)) {
         tenant->wants &= ~(1U << self->number);
         return CN_OK;
@@ -412,12 +399,11 @@ static enum cn_code s_serve(struct stream_producer *self,
     return rc;
 }
 
-/* One tenant after the other, so that many who come back at once are no storm
- * on the producer. */
+/* One tenant after the other, so that many readers that come back at once do
+ * not overload the producer. */
 static void s_work(void *arg)
 {
     struct stream_producer *self = arg;
-
     while (!cn_loop_stopping(self->streams->env->loop)) {
         struct stream_tenant *tenant = s_wanting(self);
         struct cn_err err = { 0 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the streams count. */
+/* The metrics of the streams. */
 #include "services/gateway/stream_internal.h"
 
 #include "common/base/clock.h"
@@ -14,12 +14,11 @@
         "cairn_stream_" name, help, CN_METRIC_GAUGE                            \
     }
 
-/* Of the oldest event that a ring holds. */
+/* Age of the oldest event in a ring. */
 static int64_t s_age(const struct streams *self)
 {
     int64_t now_at = cn_clock_monotonic();
     int64_t oldest_at = now_at;
-
     for (size_t i = 0; i < STREAM_TENANTS; i++) {
         for (const struct stream_tenant *tenant = self->tenants[i];
              tenant != NULL; tenant = tenant->next) {
@@ -38,15 +37,15 @@ static void s_tell(void *arg, struct cn_metrics_page *page)
     static const struct cn_metric OPEN =
         GAUGE("open", "Streams that are open.");
     static const struct cn_metric BYTES =
-        GAUGE("ring_bytes", "Events that are kept for the streams.");
+        GAUGE("ring_bytes", "Memory of the events kept for the streams.");
     static const struct cn_metric AGE =
-        GAUGE("ring_age_seconds", "Of the oldest event that is kept.");
+        GAUGE("ring_age_seconds", "Age of the oldest event kept.");
     static const struct cn_metric OPENED =
         COUNTER("opened", "Streams that were opened.");
     static const struct cn_metric RESUMED =
-        COUNTER("resumed", "Of them, those that went on from a position.");
+        COUNTER("resumed", "Opened streams that went on from a position.");
     static const struct cn_metric REFUSED =
-        COUNTER("refused", "Streams over the limit.");
+        COUNTER("refused", "Streams refused because there were too many.");
     static const struct cn_metric EVENTS =
         COUNTER("events", "Events that were sent, once for each stream.");
     static const struct cn_metric RESETS =
@@ -59,7 +58,6 @@ static void s_tell(void *arg, struct cn_metrics_page *page)
         COUNTER("skipped", "Events that could not be shown.");
     const struct streams *self = arg;
     const struct stream_counts *counts = &self->counts;
-
     cn_metrics_value(page, &OPEN, "", self->count);
     cn_metrics_value(page, &BYTES, "", (double)self->bytes);
     cn_metrics_value(page, &AGE, "", (double)s_age(self) / (double)CN_SECOND);

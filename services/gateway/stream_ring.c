@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A queue with numbers that can also grow in front. */
+/* A queue with numbered entries that can also grow at its front. */
 #include "services/gateway/stream_ring.h"
 
 #include <assert.h>
@@ -11,7 +11,6 @@ enum { CAPACITY_FIRST = 16 };
 struct stream_entry *stream_entry_new(const char *text, size_t size)
 {
     struct stream_entry *entry = calloc(1, sizeof(*entry) + size);
-
     if (entry != NULL) {
         entry->size = (uint32_t)size;
         memcpy(entry->text, text, size);
@@ -28,7 +27,6 @@ static struct stream_entry **s_place(const struct stream_ring *self,
                                      int64_t number)
 {
     size_t offset = (size_t)(number - self->front);
-
     return &self->entries[(self->first + offset) & (self->capacity - 1)];
 }
 
@@ -56,7 +54,6 @@ void stream_ring_base(struct stream_ring *self,
 void stream_ring_drop(struct stream_ring *self)
 {
     struct stream_entry *entry = *s_place(self, self->front);
-
     assert(self->front < self->end);
     stream_ring_base(self, entry->producer, entry->at);
     self->bytes -= stream_entry_memory(entry);
@@ -69,7 +66,6 @@ static bool s_room(struct stream_ring *self, size_t more)
 {
     size_t count = stream_ring_count(self);
     size_t capacity = self->capacity == 0 ? CAPACITY_FIRST : self->capacity;
-
     while (capacity < count + more) {
         capacity *= 2;
     }

@@ -9,8 +9,9 @@
 
 #include <string.h>
 
-/* So long after the start a request waits for the ends of the logs: a stream
- * that knows them all need not begin anew when the last is known. */
+/* How long after the start a request waits until the ends of all logs are
+ * known. A stream opened before would have to begin anew when the last one
+ * becomes known. */
 #define START_US (3 * CN_SECOND)
 #define LOOK_US  (20 * CN_SECOND / 1000)
 
@@ -30,7 +31,6 @@ static enum cn_code s_parameter(const struct cn_http_request *request,
     const char *value =
         uri_decode(request->arena, raw->value, strlen(raw->value));
     const char **field = NULL;
-
     if (name == NULL || value == NULL) {
         return cn_fail_as(err, CN_MALFORMED, "invalid_parameter",
                           "a query parameter cannot be decoded");
@@ -57,15 +57,14 @@ static enum cn_code s_query(const struct cn_http_request *request,
 {
     const char *header = request->headers[CN_FRAMING_LAST_EVENT_ID];
     struct query query = { 0 };
-
     for (size_t i = 0; i < request->query_count; i++) {
         enum cn_code rc = s_parameter(request, &request->query[i], &query, err);
         if (rc != CN_OK) {
             return rc;
         }
     }
-    /* A browser repeats the URL of its first connection, but sends the newest
-     * id in the field. */
+    /* A browser reconnects with its first URL, but sends the newest id in the
+     * header field. */
     if (header != NULL) {
         query.last_id = header;
     }
@@ -73,8 +72,8 @@ static enum cn_code s_query(const struct cn_http_request *request,
     return CN_OK;
 }
 
-/* One topic of the list: it must exist, and the principal must be granted its
- * scope. */
+/* One topic of the list. It must exist, and the principal must hold its scope.
+ */
 static enum cn_code s_topic(const struct stream_kinds *kinds,
                             const struct cn_principal *principal,
                             const char *topic,
@@ -84,7 +83,6 @@ static enum cn_code s_topic(const struct stream_kinds *kinds,
 {
     enum cn_reach reach = CN_REACH_NONE;
     bool found = false;
-
     for (size_t i = 0; i < kinds->count; i++) {
         const struct stream_kind *kind = &kinds->rows[i];
         if (!stream_kind_of_topic(kind, topic, size)) {
@@ -110,7 +108,6 @@ static enum cn_code s_sight(const struct stream_kinds *kinds,
                             struct cn_err *err)
 {
     enum cn_code rc = CN_OK;
-
     memset(sight, STREAM_NOTHING, STREAM_KINDS_MAX);
     for (size_t i = 0; topics == NULL && i < kinds->count; i++) {
         sight[i] = (uint8_t)stream_kind_sight(&kinds->rows[i], principal);
@@ -126,7 +123,6 @@ static enum cn_code s_sight(const struct stream_kinds *kinds,
 static enum cn_code s_wait(const struct streams *self, struct cn_err *err)
 {
     const uint32_t all = (uint32_t)((UINT64_C(1) << CN_EVENT_SOURCE_COUNT) - 1);
-
     while (self->heads.known != all &&
            cn_clock_monotonic() < self->started_at + START_US) {
         enum cn_code rc = cn_fiber_sleep(LOOK_US);
@@ -137,8 +133,8 @@ static enum cn_code s_wait(const struct streams *self, struct cn_err *err)
     return CN_OK;
 }
 
-/* A log that has another epoch than the reader's was restored: what the reader
- * has been told may be no more. */
+/* False when a log has another epoch than the reader's position. It was then
+ * restored, and the reader may have had events that no longer exist. */
 static bool s_of_our_logs(const struct streams *self,
                           const struct stream_vector *vector)
 {
@@ -163,7 +159,6 @@ static enum cn_code s_open(struct streams *self,
     struct stream_vector vector = { 0 };
     const char *resets = NULL;
     bool has_vector = false;
-
     if (last_id != NULL && last_id[0] != '\0') {
         has_vector = stream_token_read(
             self->env, auth_principal(grant)->tenant_id, last_id, &vector);
@@ -186,7 +181,6 @@ static enum cn_code s_check(struct streams *self,
                             struct cn_err *err)
 {
     enum cn_reach reach = CN_REACH_NONE;
-
     enum cn_code rc = cn_policy_check(principal, "stream:read", &reach, err);
     if (rc == CN_OK &&
         !header_accepts(request->headers[CN_FRAMING_ACCEPT], TYPE)) {
@@ -197,6 +191,9 @@ static enum cn_code s_check(struct streams *self,
     }
     if (rc == CN_OK) {
         rc = s_sight(&self->kinds, principal, ret_query->topics, sight, err);
+    }
+    if (rc == CN_OK && cn_arena_failed(request->arena)) {
+        rc = cn_fail(err, CN_NOMEM, "no memory");
     }
     return rc == CN_OK ? s_wait(self, err) : rc;
 }
@@ -217,9 +214,9 @@ enum cn_code streams_serve(struct streams *self,
     struct stream *stream = NULL;
     struct query query = { 0 };
     uint8_t sight[STREAM_KINDS_MAX];
-    /* An event that comes while the key is asked for concerns no stream yet. */
+    /* An event that comes while the key is asked for finds no stream yet; it is
+     * noticed by this count. */
     uint64_t changes = auth_changes(self->auth);
-
     enum cn_code rc = auth_hold(self->auth, request->arena, key, &grant, err);
     if (rc != CN_OK) {
         return rc;
@@ -229,10 +226,7 @@ enum cn_code streams_serve(struct streams *self,
     }
     *ret_principal = auth_principal(grant);
     rc = s_check(self, request, *ret_principal, &query, sight, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    if (strcmp(request->method, "HEAD") != 0) {
+    if (rc == CN_OK && strcmp(request->method, "HEAD") != 0) {
         rc = s_open(self, grant, sight, query.last_id, &stream, err);
     }
     if (rc != CN_OK) {

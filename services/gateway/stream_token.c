@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* version 1 | 4 bytes of the services' names | seconds when it was written |
- * for each service: epoch + 1 or 0 for unknown, xid, seq; the numbers as base
- * 128, all of it sealed: the positions of all tenants' events are none of a
- * tenant's business. */
+/* A token: version 1 | 4 bytes of the services' names | seconds when it was
+ * written | for each service: epoch + 1 (0: unknown), xid, seq. Numbers are in
+ * base 128. It is sealed, because the positions show how many events other
+ * tenants have. */
 #include "services/gateway/stream_token.h"
 
 #include "common/wire/seal.h"
@@ -45,7 +45,6 @@ static void s_put(struct writer *self, uint64_t number)
 static uint64_t s_get(struct reader *self)
 {
     uint64_t number = 0;
-
     for (unsigned shift = 0; shift <= SHIFT_MAX; shift += 7) {
         if (self->at == self->end) {
             break;
@@ -60,13 +59,12 @@ static uint64_t s_get(struct reader *self)
     return 0;
 }
 
-/* Which services, in which order: a token of an older release may mean others.
- */
+/* A digest of which services there are, in which order: a token of an older
+ * release may mean others. */
 static void s_names(uint8_t names[NAMES_SIZE])
 {
     struct cn_bytes parts[2 * CN_EVENT_SOURCE_COUNT];
     uint8_t digest[CN_SHA256_SIZE];
-
     for (size_t i = 0; i < CN_EVENT_SOURCE_COUNT; i++) {
         const char *name = cn_event_sources[i].service;
         parts[2 * i] = (struct cn_bytes){ (const uint8_t *)name, strlen(name) };
@@ -96,7 +94,6 @@ enum cn_code stream_token_write(struct cn_env *env,
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(MEMORY_MAX);
     struct writer plain = { .size = 1 + NAMES_SIZE };
     const char *sealed = NULL;
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
@@ -130,7 +127,6 @@ static bool s_read(struct cn_env *env,
 {
     struct stream_vector vector = { 0 };
     uint8_t names[NAMES_SIZE];
-
     s_names(names);
     if (reader->end - reader->at < 1 + NAMES_SIZE || reader->at[0] != VERSION ||
         memcmp(reader->at + 1, names, NAMES_SIZE) != 0) {
@@ -165,7 +161,6 @@ bool stream_token_read(struct cn_env *env,
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(MEMORY_MAX);
     struct cn_bytes plain = { 0 };
     struct cn_err err = { 0 };
-
     if (arena == NULL || strnlen(text, STREAM_TOKEN_MAX) >= STREAM_TOKEN_MAX ||
         cn_unseal_text(env, arena, tenant_id, CONTEXT, text, &plain, &err) !=
             CN_OK) {

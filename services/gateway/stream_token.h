@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where a reader of the stream stands in the log of each service, and the
- * opaque text of it that is the id of an event. Any gateway with the same key
- * reads what another wrote; a client can neither read nor make one. */
+/* The position of a reader of the stream in the log of each service, and its
+ * opaque text, which is the id of an event. Any gateway with the same key reads
+ * what another wrote; a client can neither read nor make one. */
 #ifndef GATEWAY_STREAM_TOKEN_H
 #define GATEWAY_STREAM_TOKEN_H
 
@@ -29,7 +29,7 @@ enum {
 /* A position for each of cn_event_sources. */
 struct stream_vector {
     struct follow_position at[CN_EVENT_SOURCE_COUNT];
-    uint32_t known; /* a bit for each: where it is not set, none is known yet */
+    uint32_t known; /* a bit for each whose position is known */
 };
 
 bool stream_vector_equal(const struct stream_vector *a,
@@ -41,8 +41,8 @@ CN_CHECKED enum cn_code stream_token_write(struct cn_env *env,
                                            const struct stream_vector *vector,
                                            char text[STREAM_TOKEN_MAX],
                                            struct cn_err *err);
-/* False for what is forged, of another tenant, of other services than ours, or
- * older than STREAM_TOKEN_AGE_US: its reader must begin anew. */
+/* False for a token that is forged, of another tenant, of another list of
+ * services, or older than STREAM_TOKEN_AGE_US: its reader must begin anew. */
 CN_CHECKED bool stream_token_read(struct cn_env *env,
                                   struct cn_uuid tenant_id,
                                   const char *text,

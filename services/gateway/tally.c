@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 enum {
-    STATUSES_MAX = 24, /* of one route; rarer ones count as the last */
+    STATUSES_MAX = 24, /* of one route; further ones count as the last */
     LABELS_MAX = 192
 };
 
@@ -24,7 +24,7 @@ struct tally {
     const struct cn_route *routes;
     size_t count;
     const struct cn_http *http;
-    struct line lines[]; /* by route; one more for none */
+    struct line lines[]; /* by route; the last: requests without a route */
 };
 
 static const struct cn_metric REQUESTS = {
@@ -46,7 +46,6 @@ s_labels(const struct tally *self, size_t index, char labels[LABELS_MAX])
                                          [CN_PUT] = "PUT",
                                          [CN_PATCH] = "PATCH",
                                          [CN_DELETE] = "DELETE" };
-
     if (index == self->count) {
         (void)snprintf(labels, LABELS_MAX, "route=\"none\",method=\"any\"");
         return;
@@ -59,7 +58,6 @@ static void s_requests(const struct tally *self, struct cn_metrics_page *page)
 {
     char labels[LABELS_MAX];
     char with[LABELS_MAX + 32];
-
     for (size_t i = 0; i <= self->count; i++) {
         const struct line *line = &self->lines[i];
         s_labels(self, i, labels);
@@ -77,7 +75,6 @@ static void s_metrics(void *arg, struct cn_metrics_page *page)
 {
     const struct tally *self = arg;
     char labels[LABELS_MAX];
-
     s_requests(self, page);
     for (size_t i = 0; i <= self->count; i++) {
         if (self->lines[i].duration.count > 0) {
@@ -98,7 +95,6 @@ struct tally *tally_new(const struct cn_route *routes, size_t count)
 {
     struct tally *self =
         calloc(1, sizeof(*self) + (count + 1) * sizeof(self->lines[0]));
-
     if (self == NULL) {
         return NULL;
     }
@@ -130,7 +126,6 @@ void tally_add(struct tally *self,
         &self->lines[route == NULL ? self->count
                                    : (size_t)(route - self->routes)];
     size_t s = 0;
-
     while (s < STATUSES_MAX - 1 && line->statuses[s].count > 0 &&
            line->statuses[s].status != status) {
         s++;

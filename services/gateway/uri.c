@@ -17,8 +17,9 @@ static int s_digit(char c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* First bytes of UTF-8 characters (RFC 3629): how many bytes it has, and what
- * the second may be, so that neither surrogates nor overlong forms pass. */
+/* By the first byte of a UTF-8 character (RFC 3629): how many bytes it has, and
+ * which second bytes are allowed, so that neither surrogates nor overlong forms
+ * pass. */
 static const struct {
     unsigned char from;
     unsigned char to;
@@ -33,11 +34,10 @@ static const struct {
     { 0xf4, 0xf4, 4, 0x80, 0x8f },
 };
 
-/* Bytes of the character at text, 0 when it is none or a control character. */
+/* Size of the character at text; 0 for invalid bytes and control characters. */
 static size_t s_character(const unsigned char *text, size_t size)
 {
     size_t row = 0;
-
     while (text[0] < CHARACTERS[row].from || text[0] > CHARACTERS[row].to) {
         if (++row == CN_COUNT(CHARACTERS)) {
             return 0;
@@ -72,10 +72,6 @@ const char *uri_decode(struct cn_arena *arena, const char *text, size_t size)
 {
     char *decoded = cn_arena_alloc(arena, size + 1);
     size_t count = 0;
-
-    if (decoded == NULL) {
-        return NULL;
-    }
     for (size_t i = 0; i < size; i++) {
         if (text[i] != '%') {
             decoded[count++] = text[i];
@@ -96,7 +92,6 @@ const char *uri_decode(struct cn_arena *arena, const char *text, size_t size)
 void uri_encode(struct cn_buffer *buffer, const char *text)
 {
     static const char DIGITS[] = "0123456789ABCDEF";
-
     for (const unsigned char *at = (const unsigned char *)text; *at != '\0';
          at++) {
         unsigned char c = *at;

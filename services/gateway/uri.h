@@ -7,7 +7,7 @@
 #include "common/wire/json.h"
 
 /* Decodes size bytes into the arena. NULL for a broken escape, a control
- * character, bytes that are not UTF-8, or without memory. */
+ * character or bytes that are not UTF-8. */
 const char *uri_decode(struct cn_arena *arena, const char *text, size_t size);
 /* Adds text with all but the unreserved characters escaped. */
 void uri_encode(struct cn_buffer *buffer, const char *text);

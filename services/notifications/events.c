@@ -479,6 +479,8 @@ static const struct cn_event_handler FROM_REFERRALS[] = {
 
 static const struct cn_event_handler FROM_SCHEDULING[] = {
     { "visit.booked", on_visit_booked, .copy = false },
+    { "visit.confirmed", on_visit, .copy = true },
+    { "visit.started", on_visit, .copy = true },
     { "visit.completed", on_visit, .copy = true },
     { "visit.cancelled", on_visit, .copy = true },
     { "visit.needs_staff", on_visit, .copy = true },

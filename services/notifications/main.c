@@ -72,6 +72,7 @@ int main(int argc, char **argv)
         .method_count = notifications_method_count,
         .events = notifications_events,
         .event_count = notifications_event_count,
+        .resources = notifications_resources,
         .subscriptions = NOTIFICATIONS_SUBSCRIPTIONS,
         .subscription_count = NOTIFICATIONS_SUBSCRIPTION_COUNT,
         .due_handlers = DUE_HANDLERS,

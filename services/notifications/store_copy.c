@@ -2,8 +2,8 @@
 /* Copies of what referrals and scheduling tell. Each row keeps the newest,
  * whatever the order in which it is told, and what is as new replaces too: a
  * rebuild repairs what was copied wrong. */
-#include "services/notifications/store.h"
 #include "common/wire/message.h"
+#include "services/notifications/store.h"
 
 static const char REFERRAL_CONTEXT[] = "notifications.referral.body";
 static const char PATIENT_CONTEXT[] = "notifications.patient.body";

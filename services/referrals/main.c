@@ -16,6 +16,7 @@ int main(int argc, char **argv)
         .method_count = referrals_method_count,
         .events = referrals_events,
         .event_count = referrals_event_count,
+        .resources = referrals_resources,
         .due_handlers = DUE,
         .due_handler_count = CN_COUNT(DUE),
         .providers = referrals_providers,

@@ -272,15 +272,7 @@ static const struct cn_event_handler FROM_ACCESS[] = {
 };
 
 const struct cn_subscription SCHEDULING_SUBSCRIPTIONS[] = {
-    { .producer = "referrals",
-      .events = referrals_events,
-      .event_count = referrals_event_count,
-      .handlers = FROM_REFERRALS,
-      .handler_count = CN_COUNT(FROM_REFERRALS) },
-    { .producer = "access",
-      .events = access_events,
-      .event_count = access_event_count,
-      .handlers = FROM_ACCESS,
-      .handler_count = CN_COUNT(FROM_ACCESS) },
+    CN_FOLLOW(referrals, FROM_REFERRALS),
+    CN_FOLLOW(access, FROM_ACCESS),
 };
 const size_t SCHEDULING_SUBSCRIPTION_COUNT = CN_COUNT(SCHEDULING_SUBSCRIPTIONS);

@@ -120,16 +120,54 @@ void visit_create(struct cn_op *op, const Sch__CreateVisitRequest *body)
 
 /* ---- moves ---- */
 
+/* What a client says of the past; now when it says nothing. */
+static int64_t s_past(struct cn_op *op,
+                      const char *pointer,
+                      protobuf_c_boolean has,
+                      int64_t at)
+{
+    if (has && at > op->now_at) {
+        cn_refuse_field(op, pointer, "invalid_value",
+                        "must not be in the future");
+    }
+    return has ? at : op->now_at;
+}
+
+void visit_confirm(struct cn_op *op, const Sch__ConfirmVisitRequest *body)
+{
+    struct cn_record *record = cn_take(op, &sch__visit__resource, body->id);
+    cn_move(op, record, "confirm");
+    cn_put(op, record);
+}
+
+void visit_start(struct cn_op *op, const Sch__StartVisitRequest *body)
+{
+    struct cn_record *record = cn_take(op, &sch__visit__resource, body->id);
+    Sch__Visit *visit = record->body;
+    CN_SET(visit, started_at,
+           s_past(op, "/started_at", body->has_started_at, body->started_at));
+    cn_move(op, record, "start");
+    cn_put(op, record);
+}
+
 void visit_complete(struct cn_op *op, const Sch__CompleteVisitRequest *body)
 {
     struct cn_record *record = cn_take(op, &sch__visit__resource, body->id);
     Sch__Visit *visit = record->body;
-    if (body->has_completed_at && body->completed_at > op->now_at) {
-        cn_refuse_field(op, "/completed_at", "invalid_value",
-                        "must not be in the future");
-    }
-    cn_move(op, record, "complete");
     CN_SET(visit, completed_at,
-           body->has_completed_at ? body->completed_at : op->now_at);
+           s_past(op, "/completed_at", body->has_completed_at,
+                  body->completed_at));
+    cn_move(op, record, "complete");
+    cn_put(op, record);
+}
+
+void visit_cancel(struct cn_op *op, const Sch__CancelVisitRequest *body)
+{
+    struct cn_record *record = cn_take(op, &sch__visit__resource, body->id);
+    Sch__Visit *visit = record->body;
+    visit->reason_code =
+        cn_enum_word(&sch__cancel_visit_request__reason_code__descriptor,
+                     (int)body->reason_code);
+    cn_move(op, record, "cancel");
     cn_put(op, record);
 }

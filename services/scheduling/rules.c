@@ -287,6 +287,9 @@ static const struct cn_move VISIT_MOVES[] = {
       CN_UNMADE | FROM(REQUIRED) | FROM(WAITLISTED) |
           FROM(DECLINED_BY_CLINICIAN),
       STATUS(BOOKED), "visit.booked" },
+    { "confirm", FROM(BOOKED), STATUS(CONFIRMED), "visit.confirmed" },
+    { "start", FROM(BOOKED) | FROM(CONFIRMED), STATUS(IN_PROGRESS),
+      "visit.started" },
     { "cancel",
       FROM(REQUIRED) | FROM(OFFERED) | FROM(WAITLISTED) | FROM(BOOKED) |
           FROM(CONFIRMED),

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copies of other services' facts: each row keeps the newest that was told,
  * whatever the order in which it is told. */
-#include "services/scheduling/store.h"
-
 #include "common/store/reach.h"
 #include "common/wire/message.h"
+#include "services/scheduling/store.h"
 
 enum { NEEDS_OF_PATIENT_MAX = 100 };
 

@@ -3,6 +3,7 @@
 #include "cairn/documents.cairn.h"
 #include "cairn/documents.handlers.h"
 #include "cairn/referrals.cairn.h"
+#include "cairn/scheduling.cairn.h"
 #include "common/base/array.h"
 #include "common/base/clock.h"
 #include "common/wire/message.h"
@@ -463,6 +464,101 @@ static void s_clock_known_before(struct test_world *world)
     assert_int_equal(test_rows(world, "due", NULL), 0);
 }
 
+/* A visit of the referral was cancelled at that instant. */
+static enum cn_code s_cancel(struct test_world *world,
+                             const struct told *told,
+                             Sch__Visit__Kind kind,
+                             const char *at)
+{
+    Sch__VisitEvent payload = SCH__VISIT_EVENT__INIT;
+    Sch__Visit visit = SCH__VISIT__INIT;
+    struct cn_err err = { 0 };
+    visit.referral_id = s_id(world, "ref", told->referral_id);
+    CN_SET(&visit, kind, kind);
+    CN_SET(&visit, status, SCH__VISIT__STATUS__CANCELLED);
+    payload.visit = &visit;
+    const struct test_event event = {
+        .producer = "scheduling",
+        .type = "visit.cancelled",
+        .aggregate_type = "visit",
+        .aggregate_id = cn_uuid_new(&world->env),
+        .aggregate_seq = 2,
+        .occurred_at = s_at(at),
+        .payload = &payload.base,
+    };
+    return test_apply(world, &s_service, &event, &err);
+}
+
+static void s_clock_stops(struct test_world *world)
+{
+    struct told told;
+    const char *id = s_face_to_face(world, &told);
+    /* There is no clock yet. */
+    assert_int_equal(
+        s_cancel(world, &told, SCH__VISIT__KIND__SOC, "2026-06-01T10:00:00Z"),
+        CN_OK);
+    assert_null(s_clock(world, id));
+    const char *rule =
+        ((const Doc__Document *)s_document(world, &SUPERVISOR, id).body)->rule;
+    assert_int_equal(s_admit(world, &told), CN_OK);
+    /* Another visit; a start of care that was cancelled before the one that
+     * admitted, and told late. */
+    s_clock_at = s_at("2026-06-02T12:00:00Z");
+    assert_int_equal(s_cancel(world, &told, SCH__VISIT__KIND__ROUTINE,
+                              "2026-06-02T11:00:00Z"),
+                     CN_OK);
+    assert_int_equal(
+        s_cancel(world, &told, SCH__VISIT__KIND__SOC, "2026-06-01T10:00:00Z"),
+        CN_OK);
+    assert_int_equal(s_clock(world, id)->state, STATE(OPEN));
+    for (int i = 0; i < 2; i++) { /* told again */
+        assert_int_equal(s_cancel(world, &told, SCH__VISIT__KIND__SOC,
+                                  "2026-06-02T11:00:00Z"),
+                         CN_OK);
+    }
+    assert_int_equal(s_clock(world, id)->state, STATE(CANCELLED));
+    assert_int_equal(test_rows(world, "outbox", "type = 'deadline.cancelled'"),
+                     1);
+    assert_int_equal(test_rows(world, "due", NULL), 0);
+    const Doc__Document *document = s_document(world, &SUPERVISOR, id).body;
+    assert_int_equal(document->version, 3);
+    assert_false(document->has_due_at);
+    assert_string_equal(document->rule, rule);
+    /* Care starts after all. */
+    assert_int_equal(s_admit(world, &told), CN_OK);
+    assert_int_equal(s_clock(world, id)->state, STATE(OPEN));
+    document = s_document(world, &SUPERVISOR, id).body;
+    assert_int_equal(document->due_at, s_clock(world, id)->due_at);
+}
+
+static void s_met_clock_stays(struct test_world *world)
+{
+    struct told told;
+    const char *id = s_face_to_face(world, &told);
+    assert_int_equal(s_encounter(world, id, "2026-05-20").rc, CN_OK);
+    assert_int_equal(s_admit(world, &told), CN_OK);
+    assert_int_equal(
+        s_cancel(world, &told, SCH__VISIT__KIND__SOC, "2026-06-02T11:00:00Z"),
+        CN_OK);
+    assert_int_equal(s_clock(world, id)->state, STATE(MET));
+}
+
+static void s_patch_without_change(struct test_world *world)
+{
+    struct told told;
+    const char *id = s_face_to_face(world, &told);
+    assert_int_equal(s_admit(world, &told), CN_OK);
+    assert_int_equal(s_encounter(world, id, "2026-05-20").rc, CN_OK);
+    long events = test_rows(world, "outbox", NULL);
+    struct test_answer again = s_encounter(world, id, "2026-05-20");
+    assert_int_equal(again.rc, CN_OK);
+    assert_int_equal(again.reply.version, 3);
+    assert_int_equal(test_rows(world, "outbox", NULL), events);
+    assert_int_equal(test_rows(world, "audit", "action = 'document.update'"),
+                     1);
+    assert_int_equal(test_rows(world, "audit", "action = 'document.read'"), 1);
+}
+
 static void s_clock_refuses(struct test_world *world)
 {
     struct told told;
@@ -497,28 +593,32 @@ static void s_clock_refuses(struct test_world *world)
 #define BEGIN  "'2000-01-01Z', '00000000-0000-0000-0000-000000000000'"
 #define AT     "'2026-06-01Z'"
 #define BODY   "'\\x00'"
-#define PAGED  BEGIN ", 51, NULL, NULL"
+#define PAGED  BEGIN ", 51, NULL"
+
+/* The columns of the resource behind those that every resource has. */
+#define COLUMNS ID ", " ID ", 'consent', 'required', " ID
 
 static const struct test_plan PLANS[] = {
     { "SQL_DOCUMENT_GET", ID, "document_key" },
-    { "SQL_DOCUMENT_OF_CHECKLIST", ID ", 'face_to_face'", "document_" },
-    { "SQL_DOCUMENT_CHANGE", "'" TENANT "', " ID ", 1, " AT ", " BODY,
+    { "SQL_DOCUMENT_AFTER", ID ", 100", "document_key" },
+    { "SQL_DOCUMENT_INSERT",
+      "'" TENANT "', " ID ", 0, " AT ", " BODY ", " COLUMNS, NULL },
+    { "SQL_DOCUMENT_UPDATE", ID ", 1, 1, " AT ", " BODY ", " COLUMNS,
       "document_key" },
-    { "SQL_DOCUMENTS_PAGE", PAGED, "document_order" },
-    { "SQL_DOCUMENTS_BY_STATUS", PAGED ", '{required,sent}'",
+    { "SQL_DOCUMENTS_LIST", PAGED, "document_order" },
+    { "SQL_DOCUMENTS_LIST_BY_STATUS", PAGED ", '{required,sent}'",
       "document_by_status" },
-    { "SQL_DOCUMENTS_OF_KIND", PAGED, "document_order" },
-    { "SQL_DOCUMENTS_OF_KIND_BY_STATUS", PAGED ", '{required,sent}'",
-      "document_by_status" },
-    { "SQL_DOCUMENTS_OF_REFERRAL", PAGED ", NULL, " ID ", NULL", "document_" },
-    { "SQL_DOCUMENTS_OF_PATIENT", PAGED ", NULL, NULL, " ID,
+    { "SQL_DOCUMENTS_LIST_BY_KIND", PAGED ", '{consent}'", "document_order" },
+    { "SQL_DOCUMENTS_LIST_BY_STATUS_BY_KIND",
+      PAGED ", '{required,sent}', '{consent}'", "document_by_status" },
+    { "SQL_DOCUMENTS_LIST_OF_REFERRAL_ID", PAGED ", NULL, NULL, " ID ", NULL",
+      "document_" },
+    { "SQL_DOCUMENTS_LIST_OF_PATIENT_ID", PAGED ", NULL, NULL, NULL, " ID,
       "document_by_patient" },
     { "SQL_CHECKLIST_GET", ID, "checklist_key" },
     { "SQL_CHECKLIST_INSERT", ID ", " ID ", " ID ", " ID ", " AT, NULL },
-    { "SQL_DOCUMENT_INSERT",
-      ID ", " ID ", " ID ", " ID ", " ID ", 'consent', 'required', " AT
-         ", " BODY,
-      NULL },
+    { "SQL_CHECKLIST_DOCUMENTS", ID ", 200", "document_" },
+    { "SQL_CHECKLIST_DOCUMENT", ID ", 'face_to_face'", "document_" },
 };
 
 static void every_statement_uses_its_index(void **state)
@@ -545,8 +645,8 @@ static void every_statement_uses_its_index(void **state)
     assert_in_range(size, 1, sizeof(sql) - 1);
     free(test_pg_sql(s_pg, sql));
     test_explain(s_pg, tenant, PLANS, CN_COUNT(PLANS));
-    test_explain_page(s_pg, tenant, "SQL_DOCUMENTS_PAGE", PAGED, 51);
-    test_explain_page(s_pg, tenant, "SQL_DOCUMENTS_BY_STATUS",
+    test_explain_page(s_pg, tenant, "SQL_DOCUMENTS_LIST", PAGED, 51);
+    test_explain_page(s_pg, tenant, "SQL_DOCUMENTS_LIST_BY_STATUS",
                       PAGED ", '{required}'", 51);
 }
 
@@ -567,6 +667,9 @@ TEST(the_start_of_care_starts_the_clock_of_the_encounter, s_clock_starts)
 TEST(an_encounter_within_its_window_meets_the_clock, s_clock_met)
 TEST(an_encounter_after_its_window_is_a_breach, s_clock_late)
 TEST(an_encounter_before_the_start_of_care_counts_at_once, s_clock_known_before)
+TEST(a_cancelled_start_of_care_stops_the_clock, s_clock_stops)
+TEST(a_clock_that_was_met_is_not_stopped, s_met_clock_stays)
+TEST(a_patch_that_changes_nothing_writes_nothing, s_patch_without_change)
 TEST(a_clock_is_seen_and_changed_as_its_document_is, s_clock_refuses)
 
 static int s_setup(void **state)
@@ -604,6 +707,9 @@ int main(void)
         cmocka_unit_test(an_encounter_within_its_window_meets_the_clock),
         cmocka_unit_test(an_encounter_after_its_window_is_a_breach),
         cmocka_unit_test(an_encounter_before_the_start_of_care_counts_at_once),
+        cmocka_unit_test(a_cancelled_start_of_care_stops_the_clock),
+        cmocka_unit_test(a_clock_that_was_met_is_not_stopped),
+        cmocka_unit_test(a_patch_that_changes_nothing_writes_nothing),
         cmocka_unit_test(a_clock_is_seen_and_changed_as_its_document_is),
         cmocka_unit_test(every_statement_uses_its_index),
     };

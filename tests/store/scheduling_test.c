@@ -665,6 +665,61 @@ static void s_visit_is_completed_once(struct test_world *world)
     assert_string_equal(other.err.word, "illegal_state");
 }
 
+static void s_visit_is_confirmed_and_started(struct test_world *world)
+{
+    struct told told = s_told(world);
+    s_told_ok(world, "referral.received", &told);
+    const Sch__Visit *visit =
+        s_routine(world, &told, s_nurse(world), s_next_week(world)).body;
+    Sch__ConfirmVisitRequest confirm = SCH__CONFIRM_VISIT_REQUEST__INIT;
+    Sch__StartVisitRequest start = SCH__START_VISIT_REQUEST__INIT;
+    confirm.id = visit->id;
+    start.id = visit->id;
+    struct test_answer confirmed = test_call(world, &s_service, &SUPERVISOR,
+                                             "ConfirmVisit", &confirm.base);
+    assert_int_equal(confirmed.rc, CN_OK);
+    assert_int_equal(((const Sch__Visit *)confirmed.body)->status,
+                     SCH__VISIT__STATUS__CONFIRMED);
+    struct test_answer again = test_call(world, &s_service, &SUPERVISOR,
+                                         "ConfirmVisit", &confirm.base);
+    assert_int_equal(again.rc, CN_CONFLICT);
+    assert_string_equal(again.err.word, "illegal_state");
+    struct test_answer started =
+        test_call(world, &s_service, &SUPERVISOR, "StartVisit", &start.base);
+    assert_int_equal(started.rc, CN_OK);
+    assert_true(((const Sch__Visit *)started.body)->has_started_at);
+    assert_int_equal(s_complete(world, &SUPERVISOR, visit->id, 0).rc, CN_OK);
+    assert_int_equal(test_rows(world, "outbox",
+                               "type IN ('visit.confirmed', 'visit.started')"),
+                     2);
+}
+
+static void s_cancelled_visit_frees_its_time(struct test_world *world)
+{
+    struct told told = s_told(world);
+    const Sch__Clinician *nurse = s_nurse(world);
+    s_told_ok(world, "referral.received", &told);
+    const Sch__Visit *visit =
+        s_routine(world, &told, nurse, s_next_week(world)).body;
+    Sch__CancelVisitRequest cancel = SCH__CANCEL_VISIT_REQUEST__INIT;
+    cancel.id = visit->id;
+    struct test_answer why =
+        test_call(world, &s_service, &SUPERVISOR, "CancelVisit", &cancel.base);
+    assert_int_equal(why.rc, CN_INVALID);
+    assert_string_equal(why.err.fields[0].pointer, "/reason_code");
+    CN_SET(&cancel, reason_code,
+           SCH__CANCEL_VISIT_REQUEST__REASON_CODE__HOSPITAL);
+    struct test_answer cancelled =
+        test_call(world, &s_service, &SUPERVISOR, "CancelVisit", &cancel.base);
+    assert_int_equal(cancelled.rc, CN_OK);
+    assert_string_equal(((const Sch__Visit *)cancelled.body)->reason_code,
+                        "hospital");
+    assert_int_equal(s_routine(world, &told, nurse, s_next_week(world)).rc,
+                     CN_OK);
+    assert_int_equal(s_complete(world, &SUPERVISOR, visit->id, 0).rc,
+                     CN_CONFLICT);
+}
+
 static struct test_answer s_list(struct test_world *world,
                                  const Sch__ListVisitsRequest *request)
 {
@@ -1071,6 +1126,10 @@ TEST(of_32_bookings_of_one_slot_one_wins, s_one_slot_has_one_winner)
 TEST(a_second_start_of_care_is_refused, s_one_referral_has_one_soc)
 TEST(acceptances_at_once_share_a_nurse, s_acceptances_share_a_nurse)
 TEST(a_visit_is_completed_once, s_visit_is_completed_once)
+TEST(a_visit_is_confirmed_started_and_completed,
+     s_visit_is_confirmed_and_started)
+TEST(a_cancelled_visit_says_why_and_frees_its_time,
+     s_cancelled_visit_frees_its_time)
 TEST(pages_of_visits_have_no_gaps, s_visit_pages_have_no_gaps)
 TEST(filters_all_narrow, s_filters_all_narrow)
 TEST(a_visit_is_known_in_its_branch, s_visits_are_of_a_branch)
@@ -1120,6 +1179,8 @@ int main(void)
         cmocka_unit_test(a_second_start_of_care_is_refused),
         cmocka_unit_test(acceptances_at_once_share_a_nurse),
         cmocka_unit_test(a_visit_is_completed_once),
+        cmocka_unit_test(a_visit_is_confirmed_started_and_completed),
+        cmocka_unit_test(a_cancelled_visit_says_why_and_frees_its_time),
         cmocka_unit_test(pages_of_visits_have_no_gaps),
         cmocka_unit_test(filters_all_narrow),
         cmocka_unit_test(a_visit_is_known_in_its_branch),

@@ -45,12 +45,13 @@ def test_a_binary_asks_the_process_whose_environment_it_has(system, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_binary_tells_of_what_it_was_built(name):
+def test_a_binary_tells_its_version_and_commit(name):
     told = run(name, "--version")
     assert told.returncode == 0
-    given, version = told.stdout.split()
+    given, version, commit = told.stdout.split()
     assert given == "cairn-" + name
-    assert version
+    assert re.fullmatch(r"\d+\.\d+\.\d+(-dev)?", version)
+    assert commit
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/metrics"])

@@ -1,17 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bans find what they are meant to find, and nothing in comments."""
-import importlib.util
-import os
-
 import pytest
 
-from harness.system import REPO
+from harness.lint import check
 
-_spec = importlib.util.spec_from_file_location(
-    "bans", os.path.join(REPO, "tests/bans.py"))
-bans = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(bans)
-
+bans = check("bans")
 SPDX = "/* SPDX-License-Identifier: Apache-2.0 */\n"
 # ban, file, a line that must be found
 SAMPLES = [

@@ -25,8 +25,8 @@ PARTITIONS = 16
 SHARE = -(-PARTITIONS // REPLICAS)
 CONSUMERS = {("scheduling", "referrals"), ("scheduling", "access"),
              ("referrals", "access"), ("referrals", "scheduling"),
-             ("documents", "referrals"), ("notifications", "referrals"),
-             ("notifications", "scheduling")}
+             ("documents", "referrals"), ("documents", "scheduling"),
+             ("notifications", "referrals"), ("notifications", "scheduling")}
 
 
 @pytest.fixture(scope="module")

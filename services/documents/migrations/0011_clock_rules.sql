@@ -1,5 +1,5 @@
 -- migrate:up
--- The clock of the face-to-face encounter (domain.md 2, C07): its date lies from 90 days before the start of care to 30
+-- The clock of the face-to-face encounter (C07): its date lies from 90 days before the start of care to 30
 -- days after it. Warnings two weeks, one week and two days before. That the 30th day still counts is the plain reading.
 INSERT INTO documents.clock_rule (id, effective_from, name, trigger, starts, amount, unit, opens_before, warn_minutes,
     exceptions, citation)
