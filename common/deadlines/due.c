@@ -253,14 +253,12 @@ static void s_work(void *arg)
 static void s_start(struct ticker *self, const struct cn_rows *rows, size_t row)
 {
     struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
-    struct item *item =
-        arena == NULL ? NULL : cn_arena_alloc(arena, sizeof(*item));
     struct cn_err err = { 0 };
 
-    if (item == NULL) {
-        cn_arena_free(arena);
+    if (arena == NULL) {
         return;
     }
+    struct item *item = cn_arena_alloc(arena, sizeof(*item));
     item->ticker = self;
     item->handler = s_handler_find(self->service, cn_row_text(rows, row, 1));
     item->due = (struct cn_due){
@@ -273,7 +271,7 @@ static void s_start(struct ticker *self, const struct cn_rows *rows, size_t row)
     };
     item->claimed_until = cn_row_at(rows, row, 4);
     item->renew_at = cn_clock_monotonic() + RENEW_US;
-    if (item->handler == NULL ||
+    if (item->handler == NULL || cn_arena_failed(arena) ||
         cn_fiber_spawn(self->env->loop, s_work, item,
                        cn_clock_monotonic() + CN_DUE_BUDGET_US,
                        &err) != CN_OK) {

@@ -170,8 +170,7 @@ static size_t s_run_fill(struct run *run,
     return handled;
 }
 
-/* False without memory. */
-static bool
+static void
 s_run_take(struct job *job, struct partition *partition, size_t *left)
 {
     struct run *run = &job->runs[job->count];
@@ -179,13 +178,9 @@ s_run_take(struct job *job, struct partition *partition, size_t *left)
     *run = (struct run){ .partition = partition, .done = partition->at };
     run->entries =
         cn_arena_array(job->arena, ENTRIES_MAX, sizeof(struct entry *));
-    if (run->entries == NULL) {
-        return false;
-    }
     *left -= s_run_fill(run, partition, job->copies, *left);
     partition->busy = true;
     job->count++;
-    return true;
 }
 
 /* The next partition that has something, and with copies those that have some,
@@ -207,9 +202,7 @@ static bool s_job_take(struct consumer *self, struct job *job)
         } else if (!copies || !job->copies) {
             continue;
         }
-        if (!s_run_take(job, partition, &left)) {
-            break;
-        }
+        s_run_take(job, partition, &left);
         if (!job->copies) {
             break;
         }
@@ -270,12 +263,11 @@ static void s_reload(struct job *job)
 static bool s_job(struct consumer *self)
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
-    struct job *job =
-        arena == NULL ? NULL : cn_arena_alloc(arena, sizeof(*job));
 
-    if (job == NULL) {
+    if (arena == NULL) {
         return false;
     }
+    struct job *job = cn_arena_alloc(arena, sizeof(*job));
     job->consumer = self;
     job->arena = arena;
     if (!s_job_take(self, job)) {

@@ -136,19 +136,13 @@ static enum cn_code s_copies_try(const struct job *job,
         cn_write_begin_batch(job->consumer->env, job->arena);
     enum cn_code rc = CN_OK;
 
-    if (write == NULL) {
-        return cn_fail(err, CN_NOMEM, "events: no memory");
-    }
     for (size_t i = 0; rc == CN_OK && i < count; i++) {
         rc = s_copies_add(job, runs[i], write, err);
-    }
-    if (rc == CN_OK) {
-        rc = consumer_move_many(job->consumer, job->arena, runs, count, write,
-                                err);
     }
     if (rc != CN_OK) {
         return rc;
     }
+    consumer_move_many(job->consumer, job->arena, runs, count, write);
     cn_fiber_set_deadline(cn_clock_monotonic() + CN_EVENT_BUDGET_US);
     rc = cn_write_commit(write, err);
     cn_fiber_set_deadline(INT64_MAX);

@@ -95,9 +95,6 @@ static enum cn_code s_effect_try(struct run *run,
         return rc;
     }
     struct cn_write *write = cn_write_begin_event(self->env, arena, &event);
-    if (write == NULL) {
-        return cn_fail(err, CN_NOMEM, "event: no memory");
-    }
     rc = cn_event_handle(self->service, entry->handler, &event, write, err);
     if (rc != CN_OK) {
         return rc;
@@ -165,9 +162,6 @@ static enum cn_code s_bury(struct run *run,
     struct cn_event event =
         consumer_event(self->env, self->subscription, entry, arena);
     struct cn_write *write = cn_write_begin_event(self->env, arena, &event);
-    if (write == NULL) {
-        return cn_fail(err, CN_NOMEM, "dead letter: no memory");
-    }
     CN_CHANGE(write, &SQL_DEAD_LETTER_ADD, cn_uuid(event.tenant_id),
               cn_uuid(event.event_id), cn_text(event.producer),
               cn_text(event.aggregate_type), cn_uuid(event.aggregate_id),

@@ -33,9 +33,6 @@ consumer_list(struct cn_arena *arena, const int64_t *numbers, size_t count)
     char *text = cn_arena_alloc(arena, size_max);
     size_t size = 0;
 
-    if (text == NULL) {
-        return NULL;
-    }
     text[size++] = '{';
     for (size_t i = 0; i < count; i++) {
         size += (size_t)snprintf(text + size, size_max - size, "%s%" PRId64,
@@ -121,13 +118,9 @@ consumer_positions_load(struct consumer *self, unsigned set, struct cn_err *err)
             numbers[count++] = n;
         }
     }
-    const char *list = consumer_list(arena, numbers, count);
-    if (list == NULL) {
-        return cn_fail(err, CN_NOMEM, "consumer: no memory");
-    }
     const struct cn_param params[] = {
         cn_text(self->subscription->producer),
-        cn_text(list),
+        cn_text(consumer_list(arena, numbers, count)),
     };
     const struct cn_db_step step = { &SQL_POSITIONS_READ, params, 2 };
     enum cn_code rc = consumer_unit(self, arena, &step, 1, &result, err);
@@ -226,14 +219,12 @@ static void s_column_put(struct columns *columns,
     columns->seq[index] = position.seq;
 }
 
-enum cn_code consumer_move_many(const struct consumer *self,
-                                struct cn_arena *arena,
-                                struct run *const *runs,
-                                size_t count,
-                                struct cn_write *write,
-                                struct cn_err *err)
+void consumer_move_many(const struct consumer *self,
+                        struct cn_arena *arena,
+                        struct run *const *runs,
+                        size_t count,
+                        struct cn_write *write)
 {
-    enum { PARAMS = 8 };
     struct columns from = { 0 };
     struct columns to = { 0 };
 
@@ -243,25 +234,17 @@ enum cn_code consumer_move_many(const struct consumer *self,
         s_column_put(&from, i, number, run->partition->at);
         s_column_put(&to, i, number, run->entries[run->count - 1]->position);
     }
-    const char *const lists[PARAMS] = {
-        self->subscription->producer,
-        consumer_list(arena, from.partition, count),
-        consumer_list(arena, from.epoch, count),
-        consumer_list(arena, from.xid, count),
-        consumer_list(arena, from.seq, count),
-        consumer_list(arena, to.epoch, count),
-        consumer_list(arena, to.xid, count),
-        consumer_list(arena, to.seq, count),
+    const struct cn_param params[] = {
+        cn_text(self->subscription->producer),
+        cn_text(consumer_list(arena, from.partition, count)),
+        cn_text(consumer_list(arena, from.epoch, count)),
+        cn_text(consumer_list(arena, from.xid, count)),
+        cn_text(consumer_list(arena, from.seq, count)),
+        cn_text(consumer_list(arena, to.epoch, count)),
+        cn_text(consumer_list(arena, to.xid, count)),
+        cn_text(consumer_list(arena, to.seq, count)),
     };
-    struct cn_param params[PARAMS];
-    for (size_t i = 0; i < PARAMS; i++) {
-        if (lists[i] == NULL) {
-            return cn_fail(err, CN_NOMEM, "consumer: no memory");
-        }
-        params[i] = cn_text(lists[i]);
-    }
-    cn_write_position(write, &SQL_POSITIONS_MOVE, params, PARAMS);
-    return CN_OK;
+    cn_write_position(write, &SQL_POSITIONS_MOVE, params, CN_COUNT(params));
 }
 
 /* ---- attempts ---- */
@@ -310,7 +293,7 @@ static void s_block(struct run *run, const struct cn_rows *rows)
 }
 
 /* Parameters of SQL_DEAD_LETTER_BLOCKS. */
-static bool
+static void
 s_blocks_params(const struct job *job, size_t handled, struct cn_param *params)
 {
     struct cn_uuid *tenants =
@@ -319,9 +302,6 @@ s_blocks_params(const struct job *job, size_t handled, struct cn_param *params)
     struct cn_uuid *ids = cn_arena_array(job->arena, handled, sizeof(*ids));
     size_t count = 0;
 
-    if (tenants == NULL || types == NULL || ids == NULL) {
-        return false;
-    }
     for (size_t r = 0; r < job->count; r++) {
         for (size_t i = 0; i < job->runs[r].count; i++) {
             const struct entry *entry = job->runs[r].entries[i];
@@ -337,35 +317,26 @@ s_blocks_params(const struct job *job, size_t handled, struct cn_param *params)
     params[1] = cn_uuids(tenants, count);
     params[2] = cn_texts(types, count);
     params[3] = cn_uuids(ids, count);
-    return true;
 }
 
-static bool s_count_params(const struct job *job, struct cn_param *params)
+static void s_count_params(const struct job *job, struct cn_param *params)
 {
     struct columns at = { 0 };
     int64_t more[CN_PARTITIONS] = { 0 };
+    const int64_t *const lists[] = { at.partition, at.epoch, at.xid, at.seq,
+                                     more };
 
     for (size_t i = 0; i < job->count; i++) {
         const struct partition *partition = job->runs[i].partition;
         s_column_put(&at, i, partition->number, partition->at);
         more[i] = partition->forgiven ? 0 : 1;
     }
-    const char *const lists[] = {
-        consumer_list(job->arena, at.partition, job->count),
-        consumer_list(job->arena, at.epoch, job->count),
-        consumer_list(job->arena, at.xid, job->count),
-        consumer_list(job->arena, at.seq, job->count),
-        consumer_list(job->arena, more, job->count),
-    };
     params[0] = cn_text(job->consumer->subscription->producer);
     for (size_t i = 0; i < CN_COUNT(lists); i++) {
-        if (lists[i] == NULL) {
-            return false;
-        }
-        params[i + 1] = cn_text(lists[i]);
+        params[i + 1] =
+            cn_text(consumer_list(job->arena, lists[i], job->count));
     }
     params[6] = cn_uuid(cn_leases_holder(job->consumer->all->leases));
-    return true;
 }
 
 static void s_counted(struct run *run, const struct cn_rows *rows)
@@ -401,9 +372,8 @@ enum cn_code consumer_count(struct job *job, struct cn_err *err)
     if (handled == 0) {
         return CN_OK;
     }
-    if (!s_count_params(job, count) || !s_blocks_params(job, handled, blocks)) {
-        return cn_fail(err, CN_NOMEM, "consumer: no memory");
-    }
+    s_count_params(job, count);
+    s_blocks_params(job, handled, blocks);
     const struct cn_db_step steps[] = {
         { &SQL_ATTEMPT_COUNT, count, 7 }, { &SQL_DEAD_LETTER_BLOCKS, blocks, 4 }
     };

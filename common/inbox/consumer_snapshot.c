@@ -72,17 +72,13 @@ enum cn_code consumer_copies_check(const struct cn_subscription *subscription,
 
 /* The types that this consumer copies. With none it still learns where the log
  * begins, so it asks for one that nobody has. */
-static enum cn_code s_types(const struct cn_subscription *subscription,
-                            struct cn_arena *arena,
-                            Evt__SnapshotRequest *request,
-                            struct cn_err *err)
+static void s_types(const struct cn_subscription *subscription,
+                    struct cn_arena *arena,
+                    Evt__SnapshotRequest *request)
 {
     const char **types =
         cn_arena_array(arena, subscription->handler_count + 1, sizeof(*types));
 
-    if (types == NULL) {
-        return cn_fail(err, CN_NOMEM, "snapshot: no memory");
-    }
     for (size_t i = 0; i < subscription->handler_count; i++) {
         if (s_is_snapshot(subscription->handlers[i].type)) {
             types[request->n_type++] = subscription->handlers[i].type;
@@ -92,7 +88,6 @@ static enum cn_code s_types(const struct cn_subscription *subscription,
         types[request->n_type++] = CN_SNAPSHOT_SUFFIX;
     }
     request->type = types;
-    return CN_OK;
 }
 
 static enum cn_code s_page_fetch(const struct load *self,
@@ -123,11 +118,10 @@ static enum cn_code s_page_fetch(const struct load *self,
         after.id = (ProtobufCBinaryData){ sizeof(id.bytes), id.bytes };
         request.after = &after;
     }
-    enum cn_code rc = s_types(consumer->subscription, arena, &request, err);
-    if (rc == CN_OK) {
-        rc = cn_bus_ask(consumer->env->bus, arena, &call, &request.base,
-                        &evt__snapshot_response__descriptor, &message, err);
-    }
+    s_types(consumer->subscription, arena, &request);
+    enum cn_code rc =
+        cn_bus_ask(consumer->env->bus, arena, &call, &request.base,
+                   &evt__snapshot_response__descriptor, &message, err);
     if (rc == CN_OK) {
         *ret_page = (const Evt__SnapshotResponse *)message;
     }
@@ -246,15 +240,10 @@ static enum cn_code s_cut_read(const Evt__SnapshotResponse *page,
         columns[3][count] = cut->after->seq;
         count++;
     }
-    struct cut cut = { consumer_list(arena, columns[0], count),
-                       consumer_list(arena, columns[1], count),
-                       consumer_list(arena, columns[2], count),
-                       consumer_list(arena, columns[3], count) };
-    if (cut.partition == NULL || cut.epoch == NULL || cut.xid == NULL ||
-        cut.seq == NULL) {
-        return cn_fail(err, CN_NOMEM, "snapshot: no memory");
-    }
-    *ret_cut = cut;
+    *ret_cut = (struct cut){ consumer_list(arena, columns[0], count),
+                             consumer_list(arena, columns[1], count),
+                             consumer_list(arena, columns[2], count),
+                             consumer_list(arena, columns[3], count) };
     return CN_OK;
 }
 
@@ -300,9 +289,6 @@ static enum cn_code s_apply(struct load *self,
         rc = s_cut_read(page, arena, &cut, err);
     }
     struct cn_write *write = cn_write_begin_batch(consumer->env, arena);
-    if (rc == CN_OK && write == NULL) {
-        rc = cn_fail(err, CN_NOMEM, "snapshot: no memory");
-    }
     for (size_t i = 0; rc == CN_OK && i < loaded; i++) {
         rc = s_row_add(consumer, page->events[i], arena, write, err);
     }

@@ -200,9 +200,6 @@ static enum cn_code s_effect(const struct letters *self,
     struct cn_event event =
         consumer_event(self->env, subscription, entry, arena);
     struct cn_write *write = cn_write_begin_event(self->env, arena, &event);
-    if (write == NULL) {
-        return cn_fail(err, CN_NOMEM, "dead letter: no memory");
-    }
     /* A type that is followed no more asks for nothing. */
     if (entry->handler != NULL) {
         rc = consumer_event_open(entry, &event, err);
