@@ -124,23 +124,18 @@ enum cn_code cn_audit_sealed_read(struct cn_env *env,
     return CN_OK;
 }
 
-enum cn_code cn_audit_sealed_fetch(void *self,
-                                   const struct cn_request *request,
-                                   struct cn_reply *reply,
-                                   struct cn_err *err)
+void cn_audit_sealed_fetch(struct cn_op *op)
 {
-    const Aud__FetchSealedRequest *body = request->body;
+    const Aud__FetchSealedRequest *body = op->request->body;
     const Aud__FetchSealedResponse *response = NULL;
-    (void)self;
-    if (request->principal.subject != NULL &&
-        request->principal.subject[0] != '\0') {
-        return cn_fail(err, CN_FORBIDDEN, "the sealed audit is for services");
+    const char *subject = op->request->principal.subject;
+    if (subject != NULL && subject[0] != '\0') {
+        cn_refuse(op, CN_FORBIDDEN, NULL, "the sealed audit is for services");
+        return;
     }
-    enum cn_code rc =
-        cn_audit_sealed_read(request->env, request->arena, body->after,
-                             body->has_limit ? body->limit : 0, &response, err);
-    if (rc == CN_OK) {
-        reply->body = &response->base;
+    if (cn_audit_sealed_read(op->env, op->arena, body->after,
+                             body->has_limit ? body->limit : 0, &response,
+                             op->err) == CN_OK) {
+        op->reply->body = &response->base;
     }
-    return rc;
 }

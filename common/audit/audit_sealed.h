@@ -23,9 +23,6 @@ cn_audit_sealed_read(struct cn_env *env,
                      struct cn_err *err);
 /* The handler of audit.v1.Audit/FetchSealed, which every service has. It shows
  * rows of all tenants, so no client may call it, only a service. */
-CN_CHECKED enum cn_code cn_audit_sealed_fetch(void *self,
-                                              const struct cn_request *request,
-                                              struct cn_reply *reply,
-                                              struct cn_err *err);
+void cn_audit_sealed_fetch(struct cn_op *op);
 
 #endif

@@ -43,7 +43,9 @@ struct cn_resource {
     const struct cn_column *columns;
     size_t column_count;
     size_t derived_count; /* further columns, whose values derived() makes */
-    void (*derived)(const void *body, struct cn_param *ret_params);
+    void (*derived)(struct cn_op *op,
+                    const struct cn_record *record,
+                    struct cn_param *ret_params);
     const char *event; /* told of what is made or changed by no move, or NULL */
     const struct cn_shape *told; /* payload of its events, or NULL */
     int told_field;              /* the payload's field that holds the body */
@@ -56,6 +58,7 @@ struct cn_resource {
     int branch;                   /* index of the branch id, or -1 */
     int patient;                  /* index of the patient's id, or -1 */
     bool audited;                 /* it is of a patient: reads are audited */
+    bool is_tenant;               /* a row has the id of its tenant */
     const struct cn_statement *get;
     const struct cn_statement *after; /* in the order of ids, for a snapshot */
     const struct cn_statement *insert;

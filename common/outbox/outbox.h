@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The producer's side of events: the outbox is the log, and Events/Fetch reads
- * it (design.md 4).
+ * it.
  *
  * An event is shown once no transaction that could come before it in the log is
  * open any more (the horizon), so a reader that goes on from the last position
@@ -40,10 +40,7 @@ void cn_outbox_free(struct cn_outbox *self);
 void cn_outbox_hint(struct cn_outbox *self);
 /* The handler of events.v1.Events/Fetch, which every service has. It shows rows
  * of all tenants: only a service in its own name may call it. */
-CN_CHECKED enum cn_code cn_outbox_fetch(struct cn_outbox *self,
-                                        const struct cn_request *request,
-                                        struct cn_reply *reply,
-                                        struct cn_err *err);
+void cn_outbox_fetch(struct cn_op *op);
 
 /* How far a consumer had read a partition when it last asked here. */
 struct cn_outbox_reader {

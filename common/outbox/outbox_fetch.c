@@ -141,7 +141,6 @@ static void s_list_add(char list[LIST_MAX], size_t index, int64_t number)
     size_t size = strlen(list);
     int added = snprintf(list + size, LIST_MAX - size, "%s%" PRId64,
                          index == 0 ? "{" : ",", number);
-
     /* Sixteen numbers of at most twenty characters. */
     assert(added > 0 && (size_t)added < LIST_MAX - size);
 }
@@ -149,29 +148,28 @@ static void s_list_add(char list[LIST_MAX], size_t index, int64_t number)
 static void s_list_end(char list[LIST_MAX])
 {
     size_t size = strlen(list);
-
     assert(size + 1 < LIST_MAX);
     list[size] = '}';
     list[size + 1] = '\0';
 }
 
-static enum cn_code s_partition_add(struct fetch *fetch,
-                                    unsigned *seen,
-                                    int partition,
-                                    const Evt__Position *message,
-                                    struct cn_err *err)
+static void s_partition_add(struct cn_op *op,
+                            struct fetch *fetch,
+                            unsigned *seen,
+                            int partition,
+                            const Evt__Position *message)
 {
     struct position after = { 0 };
     const size_t index = fetch->from_count;
-
     if (partition < 0 || partition >= CN_PARTITIONS ||
         (*seen & 1U << partition) != 0) {
-        return cn_fail_field(err, "/partition", "invalid_value",
-                             "no such partition, or named twice");
+        cn_refuse_field(op, "/partition", "invalid_value",
+                        "no such partition, or named twice");
+        return;
     }
     if (!s_position_read(message, &after)) {
-        return cn_fail_field(err, "/after/xid", "invalid_value",
-                             "no such position");
+        cn_refuse_field(op, "/after/xid", "invalid_value", "no such position");
+        return;
     }
     *seen |= 1U << partition;
     fetch->from_count++;
@@ -179,69 +177,56 @@ static enum cn_code s_partition_add(struct fetch *fetch,
     s_list_add(fetch->epochs, index, after.epoch);
     s_list_add(fetch->xids, index, after.xid);
     s_list_add(fetch->seqs, index, after.seq);
-    return CN_OK;
 }
 
-static enum cn_code s_partitions_read(const Evt__FetchRequest *body,
-                                      struct fetch *fetch,
-                                      struct cn_err *err)
+static void s_partitions_read(struct cn_op *op,
+                              const Evt__FetchRequest *body,
+                              struct fetch *fetch)
 {
-    enum cn_code rc = CN_OK;
     unsigned seen = 0;
-
-    for (size_t i = 0; rc == CN_OK && i < body->n_from; i++) {
+    for (size_t i = 0; i < body->n_from && !cn_failed(op); i++) {
         const Evt__PartitionPosition *from = body->from[i];
-        rc = s_partition_add(fetch, &seen,
-                             from->has_partition ? from->partition : -1,
-                             from->after, err);
+        s_partition_add(op, fetch, &seen,
+                        from->has_partition ? from->partition : -1,
+                        from->after);
     }
-    if (rc == CN_OK && body->n_from == 0 && body->has_partition) {
-        rc = s_partition_add(fetch, &seen, body->partition, body->after, err);
+    if (body->n_from == 0 && body->has_partition) {
+        s_partition_add(op, fetch, &seen, body->partition, body->after);
     }
-    if (rc == CN_OK && fetch->from_count > 0) {
+    if (fetch->from_count > 0) {
         s_list_end(fetch->partitions);
         s_list_end(fetch->epochs);
         s_list_end(fetch->xids);
         s_list_end(fetch->seqs);
     }
-    return rc;
 }
 
-static enum cn_code s_tenant_read(const Evt__FetchRequest *body,
-                                  struct fetch *fetch,
-                                  struct cn_err *err)
+static void s_tenant_read(struct cn_op *op,
+                          const Evt__FetchRequest *body,
+                          struct fetch *fetch)
 {
     if (!body->has_tenant_id) {
-        return CN_OK;
+        return;
     }
-    if (body->tenant_id.len != sizeof(fetch->tenant_id.bytes) ||
-        fetch->from_count > 0) {
-        return cn_fail_field(err, "/tenant_id", "invalid_value",
-                             "a tenant's events are of the whole log");
-    }
-    memcpy(fetch->tenant_id.bytes, body->tenant_id.data,
-           sizeof(fetch->tenant_id.bytes));
     fetch->of_tenant = true;
-    return CN_OK;
+    if (!cn_message_uuid(body->has_tenant_id, body->tenant_id,
+                         &fetch->tenant_id) ||
+        fetch->from_count > 0) {
+        cn_refuse_field(op, "/tenant_id", "invalid_value",
+                        "a tenant's events are of the whole log");
+    }
 }
 
-static enum cn_code s_fetch_check(const Evt__FetchRequest *body,
-                                  struct fetch *fetch,
-                                  struct cn_err *err)
+static void s_fetch_read(struct cn_op *op,
+                         const Evt__FetchRequest *body,
+                         struct fetch *fetch)
 {
     int64_t wait_ms = 0;
-
-    enum cn_code rc = s_partitions_read(body, fetch, err);
-    if (rc == CN_OK) {
-        rc = s_tenant_read(body, fetch, err);
-    }
-    if (rc != CN_OK) {
-        return rc;
-    }
+    s_partitions_read(op, body, fetch);
+    s_tenant_read(op, body, fetch);
     if (fetch->from_count == 0 &&
         !s_position_read(body->after, &fetch->after)) {
-        return cn_fail_field(err, "/after/xid", "invalid_value",
-                             "no such position");
+        cn_refuse_field(op, "/after/xid", "invalid_value", "no such position");
     }
     fetch->limit =
         fetch->from_count > 0 ? CN_FETCH_TOTAL_MAX : CN_FETCH_LIMIT_MAX;
@@ -263,7 +248,6 @@ static enum cn_code s_fetch_check(const Evt__FetchRequest *body,
         fetch->only_head = true;
         fetch->from_count = 0;
     }
-    return CN_OK;
 }
 
 /* ---- the log ---- */
@@ -274,7 +258,6 @@ static bool s_cut(const struct fetch *fetch, const struct cn_rows *rows)
 {
     size_t count = cn_rows_count(rows);
     unsigned of[CN_PARTITIONS] = { 0 };
-
     if (fetch->from_count == 0) {
         return count == (size_t)fetch->limit;
     }
@@ -310,12 +293,10 @@ static void s_reader_note(struct cn_outbox *self, const Evt__FetchRequest *body)
 
 /* The head and the rows in one unit: the head's snapshot is the older one, so
  * every event up to the head is among the rows unless they were cut. */
-static enum cn_code s_fetch_once(struct cn_outbox *self,
-                                 struct cn_arena *arena,
-                                 const struct fetch *fetch,
-                                 struct page *ret_page,
-                                 struct cn_err *err)
+static struct page s_fetch_once(struct cn_op *op, const struct fetch *fetch)
 {
+    struct cn_outbox *self = op->env->outbox;
+    struct page none = { .rows = cn_rows_none() };
     const struct cn_param head_params[] = { cn_int(self->epoch) };
     const struct cn_param log_params[] = {
         cn_int(fetch->after.epoch), cn_int(fetch->after.xid),
@@ -347,94 +328,71 @@ static enum cn_code s_fetch_once(struct cn_outbox *self,
     struct horizon horizon = self->horizon;
     int64_t at = self->env->now(self->env);
 
-    enum cn_code rc = cn_db_unit(self->env->db, CN_LANE_RELAY, arena, steps,
-                                 by_partitions ? 4 : 3, &result, err);
-    if (rc != CN_OK) {
-        return cn_wrap(err, "fetch");
+    if (cn_db_unit(self->env->db, CN_LANE_RELAY, op->arena, steps,
+                   by_partitions ? 4 : 3, &result, op->err) != CN_OK) {
+        (void)cn_wrap(op->err, "fetch");
+        return none;
     }
     if (result.outcome != CN_COMMITTED) {
-        return cn_fail(err, CN_UNAVAILABLE, "fetch: sqlstate %s",
-                       result.sqlstate);
+        cn_refuse(op, CN_UNAVAILABLE, NULL, "fetch: sqlstate %s",
+                  result.sqlstate);
+        return none;
     }
     outbox_observe(self, result.rows[1], at);
     outbox_horizon_move(&horizon, result.rows[1], at);
-    *ret_page = (struct page){ .rows = result.rows[2],
-                               .head = outbox_row_position(result.rows[1], 0),
-                               .complete_at = horizon.complete_at,
-                               .cut = s_cut(fetch, result.rows[2]),
-                               .deleted = by_partitions &&
-                                          cn_rows_count(result.rows[3]) > 0 };
-    return CN_OK;
+    return (struct page){ .rows = result.rows[2],
+                          .head = outbox_row_position(result.rows[1], 0),
+                          .complete_at = horizon.complete_at,
+                          .cut = s_cut(fetch, result.rows[2]),
+                          .deleted = by_partitions &&
+                                     cn_rows_count(result.rows[3]) > 0 };
 }
 
-static bool s_set_bytes(struct cn_arena *arena,
-                        protobuf_c_boolean *ret_has,
-                        ProtobufCBinaryData *ret_data,
-                        struct cn_bytes bytes)
+static ProtobufCBinaryData s_bytes_data(struct cn_arena *arena,
+                                        struct cn_bytes bytes)
 {
-    void *copy = cn_arena_copy(arena, bytes.data, bytes.size);
-
-    if (copy == NULL && bytes.size > 0) {
-        return false;
-    }
-    *ret_has = 1;
-    *ret_data = (ProtobufCBinaryData){ .len = bytes.size, .data = copy };
-    return true;
+    return (ProtobufCBinaryData){
+        .len = bytes.size,
+        .data = cn_arena_copy(arena, bytes.data, bytes.size),
+    };
 }
 
-static bool s_set_id(struct cn_arena *arena,
-                     protobuf_c_boolean *ret_has,
-                     ProtobufCBinaryData *ret_data,
-                     struct cn_uuid id)
+static ProtobufCBinaryData s_id_data(struct cn_arena *arena, struct cn_uuid id)
 {
-    return s_set_bytes(arena, ret_has, ret_data,
-                       (struct cn_bytes){ id.bytes, sizeof(id.bytes) });
+    return s_bytes_data(arena, (struct cn_bytes){ id.bytes, sizeof(id.bytes) });
 }
 
 static Evt__Position *s_position_message(struct cn_arena *arena,
                                          struct position position)
 {
     Evt__Position *message = CN_NEW(arena, evt__position, Evt__Position);
-
-    if (message != NULL) {
-        CN_SET(message, epoch, (int32_t)position.epoch);
-        CN_SET(message, xid, (uint64_t)position.xid);
-        CN_SET(message, seq, position.seq);
-    }
+    CN_SET(message, epoch, (int32_t)position.epoch);
+    CN_SET(message, xid, (uint64_t)position.xid);
+    CN_SET(message, seq, position.seq);
     return message;
 }
 
 /* The event of a row, its payload opened. */
-static enum cn_code s_event(struct cn_outbox *self,
-                            struct cn_arena *arena,
-                            const struct cn_rows *rows,
-                            size_t row,
-                            Evt__Event **ret_event,
-                            struct cn_err *err)
+static Evt__Event *
+s_event(struct cn_op *op, const struct cn_rows *rows, size_t row)
 {
+    struct cn_arena *arena = op->arena;
     struct cn_uuid tenant = cn_row_uuid(rows, row, COLUMN_TENANT_ID);
     struct cn_bytes payload = { 0 };
-
-    enum cn_code rc =
-        cn_unseal(self->env, arena, tenant, self->context,
-                  cn_row_bytes(rows, row, COLUMN_PAYLOAD), &payload, err);
-    if (rc != CN_OK) {
-        return cn_wrap(err, "event");
-    }
     Evt__Event *event = CN_NEW(arena, evt__event, Evt__Event);
-    if (event == NULL) {
-        return cn_fail(err, CN_NOMEM, "fetch: no memory");
+    if (cn_unseal(op->env, arena, tenant, op->env->outbox->context,
+                  cn_row_bytes(rows, row, COLUMN_PAYLOAD), &payload,
+                  op->err) != CN_OK) {
+        (void)cn_wrap(op->err, "event");
+        return event;
     }
     event->position = s_position_message(arena, outbox_row_position(rows, row));
-    if (event->position == NULL ||
-        !s_set_id(arena, &event->has_event_id, &event->event_id,
-                  cn_row_uuid(rows, row, COLUMN_EVENT_ID)) ||
-        !s_set_id(arena, &event->has_tenant_id, &event->tenant_id, tenant) ||
-        !s_set_id(arena, &event->has_aggregate_id, &event->aggregate_id,
-                  cn_row_uuid(rows, row, COLUMN_AGGREGATE_ID)) ||
-        !s_set_bytes(arena, &event->has_payload, &event->payload, payload)) {
-        return cn_fail(err, CN_NOMEM, "fetch: no memory");
-    }
+    CN_SET(event, event_id,
+           s_id_data(arena, cn_row_uuid(rows, row, COLUMN_EVENT_ID)));
+    CN_SET(event, tenant_id, s_id_data(arena, tenant));
+    CN_SET(event, aggregate_id,
+           s_id_data(arena, cn_row_uuid(rows, row, COLUMN_AGGREGATE_ID)));
+    CN_SET(event, payload, s_bytes_data(arena, payload));
     event->aggregate_type = cn_row_text(rows, row, COLUMN_AGGREGATE_TYPE);
     CN_SET(event, aggregate_seq, cn_row_int(rows, row, COLUMN_AGGREGATE_SEQ));
     event->type = cn_row_text(rows, row, COLUMN_TYPE);
@@ -446,72 +404,47 @@ static enum cn_code s_event(struct cn_outbox *self,
     event->trace = cn_row_text(rows, row, COLUMN_TRACE);
     CN_SET(event, occurred_at, cn_row_at(rows, row, COLUMN_OCCURRED_AT));
     CN_SET(event, partition, (int32_t)cn_row_int(rows, row, COLUMN_PARTITION));
-    *ret_event = event;
-    return CN_OK;
+    return event;
 }
 
-static enum cn_code s_events(struct cn_outbox *self,
-                             struct cn_arena *arena,
-                             const struct page *page,
-                             size_t payload_max,
-                             Evt__FetchResponse *body,
-                             struct cn_err *err)
+/* The events of the rows, as many as a reply has room for; at least one. */
+static void s_events(struct cn_op *op,
+                     const struct cn_rows *rows,
+                     size_t payload_max,
+                     Evt__FetchResponse *body)
 {
-    size_t row_count = cn_rows_count(page->rows);
-    size_t count = 0;
+    size_t row_count = cn_rows_count(rows);
     size_t size = 0;
-
-    body->events = cn_arena_array(arena, row_count + 1, sizeof(Evt__Event *));
-    if (body->events == NULL) {
-        return cn_fail(err, CN_NOMEM, "fetch: no memory");
-    }
-    while (count < row_count && (count == 0 || size < payload_max)) {
-        enum cn_code rc =
-            s_event(self, arena, page->rows, count, &body->events[count], err);
-        if (rc != CN_OK) {
-            return rc;
-        }
-        size += body->events[count]->payload.len;
-        if (size > payload_max && count > 0) {
+    body->events = cn_arena_array(op->arena, row_count, sizeof(Evt__Event *));
+    for (size_t row = 0; row < row_count && !cn_failed(op); row++) {
+        Evt__Event *event = s_event(op, rows, row);
+        size += event->payload.len;
+        if (size > payload_max && row > 0) {
             break;
         }
-        count++;
+        body->events[body->n_events++] = event;
     }
-    body->n_events = count;
-    return CN_OK;
 }
 
 /* A page that was cut, by the limit or by size, says nothing of what comes
  * after it: it has no complete_until. Of the whole log its last event is the
  * head then. */
-static enum cn_code s_fetch_reply(struct cn_outbox *self,
-                                  struct cn_arena *arena,
-                                  const struct fetch *fetch,
-                                  const struct page *page,
-                                  struct cn_reply *reply,
-                                  struct cn_err *err)
+static Evt__FetchResponse *s_fetch_response(struct cn_op *op,
+                                            const struct fetch *fetch,
+                                            const struct page *page)
 {
     Evt__FetchResponse *body =
-        CN_NEW(arena, evt__fetch_response, Evt__FetchResponse);
+        CN_NEW(op->arena, evt__fetch_response, Evt__FetchResponse);
     struct position head = fetch->only_head
                                ? page->head
                                : outbox_position_max(fetch->after, page->head);
-
-    if (body == NULL) {
-        return cn_fail(err, CN_NOMEM, "fetch: no memory");
-    }
     if (page->deleted) {
         CN_SET(body, deleted, 1);
-        reply->body = &body->base;
-        return CN_OK;
+        return body;
     }
-    enum cn_code rc =
-        s_events(self, arena, page,
-                 fetch->from_count > 0 ? CN_FETCH_REPLY_MAX : REPLY_PAYLOAD_MAX,
-                 body, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
+    s_events(op, page->rows,
+             fetch->from_count > 0 ? CN_FETCH_REPLY_MAX : REPLY_PAYLOAD_MAX,
+             body);
     const size_t count = body->n_events;
     const bool cut = page->cut || count < cn_rows_count(page->rows);
     if (fetch->from_count == 0 && count > 0) {
@@ -521,49 +454,46 @@ static enum cn_code s_fetch_reply(struct cn_outbox *self,
     if (!cut && page->complete_at > 0) {
         CN_SET(body, complete_until, page->complete_at - CN_OUTBOX_SLACK_US);
     }
-    body->head = s_position_message(arena, head);
-    if (body->head == NULL) {
-        return cn_fail(err, CN_NOMEM, "fetch: no memory");
-    }
-    reply->body = &body->base;
-    return CN_OK;
+    body->head = s_position_message(op->arena, head);
+    return body;
 }
 
-enum cn_code cn_outbox_fetch(struct cn_outbox *self,
-                             const struct cn_request *request,
-                             struct cn_reply *reply,
-                             struct cn_err *err)
+/* Looks at the log until something is there or the wait is over. */
+static struct page s_fetch_wait(struct cn_op *op, const struct fetch *fetch)
 {
-    struct fetch fetch = { 0 };
-    struct page page = { 0 };
+    for (;;) {
+        struct page page = s_fetch_once(op, fetch);
+        if (cn_failed(op) || cn_rows_count(page.rows) > 0 || page.deleted ||
+            cn_clock_monotonic() >= fetch->wait_until) {
+            return page;
+        }
+        enum cn_code rc = outbox_wait(
+            op->env->outbox, op->arena,
+            outbox_position_max(fetch->after, page.head), fetch->wait_until);
+        if (rc != CN_OK && rc != CN_DEADLINE) {
+            cn_refuse(op, rc, NULL, "fetch: the wait was ended");
+        }
+        if (rc != CN_OK) {
+            return page;
+        }
+    }
+}
 
+void cn_outbox_fetch(struct cn_op *op)
+{
+    const struct cn_request *request = op->request;
+    struct fetch fetch = { 0 };
     if (request->principal.subject != NULL &&
         request->principal.subject[0] != '\0') {
-        return cn_fail(err, CN_FORBIDDEN, "events are for services");
+        cn_refuse(op, CN_FORBIDDEN, NULL, "events are for services");
     }
-    enum cn_code rc = s_fetch_check(request->body, &fetch, err);
-    if (rc != CN_OK) {
-        return rc;
+    s_fetch_read(op, request->body, &fetch);
+    if (cn_failed(op)) {
+        return;
     }
-    s_reader_note(self, request->body);
-    for (;;) {
-        rc = s_fetch_once(self, request->arena, &fetch, &page, err);
-        if (rc != CN_OK) {
-            return rc;
-        }
-        if (cn_rows_count(page.rows) > 0 || page.deleted ||
-            cn_clock_monotonic() >= fetch.wait_until) {
-            break;
-        }
-        rc = outbox_wait(self, request->arena,
-                         outbox_position_max(fetch.after, page.head),
-                         fetch.wait_until);
-        if (rc == CN_DEADLINE) {
-            break;
-        }
-        if (rc != CN_OK) {
-            return cn_fail(err, rc, "fetch: the wait was ended");
-        }
+    s_reader_note(op->env->outbox, request->body);
+    struct page page = s_fetch_wait(op, &fetch);
+    if (!cn_failed(op)) {
+        op->reply->body = &s_fetch_response(op, &fetch, &page)->base;
     }
-    return s_fetch_reply(self, request->arena, &fetch, &page, reply, err);
 }

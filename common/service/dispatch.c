@@ -49,58 +49,25 @@ struct work {
     int64_t started_at; /* monotonic */
 };
 
-static enum cn_code fetch_old(void *self,
-                              const struct cn_request *request,
-                              struct cn_reply *reply,
-                              struct cn_err *err)
-{
-    (void)self;
-    return cn_outbox_fetch(request->env->outbox, request, reply, err);
-}
-
-static enum cn_code snapshot_old(void *self,
-                                 const struct cn_request *request,
-                                 struct cn_reply *reply,
-                                 struct cn_err *err)
-{
-    (void)self;
-    return cn_snapshot_page(request, reply, err);
-}
-
-static void s_fetch(struct cn_op *op)
-{
-    cn_op_old(op, fetch_old);
-}
-
-static void s_snapshot(struct cn_op *op)
-{
-    cn_op_old(op, snapshot_old);
-}
-
-static void s_sealed(struct cn_op *op)
-{
-    cn_op_old(op, cn_audit_sealed_fetch);
-}
-
 /* What every service serves besides its own methods. */
 static const struct cn_method FETCH = { "events.v1.Events/Fetch",
                                         &evt__fetch_request__shape,
                                         &evt__fetch_response__shape,
                                         NULL,
                                         false,
-                                        s_fetch };
+                                        cn_outbox_fetch };
 static const struct cn_method SNAPSHOT = { "events.v1.Events/Snapshot",
                                            &evt__snapshot_request__shape,
                                            &evt__snapshot_response__shape,
                                            NULL,
                                            false,
-                                           s_snapshot };
+                                           cn_snapshot_page };
 static const struct cn_method SEALED = { "audit.v1.Audit/FetchSealed",
                                          &aud__fetch_sealed_request__shape,
                                          &aud__fetch_sealed_response__shape,
                                          NULL,
                                          false,
-                                         s_sealed };
+                                         cn_audit_sealed_fetch };
 static const struct cn_method *const OF_ALL[] = { &FETCH, &SNAPSHOT, &SEALED };
 enum { OF_ALL_COUNT = CN_COUNT(OF_ALL) };
 
@@ -108,7 +75,6 @@ static int s_method_compare(const void *a, const void *b)
 {
     const struct row *left = a;
     const struct row *right = b;
-
     return strcmp(left->method->name, right->method->name);
 }
 
@@ -118,7 +84,6 @@ static struct row *s_row_find(struct cn_dispatch *self, const char *name)
     const struct row key = { .method = &wanted };
     struct row *found = bsearch(&key, self->methods, self->method_count,
                                 sizeof(key), s_method_compare);
-
     return found == NULL ? &self->methods[self->method_count] : found;
 }
 
@@ -138,7 +103,6 @@ static void s_metrics(void *arg, struct cn_metrics_page *page)
     };
     const struct cn_dispatch *self = arg;
     char labels[LABELS_MAX];
-
     for (size_t i = 0; i <= self->method_count; i++) {
         const struct row *row = &self->methods[i];
         for (int code = 0; code < CN_CODE_COUNT; code++) {
@@ -169,7 +133,6 @@ struct cn_dispatch *cn_dispatch_new(struct cn_env *env,
     size_t count = service->method_count + operator_method_count + OF_ALL_COUNT;
     struct cn_dispatch *self =
         calloc(1, sizeof(*self) + (count + 1) * sizeof(struct row));
-
     if (self == NULL) {
         return NULL;
     }
@@ -205,7 +168,6 @@ static enum cn_code s_authorize(const struct cn_bus_request *in,
 {
     const struct cn_method *method = request->method;
     const struct cn_principal *principal = &request->principal;
-
     enum cn_code rc = cn_caller_check(in, method, err);
     if (rc != CN_OK) {
         return rc;
@@ -237,7 +199,6 @@ static void s_fingerprint(struct cn_request *request, struct cn_bytes body)
         { (const uint8_t *)name, strlen(name) + 1 },
         body,
     };
-
     cn_sha256_parts(parts, 2, request->fingerprint);
 }
 
@@ -258,7 +219,6 @@ static enum cn_code s_handle(const struct cn_request *request,
         .reply = reply,
         .err = err,
     };
-
     cn_require_fields(&op, request->method->input, request->body);
     if (!cn_failed(&op)) {
         request->method->handler(&op);
@@ -282,7 +242,6 @@ enum cn_code cn_dispatch_run(const struct cn_request *request,
                              struct cn_err *err)
 {
     enum cn_code rc = CN_STALE;
-
     for (unsigned i = 0; i <= CN_STALE_AGAIN_MAX; i++) {
         cn_err_clear(err);
         *reply = (struct cn_reply){ 0 };
@@ -307,7 +266,6 @@ static enum cn_code s_run_once(const struct cn_request *request,
                                struct cn_err *err)
 {
     enum cn_code rc = cn_dispatch_run(request, reply, err);
-
     if (!s_may_be_repeat(rc) || !request->method->writes ||
         request->idempotency_key == NULL) {
         return rc;
@@ -348,7 +306,6 @@ static enum cn_code s_answer(const struct work *work,
 {
     const struct cn_bus_request *in = &work->in;
     const ProtobufCMessage *body = NULL;
-
     if (request->method == NULL) {
         return cn_fail(err, CN_NOT_FOUND, "no such method");
     }
@@ -383,7 +340,6 @@ static void s_tell(const struct work *work,
     char tenant[CN_UUID_TEXT_SIZE];
     bool has_tenant = !cn_uuid_is_nil(request->principal.tenant_id);
     int64_t elapsed_us = cn_clock_monotonic() - work->started_at;
-
     work->row->codes[err->code]++;
     cn_histogram_add(&work->row->duration, elapsed_us);
     /* What is asked all the time, and went well or was ended by our stop, says
@@ -405,7 +361,6 @@ static void s_reply(const struct work *work,
                     const struct cn_err *err)
 {
     struct cn_bus_reply out = { .err = *err };
-
     if (err->code == CN_OK) {
         out.body = reply->packed;
         out.status = reply->status;
@@ -438,7 +393,6 @@ static void s_serve(void *arg)
     };
     struct cn_reply reply = { 0 };
     struct cn_err err = { 0 };
-
     err.code = s_answer(work, &request, &reply, &err);
     s_reply(work, &reply, &err);
     s_tell(work, &request, &err);
@@ -451,7 +405,6 @@ static void s_refuse(struct cn_dispatch *self,
 {
     struct cn_bus_reply out = { .err = *err };
     struct cn_arena *arena = request->arena;
-
     cn_bus_reply_send(self->env->bus, request->back, &out);
     cn_arena_free(arena);
 }
@@ -464,7 +417,6 @@ void cn_dispatch_request(void *arg, struct cn_bus_request *request)
     struct work *work = cn_arena_alloc(request->arena, sizeof(*work));
     struct cn_err err = { 0 };
     enum cn_code rc;
-
     if (cn_arena_failed(request->arena)) {
         rc = cn_fail(&err, CN_NOMEM, "no memory");
     } else {

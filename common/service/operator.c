@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The handlers of operator.v1, which every service serves: what an operator
- * sees of dead letters and decides about them. Trying again is dead_letter.c's.
+ * sees of dead letters and decides about them. dead_letter.c tries them again.
  */
 #include "common/inbox/dead_letter.h"
 #include "common/store/page.h"
-#include "common/store/store.h"
-#include "common/store/write.h"
+#include "common/store/step.h"
 #include "common/wire/json.h"
 #include "common/wire/message.h"
 
@@ -15,7 +14,6 @@
 
 static const char EVENT_PREFIX[] = "evt";
 static const char REASON_CONTEXT[] = "dead_letter.reason";
-enum { AGGREGATE_TEXT_MAX = 96 };
 
 #define LETTER_COLUMNS                                                         \
     "d.event_id, d.status, d.created_at, d.producer, d.type,"                  \
@@ -45,8 +43,8 @@ CN_SQL_READ(SQL_DEAD_LETTERS_PAGE,
             " AND d.status = ANY ($4) ORDER BY d.created_at, d.event_id"
             " LIMIT $3");
 
-/* All that waits of the same record: one event is nothing without those before
- * it. */
+/* All letters of the same record that wait: an event is applied only after
+ * those before it. */
 CN_SQL_WRITE(SQL_DEAD_LETTER_RETRY,
              "WITH asked AS (UPDATE {{schema}}.dead_letter d"
              " SET status = 'retrying', decided_by = $6, decided_at = $7"
@@ -70,51 +68,23 @@ struct letter {
     struct cn_uuid aggregate_id;
 };
 
-static enum cn_code s_reason_read(const struct cn_store *store,
-                                  const struct cn_rows *rows,
-                                  size_t row,
-                                  Opr__DeadLetter *letter,
-                                  struct cn_err *err)
+static struct letter
+s_letter_read(struct cn_op *op, const struct cn_rows *rows, size_t row)
 {
-    ProtobufCMessage *message = NULL;
-
-    if (cn_row_null(rows, row, COLUMN_REASON)) {
-        return CN_OK;
-    }
-    enum cn_code rc =
-        cn_store_unseal(store, REASON_CONTEXT, rows, row, COLUMN_REASON,
-                        &opr__dead_letter__descriptor, &message, err);
-    if (rc == CN_OK) {
-        letter->reason = ((const Opr__DeadLetter *)message)->reason;
-    }
-    return rc;
-}
-
-static enum cn_code s_letter_read(const struct cn_store *store,
-                                  const struct cn_rows *rows,
-                                  size_t row,
-                                  struct letter *ret_letter,
-                                  struct cn_err *err)
-{
-    Opr__DeadLetter *message =
-        CN_NEW(store->arena, opr__dead_letter, Opr__DeadLetter);
-    char *aggregate = cn_arena_alloc(store->arena, CN_UUID_TEXT_SIZE);
-    int status = OPR__DEAD_LETTER__STATUS__DEAD;
-
-    if (message == NULL || aggregate == NULL) {
-        return cn_fail(err, CN_NOMEM, "dead letter: no memory");
-    }
     struct letter letter = {
-        .message = message,
+        .message = CN_NEW(op->arena, opr__dead_letter, Opr__DeadLetter),
         .event_id = cn_row_uuid(rows, row, COLUMN_EVENT_ID),
         .aggregate_id = cn_row_uuid(rows, row, COLUMN_AGGREGATE_ID),
     };
+    Opr__DeadLetter *message = letter.message;
+    char *aggregate = cn_arena_alloc(op->arena, CN_UUID_TEXT_SIZE);
+    int status = OPR__DEAD_LETTER__STATUS__DEAD;
     if (!cn_enum_value(&opr__dead_letter__status__descriptor,
                        cn_row_text(rows, row, COLUMN_STATUS), &status)) {
-        return cn_fail(err, CN_INTERNAL, "dead letter: its status is no word");
+        cn_refuse(op, CN_INTERNAL, NULL, "dead letter: its status is no word");
     }
     cn_uuid_format(letter.aggregate_id, aggregate);
-    message->id = cn_id_text(store->arena, EVENT_PREFIX, letter.event_id);
+    message->id = cn_id_text(op->arena, EVENT_PREFIX, letter.event_id);
     CN_SET(message, status, (Opr__DeadLetter__Status)status);
     CN_SET(message, created_at, cn_row_at(rows, row, COLUMN_CREATED_AT));
     message->producer = cn_row_text(rows, row, COLUMN_PRODUCER);
@@ -127,211 +97,138 @@ static enum cn_code s_letter_read(const struct cn_store *store,
     if (!cn_row_null(rows, row, COLUMN_DECIDED_AT)) {
         CN_SET(message, decided_at, cn_row_at(rows, row, COLUMN_DECIDED_AT));
     }
-    *ret_letter = letter;
-    return s_reason_read(store, rows, row, message, err);
+    if (!cn_row_null(rows, row, COLUMN_REASON)) {
+        const Opr__DeadLetter *words =
+            cn_opened(op, REASON_CONTEXT, rows, row, COLUMN_REASON,
+                      &opr__dead_letter__descriptor);
+        message->reason = words->reason;
+    }
+    return letter;
 }
 
-static enum cn_code s_letter_get(const struct cn_request *request,
-                                 const char *id,
-                                 struct letter *ret_letter,
-                                 struct cn_err *err)
+static struct letter s_letter_take(struct cn_op *op, const char *id)
 {
-    const struct cn_store store = cn_store_of_request(request);
-    const struct cn_rows *rows = NULL;
+    const struct cn_rows *rows = cn_rows_none();
     struct cn_uuid event_id;
-
-    if (!cn_id_parse(EVENT_PREFIX, id, &event_id)) {
-        return cn_fail(err, CN_NOT_FOUND, "no such dead letter");
+    if (cn_id_parse(EVENT_PREFIX, id, &event_id)) {
+        rows = CN_READ(op, &SQL_DEAD_LETTER_GET, cn_uuid(event_id));
     }
-    enum cn_code rc = CN_STORE_READ(&store, &SQL_DEAD_LETTER_GET, &rows, err,
-                                    cn_uuid(event_id));
-    if (rc != CN_OK) {
-        return rc;
+    if (cn_rows_count(rows) > 0) {
+        return s_letter_read(op, rows, 0);
     }
-    if (cn_rows_count(rows) == 0) {
-        return cn_fail(err, CN_NOT_FOUND, "no such dead letter");
-    }
-    return s_letter_read(&store, rows, 0, ret_letter, err);
+    cn_refuse(op, CN_NOT_FOUND, NULL, "no such dead letter");
+    return (struct letter){
+        .message = CN_NEW(op->arena, opr__dead_letter, Opr__DeadLetter),
+    };
 }
 
-enum cn_code dead_letter_get(void *self,
-                             const struct cn_request *request,
-                             struct cn_reply *reply,
-                             struct cn_err *err)
+void dead_letter_get(struct cn_op *op, const Opr__GetDeadLetterRequest *body)
 {
-    (void)self;
-    const Opr__GetDeadLetterRequest *body = request->body;
-    struct letter letter;
-    enum cn_code rc = s_letter_get(request, body->id, &letter, err);
-
-    if (rc == CN_OK) {
-        reply->body = &letter.message->base;
-    }
-    return rc;
+    op->reply->body = &s_letter_take(op, body->id).message->base;
 }
 
-static enum cn_code s_letters_answer(const struct cn_request *request,
-                                     struct cn_reply *reply,
-                                     const struct cn_page *page,
-                                     const struct cn_rows *rows,
-                                     struct cn_err *err)
+static void s_letters_answer(struct cn_op *op,
+                             const struct cn_page *page,
+                             const struct cn_rows *rows)
 {
-    const struct cn_store store = cn_store_of_request(request);
     size_t count = cn_rows_count(rows);
     struct cn_page_row *shown =
-        cn_arena_array(request->arena, count + 1, sizeof(*shown));
-
-    if (shown == NULL) {
-        return cn_fail(err, CN_NOMEM, "dead letters: no memory");
-    }
+        cn_arena_array(op->arena, count, sizeof(*shown));
     for (size_t i = 0; i < count; i++) {
-        struct letter letter;
-        enum cn_code rc = s_letter_read(&store, rows, i, &letter, err);
-        if (rc != CN_OK) {
-            return rc;
-        }
+        struct letter letter = s_letter_read(op, rows, i);
         shown[i] = (struct cn_page_row){
             .shown = &letter.message->base,
             .place = { letter.message->created_at, letter.event_id },
         };
     }
-    return cn_page_answer(request, reply, page, shown, count,
-                          "dead_letter.list", NULL, err);
+    if (!cn_failed(op)) {
+        (void)!cn_page_answer(op->request, op->reply, page, shown, count,
+                              "dead_letter.list", NULL, op->err);
+    }
 }
 
-enum cn_code dead_letters_list(void *self,
-                               const struct cn_request *request,
-                               struct cn_reply *reply,
-                               struct cn_err *err)
+void dead_letters_list(struct cn_op *op,
+                       const Opr__ListDeadLettersRequest *body)
 {
-    (void)self;
     static const Opr__DeadLetter__Status OPEN[] = {
         OPR__DEAD_LETTER__STATUS__DEAD, OPR__DEAD_LETTER__STATUS__RETRYING
     };
-    const Opr__ListDeadLettersRequest *body = request->body;
     const bool all = body->n_status == 0;
-    const struct cn_store store = cn_store_of_request(request);
-    const struct cn_rows *rows = NULL;
+    const struct cn_rows *rows = cn_rows_none();
     struct cn_filter filter;
-    struct cn_page page;
-
-    cn_filter_begin(&filter, request, "dead_letters");
+    struct cn_page page = { .limit = 0 };
+    cn_filter_begin(&filter, op->request, "dead_letters");
     struct cn_param statuses =
         cn_filter_words(&filter, &opr__dead_letter__status__descriptor,
                         all ? OPEN : body->status, all ? 2 : body->n_status);
-    enum cn_code rc = cn_filter_end(&filter, err);
-    if (rc == CN_OK) {
-        rc = cn_page_open(request, filter.text, body->has_limit, body->limit,
-                          body->cursor, &page, err);
+    (void)!cn_page_open(op->request, filter.text, body->has_limit, body->limit,
+                        body->cursor, &page, op->err);
+    if (!filter.nothing) {
+        rows =
+            CN_READ(op, &SQL_DEAD_LETTERS_PAGE, cn_at(page.after.key),
+                    cn_uuid(page.after.id), cn_int(page.limit + 1), statuses);
     }
-    if (rc == CN_OK) {
-        rc = CN_STORE_READ(&store, &SQL_DEAD_LETTERS_PAGE, &rows, err,
-                           cn_at(page.after.key), cn_uuid(page.after.id),
-                           cn_int(page.limit + 1), statuses);
-    }
-    return rc == CN_OK ? s_letters_answer(request, reply, &page, rows, err)
-                       : rc;
+    s_letters_answer(op, &page, rows);
 }
 
 /* ---- the commands ---- */
 
-static void s_decided(const struct cn_request *request,
-                      Opr__DeadLetter *letter,
-                      Opr__DeadLetter__Status status)
+static void s_letter_closed(struct cn_op *op, const char *constraint)
 {
-    CN_SET(letter, status, status);
-    letter->decided_by = request->principal.subject;
-    CN_SET(letter, decided_at, request->now_at);
+    if (strcmp(constraint, "dead_letter_open") == 0) {
+        cn_forgive(op);
+        cn_refuse(op, CN_CONFLICT, "illegal_state",
+                  "it is done or discarded already");
+    }
 }
 
-/* The name by which the audit calls it. */
-static enum cn_code s_commit(struct cn_write *write,
-                             const char *action,
-                             const struct letter *letter,
-                             struct cn_err *err)
+/* Who decided, the answer and the audit; then the change is committed, for the
+ * fiber that tries again may look only after it. */
+static void s_letter_decide(struct cn_op *op,
+                            const struct letter *letter,
+                            Opr__DeadLetter__Status status,
+                            const char *action)
 {
-    cn_write_audit(write, action, letter->message->id,
-                   (struct cn_uuid){ { 0 } });
-    enum cn_code rc = cn_write_commit(write, err);
-    if (rc == CN_CONFLICT && strcmp(err->word, "dead_letter_open") == 0) {
-        return cn_fail_as(err, CN_CONFLICT, "illegal_state",
-                          "it is done or discarded already");
+    Opr__DeadLetter *message = letter->message;
+    CN_SET(message, status, status);
+    message->decided_by = op->request->principal.subject;
+    CN_SET(message, decided_at, op->now_at);
+    op->reply->body = &message->base;
+    op->on_conflict = s_letter_closed;
+    cn_lock(op, "dead_letter", letter->aggregate_id);
+    cn_audit(op, action, message->id, (struct cn_uuid){ { 0 } });
+    cn_commit(op);
+    if (!cn_failed(op)) {
+        cn_dead_letters_hint();
     }
-    return rc;
 }
 
-enum cn_code dead_letter_retry(void *self,
-                               const struct cn_request *request,
-                               struct cn_reply *reply,
-                               struct cn_err *err)
+void dead_letter_retry(struct cn_op *op,
+                       const Opr__RetryDeadLetterRequest *body)
 {
-    (void)self;
-    const Opr__RetryDeadLetterRequest *body = request->body;
-    struct letter letter;
-    enum cn_code rc = s_letter_get(request, body->id, &letter, err);
-    struct cn_write *write =
-        rc == CN_OK ? cn_write_begin(request, reply) : NULL;
-
-    if (rc != CN_OK) {
-        return rc;
-    }
-    if (write == NULL) {
-        return cn_fail(err, CN_NOMEM, "dead letter: no memory");
-    }
-    s_decided(request, letter.message, OPR__DEAD_LETTER__STATUS__RETRYING);
-    reply->body = &letter.message->base;
-    cn_write_lock(write, "dead_letter", letter.aggregate_id);
-    CN_CHANGE(write, &SQL_DEAD_LETTER_RETRY, cn_uuid(letter.event_id),
+    struct letter letter = s_letter_take(op, body->id);
+    CN_CHANGE(op, &SQL_DEAD_LETTER_RETRY, cn_uuid(letter.event_id),
               cn_text(letter.message->producer),
               cn_text(letter.message->aggregate_type),
-              cn_uuid(letter.aggregate_id),
-              cn_uuid(request->principal.tenant_id),
-              cn_text(request->principal.subject), cn_at(request->now_at));
-    rc = s_commit(write, "dead_letter.retry", &letter, err);
-    if (rc == CN_OK) {
-        cn_dead_letters_hint();
-    }
-    return rc;
+              cn_uuid(letter.aggregate_id), cn_uuid(op->tenant_id),
+              cn_text(op->request->principal.subject), cn_at(op->now_at));
+    s_letter_decide(op, &letter, OPR__DEAD_LETTER__STATUS__RETRYING,
+                    "dead_letter.retry");
 }
 
-enum cn_code dead_letter_discard(void *self,
-                                 const struct cn_request *request,
-                                 struct cn_reply *reply,
-                                 struct cn_err *err)
+void dead_letter_discard(struct cn_op *op,
+                         const Opr__DiscardDeadLetterRequest *body)
 {
-    (void)self;
-    const Opr__DiscardDeadLetterRequest *body = request->body;
-    const struct cn_store store = cn_store_of_request(request);
     Opr__DeadLetter words = OPR__DEAD_LETTER__INIT;
-    struct cn_param reason;
-    struct letter letter;
-
     if (body->reason == NULL || body->reason[0] == '\0') {
-        return cn_fail_field(err, "/reason", "required",
-                             "say why it is given up");
+        cn_refuse_field(op, "/reason", "required", "say why it is given up");
     }
-    enum cn_code rc = s_letter_get(request, body->id, &letter, err);
     words.reason = body->reason;
-    if (rc == CN_OK) {
-        rc = cn_store_seal(&store, REASON_CONTEXT, &words.base, &reason, err);
-    }
-    if (rc != CN_OK) {
-        return rc;
-    }
-    struct cn_write *write = cn_write_begin(request, reply);
-    if (write == NULL) {
-        return cn_fail(err, CN_NOMEM, "dead letter: no memory");
-    }
-    s_decided(request, letter.message, OPR__DEAD_LETTER__STATUS__DISCARDED);
+    struct letter letter = s_letter_take(op, body->id);
     letter.message->reason = body->reason;
-    reply->body = &letter.message->base;
-    cn_write_lock(write, "dead_letter", letter.aggregate_id);
-    CN_CHANGE(write, &SQL_DEAD_LETTER_DISCARD, cn_uuid(letter.event_id),
-              cn_text(request->principal.subject), cn_at(request->now_at),
-              reason);
-    rc = s_commit(write, "dead_letter.discard", &letter, err);
-    if (rc == CN_OK) {
-        cn_dead_letters_hint();
-    }
-    return rc;
+    CN_CHANGE(op, &SQL_DEAD_LETTER_DISCARD, cn_uuid(letter.event_id),
+              cn_text(op->request->principal.subject), cn_at(op->now_at),
+              cn_sealed(op, REASON_CONTEXT, &words));
+    s_letter_decide(op, &letter, OPR__DEAD_LETTER__STATUS__DISCARDED,
+                    "dead_letter.discard");
 }

@@ -131,10 +131,12 @@ static void s_read(struct cn_op *op,
 {
     struct cn_bytes plain = { NULL, 0 };
     const ProtobufCMessage *body = NULL;
+    struct cn_uuid id = cn_row_uuid(rows, row, COLUMN_ID);
     s_blank(op, resource, record);
     enum cn_code rc =
-        cn_unseal(op->env, op->arena, op->tenant_id, resource->context,
-                  cn_row_bytes(rows, row, COLUMN_BODY), &plain, op->err);
+        cn_unseal(op->env, op->arena, resource->is_tenant ? id : op->tenant_id,
+                  resource->context, cn_row_bytes(rows, row, COLUMN_BODY),
+                  &plain, op->err);
     if (rc == CN_OK) {
         rc = cn_message_unpack(op->arena, resource->shape->descriptor, plain,
                                &body, op->err);
@@ -143,7 +145,7 @@ static void s_read(struct cn_op *op,
         return;
     }
     record->found = true;
-    record->id = cn_row_uuid(rows, row, COLUMN_ID);
+    record->id = id;
     record->branch_id = cn_row_uuid(rows, row, COLUMN_BRANCH);
     record->patient_id = cn_row_uuid(rows, row, COLUMN_PATIENT);
     record->place_at = cn_row_at(rows, row, COLUMN_PLACE);
@@ -260,7 +262,7 @@ struct cn_record *cn_record_new(struct cn_op *op,
     if (op->request != NULL) {
         cn_require_fields(op, record->resource->shown, record->shown);
     }
-    record->id = cn_uuid_new(op->env);
+    record->id = resource->is_tenant ? op->tenant_id : cn_uuid_new(op->env);
     s_set_text(resource->shown, record->shown, FIELD_ID,
                cn_id_text(op->arena, resource->prefix, record->id));
     s_set_int(resource->shown, record->shown, FIELD_CREATED_AT, op->now_at);
@@ -416,15 +418,17 @@ static struct cn_param s_column(const struct cn_record *record,
 }
 
 /* Puts the values of the columns behind those that are there. */
-static size_t
-s_columns(const struct cn_record *record, struct cn_param *params, size_t count)
+static size_t s_columns(struct cn_op *op,
+                        const struct cn_record *record,
+                        struct cn_param *params,
+                        size_t count)
 {
     const struct cn_resource *resource = record->resource;
     for (size_t i = 0; i < resource->column_count; i++) {
         params[count++] = s_column(record, &resource->columns[i]);
     }
     if (resource->derived_count > 0) {
-        resource->derived(record->body, &params[count]);
+        resource->derived(op, record, &params[count]);
         count += resource->derived_count;
     }
     return count;
@@ -465,7 +469,7 @@ s_row_put(struct cn_op *op, struct cn_record *record, struct cn_bytes packed)
     params[2] = cn_int(record->event_count);
     params[3] = cn_at(op->now_at);
     params[4] = cn_bytes(sealed.data, sealed.size);
-    size_t count = s_columns(record, params, PARAMS_BEFORE_COLUMNS);
+    size_t count = s_columns(op, record, params, PARAMS_BEFORE_COLUMNS);
     cn_op_change(op, record->found ? resource->update : resource->insert,
                  params, count);
 }
@@ -623,7 +627,7 @@ void cn_keep(struct cn_op *op,
     params[0] = cn_uuid(op->tenant_id);
     params[1] = cn_uuid(id);
     params[2] = cn_int(seq);
-    size_t count = s_columns(&record, params, KEEP_BEFORE_COLUMNS);
+    size_t count = s_columns(op, &record, params, KEEP_BEFORE_COLUMNS);
     if (resource->context != NULL) {
         params[count++] = cn_sealed(op, resource->context, body);
     }

@@ -11,11 +11,13 @@ const struct cn_rows *cn_read(struct cn_op *op,
                               size_t count)
 {
     const struct cn_rows *rows = cn_rows_none();
-    bool slow = (statement->lanes & 1U << CN_LANE_SLOW) != 0;
+    const unsigned lanes = statement->lanes;
+    enum cn_lane lane = (lanes & 1U << CN_LANE_SLOW) != 0   ? CN_LANE_SLOW
+                        : (lanes & 1U << CN_LANE_READ) != 0 ? CN_LANE_READ
+                                                            : CN_LANE_RELAY;
     if (!cn_failed(op)) {
-        (void)!cn_db_read(op->env->db, slow ? CN_LANE_SLOW : CN_LANE_READ,
-                          op->arena, op->tenant_id, statement, params, count,
-                          &rows, op->err);
+        (void)!cn_db_read(op->env->db, lane, op->arena, op->tenant_id,
+                          statement, params, count, &rows, op->err);
     }
     return rows;
 }

@@ -44,8 +44,9 @@ void cn_due_put(struct cn_op *op,
                 struct cn_uuid id,
                 int64_t fire_at);
 void cn_due_end(struct cn_op *op, const char *kind, struct cn_uuid id);
-/* Commits what was added so far: for due work that acts between two writes.
- * The last write of an operation is committed by whoever called it. */
+/* Commits what was added so far: for due work that acts between two writes, and
+ * for a handler that acts after its commit. What an operation added since is
+ * committed by whoever called it. */
 void cn_commit(struct cn_op *op);
 
 /* The row of a read in the audit; parks until it is committed. resource NULL: a

@@ -174,8 +174,7 @@ static void emit_method(const struct method *method, struct text *source)
 /* Of services whose handlers do not take a struct cn_op yet. */
 static bool is_old(const struct file *file)
 {
-    return equal(file->stem, "access") || equal(file->stem, "referrals") ||
-           equal(file->stem, "notifications") || equal(file->stem, "operator");
+    return equal(file->stem, "referrals");
 }
 
 /* From the method's row to the handler, which has the type of its request. */

@@ -281,11 +281,10 @@ static void resource_take(struct resource_rule *rule, const struct wire *wire)
         [7] = &rule->event, [8] = &rule->also,  [13] = &rule->shows,
         [15] = &rule->copy, [16] = &rule->name, [18] = &rule->seal,
     };
-    bool *const flags[] = { [10] = &rule->moves,
-                            [11] = &rule->tell,
-                            [12] = &rule->show,
-                            [14] = &rule->quiet,
-                            [17] = &rule->bare };
+    bool *const flags[] = {
+        [10] = &rule->moves, [11] = &rule->tell, [12] = &rule->show,
+        [14] = &rule->quiet, [17] = &rule->bare, [19] = &rule->tenant
+    };
     if (wire->tag == 9 && rule->derived_count < DERIVED_MAX) {
         rule->derived[rule->derived_count++] = wire->text;
     } else if (wire->tag < CN_COUNT(texts) && texts[wire->tag] != NULL) {

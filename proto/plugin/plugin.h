@@ -96,6 +96,7 @@ struct resource_rule {
     const char *name;
     bool bare;
     const char *seal;
+    bool tenant;
 };
 
 struct field {

@@ -379,10 +379,13 @@ static void put_way(const struct list *list,
                     const char *sql,
                     struct text *source)
 {
+    const char *lane = list->resource->resource.tenant ? "RELAY"
+                       : slow                          ? "SLOW"
+                                                       : "READ";
     text_printf(source,
                 "CN_SQL_%s(%s,\n            \"SELECT \" %s_COLUMNS\n"
                 "            \"%s\");\n",
-                slow ? "SLOW" : "READ", name, label(list->resource), sql);
+                lane, name, label(list->resource), sql);
 }
 
 /* By one id, where the rows are few; what else is asked for narrows them. */
@@ -650,6 +653,8 @@ static void emit_resource(const struct model *model,
                 field_index(shown, rule->reach),
                 field_index(shown, rule->patient),
                 rule->patient != NULL ? "true" : "false");
+    text_printf(source, "    .is_tenant = %s,\n",
+                rule->tenant ? "true" : "false");
     if (told != NULL) {
         text_printf(source, "    .told = &%s__shape,\n", told->c_name);
     }
@@ -659,8 +664,9 @@ static void emit_resource(const struct model *model,
             text_printf(header, ", %s", rule->derived[i]);
         }
         text_printf(header,
-                    ". */\nvoid %s(const void *body, struct cn_param "
-                    "*ret_params);\n",
+                    ". */\nvoid %s(struct cn_op *op,\n"
+                    "    const struct cn_record *record,\n"
+                    "    struct cn_param *ret_params);\n",
                     hook(message, "derived"));
         text_printf(source, "    .derived = %s,\n", hook(message, "derived"));
     }

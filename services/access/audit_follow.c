@@ -150,12 +150,11 @@ static bool s_entry_of(const Aud__Sealed *sealed, struct cn_audit_entry *entry)
            s_uuid_of(&sealed->id, &entry->id);
 }
 
-/* The tenant's chain, added to the list if need be: a page is of few tenants.
- */
+/* The tenant's chain, added to the list if it is not there. The search is
+ * linear: a page is of few tenants. */
 static struct chain *s_chain(struct copy *self, struct cn_uuid tenant_id)
 {
     size_t i = 0;
-
     while (i < self->chain_count &&
            !cn_uuid_equal(self->chains[i].tenant_id, tenant_id)) {
         i++;
@@ -171,19 +170,16 @@ static struct chain *s_chain(struct copy *self, struct cn_uuid tenant_id)
 static enum cn_code s_prepare(struct copy *self, struct cn_err *err)
 {
     size_t count = self->page->n_sealed;
-
     self->entries =
         cn_arena_array(self->arena, count + 1, sizeof(*self->entries));
     self->chains =
         cn_arena_array(self->arena, count + 1, sizeof(*self->chains));
     self->breaks =
         cn_arena_array(self->arena, count + 1, sizeof(*self->breaks));
-    if (self->entries == NULL || self->chains == NULL || self->breaks == NULL) {
-        return cn_fail(err, CN_NOMEM, "copy the audit");
-    }
     for (size_t i = 0; i < count; i++) {
         if (!s_entry_of(self->page->sealed[i], &self->entries[i])) {
-            return cn_fail(err, CN_MALFORMED, "a sealed row is none");
+            return cn_fail(err, CN_MALFORMED,
+                           "a sealed row has an id or hash of another size");
         }
         (void)s_chain(self, self->entries[i].tenant_id);
     }
@@ -196,10 +192,6 @@ static enum cn_code s_chains_load(struct copy *self, struct cn_err *err)
     struct cn_uuid *tenants =
         cn_arena_array(self->arena, self->chain_count + 1, sizeof(*tenants));
     const struct cn_rows *rows = NULL;
-
-    if (tenants == NULL) {
-        return cn_fail(err, CN_NOMEM, "copy the audit");
-    }
     for (size_t i = 0; i < self->chain_count; i++) {
         tenants[i] = self->chains[i].tenant_id;
     }
@@ -219,8 +211,8 @@ static enum cn_code s_chains_load(struct copy *self, struct cn_err *err)
     return rc;
 }
 
-/* Each entry must go on from the one before it. Where it does not, that is
- * told, and the chain is followed from there. */
+/* Each entry must continue the chain after the one before it. Where it does
+ * not, that is noted as a break, and the chain is followed from there. */
 static void s_check(struct copy *self)
 {
     for (size_t i = 0; i < self->page->n_sealed; i++) {
@@ -239,17 +231,17 @@ static void s_check(struct copy *self)
     }
 }
 
-/* A log that has fewer rows than were copied was cut or set back. */
+/* Where the next page begins. A log with fewer rows than were copied has lost
+ * rows: it was cut, or an older state of the database was restored. */
 static int64_t s_place_after(struct copy *self, int64_t from)
 {
     size_t count = self->page->n_sealed;
-
     if (count > 0) {
         return self->entries[count - 1].seq;
     }
     if (self->page->last_seq < from) {
         cn_log(CN_LOG_ERROR,
-               "audit of %s: %lld rows were copied, it has but %lld: run "
+               "audit of %s: %lld rows were copied, and it has only %lld: run "
                "cairn-audit verify",
                self->service, (long long)from, (long long)self->page->last_seq);
         self->breaks[self->break_count++] =
@@ -275,36 +267,30 @@ struct columns {
     const char **request_ids;
 };
 
-static bool s_columns_new(struct copy *self, struct columns *columns)
+static void s_columns_new(struct copy *self, struct columns *columns)
 {
     size_t count = self->page->n_sealed + 1;
     const char ***texts[] = { &columns->places,   &columns->ats,
                               &columns->actors,   &columns->roles,
                               &columns->actions,  &columns->resources,
                               &columns->patients, &columns->request_ids };
-
     for (size_t i = 0; i < CN_COUNT(texts); i++) {
         *texts[i] = cn_arena_array(self->arena, count, sizeof(const char *));
-        if (*texts[i] == NULL) {
-            return false;
-        }
     }
     columns->tenants =
         cn_arena_array(self->arena, count, sizeof(*columns->tenants));
     columns->ids = cn_arena_array(self->arena, count, sizeof(*columns->ids));
     columns->hashes = cn_arena_array(self->arena, count, CN_SHA256_SIZE);
-    return columns->tenants != NULL && columns->ids != NULL &&
-           columns->hashes != NULL;
 }
 
-static bool s_columns_fill(struct copy *self, struct columns *columns)
+static void s_columns_fill(struct copy *self, struct columns *columns)
 {
     for (size_t i = 0; i < self->page->n_sealed; i++) {
         const struct cn_audit_entry *entry = &self->entries[i];
         char at[CN_TIME_TEXT_MAX];
         size_t at_row = columns->count;
         if (!entry->has_row) {
-            continue; /* Nothing is left of it to be shown. */
+            continue; /* Its audit row is gone: only the seal is left. */
         }
         cn_time_format(entry->at, at);
         columns->tenants[at_row] = entry->tenant_id;
@@ -322,16 +308,12 @@ static bool s_columns_fill(struct copy *self, struct columns *columns)
         columns->patients[at_row] = entry->patients;
         columns->request_ids[at_row] =
             entry->request_id == NULL ? "" : entry->request_id;
-        if (columns->places[at_row] == NULL || columns->ats[at_row] == NULL) {
-            return false;
-        }
         columns->count++;
     }
-    return true;
 }
 
-/* Parameters of SQL_AUDIT_CHAIN_PUT after the first; false without memory. */
-static bool s_chain_params(struct copy *self, struct cn_param params[3])
+/* Parameters of SQL_AUDIT_CHAIN_PUT after the first. */
+static void s_chain_params(struct copy *self, struct cn_param params[3])
 {
     size_t count = self->chain_count;
     struct cn_uuid *tenants =
@@ -340,10 +322,6 @@ static bool s_chain_params(struct copy *self, struct cn_param params[3])
         cn_arena_array(self->arena, count + 1, sizeof(*places));
     const char **hashes =
         cn_arena_array(self->arena, count + 1, sizeof(*hashes));
-
-    if (tenants == NULL || places == NULL || hashes == NULL) {
-        return false;
-    }
     for (size_t i = 0; i < count; i++) {
         char hash[HASH_TEXT_SIZE];
         cn_hex(self->chains[i].hash, CN_SHA256_SIZE, hash);
@@ -351,39 +329,28 @@ static bool s_chain_params(struct copy *self, struct cn_param params[3])
         places[i] =
             cn_arena_printf(self->arena, "%lld", (long long)self->chains[i].n);
         hashes[i] = cn_arena_strdup(self->arena, hash);
-        if (places[i] == NULL || hashes[i] == NULL) {
-            return false;
-        }
     }
     params[0] = cn_uuids(tenants, count);
     params[1] = cn_texts(places, count);
     params[2] = cn_texts(hashes, count);
-    return true;
 }
 
-static bool s_break_params(struct copy *self, struct cn_param params[3])
+/* Parameters of SQL_AUDIT_BREAKS after the first. */
+static void s_break_params(struct copy *self, struct cn_param params[3])
 {
     size_t count = self->break_count;
     struct cn_uuid *tenants =
         cn_arena_array(self->arena, count + 1, sizeof(*tenants));
     const char **places =
         cn_arena_array(self->arena, count + 1, sizeof(*places));
-
-    if (tenants == NULL || places == NULL) {
-        return false;
-    }
     for (size_t i = 0; i < count; i++) {
         tenants[i] = self->breaks[i].tenant_id;
         places[i] =
             cn_arena_printf(self->arena, "%lld", (long long)self->breaks[i].n);
-        if (places[i] == NULL) {
-            return false;
-        }
     }
     params[0] = cn_uuids(tenants, count);
     params[1] = cn_texts(places, count);
     params[2] = cn_at(self->env->now(self->env));
-    return true;
 }
 
 static enum cn_code s_unit(struct copy *self,
@@ -392,7 +359,6 @@ static enum cn_code s_unit(struct copy *self,
                            struct cn_err *err)
 {
     struct cn_db_result result = { 0 };
-
     enum cn_code rc = cn_db_unit(self->env->db, CN_LANE_RELAY, self->arena,
                                  steps, count, &result, err);
     if (rc != CN_OK || result.outcome == CN_COMMITTED) {
@@ -413,12 +379,10 @@ s_write(struct copy *self, int64_t from, int64_t to, struct cn_err *err)
     const struct cn_param move[] = { service, cn_int(from), cn_int(to) };
     struct cn_param chains[4] = { service };
     struct cn_param breaks[4] = { service };
-
-    if (!s_columns_new(self, &columns) || !s_columns_fill(self, &columns) ||
-        !s_chain_params(self, &chains[1]) ||
-        !s_break_params(self, &breaks[1])) {
-        return cn_fail(err, CN_NOMEM, "copy the audit");
-    }
+    s_columns_new(self, &columns);
+    s_columns_fill(self, &columns);
+    s_chain_params(self, &chains[1]);
+    s_break_params(self, &breaks[1]);
     size_t n = columns.count;
     const struct cn_param entries[] = {
         service,
@@ -459,16 +423,16 @@ s_write(struct copy *self, int64_t from, int64_t to, struct cn_err *err)
     return s_unit(self, steps, count, err);
 }
 
-/* Once it is committed: a page that another replica has copied tells nothing.
- */
+/* Called after the commit, so that of several replicas only the one that copied
+ * the page logs its breaks. */
 static void s_alarm(const struct copy *self)
 {
     for (size_t i = 0; i < self->break_count; i++) {
         char tenant[CN_UUID_TEXT_SIZE];
         cn_uuid_format(self->breaks[i].tenant_id, tenant);
         cn_log(CN_LOG_ERROR,
-               "audit of %s, tenant %s: row %lld does not go on from what was "
-               "copied before: run cairn-audit verify",
+               "audit of %s, tenant %s: row %lld does not continue the chain "
+               "that was copied before: run cairn-audit verify",
                self->service, tenant, (long long)self->breaks[i].n);
     }
 }
@@ -485,7 +449,6 @@ enum cn_code audit_follow_copy(struct cn_env *env,
     struct copy copy = {
         .env = env, .arena = arena, .service = service, .page = page
     };
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "copy the audit");
     }
@@ -509,28 +472,37 @@ enum cn_code audit_follow_copy(struct cn_env *env,
     return rc;
 }
 
-enum cn_code audit_follow_place(struct cn_env *env,
-                                const char *service,
-                                int64_t *ret_seq,
-                                struct cn_err *err)
+/* The number that a statement reads of a service. */
+static enum cn_code s_number_read(struct cn_env *env,
+                                  const struct cn_statement *statement,
+                                  const char *service,
+                                  int64_t *ret_number,
+                                  struct cn_err *err)
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(ARENA_MAX);
     const struct cn_param param = cn_text(service);
     const struct cn_rows *rows = NULL;
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "copy the audit");
     }
     enum cn_code rc =
         cn_db_read(env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ { 0 } },
-                   &SQL_AUDIT_PLACE, &param, 1, &rows, err);
+                   statement, &param, 1, &rows, err);
     if (rc == CN_OK && cn_rows_count(rows) == 0) {
-        rc = cn_fail(err, CN_UNAVAILABLE, "another replica makes the place");
+        rc = cn_fail(err, CN_UNAVAILABLE, "another replica is making the row");
     }
     if (rc == CN_OK) {
-        *ret_seq = cn_row_int(rows, 0, 0);
+        *ret_number = cn_row_int(rows, 0, 0);
     }
     return rc;
+}
+
+enum cn_code audit_follow_place(struct cn_env *env,
+                                const char *service,
+                                int64_t *ret_seq,
+                                struct cn_err *err)
+{
+    return s_number_read(env, &SQL_AUDIT_PLACE, service, ret_seq, err);
 }
 
 /* ---- the fibers ---- */
@@ -539,7 +511,7 @@ struct follower {
     struct follower *next;
     struct cn_env *env;
     char service[NAME_MAX_SIZE];
-    bool own; /* access itself: there is no call to make */
+    bool own; /* access itself: its rows are read without a call */
     bool known;
     int64_t seq;
     unsigned failures;
@@ -549,24 +521,6 @@ struct follower {
 
 /* One loop, one thread. */
 static struct follower *s_followers;
-
-static enum cn_code s_break_count(struct follower *self, struct cn_err *err)
-{
-    CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(ARENA_MAX);
-    const struct cn_param param = cn_text(self->service);
-    const struct cn_rows *rows = NULL;
-
-    if (arena == NULL) {
-        return cn_fail(err, CN_NOMEM, "copy the audit");
-    }
-    enum cn_code rc = cn_db_read(self->env->db, CN_LANE_RELAY, arena,
-                                 (struct cn_uuid){ { 0 } },
-                                 &SQL_AUDIT_BREAK_COUNT, &param, 1, &rows, err);
-    if (rc == CN_OK) {
-        self->breaks = cn_row_int(rows, 0, 0);
-    }
-    return rc;
-}
 
 static enum cn_code s_call(struct follower *self,
                            struct cn_arena *arena,
@@ -580,7 +534,6 @@ static enum cn_code s_call(struct follower *self,
         .budget_us = BUDGET_US,
     };
     const ProtobufCMessage *message = NULL;
-
     CN_SET(&request, after, self->seq);
     enum cn_code rc =
         cn_bus_ask(self->env->bus, arena, &call, &request.base,
@@ -599,14 +552,14 @@ s_round(struct follower *self, bool *ret_more, struct cn_err *err)
     const Aud__FetchSealedResponse *page = NULL;
     enum cn_code rc = CN_OK;
     size_t breaks = 0;
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "copy the audit");
     }
     if (!self->known) {
         rc = audit_follow_place(self->env, self->service, &self->seq, err);
         if (rc == CN_OK) {
-            rc = s_break_count(self, err);
+            rc = s_number_read(self->env, &SQL_AUDIT_BREAK_COUNT, self->service,
+                               &self->breaks, err);
         }
         self->known = rc == CN_OK;
     }
@@ -652,11 +605,10 @@ static void s_metrics(void *arg, struct cn_metrics_page *page)
     };
     static const struct cn_metric BREAKS = {
         "cairn_audit_breaks",
-        "Places at which a chain did not go on from what was copied before.",
+        "Places at which a chain did not continue what was copied before.",
         CN_METRIC_GAUGE
     };
     char labels[LABELS_MAX];
-
     (void)arg;
     for (const struct follower *self = s_followers; self != NULL;
          self = self->next) {
@@ -673,7 +625,6 @@ static void s_metrics(void *arg, struct cn_metrics_page *page)
 static void s_forget(struct follower *self)
 {
     struct follower **link = &s_followers;
-
     while (*link != self) {
         link = &(*link)->next;
     }
@@ -685,7 +636,6 @@ static void s_follow(void *arg)
 {
     struct follower *self = arg;
     int64_t rest_us = IDLE_US;
-
     do {
         struct cn_err err = { 0 };
         bool more = false;
@@ -714,7 +664,6 @@ static enum cn_code
 s_start(struct cn_env *env, const char *service, bool own, struct cn_err *err)
 {
     struct follower *self = calloc(1, sizeof(*self));
-
     if (self == NULL) {
         return cn_fail(err, CN_NOMEM, "copy the audit");
     }
@@ -742,7 +691,6 @@ enum cn_code audit_follow_start(struct cn_env *env,
     enum cn_code rc = s_start(env, service, true, err);
     char *copy = strdup(endpoints);
     char *rest = copy;
-
     if (copy == NULL) {
         return cn_fail(err, CN_NOMEM, "copy the audit");
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copies the sealed audit of every service, so that GET /v1/audit is one read,
- * and checks each link of each chain on the way: what a service once told
- * cannot be told otherwise later without an alarm (a row of audit_break, a
- * metric, an error in the log). */
+ * and checks each link of each chain on the way. A service that later shows
+ * other rows than those copied raises an alarm: a row of audit_break, a metric,
+ * an error in the log. */
 #ifndef ACCESS_AUDIT_FOLLOW_H
 #define ACCESS_AUDIT_FOLLOW_H
 
@@ -20,15 +20,16 @@ CN_CHECKED enum cn_code audit_follow_start(struct cn_env *env,
                                            const char *endpoints,
                                            struct cn_err *err);
 
-/* The place up to which a service's audit was copied; made if there is none. */
+/* The place up to which a service's audit was copied. Its row is made if there
+ * is none. */
 CN_CHECKED enum cn_code audit_follow_place(struct cn_env *env,
                                            const char *service,
                                            int64_t *ret_seq,
                                            struct cn_err *err);
 /* Copies one page that was fetched after `from`, in one unit with the move of
- * the place to *ret_seq. *ret_breaks: places at which a chain did not go on
- * from what was known. CN_CONFLICT: another replica was faster, nothing was
- * done. */
+ * the place to *ret_seq. *ret_breaks: at how many places a chain did not
+ * continue what was copied before. CN_CONFLICT: another replica was faster, and
+ * nothing was done. */
 CN_CHECKED enum cn_code audit_follow_copy(struct cn_env *env,
                                           const char *service,
                                           int64_t from,

@@ -3,275 +3,85 @@
 #include "cairn/access.handlers.h"
 #include "common/wire/message.h"
 #include "common/wire/seal.h"
-#include "services/access/rules.h"
 #include "services/access/service.h"
 #include "services/access/store.h"
 
 #include <string.h>
 
-static enum cn_code s_user_of_key(const struct cn_request *request,
-                                  const Acc__ApiKey *key,
-                                  struct cn_uuid *ret_user_id,
-                                  struct cn_err *err)
+/* ---- made and ended ---- */
+
+/* The person whose key it is to be. */
+static void s_key_user_check(struct cn_op *op, const char *user_id)
 {
-    if (key->user_id == NULL) {
-        return CN_OK;
+    struct cn_uuid id = { { 0 } };
+    if (user_id == NULL || cn_failed(op)) {
+        return;
     }
-    struct resource user;
-    enum cn_code rc = resource_get(request, &USERS, key->user_id, &user, err);
-    if (rc == CN_NOT_FOUND) {
-        cn_err_clear(err);
-        return cn_fail_field(err, "/user_id", "unknown_user",
-                             "is no user of the agency");
+    (void)!cn_id_parse("usr", user_id, &id);
+    if (!cn_find(op, &acc__user__resource, id)->found && !cn_failed(op)) {
+        cn_refuse_field(op, "/user_id", "unknown_user",
+                        "is no user of the agency");
     }
-    if (rc == CN_OK) {
-        *ret_user_id = user.id;
-    }
-    return rc;
 }
 
-/* Makes the key's text and fills reply (with the key) and event (without). */
-static enum cn_code s_api_key_make(const struct cn_request *request,
-                                   struct cn_uuid id,
-                                   const Acc__ApiKey *wanted,
-                                   Acc__ApiKey **ret_shown,
-                                   Acc__KeyEvent **ret_event,
-                                   struct cn_err *err)
+/* Puts the new key and shows its text, which the row and the event have not. */
+static void s_key_put_shown(struct cn_op *op, struct cn_record *record)
 {
-    uint8_t random[API_KEY_RANDOM_SIZE];
-    char text[API_KEY_TEXT_MAX];
-    request->env->random(request->env, random, sizeof(random));
-    api_key_text(random, text);
-    Acc__ApiKey *key = cn_message_copy(request->arena, &wanted->base);
-    uint8_t *hash = cn_arena_alloc(request->arena, 32);
-    Acc__KeyEvent *event =
-        CN_NEW(request->arena, acc__key_event, Acc__KeyEvent);
-    if (key == NULL || hash == NULL || event == NULL) {
-        return cn_fail(err, CN_NOMEM, "create key");
-    }
-    cn_sha256((struct cn_bytes){ (const uint8_t *)text, strlen(text) }, hash);
-    key->id = cn_id_text(request->arena, "key", id);
-    CN_SET(key, version, 1);
-    CN_SET(key, created_at, request->now_at);
-    CN_SET(key, updated_at, request->now_at);
-    key->prefix = cn_arena_strndup(request->arena, text, API_KEY_PREFIX_SIZE);
-    Acc__ApiKey *shown = cn_message_copy(request->arena, &key->base);
-    if (shown == NULL) {
-        return cn_fail(err, CN_NOMEM, "create key");
-    }
-    shown->key = cn_arena_strdup(request->arena, text);
-    event->api_key = key;
-    event->has_key_hash = 1;
-    event->key_hash = (ProtobufCBinaryData){ .len = 32, .data = hash };
-    *ret_shown = shown;
-    *ret_event = event;
-    return CN_OK;
+    const char *text = api_key_put_new(op, record);
+    Acc__ApiKey *shown = cn_message_copy(op->arena, record->shown);
+    shown->key = text;
+    op->reply->body = &shown->base;
 }
 
-enum cn_code api_key_create(void *self,
-                            const struct cn_request *request,
-                            struct cn_reply *reply,
-                            struct cn_err *err)
+void api_key_create(struct cn_op *op, const Acc__CreateApiKeyRequest *body)
 {
-    (void)self;
-    const Acc__CreateApiKeyRequest *body = request->body;
-    if (api_key_check(body->api_key, err) != CN_OK) {
-        return cn_wrap(err, "create key");
-    }
-    struct cn_uuid user_id = { { 0 } };
-    struct cn_uuid id = cn_uuid_new(request->env);
-    Acc__ApiKey *shown = NULL;
-    Acc__KeyEvent *event = NULL;
-    const Acc__ApiKey *wanted = body->api_key;
-    enum cn_code rc =
-        branches_known(request, "/branch_id", &wanted->branch_id, 1, err);
-    if (rc == CN_OK) {
-        rc = branches_known(request, "/branch_ids", wanted->branch_ids,
-                            wanted->n_branch_ids, err);
-    }
-    if (rc == CN_OK) {
-        rc = s_user_of_key(request, body->api_key, &user_id, err);
-    }
-    if (rc == CN_OK) {
-        rc = s_api_key_make(request, id, body->api_key, &shown, &event, err);
-    }
-    if (rc != CN_OK) {
-        return rc;
-    }
-    struct cn_write *write = cn_write_begin(request, reply);
-    if (write == NULL) {
-        return cn_fail(err, CN_NOMEM, "create key");
-    }
-    cn_write_lock(write, API_KEYS.aggregate, id);
-    rc = api_key_insert(
-        request, write, id,
-        (struct cn_bytes){ event->key_hash.data, event->key_hash.len }, user_id,
-        &event->api_key->base, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    cn_write_event(write, "key.created", "key", id, 1, &event->base);
-    cn_write_audit(write, "key.create", shown->id, (struct cn_uuid){ { 0 } });
-    reply->body = &shown->base;
-    reply->version = 1;
-    reply->updated_at = request->now_at;
-    reply->location =
-        cn_arena_printf(request->arena, "/v1/api-keys/%s", shown->id);
-    return cn_write_commit(write, err);
+    struct cn_record *record =
+        cn_record_new(op, &acc__api_key__resource, body->api_key);
+    const Acc__ApiKey *key = record->body;
+    api_key_check(op, key);
+    branches_check(op, "/branch_id", &key->branch_id, 1);
+    branches_check(op, "/branch_ids", key->branch_ids, key->n_branch_ids);
+    s_key_user_check(op, key->user_id);
+    s_key_put_shown(op, record);
 }
 
-enum cn_code api_key_revoke(void *self,
-                            const struct cn_request *request,
-                            struct cn_reply *reply,
-                            struct cn_err *err)
+void api_key_revoke(struct cn_op *op, const Acc__RevokeApiKeyRequest *body)
 {
-    (void)self;
-    const Acc__RevokeApiKeyRequest *body = request->body;
-    struct resource resource;
-    struct cn_bytes hash = { NULL, 0 };
-    enum cn_code rc =
-        resource_get(request, &API_KEYS, body->id, &resource, err);
-    if (rc == CN_OK) {
-        rc = api_key_hash_get(request, resource.id, &hash, err);
-    }
-    if (rc != CN_OK) {
-        return rc;
-    }
-    Acc__ApiKey *key = (Acc__ApiKey *)resource.message;
-    reply->body = &key->base;
-    reply->version = resource.version;
-    reply->updated_at = resource.updated_at;
+    struct cn_record *record = cn_take(op, &acc__api_key__resource, body->id);
+    Acc__ApiKey *key = record->body;
     if (key->has_revoked_at) {
-        return CN_OK; /* it has ended already: nothing is left to do */
+        cn_show(op, record);
+        return;
     }
-    Acc__KeyEvent *event =
-        CN_NEW(request->arena, acc__key_event, Acc__KeyEvent);
-    struct cn_write *write = cn_write_begin(request, reply);
-    if (event == NULL || write == NULL) {
-        return cn_fail(err, CN_NOMEM, "revoke key");
-    }
-    CN_SET(key, revoked_at, request->now_at);
-    CN_SET(key, updated_at, request->now_at);
-    CN_SET(key, version, resource.version + 1);
-    reply->version = resource.version + 1;
-    reply->updated_at = request->now_at;
-    event->api_key = key;
-    event->has_key_hash = 1;
-    event->key_hash.len = hash.size;
-    event->key_hash.data = cn_arena_copy(request->arena, hash.data, hash.size);
-    cn_write_lock(write, API_KEYS.aggregate, resource.id);
-    rc = resource_update(request, write, &API_KEYS, &resource, &key->base, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    cn_write_event(write, "key.revoked", "key", resource.id,
-                   resource.event_seq + 1, &event->base);
-    cn_write_audit(write, "key.revoke", key->id, (struct cn_uuid){ { 0 } });
-    return cn_write_commit(write, err);
+    CN_SET(key, revoked_at, op->now_at);
+    record->verb = "revoke";
+    cn_also_tell(record, "key.revoked");
+    cn_put(op, record);
 }
 
-/* The old key as it goes on: it ends after the overlap, or when it would have
- * ended anyway. */
-static Acc__KeyEvent *s_rotated_event(const struct cn_request *request,
-                                      const struct resource *old,
-                                      struct cn_bytes hash)
+void api_key_rotate(struct cn_op *op, const Acc__RotateApiKeyRequest *body)
 {
-    Acc__ApiKey *key = (Acc__ApiKey *)old->message;
-    int64_t ends_at = request->now_at + API_KEY_OVERLAP_US;
-    Acc__KeyEvent *event =
-        CN_NEW(request->arena, acc__key_event, Acc__KeyEvent);
-    uint8_t *copy = cn_arena_copy(request->arena, hash.data, hash.size);
-    if (event == NULL || copy == NULL) {
-        return NULL;
+    struct cn_record *old = cn_take(op, &acc__api_key__resource, body->id);
+    struct cn_record *next =
+        cn_record_new(op, &acc__api_key__resource, old->body);
+    const int64_t ends_at = op->now_at + API_KEY_OVERLAP_US;
+    Acc__ApiKey *key = old->body;
+    Acc__ApiKey *next_key = next->body;
+    if (!api_key_usable(key, NULL, op->now_at)) {
+        cn_refuse(op, CN_CONFLICT, "illegal_state",
+                  "a key that has ended cannot be rotated");
     }
     if (!key->has_expires_at || key->expires_at > ends_at) {
         CN_SET(key, expires_at, ends_at);
     }
-    CN_SET(key, updated_at, request->now_at);
-    CN_SET(key, version, old->version + 1);
-    event->api_key = key;
-    event->has_key_hash = 1;
-    event->key_hash = (ProtobufCBinaryData){ .len = hash.size, .data = copy };
-    return event;
+    old->verb = "rotate";
+    cn_put(op, old);
+    next_key->has_expires_at = 0;
+    next->verb = "rotate";
+    s_key_put_shown(op, next);
 }
 
-/* The new key's row and the old one's change, with their events. */
-static enum cn_code s_rotate_write(const struct cn_request *request,
-                                   struct cn_write *write,
-                                   const struct resource *old,
-                                   Acc__KeyEvent *old_event,
-                                   struct cn_uuid id,
-                                   Acc__KeyEvent *event,
-                                   struct cn_err *err)
-{
-    struct cn_uuid user_id = { { 0 } };
-    (void)!cn_id_parse("usr", event->api_key->user_id, &user_id);
-    cn_write_lock(write, API_KEYS.aggregate, old->id);
-    cn_write_lock(write, API_KEYS.aggregate, id);
-    enum cn_code rc = api_key_insert(
-        request, write, id,
-        (struct cn_bytes){ event->key_hash.data, event->key_hash.len }, user_id,
-        &event->api_key->base, err);
-    if (rc == CN_OK) {
-        rc = resource_update(request, write, &API_KEYS, old, old->message, err);
-    }
-    if (rc == CN_OK) {
-        cn_write_event(write, "key.created", "key", id, 1, &event->base);
-        cn_write_event(write, "key.changed", "key", old->id, old->event_seq + 1,
-                       &old_event->base);
-    }
-    return rc;
-}
-
-enum cn_code api_key_rotate(void *self,
-                            const struct cn_request *request,
-                            struct cn_reply *reply,
-                            struct cn_err *err)
-{
-    (void)self;
-    const Acc__RotateApiKeyRequest *body = request->body;
-    struct resource old;
-    struct cn_bytes hash = { NULL, 0 };
-    struct cn_uuid id = cn_uuid_new(request->env);
-    Acc__ApiKey *shown = NULL;
-    Acc__KeyEvent *event = NULL;
-    enum cn_code rc = resource_get(request, &API_KEYS, body->id, &old, err);
-    if (rc == CN_OK) {
-        rc = api_key_hash_get(request, old.id, &hash, err);
-    }
-    if (rc != CN_OK) {
-        return rc;
-    }
-    Acc__ApiKey *wanted = cn_message_copy(request->arena, old.message);
-    if (wanted == NULL) {
-        return cn_fail(err, CN_NOMEM, "rotate key");
-    }
-    if (!api_key_usable(wanted, NULL, request->now_at)) {
-        return cn_fail_as(err, CN_CONFLICT, "illegal_state",
-                          "a key that has ended cannot be rotated");
-    }
-    wanted->has_expires_at = 0;
-    rc = s_api_key_make(request, id, wanted, &shown, &event, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    Acc__KeyEvent *old_event = s_rotated_event(request, &old, hash);
-    struct cn_write *write = cn_write_begin(request, reply);
-    if (old_event == NULL || write == NULL) {
-        return cn_fail(err, CN_NOMEM, "rotate key");
-    }
-    reply->body = &shown->base;
-    reply->version = 1;
-    reply->updated_at = request->now_at;
-    reply->location =
-        cn_arena_printf(request->arena, "/v1/api-keys/%s", shown->id);
-    rc = s_rotate_write(request, write, &old, old_event, id, event, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    cn_write_audit(write, "key.rotate", shown->id, (struct cn_uuid){ { 0 } });
-    return cn_write_commit(write, err);
-}
+/* ---- what a key stands for ---- */
 
 static ProtobufCBinaryData s_uuid_data(struct cn_arena *arena,
                                        struct cn_uuid id)
@@ -283,20 +93,18 @@ static ProtobufCBinaryData s_uuid_data(struct cn_arena *arena,
 }
 
 /* Default branch and own branches: the key's, else its person's. */
-static enum cn_code s_resolved_branches(struct cn_arena *arena,
-                                        const struct key_row *row,
-                                        Acc__ResolveKeyResponse *response,
-                                        struct cn_err *err)
+static void s_grant_branches(struct cn_op *op,
+                             const struct key_row *row,
+                             Acc__ResolveKeyResponse *response)
 {
-    const Acc__ApiKey *key = (const Acc__ApiKey *)row->api_key;
-    const Acc__User *user = (const Acc__User *)row->user;
-    size_t count = key->n_branch_ids;
-    const char *const *ids = key->branch_ids;
-    if (count == 0 && user != NULL) {
-        count = user->n_branch_ids;
-        ids = user->branch_ids;
+    size_t count = row->key->n_branch_ids;
+    const char *const *ids = row->key->branch_ids;
+    const char *standard = row->key->branch_id;
+    struct cn_uuid id;
+    if (count == 0 && row->user != NULL) {
+        count = row->user->n_branch_ids;
+        ids = row->user->branch_ids;
     }
-    const char *standard = key->branch_id;
     if (standard == NULL && count > 0) {
         standard = ids[0];
     }
@@ -305,26 +113,20 @@ static enum cn_code s_resolved_branches(struct cn_arena *arena,
         ids = &standard;
     }
     response->branches =
-        cn_arena_array(arena, count, sizeof(ProtobufCBinaryData));
-    if (count > 0 && response->branches == NULL) {
-        return cn_fail(err, CN_NOMEM, "resolve key");
-    }
-    struct cn_uuid id;
+        cn_arena_array(op->arena, count, sizeof(ProtobufCBinaryData));
     for (size_t i = 0; i < count; i++) {
         if (cn_id_parse("brn", ids[i], &id)) {
-            response->branches[response->n_branches++] = s_uuid_data(arena, id);
+            response->branches[response->n_branches++] =
+                s_uuid_data(op->arena, id);
         }
     }
     if (cn_id_parse("brn", standard, &id)) {
-        response->has_branch_id = 1;
-        response->branch_id = s_uuid_data(arena, id);
+        CN_SET(response, branch_id, s_uuid_data(op->arena, id));
     }
-    return CN_OK;
 }
 
-/* The scopes that a credential names; all that its role can use where it names
- * none. */
-static void s_grant_scopes(const struct cn_request *request,
+/* The scopes that a credential names, else all that its role has. */
+static void s_grant_scopes(struct cn_op *op,
                            Acc__ResolveKeyResponse *response,
                            const char *const *scopes,
                            size_t count)
@@ -335,123 +137,103 @@ static void s_grant_scopes(const struct cn_request *request,
             count++;
         }
     }
-    response->scopes = cn_arena_copy(request->arena, scopes,
-                                     count * sizeof(response->scopes[0]));
-    response->n_scopes = response->scopes != NULL ? count : 0;
+    response->scopes =
+        cn_arena_copy(op->arena, scopes, count * sizeof(response->scopes[0]));
+    response->n_scopes = count;
 }
 
-static enum cn_code s_key_resolved(const struct cn_request *request,
-                                   const struct key_row *row,
-                                   Acc__ResolveKeyResponse *response,
-                                   struct cn_err *err)
+static void s_grant_key(struct cn_op *op,
+                        const struct key_row *row,
+                        Acc__ResolveKeyResponse *response)
 {
-    const Acc__ApiKey *key = (const Acc__ApiKey *)row->api_key;
-    const Acc__User *user = (const Acc__User *)row->user;
+    const Acc__ApiKey *key = row->key;
+    const Acc__User *user = row->user;
     CN_SET(response, found, 1);
-    response->has_tenant_id = 1;
-    response->tenant_id = s_uuid_data(request->arena, row->tenant_id);
+    CN_SET(response, tenant_id, s_uuid_data(op->arena, row->tenant_id));
     response->subject = user != NULL ? user->id : key->id;
     response->role = user != NULL ? user->role : key->role;
     if (key->has_expires_at) {
         CN_SET(response, expires_at, key->expires_at);
     }
-    s_grant_scopes(request, response, key->scopes, key->n_scopes);
-    return s_resolved_branches(request->arena, row, response, err);
+    s_grant_scopes(op, response, key->scopes, key->n_scopes);
+    s_grant_branches(op, row, response);
 }
 
-enum cn_code key_resolve(void *self,
-                         const struct cn_request *request,
-                         struct cn_reply *reply,
-                         struct cn_err *err)
+void key_resolve(struct cn_op *op, const Acc__ResolveKeyRequest *body)
 {
-    const struct access_service *access = self;
-    const Acc__ResolveKeyRequest *body = request->body;
-    Acc__ResolveKeyResponse *response = CN_NEW(
-        request->arena, acc__resolve_key_response, Acc__ResolveKeyResponse);
-    if (response == NULL) {
-        return cn_fail(err, CN_NOMEM, "resolve key");
-    }
+    const struct access_service *access = op->self;
+    Acc__ResolveKeyResponse *response =
+        CN_NEW(op->arena, acc__resolve_key_response, Acc__ResolveKeyResponse);
     CN_SET(response, found, 0);
-    reply->body = &response->base;
-    if (!body->has_key_hash || body->key_hash.len != 32) {
-        return cn_fail_field(err, "/key_hash", "invalid_value",
-                             "is not a SHA-256");
+    op->reply->body = &response->base;
+    if (!body->has_key_hash || body->key_hash.len != CN_SHA256_SIZE) {
+        cn_refuse_field(op, "/key_hash", "invalid_value", "is not a SHA-256");
+        return;
     }
-    if (cn_equal_secret(body->key_hash.data, access->platform_key_hash, 32)) {
+    if (cn_equal_secret(body->key_hash.data, access->platform_key_hash,
+                        CN_SHA256_SIZE)) {
         CN_SET(response, found, 1);
         response->subject = "platform";
         response->role = "platform";
-        s_grant_scopes(request, response, NULL, 0);
-        return CN_OK;
+        s_grant_scopes(op, response, NULL, 0);
+        return;
     }
-    struct key_row row;
-    enum cn_code rc = key_find(
-        request, (struct cn_bytes){ body->key_hash.data, body->key_hash.len },
-        &row, err);
-    if (rc != CN_OK || !row.found ||
-        !api_key_usable((const Acc__ApiKey *)row.api_key,
-                        (const Acc__User *)row.user, request->now_at)) {
-        return rc;
+    struct key_row row = key_find(
+        op, (struct cn_bytes){ body->key_hash.data, body->key_hash.len });
+    if (row.found && api_key_usable(row.key, row.user, op->now_at)) {
+        s_grant_key(op, &row, response);
     }
-    return s_key_resolved(request, &row, response, err);
 }
 
+/* ---- who the caller is ---- */
+
 /* Ids of the principal's branches as text. */
-static enum cn_code
-s_me_branches(const struct cn_request *request, Acc__Me *me, struct cn_err *err)
+static void s_me_branches(struct cn_op *op, Acc__Me *me)
 {
-    const struct cn_principal *principal = &request->principal;
-    const char **ids = cn_arena_array(
-        request->arena, principal->branch_count + 1, sizeof(*ids));
-    if (ids == NULL) {
-        return cn_fail(err, CN_NOMEM, "get me");
-    }
+    const struct cn_principal *principal = &op->request->principal;
+    const char **ids =
+        cn_arena_array(op->arena, principal->branch_count, sizeof(*ids));
     for (size_t i = 0; i < principal->branch_count; i++) {
-        ids[i] = cn_id_text(request->arena, "brn", principal->branches[i]);
+        ids[i] = cn_id_text(op->arena, "brn", principal->branches[i]);
     }
     me->branch_ids = ids;
     me->n_branch_ids = principal->branch_count;
     if (!cn_uuid_is_nil(principal->branch_id)) {
-        me->branch_id = cn_id_text(request->arena, "brn", principal->branch_id);
+        me->branch_id = cn_id_text(op->arena, "brn", principal->branch_id);
     }
-    return CN_OK;
 }
 
-enum cn_code me_get(void *self,
-                    const struct cn_request *request,
-                    struct cn_reply *reply,
-                    struct cn_err *err)
+/* The name of the person or of the integration. */
+static const char *s_subject_name(struct cn_op *op, const char *subject)
 {
-    (void)self;
-    const struct cn_principal *principal = &request->principal;
-    Acc__Me *me = CN_NEW(request->arena, acc__me, Acc__Me);
-    if (me == NULL) {
-        return cn_fail(err, CN_NOMEM, "get me");
+    if (strncmp(subject, "usr_", 4) == 0) {
+        const Acc__User *user =
+            cn_take(op, &acc__user__resource, subject)->body;
+        return user->name;
     }
+    const Acc__ApiKey *key =
+        cn_take(op, &acc__api_key__resource, subject)->body;
+    return key->name;
+}
+
+void me_get(struct cn_op *op, const Acc__GetMeRequest *body)
+{
+    const struct cn_principal *principal = &op->request->principal;
+    Acc__Me *me = CN_NEW(op->arena, acc__me, Acc__Me);
+    (void)body;
     me->subject = principal->subject;
     me->role = principal->role;
     me->n_scopes = principal->scope_count;
-    me->scopes = cn_arena_copy(request->arena, principal->scopes,
+    me->scopes = cn_arena_copy(op->arena, principal->scopes,
                                principal->scope_count * sizeof(me->scopes[0]));
-    reply->body = &me->base;
+    op->reply->body = &me->base;
     if (cn_uuid_is_nil(principal->tenant_id)) {
-        return CN_OK; /* the platform's operator belongs to no agency */
+        return; /* the platform's operator belongs to no agency */
     }
-    struct resource resource;
-    me->agency_id = cn_id_text(request->arena, "agc", principal->tenant_id);
-    enum cn_code rc =
-        resource_get(request, &AGENCIES, me->agency_id, &resource, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    me->agency_name = ((const Acc__Agency *)resource.message)->name;
-    const struct resource_table *table =
-        strncmp(principal->subject, "usr_", 4) == 0 ? &USERS : &API_KEYS;
-    rc = resource_get(request, table, principal->subject, &resource, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    me->name = table == &USERS ? ((const Acc__User *)resource.message)->name
-                               : ((const Acc__ApiKey *)resource.message)->name;
-    return s_me_branches(request, me, err);
+    me->agency_id = cn_id_text(op->arena, "agc", principal->tenant_id);
+    const Acc__Agency *agency =
+        cn_take(op, &acc__agency__resource, me->agency_id)->body;
+    me->agency_name = agency->name;
+    me->name = s_subject_name(op, principal->subject);
+    s_me_branches(op, me);
 }

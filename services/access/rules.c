@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/access/rules.h"
 
+#include "common/base/id.h"
 #include "common/policy/principal.h"
 #include "common/wire/seal.h"
 
@@ -22,69 +23,34 @@ void api_key_text(const uint8_t random[API_KEY_RANDOM_SIZE],
                    digest[0], digest[1], digest[2]);
 }
 
-static void
-s_need_text(const char *value, const char *pointer, struct cn_err *err)
+/* An agency may grant each role of the policy but the platform's. */
+static void s_role_check(struct cn_op *op, const char *role)
 {
-    if (value == NULL || value[0] == '\0') {
-        (void)cn_fail_field(err, pointer, "required", "is required");
-    }
-}
-
-enum cn_code agency_check(const Acc__Agency *agency, struct cn_err *err)
-{
-    if (agency == NULL) {
-        return cn_fail(err, CN_INVALID, "an agency is required");
-    }
-    s_need_text(agency->name, "/name", err);
-    s_need_text(agency->time_zone, "/time_zone", err);
-    return err->code;
-}
-
-enum cn_code branch_check(const Acc__Branch *branch, struct cn_err *err)
-{
-    if (branch == NULL) {
-        return cn_fail(err, CN_INVALID, "a branch is required");
-    }
-    s_need_text(branch->name, "/name", err);
-    s_need_text(branch->time_zone, "/time_zone", err);
-    return err->code;
-}
-
-/* A role of the policy that an agency may grant: not the platform's. */
-static void s_need_role(const char *role, struct cn_err *err)
-{
-    s_need_text(role, "/role", err);
     if (role != NULL && role[0] != '\0' &&
         (!cn_policy_role_known(role) || strcmp(role, "platform") == 0)) {
-        (void)cn_fail_field(err, "/role", "unknown_role",
-                            "is not a role of the policy");
+        cn_refuse_field(op, "/role", "unknown_role",
+                        "is not a role of the policy");
     }
 }
 
 static void
-s_need_branch_ids(size_t count, const char *const *ids, struct cn_err *err)
+s_branch_ids_check(struct cn_op *op, size_t count, const char *const *ids)
 {
     for (size_t i = 0; i < count; i++) {
         struct cn_uuid id;
         if (!cn_id_parse("brn", ids[i], &id)) {
             char pointer[CN_ERR_POINTER_MAX];
             (void)snprintf(pointer, sizeof(pointer), "/branch_ids/%zu", i);
-            (void)cn_fail_field(err, pointer, "invalid_value",
-                                "is not the id of a branch");
+            cn_refuse_field(op, pointer, "invalid_value",
+                            "is not the id of a branch");
         }
     }
 }
 
-enum cn_code user_check(const Acc__User *user, struct cn_err *err)
+void user_check(struct cn_op *op, const Acc__User *user)
 {
-    if (user == NULL) {
-        return cn_fail(err, CN_INVALID, "a user is required");
-    }
-    s_need_text(user->name, "/name", err);
-    s_need_text(user->email, "/email", err);
-    s_need_role(user->role, err);
-    s_need_branch_ids(user->n_branch_ids, user->branch_ids, err);
-    return err->code;
+    s_role_check(op, user->role);
+    s_branch_ids_check(op, user->n_branch_ids, user->branch_ids);
 }
 
 static bool s_role_has_scope(const char *role, const char *scope)
@@ -98,28 +64,23 @@ static bool s_role_has_scope(const char *role, const char *scope)
     return false;
 }
 
-enum cn_code api_key_check(const Acc__ApiKey *key, struct cn_err *err)
+void api_key_check(struct cn_op *op, const Acc__ApiKey *key)
 {
-    if (key == NULL) {
-        return cn_fail(err, CN_INVALID, "a key is required");
-    }
-    s_need_text(key->name, "/name", err);
-    s_need_role(key->role, err);
     struct cn_uuid id;
+    s_role_check(op, key->role);
     if (key->branch_id != NULL && !cn_id_parse("brn", key->branch_id, &id)) {
-        (void)cn_fail_field(err, "/branch_id", "invalid_value",
-                            "is not the id of a branch");
+        cn_refuse_field(op, "/branch_id", "invalid_value",
+                        "is not the id of a branch");
     }
-    s_need_branch_ids(key->n_branch_ids, key->branch_ids, err);
-    for (size_t i = 0; err->code == CN_OK && i < key->n_scopes; i++) {
+    s_branch_ids_check(op, key->n_branch_ids, key->branch_ids);
+    for (size_t i = 0; !cn_failed(op) && i < key->n_scopes; i++) {
         if (!s_role_has_scope(key->role, key->scopes[i])) {
             char pointer[CN_ERR_POINTER_MAX];
             (void)snprintf(pointer, sizeof(pointer), "/scopes/%zu", i);
-            (void)cn_fail_field(err, pointer, "unknown_scope",
-                                "is not granted to this role");
+            cn_refuse_field(op, pointer, "unknown_scope",
+                            "is not granted to this role");
         }
     }
-    return err->code;
 }
 
 bool api_key_usable(const Acc__ApiKey *key,

@@ -3,30 +3,19 @@
 #ifndef ACCESS_STORE_AUDIT_H
 #define ACCESS_STORE_AUDIT_H
 
-#include "common/store/page.h"
-
 #include "cairn/access.pb-c.h"
+#include "common/store/page.h"
+#include "common/store/step.h"
 
-/* What is looked for; NULL, nil and false: anything. */
-struct audit_filter {
-    struct cn_uuid patient_id;
-    const char *actor;
-    const char *action;
-    const char *resource;
-    const char *service;
-    bool has_since;
-    int64_t since;
-    bool has_until;
-    int64_t until;
+/* What is asked for, newest first: one row more than the page shows when there
+ * is another page. patient_id is that of the filter, or nil. */
+struct audit_entries {
+    struct cn_page_row *items;
+    size_t count;
 };
-
-/* A page of entries, newest first, and where each stands in the list. */
-CN_CHECKED enum cn_code audit_page(const struct cn_request *request,
-                                   const struct audit_filter *filter,
-                                   const struct cn_page *page,
-                                   Acc__AuditEntry ***ret_entries,
-                                   struct cn_cursor **ret_cursors,
-                                   size_t *ret_count,
-                                   struct cn_err *err);
+struct audit_entries audit_entries(struct cn_op *op,
+                                   const Acc__ListAuditRequest *filter,
+                                   struct cn_uuid patient_id,
+                                   const struct cn_page *page);
 
 #endif

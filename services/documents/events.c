@@ -136,15 +136,7 @@ static const struct cn_event_handler FROM_SCHEDULING[] = {
 };
 
 const struct cn_subscription DOCUMENTS_SUBSCRIPTIONS[] = {
-    { .producer = "referrals",
-      .events = referrals_events,
-      .event_count = referrals_event_count,
-      .handlers = FROM_REFERRALS,
-      .handler_count = CN_COUNT(FROM_REFERRALS) },
-    { .producer = "scheduling",
-      .events = scheduling_events,
-      .event_count = scheduling_event_count,
-      .handlers = FROM_SCHEDULING,
-      .handler_count = CN_COUNT(FROM_SCHEDULING) },
+    CN_FOLLOW(referrals, FROM_REFERRALS),
+    CN_FOLLOW(scheduling, FROM_SCHEDULING),
 };
 const size_t DOCUMENTS_SUBSCRIPTION_COUNT = CN_COUNT(DOCUMENTS_SUBSCRIPTIONS);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cairn-documents: documents, orders and checklists. */
-#include "cairn/documents.cairn.h"
 #include "cairn/documents.handlers.h"
 #include "common/base/array.h"
 #include "common/deadlines/deadline_unit.h"
@@ -12,12 +11,7 @@ static const struct cn_due_handler DUE[] = { CN_DEADLINE_DUE };
 int main(int argc, char **argv)
 {
     struct cn_service service = {
-        .name = "documents",
-        .methods = documents_methods,
-        .method_count = documents_method_count,
-        .events = documents_events,
-        .event_count = documents_event_count,
-        .resources = documents_resources,
+        DOCUMENTS_CONTRACT,
         .due_handlers = DUE,
         .due_handler_count = CN_COUNT(DUE),
         .subscriptions = DOCUMENTS_SUBSCRIPTIONS,

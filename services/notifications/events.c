@@ -7,94 +7,8 @@
 #include "common/base/array.h"
 #include "common/contract/service.h"
 #include "common/wire/message.h"
-#include "services/notifications/rules.h"
 #include "services/notifications/service.h"
 #include "services/notifications/store.h"
-
-#include <string.h>
-
-/* The message that a telling asks for. */
-static enum cn_code s_message_make(const struct cn_store *store,
-                                   struct cn_uuid referral_id,
-                                   const Ntf__Care *care,
-                                   const struct telling *telling,
-                                   struct message_row *ret_row,
-                                   struct cn_err *err)
-{
-    Ntf__Outgoing *outgoing =
-        CN_NEW(store->arena, ntf__outgoing, Ntf__Outgoing);
-    Ntf__Message *message = CN_NEW(store->arena, ntf__message, Ntf__Message);
-    if (outgoing == NULL || message == NULL ||
-        !template_write(store->arena, telling->template, care,
-                        &outgoing->subject, &outgoing->text)) {
-        return cn_fail(err, CN_NOMEM, "queue a message");
-    }
-    struct message_row row = {
-        .id = cn_uuid_new(store->env),
-        .referral_id = referral_id,
-        .version = 1,
-        .event_seq = 1,
-        .outgoing = outgoing,
-    };
-    (void)!cn_id_parse("pat", care->patient_id, &row.patient_id);
-    (void)!cn_id_parse("brn", care->branch_id, &row.branch_id);
-    message->id = cn_id_text(store->arena, "msg", row.id);
-    CN_SET(message, version, 1);
-    CN_SET(message, created_at, store->now_at);
-    CN_SET(message, updated_at, store->now_at);
-    message->patient_id = care->patient_id;
-    message->referral_id = care->referral_id;
-    message->branch_id = care->branch_id;
-    CN_SET(message, audience, telling->audience);
-    CN_SET(message, channel, NTF__MESSAGE__CHANNEL__EMAIL);
-    message->template_ = telling->template;
-    message->language = telling->audience == NTF__MESSAGE__AUDIENCE__PATIENT
-                            ? template_language(care)
-                            : "en";
-    CN_SET(message, status, NTF__MESSAGE__STATUS__QUEUED);
-    if (telling->address == NULL || !address_usable(telling->address)) {
-        CN_SET(message, status, NTF__MESSAGE__STATUS__NOT_SENT);
-        message->reason_code =
-            telling->address == NULL ? "no_address" : "bad_address";
-    }
-
-    outgoing->message = message;
-    outgoing->address = telling->address;
-    *ret_row = row;
-    return CN_OK;
-}
-
-/* Adds the row, its event and, if it can be sent, the work of sending it. */
-static enum cn_code s_message_queue(const struct cn_store *store,
-                                    struct cn_write *write,
-                                    const struct message_row *row,
-                                    struct cn_err *err)
-{
-    enum cn_code rc = message_insert(store, write, row, err);
-    if (rc == CN_OK &&
-        row->outgoing->message->status == NTF__MESSAGE__STATUS__QUEUED) {
-        cn_write_due(write, "message.send", row->id, store->now_at);
-    }
-    return rc;
-}
-
-static enum cn_code s_message_tell(const struct cn_store *store,
-                                   struct cn_write *write,
-                                   const struct message_row *row,
-                                   struct cn_err *err)
-{
-    Ntf__MessageEvent *event =
-        CN_NEW(store->arena, ntf__message_event, Ntf__MessageEvent);
-    if (event == NULL) {
-        return cn_fail(err, CN_NOMEM, "queue a message");
-    }
-    bool queued =
-        row->outgoing->message->status == NTF__MESSAGE__STATUS__QUEUED;
-    event->message = row->outgoing->message;
-    cn_write_event(write, queued ? "message.queued" : "message.not_sent",
-                   "message", row->id, 1, &event->base);
-    return CN_OK;
-}
 
 /* ---- the parts that events tell ---- */
 
@@ -105,14 +19,10 @@ static bool s_is_accepted(Ref__Referral__Status status)
            status == REF__REFERRAL__STATUS__ADMITTED;
 }
 
-/* NULL without memory. */
-static Ntf__Care *s_part_of_patient(struct cn_arena *arena,
+static Ntf__Patient *s_patient_part(struct cn_arena *arena,
                                     const Ref__Patient *patient)
 {
-    Ntf__Care *part = CN_NEW(arena, ntf__care, Ntf__Care);
-    if (part == NULL) {
-        return NULL;
-    }
+    Ntf__Patient *part = CN_NEW(arena, ntf__patient, Ntf__Patient);
     part->patient_email = patient->email;
     part->language = patient->language;
     part->patient_given = patient->name != NULL && patient->name->n_given > 0
@@ -122,46 +32,47 @@ static Ntf__Care *s_part_of_patient(struct cn_arena *arena,
     return part;
 }
 
-/* What a referral's event tells: the referral's part, and its patient's. */
-static enum cn_code s_referral_of_event(const struct cn_event *event,
-                                        struct referral_copy *ret_copy,
-                                        Ntf__Care **ret_patient,
-                                        struct cn_err *err)
+/* A referral's event tells of its patient, too. */
+struct referral_told {
+    struct cn_uuid patient_id;
+    Ntf__Referral *referral;
+    Ntf__Patient *patient;
+};
+
+static struct referral_told s_referral_told(struct cn_op *op,
+                                            const struct cn_event *event)
 {
     const Ref__ReferralEvent *payload = event->payload;
     const Ref__Referral *referral = payload->referral;
-    struct referral_copy copy = { .id = event->aggregate_id,
-                                  .event_seq = event->aggregate_seq };
+    struct referral_told told = { .referral = NULL };
     if (referral == NULL || payload->patient == NULL ||
-        !cn_id_parse("pat", payload->patient->id, &copy.patient_id)) {
-        return cn_fail(err, CN_INTERNAL, "the event names no referral");
+        !cn_id_parse("pat", payload->patient->id, &told.patient_id)) {
+        cn_refuse(op, CN_INTERNAL, NULL, "the event names no referral");
+        return told;
     }
-    Ntf__Care *care = CN_NEW(event->arena, ntf__care, Ntf__Care);
-    Ntf__Care *patient = s_part_of_patient(event->arena, payload->patient);
-    if (care == NULL || patient == NULL) {
-        return cn_fail(err, CN_NOMEM, "keep a referral");
-    }
-    care->referral_id = referral->id;
-    care->patient_id = payload->patient->id;
-    care->branch_id = referral->branch_id;
-    care->time_zone = referral->time_zone;
+    Ntf__Referral *part = CN_NEW(op->arena, ntf__referral, Ntf__Referral);
+    part->referral_id = referral->id;
+    part->patient_id = payload->patient->id;
+    part->branch_id = referral->branch_id;
+    part->time_zone = referral->time_zone;
     if (referral->source != NULL) {
-        care->source_organization = referral->source->organization;
-        care->source_email = referral->source->email;
-        care->external_id = referral->source->external_id;
+        part->source_organization = referral->source->organization;
+        part->source_email = referral->source->email;
+        part->external_id = referral->source->external_id;
     }
     if (referral->has_soc_due_at) {
-        CN_SET(care, soc_due_at, referral->soc_due_at);
+        CN_SET(part, soc_due_at, referral->soc_due_at);
     }
-    copy.accepted = referral->has_status && s_is_accepted(referral->status);
-    copy.care = care;
-    *ret_copy = copy;
-    *ret_patient = patient;
-    return CN_OK;
+    CN_SET(part, accepted,
+           referral->has_status && s_is_accepted(referral->status));
+    told.referral = part;
+    told.patient = s_patient_part(op->arena, payload->patient);
+    return told;
 }
 
-/* A visit that took place was kept, too: whether the patient is told must not
- * hang on which event is handled first, of two services after a restart. */
+/* A visit that took place is kept as booked, too: whether the patient is told
+ * must not hang on which event is handled first, of two services after a
+ * restart. */
 static bool s_is_kept(Sch__Visit__Status status)
 {
     return status == SCH__VISIT__STATUS__BOOKED ||
@@ -170,337 +81,248 @@ static bool s_is_kept(Sch__Visit__Status status)
            status == SCH__VISIT__STATUS__COMPLETED;
 }
 
-/* *ret_soc is false for a visit of another kind, of which nobody is told. */
-static enum cn_code s_visit_of_event(const struct cn_event *event,
-                                     struct visit_copy *ret_copy,
-                                     bool *ret_soc,
-                                     struct cn_err *err)
+/* NULL for a visit that is no start of care: of it nobody is told. */
+static Ntf__Visit *s_visit_told(struct cn_op *op,
+                                const struct cn_event *event,
+                                struct cn_uuid *ret_referral_id)
 {
     const Sch__VisitEvent *payload = event->payload;
     const Sch__Visit *visit = payload->visit;
-    struct visit_copy copy = { .id = event->aggregate_id,
-                               .event_seq = event->aggregate_seq };
     if (visit == NULL ||
-        !cn_id_parse("ref", visit->referral_id, &copy.referral_id)) {
-        return cn_fail(err, CN_INTERNAL, "the event names no visit");
+        !cn_id_parse("ref", visit->referral_id, ret_referral_id)) {
+        cn_refuse(op, CN_INTERNAL, NULL, "the event names no visit");
+        return NULL;
     }
-    copy.care = CN_NEW(event->arena, ntf__care, Ntf__Care);
-    if (copy.care == NULL) {
-        return cn_fail(err, CN_NOMEM, "keep a visit");
+    if (visit->kind != SCH__VISIT__KIND__SOC) {
+        return NULL;
     }
-    (void)!cn_id_parse("cln", visit->clinician_id, &copy.clinician_id);
-    copy.booked = visit->has_starts_at && s_is_kept(visit->status);
+    Ntf__Visit *part = CN_NEW(op->arena, ntf__visit, Ntf__Visit);
+    part->referral_id = visit->referral_id;
+    part->clinician_id = visit->clinician_id;
+    CN_SET(part, booked, visit->has_starts_at && s_is_kept(visit->status));
     if (visit->has_starts_at) {
-        CN_SET(copy.care, soc_starts_at, visit->starts_at);
+        CN_SET(part, soc_starts_at, visit->starts_at);
     }
-    *ret_copy = copy;
-    *ret_soc = visit->kind == SCH__VISIT__KIND__SOC;
-    return CN_OK;
+    return part;
 }
 
 /* ---- copies ---- */
 
-static enum cn_code on_referral(void *self,
-                                const struct cn_event *event,
-                                struct cn_write *write,
-                                struct cn_err *err)
+static void
+s_patient_keep(struct cn_op *op, struct cn_uuid id, const Ntf__Patient *patient)
 {
-    (void)self;
-    struct cn_store store = cn_store_of_event(event);
-    struct referral_copy copy;
-    Ntf__Care *patient = NULL;
-    enum cn_code rc = s_referral_of_event(event, &copy, &patient, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    cn_write_lock(write, "patient", copy.patient_id);
-    rc = referral_keep(&store, write, &copy, err);
-    return rc == CN_OK
-               ? patient_keep(&store, write, copy.patient_id, patient, err)
-               : rc;
+    /* Events of patients and of referrals change the same row. */
+    cn_lock(op, "patient", id);
+    cn_keep(op, &ntf__patient__resource, id, patient->patient_version, patient);
 }
 
-static enum cn_code on_patient(void *self,
-                               const struct cn_event *event,
-                               struct cn_write *write,
-                               struct cn_err *err)
+static void s_referral_keep(struct cn_op *op,
+                            const struct cn_event *event,
+                            const struct referral_told *told)
 {
-    (void)self;
+    cn_keep(op, &ntf__referral__resource, event->aggregate_id,
+            event->aggregate_seq, told->referral);
+    s_patient_keep(op, told->patient_id, told->patient);
+}
+
+static void s_visit_keep(struct cn_op *op,
+                         const struct cn_event *event,
+                         const Ntf__Visit *visit)
+{
+    cn_keep(op, &ntf__visit__resource, event->aggregate_id,
+            event->aggregate_seq, visit);
+}
+
+static void on_referral(struct cn_op *op, const struct cn_event *event)
+{
+    const struct referral_told told = s_referral_told(op, event);
+    if (!cn_failed(op)) {
+        s_referral_keep(op, event, &told);
+    }
+}
+
+static void on_patient(struct cn_op *op, const struct cn_event *event)
+{
     const Ref__PatientEvent *payload = event->payload;
-    struct cn_store store = cn_store_of_event(event);
     if (payload->patient == NULL) {
-        return cn_fail(err, CN_INTERNAL, "the event names no patient");
+        cn_refuse(op, CN_INTERNAL, NULL, "the event names no patient");
+        return;
     }
-    Ntf__Care *patient = s_part_of_patient(event->arena, payload->patient);
-    if (patient == NULL) {
-        return cn_fail(err, CN_NOMEM, "keep a patient");
-    }
-    /* Referrals' events change the same row. */
-    cn_write_lock(write, "patient", event->aggregate_id);
-    return patient_keep(&store, write, event->aggregate_id, patient, err);
+    s_patient_keep(op, event->aggregate_id,
+                   s_patient_part(op->arena, payload->patient));
 }
 
-static enum cn_code on_visit(void *self,
-                             const struct cn_event *event,
-                             struct cn_write *write,
-                             struct cn_err *err)
+static void on_visit(struct cn_op *op, const struct cn_event *event)
 {
-    (void)self;
-    struct cn_store store = cn_store_of_event(event);
-    struct visit_copy copy;
-    bool soc = false;
-    enum cn_code rc = s_visit_of_event(event, &copy, &soc, err);
-    return rc == CN_OK && soc ? visit_keep(&store, write, &copy, err) : rc;
+    struct cn_uuid referral_id;
+    const Ntf__Visit *visit = s_visit_told(op, event, &referral_id);
+    if (visit != NULL) {
+        s_visit_keep(op, event, visit);
+    }
 }
 
-static enum cn_code on_clinician(void *self,
-                                 const struct cn_event *event,
-                                 struct cn_write *write,
-                                 struct cn_err *err)
+static void on_clinician(struct cn_op *op, const struct cn_event *event)
 {
-    (void)self;
     const Sch__ClinicianEvent *payload = event->payload;
-    struct cn_store store = cn_store_of_event(event);
-    Ntf__Care *part = CN_NEW(event->arena, ntf__care, Ntf__Care);
     if (payload->clinician == NULL) {
-        return cn_fail(err, CN_INTERNAL, "the event names no clinician");
+        cn_refuse(op, CN_INTERNAL, NULL, "the event names no clinician");
+        return;
     }
-    if (part == NULL) {
-        return cn_fail(err, CN_NOMEM, "keep a clinician");
-    }
+    Ntf__Clinician *part = CN_NEW(op->arena, ntf__clinician, Ntf__Clinician);
     part->clinician_name = payload->clinician->name;
-    return clinician_keep(&store, write, event->aggregate_id,
-                          event->aggregate_seq, part, err);
+    cn_keep(op, &ntf__clinician__resource, event->aggregate_id,
+            event->aggregate_seq, part);
 }
 
 /* ---- effects ---- */
 
-enum { TELLINGS_MAX = 2 };
-
-/* The messages that are wanted and not there yet. */
-struct queue {
-    struct message_row rows[TELLINGS_MAX];
-    size_t count;
-};
-
-static enum cn_code s_queue_decide(const struct cn_store *store,
-                                   struct cn_uuid referral_id,
-                                   const Ntf__Care *care,
-                                   struct queue *ret_queue,
-                                   struct cn_err *err)
+/* Queues the message that a telling asks for, and the work of sending it. */
+static void s_message_queue(struct cn_op *op,
+                            const Ntf__Care *care,
+                            const struct telling *telling)
 {
-    struct telling tellings[TELLINGS_MAX];
-    struct queue queue = { .count = 0 };
-    size_t wanted = care_tellings(care, tellings);
-    enum cn_code rc = CN_OK;
-    for (size_t i = 0; rc == CN_OK && i < wanted; i++) {
-        bool exists = true;
-        rc = message_exists(store, referral_id, tellings[i].template,
-                            tellings[i].audience, &exists, err);
-        if (rc == CN_OK && !exists) {
-            rc = s_message_make(store, referral_id, care, &tellings[i],
-                                &queue.rows[queue.count], err);
-            queue.count++;
+    struct cn_record *record =
+        cn_record_new(op, &ntf__outgoing__resource, NULL);
+    Ntf__Outgoing *outgoing = record->body;
+    Ntf__Message *message = outgoing->message;
+    if (!template_write(op->arena, telling->template, care, &outgoing->subject,
+                        &outgoing->text)) {
+        cn_refuse(op, CN_INTERNAL, NULL, "the template cannot be written");
+    }
+    outgoing->address = telling->address;
+    message->patient_id = care->patient_id;
+    message->referral_id = care->referral_id;
+    message->branch_id = care->branch_id;
+    CN_SET(message, audience, telling->audience);
+    CN_SET(message, channel, NTF__MESSAGE__CHANNEL__EMAIL);
+    message->template_ = telling->template;
+    message->language = telling->audience == NTF__MESSAGE__AUDIENCE__PATIENT
+                            ? template_language(care)
+                            : "en";
+    message->reason_code = address_fault(telling->address);
+    cn_move(op, record, message->reason_code == NULL ? "queue" : "skip");
+    message_put_new(op, record);
+    if (message->reason_code == NULL) {
+        cn_due_put(op, "message.send", record->id, op->now_at);
+    }
+}
+
+/* Queues the messages that are wanted and not there yet. */
+static void s_messages_queue(struct cn_op *op,
+                             struct cn_uuid referral_id,
+                             const Ntf__Care *care)
+{
+    struct telling tellings[CARE_TELLINGS_MAX];
+    const size_t count = care_tellings(care, tellings);
+    for (size_t i = 0; i < count; i++) {
+        bool exists = message_exists(op, referral_id, &tellings[i]);
+        if (cn_failed(op)) {
+            return;
+        }
+        if (!exists) {
+            s_message_queue(op, care, &tellings[i]);
         }
     }
-    if (rc == CN_OK) {
-        *ret_queue = queue;
-    }
-    return rc;
 }
 
-static void s_queue_lock(struct cn_write *write,
-                         struct cn_uuid referral_id,
-                         const struct queue *queue)
+/* The acceptance acts on the newer patient, and on the start of care that may
+ * have been booked before. */
+static void on_referral_accepted(struct cn_op *op, const struct cn_event *event)
 {
-    cn_write_lock(write, "care", referral_id);
-    for (size_t i = 0; i < queue->count; i++) {
-        cn_write_lock(write, "message", queue->rows[i].id);
-    }
-}
-
-static enum cn_code s_queue_add(const struct cn_store *store,
-                                struct cn_write *write,
-                                const struct queue *queue,
-                                struct cn_err *err)
-{
-    enum cn_code rc = CN_OK;
-    for (size_t i = 0; rc == CN_OK && i < queue->count; i++) {
-        rc = s_message_queue(store, write, &queue->rows[i], err);
-    }
-    for (size_t i = 0; rc == CN_OK && i < queue->count; i++) {
-        rc = s_message_tell(store, write, &queue->rows[i], err);
-    }
-    return rc;
-}
-
-/* What is known now of a referral as an event tells it: the newer patient, and
- * the start of care, which may have been booked before. */
-static enum cn_code s_care_of_acceptance(const struct cn_store *store,
-                                         const struct referral_copy *copy,
-                                         const Ntf__Care *patient,
-                                         Ntf__Care *care,
-                                         int64_t *ret_mark,
-                                         struct cn_err *err)
-{
-    Ntf__Care *known = NULL;
-    struct soc_copy soc;
-    enum cn_code rc = patient_get(store, copy->patient_id, &known, err);
-    if (rc == CN_OK) {
-        rc = soc_get(store, copy->id, &soc, err);
-    }
-    if (rc != CN_OK) {
-        return rc;
-    }
-    *care = *copy->care;
-    care_of_patient(known != NULL &&
-                            known->patient_version > patient->patient_version
-                        ? known
-                        : patient,
-                    care);
-    if (soc.care != NULL) {
-        care_of_visit(soc.care, care);
-    }
-    CN_SET(care, accepted, 1);
-    *ret_mark = soc.mark;
-    return CN_OK;
-}
-
-static enum cn_code on_referral_accepted(void *self,
-                                         const struct cn_event *event,
-                                         struct cn_write *write,
-                                         struct cn_err *err)
-{
-    (void)self;
-    struct cn_store store = cn_store_of_event(event);
-    struct referral_copy copy;
-    struct queue queue;
-    Ntf__Care *patient = NULL;
+    const struct referral_told told = s_referral_told(op, event);
+    const struct cn_uuid id = event->aggregate_id;
     Ntf__Care care = NTF__CARE__INIT;
     int64_t mark = 0;
-    enum cn_code rc = s_referral_of_event(event, &copy, &patient, err);
-    if (rc == CN_OK) {
-        rc = s_care_of_acceptance(&store, &copy, patient, &care, &mark, err);
+    if (cn_failed(op)) {
+        return;
     }
-    if (rc == CN_OK) {
-        rc = s_queue_decide(&store, copy.id, &care, &queue, err);
-    }
-    if (rc != CN_OK) {
-        return rc;
-    }
-    s_queue_lock(write, copy.id, &queue);
-    cn_write_lock(write, "patient", copy.patient_id);
-    soc_require(write, copy.id, mark);
-    rc = referral_keep(&store, write, &copy, err);
-    if (rc == CN_OK) {
-        rc = patient_keep(&store, write, copy.patient_id, patient, err);
-    }
-    return rc == CN_OK ? s_queue_add(&store, write, &queue, err) : rc;
+    const struct soc soc = soc_of_referral(op, id, &mark);
+    const Ntf__Patient *known =
+        cn_find(op, &ntf__patient__resource, told.patient_id)->body;
+    bool newer = known->patient_version > told.patient->patient_version;
+    care_of_referral(told.referral, &care);
+    care_of_patient(newer ? known : told.patient, &care);
+    care_of_soc(&soc, &care);
+    CN_SET(&care, accepted, 1);
+    cn_lock(op, "care", id);
+    soc_require(op, id, mark);
+    s_referral_keep(op, event, &told);
+    s_messages_queue(op, id, &care);
 }
 
 /* The visit as it is known now: later events of it may have come first. */
-static enum cn_code s_visit_now(const struct cn_event *event,
-                                const struct visit_copy *told,
-                                Ntf__Care *care,
-                                bool *ret_booked,
-                                struct cn_err *err)
+static struct soc s_soc_now(struct cn_op *op,
+                            const struct cn_event *event,
+                            const Ntf__Visit *told)
 {
     const Sch__VisitEvent *payload = event->payload;
-    const struct cn_store store = cn_store_of_event(event);
-    struct visit_copy known;
-    enum cn_code rc = visit_get(&store, told->id, &known, err);
-    if (rc != CN_OK) {
-        return rc;
+    struct soc soc = soc_of_visit(op, event->aggregate_id);
+    if (soc.event_seq > event->aggregate_seq) {
+        return soc;
     }
-    bool newer = known.care != NULL && known.event_seq > told->event_seq;
-    const struct visit_copy *now = newer ? &known : told;
-    care_of_visit(now->care, care);
-    *ret_booked = now->booked;
-    if (!newer && payload->clinician_name != NULL) {
-        care->clinician_name = payload->clinician_name;
-        return CN_OK;
+    soc = (struct soc){ .booked = told->booked,
+                        .starts_at = told->soc_starts_at,
+                        .clinician_name = payload->clinician_name };
+    struct cn_uuid id;
+    if (soc.clinician_name == NULL && told->clinician_id != NULL &&
+        cn_id_parse("cln", told->clinician_id, &id)) {
+        const Ntf__Clinician *clinician =
+            cn_find(op, &ntf__clinician__resource, id)->body;
+        soc.clinician_name = clinician->clinician_name;
     }
-    return clinician_name(&store, now->clinician_id, &care->clinician_name,
-                          err);
+    return soc;
 }
 
 /* The event of scheduling may come before that of referrals: then the
  * acceptance finds the visit. */
-static enum cn_code on_visit_booked(void *self,
-                                    const struct cn_event *event,
-                                    struct cn_write *write,
-                                    struct cn_err *err)
+static void on_visit_booked(struct cn_op *op, const struct cn_event *event)
 {
-    (void)self;
-    struct cn_store store = cn_store_of_event(event);
-    struct visit_copy copy;
-    struct referral_copy referral;
-    struct queue queue = { .count = 0 };
-    bool soc = false;
-    bool booked = false;
-    Ntf__Care care = NTF__CARE__INIT;
-    enum cn_code rc = s_visit_of_event(event, &copy, &soc, err);
-    if (rc != CN_OK || !soc) {
-        return rc;
+    struct cn_uuid referral_id;
+    const Ntf__Visit *visit = s_visit_told(op, event, &referral_id);
+    if (visit == NULL) {
+        return;
     }
-    rc = referral_get(&store, copy.referral_id, &referral, err);
-    if (rc == CN_OK && referral.care != NULL) {
-        care = *referral.care;
-        CN_SET(&care, accepted, referral.accepted);
+    struct care_known known = care_known(op, referral_id);
+    const struct soc soc = s_soc_now(op, event, visit);
+    care_of_soc(&soc, known.care);
+    cn_lock(op, "care", referral_id);
+    referral_require(op, referral_id, known.event_seq);
+    s_visit_keep(op, event, visit);
+    if (soc.booked) {
+        s_messages_queue(op, referral_id, known.care);
     }
-    if (rc == CN_OK) {
-        rc = s_visit_now(event, &copy, &care, &booked, err);
-    }
-    if (rc == CN_OK && booked) {
-        rc = s_queue_decide(&store, copy.referral_id, &care, &queue, err);
-    }
-    if (rc != CN_OK) {
-        return rc;
-    }
-    s_queue_lock(write, copy.referral_id, &queue);
-    referral_require(write, copy.referral_id, referral.event_seq);
-    rc = visit_keep(&store, write, &copy, err);
-    return rc == CN_OK ? s_queue_add(&store, write, &queue, err) : rc;
 }
 
 static const struct cn_event_handler FROM_REFERRALS[] = {
-    { "referral.received", on_referral, .copy = true },
-    { "referral.updated", on_referral, .copy = true },
-    { "referral.validated", on_referral, .copy = true },
-    { "referral.accepted", on_referral_accepted, .copy = false },
-    { "referral.declined", on_referral, .copy = true },
-    { "referral.scheduled", on_referral, .copy = true },
-    { "referral.admitted", on_referral, .copy = true },
-    { "referral.snapshot", on_referral, .copy = true },
-    { "patient.created", on_patient, .copy = true },
-    { "patient.updated", on_patient, .copy = true },
-    { "patient.snapshot", on_patient, .copy = true },
+    { "referral.received", .effect = on_referral, .copy = true },
+    { "referral.updated", .effect = on_referral, .copy = true },
+    { "referral.validated", .effect = on_referral, .copy = true },
+    { "referral.accepted", .effect = on_referral_accepted, .copy = false },
+    { "referral.declined", .effect = on_referral, .copy = true },
+    { "referral.scheduled", .effect = on_referral, .copy = true },
+    { "referral.admitted", .effect = on_referral, .copy = true },
+    { "referral.snapshot", .effect = on_referral, .copy = true },
+    { "patient.created", .effect = on_patient, .copy = true },
+    { "patient.updated", .effect = on_patient, .copy = true },
+    { "patient.snapshot", .effect = on_patient, .copy = true },
 };
 
 static const struct cn_event_handler FROM_SCHEDULING[] = {
-    { "visit.booked", on_visit_booked, .copy = false },
-    { "visit.confirmed", on_visit, .copy = true },
-    { "visit.started", on_visit, .copy = true },
-    { "visit.completed", on_visit, .copy = true },
-    { "visit.cancelled", on_visit, .copy = true },
-    { "visit.needs_staff", on_visit, .copy = true },
-    { "visit.snapshot", on_visit, .copy = true },
-    { "clinician.updated", on_clinician, .copy = true },
-    { "coverage.changed", on_clinician, .copy = true },
-    { "clinician.snapshot", on_clinician, .copy = true },
+    { "visit.booked", .effect = on_visit_booked, .copy = false },
+    { "visit.confirmed", .effect = on_visit, .copy = true },
+    { "visit.started", .effect = on_visit, .copy = true },
+    { "visit.completed", .effect = on_visit, .copy = true },
+    { "visit.cancelled", .effect = on_visit, .copy = true },
+    { "visit.needs_staff", .effect = on_visit, .copy = true },
+    { "visit.snapshot", .effect = on_visit, .copy = true },
+    { "clinician.updated", .effect = on_clinician, .copy = true },
+    { "coverage.changed", .effect = on_clinician, .copy = true },
+    { "clinician.snapshot", .effect = on_clinician, .copy = true },
 };
 
 const struct cn_subscription NOTIFICATIONS_SUBSCRIPTIONS[] = {
-    { .producer = "referrals",
-      .events = referrals_events,
-      .event_count = referrals_event_count,
-      .handlers = FROM_REFERRALS,
-      .handler_count = CN_COUNT(FROM_REFERRALS) },
-    { .producer = "scheduling",
-      .events = scheduling_events,
-      .event_count = scheduling_event_count,
-      .handlers = FROM_SCHEDULING,
-      .handler_count = CN_COUNT(FROM_SCHEDULING) },
+    CN_FOLLOW(referrals, FROM_REFERRALS),
+    CN_FOLLOW(scheduling, FROM_SCHEDULING),
 };
 const size_t NOTIFICATIONS_SUBSCRIPTION_COUNT =
     CN_COUNT(NOTIFICATIONS_SUBSCRIPTIONS);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cairn-notifications: messages to patients, sources, physicians. */
-#include "cairn/notifications.cairn.h"
 #include "cairn/notifications.handlers.h"
 #include "common/service/service.h"
 #include "services/notifications/service.h"
@@ -45,7 +44,7 @@ static const struct cn_option OPTIONS[] = {
 };
 
 static const struct cn_due_handler DUE_HANDLERS[] = {
-    { .kind = "message.send", .handler = message_send },
+    { .kind = "message.send", .work = message_send },
 };
 
 static enum cn_code s_notifications_start(void *self,
@@ -67,12 +66,7 @@ static enum cn_code s_notifications_start(void *self,
 int main(int argc, char **argv)
 {
     struct cn_service service = {
-        .name = "notifications",
-        .methods = notifications_methods,
-        .method_count = notifications_method_count,
-        .events = notifications_events,
-        .event_count = notifications_event_count,
-        .resources = notifications_resources,
+        NOTIFICATIONS_CONTRACT,
         .subscriptions = NOTIFICATIONS_SUBSCRIPTIONS,
         .subscription_count = NOTIFICATIONS_SUBSCRIPTION_COUNT,
         .due_handlers = DUE_HANDLERS,

@@ -1,12 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/notifications/rules.h"
 
+#include "cairn/notifications.resources.h"
 #include "common/base/array.h"
 #include "common/base/clock.h"
 
 #include <string.h>
 
-size_t care_tellings(const Ntf__Care *care, struct telling ret_tellings[2])
+#define STATUS(word) NTF__MESSAGE__STATUS__##word
+#define FROM(state)  CN_STATE(STATUS(state))
+
+static const struct cn_move MESSAGE_MOVES[] = {
+    { "queue", CN_UNMADE, STATUS(QUEUED), "message.queued" },
+    { "skip", CN_UNMADE, STATUS(NOT_SENT), "message.not_sent" },
+    { "send", FROM(QUEUED), STATUS(SENT), "message.sent" },
+    { "fail", FROM(QUEUED), STATUS(FAILED), "message.failed" },
+};
+
+/* No channel reports a delivery, and nobody can stop a message yet. */
+const struct cn_moves ntf_outgoing_moves = {
+    .of = "message",
+    .states = &ntf__message__status__descriptor,
+    .rows = MESSAGE_MOVES,
+    .count = CN_COUNT(MESSAGE_MOVES),
+    .ends = FROM(NOT_SENT) | FROM(SENT) | FROM(FAILED),
+    .unused = FROM(DELIVERED) | FROM(STOPPED),
+};
+
+size_t care_tellings(const Ntf__Care *care,
+                     struct telling ret_tellings[CARE_TELLINGS_MAX])
 {
     size_t count = 0;
     if (!care->has_accepted || !care->accepted) {
@@ -39,6 +61,13 @@ bool address_usable(const char *address)
         }
     }
     return true;
+}
+
+const char *address_fault(const char *address)
+{
+    return address == NULL            ? "no_address"
+           : !address_usable(address) ? "bad_address"
+                                      : NULL;
 }
 
 /* The zone to write times in: what came from elsewhere may be unknown here. */
@@ -75,7 +104,7 @@ static bool s_accepted_write(struct cn_arena *arena,
         care->external_id != NULL ? " " : "",
         care->external_id != NULL ? care->external_id : "", care->referral_id,
         due);
-    return *ret_text != NULL;
+    return true;
 }
 
 static bool s_booked_write(struct cn_arena *arena,
@@ -108,7 +137,7 @@ static bool s_booked_write(struct cn_arena *arena,
             "If this time does not suit you, please call us.\r\n",
             space, given, who != NULL ? who : "A clinician", at);
     }
-    return *ret_text != NULL;
+    return true;
 }
 
 bool template_write(struct cn_arena *arena,
@@ -144,17 +173,17 @@ struct send_step send_next(enum channel_outcome outcome, size_t attempts)
     };
     const size_t last = CN_COUNT(WAITS) - 1;
     if (outcome == CHANNEL_ACCEPTED) {
-        return (struct send_step){ .status = NTF__MESSAGE__STATUS__SENT };
+        return (struct send_step){ .command = "send" };
     }
     if (outcome == CHANNEL_REFUSED) {
-        return (struct send_step){ .status = NTF__MESSAGE__STATUS__FAILED,
+        return (struct send_step){ .command = "fail",
                                    .reason_code = "refused" };
     }
     if (attempts >= SEND_ATTEMPTS_MAX) {
-        return (struct send_step){ .status = NTF__MESSAGE__STATUS__FAILED,
+        return (struct send_step){ .command = "fail",
                                    .reason_code = "attempts_exhausted" };
     }
     size_t at = attempts > 0 ? attempts - 1 : 0;
-    return (struct send_step){ .status = NTF__MESSAGE__STATUS__QUEUED,
+    return (struct send_step){ .command = NULL,
                                .retry_us = WAITS[at < last ? at : last] };
 }

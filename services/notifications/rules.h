@@ -8,7 +8,7 @@
 #include "common/base/arena.h"
 #include "services/notifications/channel.h"
 
-enum { SEND_ATTEMPTS_MAX = 8 };
+enum { SEND_ATTEMPTS_MAX = 8, CARE_TELLINGS_MAX = 2 };
 
 /* A message to be made: to whom, what, where to. address NULL: there is none,
  * and the message says so (not_sent, no_address). */
@@ -18,18 +18,22 @@ struct telling {
     const char *address;
 };
 
-/* Whom a referral's state asks to be told, at most two: its source once it is
- * accepted, the patient once the first visit is booked. Returns how many. What
- * was told already is left out by the constraint message_once. */
-size_t care_tellings(const Ntf__Care *care, struct telling ret_tellings[2]);
+/* Whom a referral's state asks to be told: its source once it is accepted, the
+ * patient once the first visit is booked. Returns how many. What was told
+ * already is left out by the constraint message_once. */
+size_t care_tellings(const Ntf__Care *care,
+                     struct telling ret_tellings[CARE_TELLINGS_MAX]);
 
 /* Can mail be sent there? One address of plain ASCII, with nothing that a
  * header or an SMTP command could take for its own. */
 bool address_usable(const char *address);
+/* Why a message cannot be sent to it: "no_address" (NULL), "bad_address"; NULL
+ * when it can. */
+const char *address_fault(const char *address);
 
 /* Subject (ASCII) and text of a template in the patient's language where there
  * is one, else in English. Minimum necessary: no diagnosis, no full name. False
- * without memory or for an unknown template. */
+ * for an unknown template. */
 CN_CHECKED bool template_write(struct cn_arena *arena,
                                const char *template,
                                const Ntf__Care *care,
@@ -40,8 +44,8 @@ const char *template_language(const Ntf__Care *care);
 
 /* What an attempt's outcome makes of the message. */
 struct send_step {
-    Ntf__Message__Status status; /* QUEUED: again after retry_us */
-    const char *reason_code;     /* NULL: none */
+    const char *command;     /* "send", "fail"; NULL: again after retry_us */
+    const char *reason_code; /* NULL: none */
     int64_t retry_us;
 };
 /* attempts: how many were made. */

@@ -16,6 +16,6 @@ extern const struct cn_subscription NOTIFICATIONS_SUBSCRIPTIONS[];
 extern const size_t NOTIFICATIONS_SUBSCRIPTION_COUNT;
 
 /* Due kind "message.send": one attempt to send one message. */
-cn_due_fn message_send;
+cn_work_fn message_send;
 
 #endif

@@ -100,9 +100,12 @@ struct cn_records visits_to_come(struct cn_op *op, struct cn_uuid referral_id)
         CN_READ(op, &SQL_VISITS_TO_COME, cn_uuid(referral_id)));
 }
 
-void sch_visit_derived(const void *body, struct cn_param *ret_params)
+void sch_visit_derived(struct cn_op *op,
+                       const struct cn_record *record,
+                       struct cn_param *ret_params)
 {
-    const Sch__Visit *visit = body;
+    (void)op;
+    const Sch__Visit *visit = record->body;
     int64_t sort_at = visit->has_starts_at ? visit->starts_at
                       : visit->has_due_at  ? visit->due_at
                                            : visit->created_at;

@@ -135,6 +135,24 @@ struct test_answer test_call(struct test_world *world,
     return answer;
 }
 
+enum cn_code test_handle(cn_handler_fn *handler,
+                         const struct cn_request *request,
+                         struct cn_reply *reply,
+                         struct cn_err *err)
+{
+    struct cn_op op = {
+        .env = request->env,
+        .arena = request->arena,
+        .tenant_id = request->principal.tenant_id,
+        .now_at = request->now_at,
+        .request = request,
+        .reply = reply,
+        .err = err,
+    };
+    handler(&op);
+    return err->code;
+}
+
 static const struct cn_subscription *
 s_subscription(const struct cn_service *service, const char *producer)
 {

@@ -38,6 +38,12 @@ struct test_answer test_call(struct test_world *world,
                              const char *rpc,
                              const ProtobufCMessage *body);
 
+/* Runs one handler, of a request made by hand, without policy and commit. */
+enum cn_code test_handle(cn_handler_fn *handler,
+                         const struct cn_request *request,
+                         struct cn_reply *reply,
+                         struct cn_err *err);
+
 /* One event as it came. */
 struct test_event {
     const char *producer;

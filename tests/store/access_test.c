@@ -283,6 +283,13 @@ static void s_role_change_is_told_as_such(struct test_world *world)
                                            "UpdateUser", &request.base);
     assert_int_equal(changed.rc, CN_OK);
     assert_int_equal(test_rows(world, "outbox", "type = 'role.changed'"), 1);
+    /* The same again changes nothing: no version, no event, no row of audit. */
+    changed = test_call(world, &s_service, &ADMINISTRATOR, "UpdateUser",
+                        &request.base);
+    assert_int_equal(changed.rc, CN_OK);
+    assert_int_equal(changed.reply.version, 2);
+    assert_int_equal(test_rows(world, "outbox", "type <> 'user.created'"), 1);
+    assert_int_equal(test_rows(world, "audit", "action = 'user.update'"), 1);
     mask[0] = "active";
     CN_SET(&patch, active, 0);
     changed = test_call(world, &s_service, &ADMINISTRATOR, "UpdateUser",
@@ -413,6 +420,8 @@ static void s_rotated_key_leaves_a_day(struct test_world *world)
     assert_true(s_resolve(world, old->key)->found);
     assert_false(s_resolve_at(world, old->key, now_at + 2 * CN_DAY)->found);
     assert_int_equal(test_rows(world, "outbox", "type = 'key.changed'"), 1);
+    /* The audit of each key tells that it was rotated. */
+    assert_int_equal(test_rows(world, "audit", "action = 'key.rotate'"), 2);
 }
 
 static void s_key_names_its_agencys_own(struct test_world *world)
@@ -510,28 +519,34 @@ static void s_operator_sees_all_agencies(struct test_world *world)
 #define AT   "'2026-06-01 00:00:00Z'"
 #define BODY "'\\x00'"
 
-#define TABLE_PLANS(table, key, order)                                         \
-    { "SQL_GET_" table, ID, key },                                             \
-        { "SQL_LIST_" table, AT ", " ID ", 51", order },                       \
-    {                                                                          \
-        "SQL_UPDATE_" table, ID ", 1, " AT ", " BODY, key                      \
-    }
+#define BEGIN "'2000-01-01Z', '00000000-0000-0000-0000-000000000000'"
+/* A row's columns before those of its own. */
+#define NEW     ID ", " ID ", 1, " AT ", " BODY
+#define CHANGED ID ", 1, 1, " AT ", " BODY
 
 static const struct test_plan PLANS[] = {
-    TABLE_PLANS("agency", "agency_", "agency_"),
-    TABLE_PLANS("branch", "branch_key", "branch_order"),
-    TABLE_PLANS("app_user", "app_user_key", "app_user_order"),
-    TABLE_PLANS("api_key", "api_key_key", "api_key_order"),
-    { "SQL_INSERT_agency", ID ", " ID ", " AT ", " BODY, NULL },
-    { "SQL_INSERT_branch", ID ", " ID ", " AT ", " BODY, NULL },
-    { "SQL_INSERT_app_user", ID ", " ID ", " AT ", " BODY, NULL },
-    { "SQL_INSERT_api_key", ID ", " ID ", " AT ", " BODY ", " BODY ", NULL",
-      NULL },
-    { "SQL_FIND_KEY", BODY, "api_key_hash" },
-    { "SQL_KEY_HASH", ID, "api_key_key" },
-    { "SQL_AFTER_agency", ID ", 100", "agency_key" },
-    { "SQL_AFTER_branch", ID ", 100", "branch_key" },
+    { "SQL_AGENCY_GET", ID, "agency_" },
+    { "SQL_AGENCY_AFTER", ID ", 100", "agency_key" },
+    { "SQL_AGENCY_INSERT", NEW, NULL },
+    { "SQL_AGENCY_UPDATE", CHANGED, "agency_" },
+    { "SQL_AGENCIES_LIST", BEGIN ", 51", "agency_order" },
+    { "SQL_BRANCH_GET", ID, "branch_key" },
+    { "SQL_BRANCH_AFTER", ID ", 100", "branch_key" },
+    { "SQL_BRANCH_INSERT", NEW, NULL },
+    { "SQL_BRANCH_UPDATE", CHANGED, "branch_key" },
+    { "SQL_BRANCHES_LIST", BEGIN ", 51", "branch_order" },
     { "SQL_BRANCHES_KNOWN", "ARRAY[" ID "]::uuid[]", "branch_key" },
+    { "SQL_USER_GET", ID, "app_user_key" },
+    { "SQL_USER_AFTER", ID ", 100", "app_user_key" },
+    { "SQL_USER_INSERT", NEW, NULL },
+    { "SQL_USER_UPDATE", CHANGED, "app_user_key" },
+    { "SQL_USERS_LIST", BEGIN ", 51", "app_user_order" },
+    { "SQL_API_KEY_GET", ID, "api_key_key" },
+    { "SQL_API_KEY_AFTER", ID ", 100", "api_key_key" },
+    { "SQL_API_KEY_INSERT", NEW ", NULL, " BODY, NULL },
+    { "SQL_API_KEY_UPDATE", CHANGED ", NULL, " BODY, "api_key_key" },
+    { "SQL_API_KEYS_LIST", BEGIN ", 51", "api_key_order" },
+    { "SQL_FIND_KEY", BODY, "api_key_hash" },
 };
 
 static void every_statement_uses_its_index(void **state)
@@ -555,8 +570,8 @@ static void every_statement_uses_its_index(void **state)
         test_explain_rows(), test_explain_rows());
     free(test_pg_sql(s_pg, sql));
     test_explain(s_pg, tenant, PLANS, CN_COUNT(PLANS));
-    test_explain_page(s_pg, tenant, "SQL_LIST_branch",
-                      "'2000-01-01Z', " ID ", 51", 51);
+    test_explain_page(s_pg, tenant, "SQL_BRANCHES_LIST", BEGIN ", 51", 51);
+    test_explain_page(s_pg, tenant, "SQL_AGENCIES_LIST", BEGIN ", 51", 51);
 }
 
 #define TEST(name, body)                                                       \

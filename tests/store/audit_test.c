@@ -11,6 +11,7 @@
 #include "common/loop/loop.h"
 #include "common/store/audit.h"
 #include "common/store/write.h"
+#include "tests/lib/call.h"
 #include "tests/lib/pg.h"
 
 #include <setjmp.h>
@@ -388,7 +389,7 @@ static void s_fetched(struct test_world *world)
     struct cn_request request =
         test_world_request(world, world->arena, NULL, NULL, "fetch");
     request.body = &body;
-    assert_int_equal(cn_audit_sealed_fetch(NULL, &request, &reply, &err),
+    assert_int_equal(test_handle(cn_audit_sealed_fetch, &request, &reply, &err),
                      CN_FORBIDDEN);
 }
 

@@ -282,13 +282,25 @@ static enum cn_code s_send(struct test_world *world, const char *message_id)
         .arena = world->arena,
     };
     assert_true(cn_id_parse("msg", message_id, &due.id));
-    return message_send(&s_notifications, &due, &err);
+    struct cn_op op = cn_op_of_due(&s_service, &due, &err);
+    message_send(&op, &due);
+    cn_commit(&op);
+    return err.code;
 }
 
 static void s_channel_answers(enum channel_outcome outcome, long status)
 {
     s_fake = (struct fake){ .channel = { s_fake_send },
                             .result = { outcome, status } };
+}
+
+/* To read as a handler does. */
+static struct cn_op s_op(struct test_world *world, struct cn_err *err)
+{
+    return (struct cn_op){ .env = &world->env,
+                           .arena = world->arena,
+                           .tenant_id = world->tenant,
+                           .err = err };
 }
 
 /* ---- who is told ---- */
@@ -383,11 +395,8 @@ static void s_older_facts_do_not_replace_newer(struct test_world *world)
 {
     struct told told = s_told(world);
     struct cn_err err = { 0 };
-    struct cn_store store = { .env = &world->env,
-                              .arena = world->arena,
-                              .tenant_id = world->tenant };
-    struct referral_copy referral;
-    struct soc_copy soc;
+    struct cn_op op = s_op(world, &err);
+    int64_t mark = 0;
     told.patient_version = 2;
     assert_int_equal(s_accept(world, &told), CN_OK);
     told.visit_seq = 2;
@@ -401,12 +410,13 @@ static void s_older_facts_do_not_replace_newer(struct test_world *world)
     assert_int_equal(s_accept(world, &older), CN_OK);
     assert_int_equal(s_book(world, &older), CN_OK);
     assert_int_equal(s_patient_updated(world, &older), CN_OK);
-    assert_int_equal(soc_get(&store, told.referral_id, &soc, &err), CN_OK);
-    assert_int_equal(soc.care->soc_starts_at, told.starts_at);
-    assert_int_equal(referral_get(&store, told.referral_id, &referral, &err),
-                     CN_OK);
-    assert_int_equal(referral.event_seq, told.seq);
-    assert_string_equal(referral.care->patient_email, told.patient_email);
+    assert_int_equal(soc_of_referral(&op, told.referral_id, &mark).starts_at,
+                     told.starts_at);
+    const struct care_known known = care_known(&op, told.referral_id);
+    assert_false(cn_failed(&op));
+    assert_int_equal(mark, told.visit_seq);
+    assert_int_equal(known.event_seq, told.seq);
+    assert_string_equal(known.care->patient_email, told.patient_email);
 }
 
 /* Patient, referral and visit are told by different partitions and producers:
@@ -419,14 +429,11 @@ static void s_any_order(struct test_world *world)
     enum cn_code (*const TELL[])(struct test_world *,
                                  const struct told *) = { s_accept, s_book,
                                                           s_patient_updated };
-    struct cn_store store = { .env = &world->env,
-                              .arena = world->arena,
-                              .tenant_id = world->tenant };
     for (size_t i = 0; i < CN_COUNT(ORDERS); i++) {
         struct told told = s_told(world);
         struct told newer = told;
-        struct referral_copy referral;
         struct cn_err err = { 0 };
+        struct cn_op op = s_op(world, &err);
         newer.patient_version = 2;
         newer.patient_email = "new@home.example";
         for (size_t j = 0; j < CN_COUNT(TELL); j++) {
@@ -437,9 +444,9 @@ static void s_any_order(struct test_world *world)
         assert_non_null(
             s_message(world, &told, NTF__MESSAGE__AUDIENCE__PATIENT));
         assert_non_null(s_to_source(world, &told));
-        assert_int_equal(
-            referral_get(&store, told.referral_id, &referral, &err), CN_OK);
-        assert_string_equal(referral.care->patient_email, "new@home.example");
+        assert_string_equal(
+            care_known(&op, told.referral_id).care->patient_email,
+            "new@home.example");
     }
     assert_int_equal(test_rows(world, "message", NULL), 2L * CN_COUNT(ORDERS));
 }
@@ -782,25 +789,32 @@ static void s_filters_all_narrow(struct test_world *world)
 #define BODY   "'\\x00'"
 #define PAGED  END ", 51, NULL"
 
+/* The columns of the resource behind those that every resource has. */
+#define COLUMNS ID ", " ID ", 'patient', 't', 'queued', " ID
+
 static const struct test_plan PLANS[] = {
-    { "SQL_MESSAGE_GET", ID, "message_key" },
-    { "SQL_MESSAGES_PAGE", PAGED, "message_order" },
-    { "SQL_MESSAGES_BY_STATUS", PAGED ", '{queued,failed}'",
+    { "SQL_OUTGOING_GET", ID, "message_key" },
+    { "SQL_OUTGOING_AFTER", ID ", 100", "message_key" },
+    { "SQL_OUTGOING_INSERT",
+      "'" TENANT "', " ID ", 1, " AT ", " BODY ", " COLUMNS, NULL },
+    { "SQL_OUTGOING_UPDATE", ID ", 1, 1, " AT ", " BODY ", " COLUMNS,
+      "message_key" },
+    { "SQL_MESSAGES_LIST", PAGED, "message_order" },
+    { "SQL_MESSAGES_LIST_BY_STATUS", PAGED ", '{queued,failed}'",
       "message_by_status" },
-    { "SQL_MESSAGES_OF_REFERRAL", PAGED ", NULL, " ID ", NULL", "message_" },
-    { "SQL_MESSAGES_OF_PATIENT", PAGED ", NULL, NULL, " ID,
+    { "SQL_MESSAGES_LIST_OF_REFERRAL_ID", PAGED ", NULL, " ID ", NULL",
+      "message_" },
+    { "SQL_MESSAGES_LIST_OF_PATIENT_ID", PAGED ", NULL, NULL, " ID,
       "message_by_patient" },
     { "SQL_MESSAGE_EXISTS", ID ", 'soc_booked', 'patient'", "message_once" },
-    { "SQL_MESSAGE_INSERT",
-      ID ", " ID ", " ID ", " ID ", " ID ", 'patient', 't', 'queued', " AT
-         ", " BODY,
-      NULL },
-    { "SQL_MESSAGE_UPDATE", ID ", 1, 'sent', 1, " AT ", " BODY, "message_key" },
+    { "SQL_MESSAGE_INSERTED", ID, "message_key" },
     { "SQL_REFERRAL_GET", ID, "referral_key" },
     { "SQL_PATIENT_GET", ID, "patient_key" },
-    { "SQL_SOC_GET", ID, "visit_by_referral" },
     { "SQL_VISIT_GET", ID, "visit_key" },
     { "SQL_CLINICIAN_GET", ID, "clinician_key" },
+    { "SQL_CARE_KNOWN", ID, "referral_key" },
+    { "SQL_SOC_OF_VISIT", ID, "visit_key" },
+    { "SQL_SOC_OF_REFERRAL", ID, "visit_by_referral" },
     { "SQL_REFERRAL_KEEP", ID ", " ID ", 1, " ID ", true, " BODY, NULL },
     { "SQL_PATIENT_KEEP", ID ", " ID ", 1, " BODY, NULL },
     { "SQL_VISIT_KEEP", ID ", " ID ", 1, " ID ", " ID ", true, " BODY, NULL },
@@ -841,8 +855,8 @@ static void every_statement_uses_its_index(void **state)
     assert_in_range(size, 1, sizeof(sql) - 1);
     free(test_pg_sql(s_pg, sql));
     test_explain(s_pg, tenant, PLANS, CN_COUNT(PLANS));
-    test_explain_page(s_pg, tenant, "SQL_MESSAGES_PAGE", PAGED, 51);
-    test_explain_page(s_pg, tenant, "SQL_MESSAGES_BY_STATUS",
+    test_explain_page(s_pg, tenant, "SQL_MESSAGES_LIST", PAGED, 51);
+    test_explain_page(s_pg, tenant, "SQL_MESSAGES_LIST_BY_STATUS",
                       PAGED ", '{failed}'", 51);
 }
 

@@ -5,6 +5,7 @@
 #include "common/loop/fiber.h"
 #include "common/store/write.h"
 #include "common/wire/message.h"
+#include "tests/lib/call.h"
 #include "tests/lib/pg.h"
 
 #include "cairn/events.cairn.h"
@@ -111,8 +112,7 @@ static void s_fetch(struct fetch *fetch)
         test_world_request(fetch->world, fetch->arena, &METHOD, NULL, "fetch");
     request.principal = (struct cn_principal){ .subject = fetch->subject };
     request.body = &body;
-    fetch->rc =
-        cn_outbox_fetch(fetch->world->env.outbox, &request, &reply, &err);
+    fetch->rc = test_handle(cn_outbox_fetch, &request, &reply, &err);
     fetch->reply = (const Evt__FetchResponse *)reply.body;
     fetch->us = cn_clock_monotonic() - since;
 }

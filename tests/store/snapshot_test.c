@@ -13,6 +13,7 @@
 #include "common/service/dispatch.h"
 #include "common/store/write.h"
 #include "common/wire/message.h"
+#include "tests/lib/call.h"
 #include "tests/lib/pg.h"
 
 #include "cairn/events.cairn.h"
@@ -377,7 +378,8 @@ static const Evt__SnapshotResponse *s_page(struct test_world *world,
     request.principal = (struct cn_principal){ 0 };
     request.service = &s_producer;
     request.body = &body;
-    assert_int_equal(cn_snapshot_page(&request, &reply, &err), expected);
+    assert_int_equal(test_handle(cn_snapshot_page, &request, &reply, &err),
+                     expected);
     return (const Evt__SnapshotResponse *)reply.body;
 }
 
@@ -503,7 +505,8 @@ static void s_refusals(struct test_world *world)
     struct cn_reply reply = { 0 };
     struct cn_err err = { 0 };
     request.body = &body;
-    assert_int_equal(cn_snapshot_page(&request, &reply, &err), CN_FORBIDDEN);
+    assert_int_equal(test_handle(cn_snapshot_page, &request, &reply, &err),
+                     CN_FORBIDDEN);
 }
 
 static void a_client_sees_no_snapshot_and_no_cursor_is_made_up(void **state)
