@@ -35,7 +35,6 @@ enum cn_code consumer_complete_keep(struct consumer *self, struct cn_err *err)
     int64_t until[CN_PARTITIONS];
     struct cn_db_result result = { 0 };
     size_t count = 0;
-
     for (int n = 0; n < CN_PARTITIONS; n++) {
         const struct partition *partition = &self->partitions[n];
         if (partition->complete_at > partition->complete_told) {

@@ -33,7 +33,6 @@ static void s_page_release(struct page *page)
 static void s_chunk_drop(struct partition *self)
 {
     struct chunk *chunk = self->first;
-
     self->queued -= chunk->count - chunk->first;
     self->first = chunk->next;
     if (self->first == NULL) {
@@ -112,7 +111,6 @@ enum cn_code consumer_entry_read(const struct cn_subscription *subscription,
                                  struct cn_err *err)
 {
     struct entry entry = { .event = event };
-
     if (event->type == NULL || event->aggregate_type == NULL ||
         !cn_message_uuid(event->has_event_id, event->event_id,
                          &entry.event_id) ||
@@ -174,7 +172,6 @@ static void s_chunk_add(struct partition *self, struct chunk *chunk)
 static struct chunk *s_chunk_new(struct page *page, size_t count)
 {
     struct chunk *chunk = cn_arena_alloc(page->arena, sizeof(*chunk));
-
     chunk->page = page;
     chunk->entries = cn_arena_array(page->arena, count, sizeof(struct entry));
     return chunk;
@@ -186,7 +183,6 @@ static void s_chunks_new(struct page *page,
                          struct chunk *chunks[CN_PARTITIONS])
 {
     size_t counts[CN_PARTITIONS] = { 0 };
-
     for (size_t i = 0; i < response->n_events; i++) {
         int number = response->events[i]->partition;
         if (number >= 0 && number < CN_PARTITIONS) {
@@ -206,7 +202,6 @@ static enum cn_code s_chunks_fill(struct consumer *self,
                                   struct cn_err *err)
 {
     struct consumer_position last[CN_PARTITIONS];
-
     for (int n = 0; n < CN_PARTITIONS; n++) {
         last[n] = self->partitions[n].fetched;
     }
@@ -245,7 +240,6 @@ static enum cn_code s_queue(struct consumer *self,
                             struct cn_err *err)
 {
     struct chunk *chunks[CN_PARTITIONS] = { 0 };
-
     s_chunks_new(page, response, chunks);
     enum cn_code rc = s_chunks_fill(self, response, chunks, err);
     if (rc == CN_OK && cn_arena_failed(page->arena)) {
@@ -272,7 +266,6 @@ static Evt__Position *s_position_new(struct cn_arena *arena,
                                      struct consumer_position at)
 {
     Evt__Position *position = CN_NEW(arena, evt__position, Evt__Position);
-
     CN_SET(position, epoch, (int32_t)at.epoch);
     CN_SET(position, xid, (uint64_t)at.xid);
     CN_SET(position, seq, at.seq);
@@ -287,7 +280,6 @@ static void s_from_add(struct cn_arena *arena,
 {
     Evt__PartitionPosition *from =
         CN_NEW(arena, evt__partition_position, Evt__PartitionPosition);
-
     CN_SET(from, partition, partition->number);
     from->after = s_position_new(arena, partition->fetched);
     from->applied = s_position_new(arena, partition->at);
@@ -335,7 +327,6 @@ static enum cn_code s_fetch(const struct consumer *self,
         .long_poll = true,
     };
     const ProtobufCMessage *message = NULL;
-
     enum cn_code rc =
         cn_bus_ask(self->env->bus, arena, &call, &request->base,
                    &evt__fetch_response__descriptor, &message, err);
@@ -369,7 +360,6 @@ void consumer_fetch_wake(struct consumer *self)
 static enum cn_code s_leases_follow(struct consumer *self, struct cn_err *err)
 {
     unsigned unknown = 0;
-
     for (int n = 0; n < CN_PARTITIONS; n++) {
         struct partition *partition = &self->partitions[n];
         if (partition->busy) {
@@ -387,7 +377,6 @@ static enum cn_code s_leases_follow(struct consumer *self, struct cn_err *err)
 static enum cn_code s_complete(struct consumer *self, struct cn_err *err)
 {
     int64_t now = cn_clock_monotonic();
-
     if (now - self->complete_told_at < COMPLETE_US) {
         return CN_OK;
     }
@@ -401,7 +390,6 @@ s_page_fetch(struct consumer *self, struct page *page, struct cn_err *err)
     Evt__FetchRequest request = EVT__FETCH_REQUEST__INIT;
     const Evt__FetchResponse *response = NULL;
     bool all = false;
-
     s_ask(self, page->arena, &request, &all);
     if (cn_arena_failed(page->arena)) {
         return cn_fail(err, CN_NOMEM, "consumer: no memory");
@@ -447,7 +435,6 @@ static enum cn_code s_round(struct consumer *self, struct cn_err *err)
 void consumer_follow(void *arg)
 {
     struct consumer *self = arg;
-
     while (!consumer_stopping(self)) {
         struct cn_err err = { 0 };
         enum cn_code rc = s_round(self, &err);

@@ -32,7 +32,6 @@ consumer_list(struct cn_arena *arena, const int64_t *numbers, size_t count)
     size_t size_max = (count + 1) * NUMBER_TEXT_MAX;
     char *text = cn_arena_alloc(arena, size_max);
     size_t size = 0;
-
     text[size++] = '{';
     for (size_t i = 0; i < count; i++) {
         size += (size_t)snprintf(text + size, size_max - size, "%s%" PRId64,
@@ -57,7 +56,6 @@ enum cn_code consumer_unit(const struct consumer *self,
 {
     struct cn_db_step all[STEPS_MAX] = { { &SQL_CONSUMER_ASYNC, NULL, 0 } };
     struct cn_db_result result = { 0 };
-
     assert(count < STEPS_MAX);
     memcpy(&all[1], steps, count * sizeof(*steps));
     cn_fiber_set_deadline(cn_clock_monotonic() + CONSUMER_UNIT_BUDGET_US);
@@ -109,7 +107,6 @@ consumer_positions_load(struct consumer *self, unsigned set, struct cn_err *err)
     int64_t numbers[CN_PARTITIONS];
     struct cn_db_result result = { 0 };
     size_t count = 0;
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "consumer: no memory");
     }
@@ -227,7 +224,6 @@ void consumer_move_many(const struct consumer *self,
 {
     struct columns from = { 0 };
     struct columns to = { 0 };
-
     for (size_t i = 0; i < count; i++) {
         const struct run *run = runs[i];
         const int number = run->partition->number;
@@ -301,7 +297,6 @@ s_blocks_params(const struct job *job, size_t handled, struct cn_param *params)
     const char **types = cn_arena_array(job->arena, handled, sizeof(*types));
     struct cn_uuid *ids = cn_arena_array(job->arena, handled, sizeof(*ids));
     size_t count = 0;
-
     for (size_t r = 0; r < job->count; r++) {
         for (size_t i = 0; i < job->runs[r].count; i++) {
             const struct entry *entry = job->runs[r].entries[i];
@@ -325,7 +320,6 @@ static void s_count_params(const struct job *job, struct cn_param *params)
     int64_t more[CN_PARTITIONS] = { 0 };
     const int64_t *const lists[] = { at.partition, at.epoch, at.xid, at.seq,
                                      more };
-
     for (size_t i = 0; i < job->count; i++) {
         const struct partition *partition = job->runs[i].partition;
         s_column_put(&at, i, partition->number, partition->at);
@@ -342,7 +336,6 @@ static void s_count_params(const struct job *job, struct cn_param *params)
 static void s_counted(struct run *run, const struct cn_rows *rows)
 {
     struct partition *partition = run->partition;
-
     for (size_t row = 0; row < cn_rows_count(rows); row++) {
         if (cn_row_int(rows, row, 0) == partition->number) {
             partition->forgiven = false;
@@ -363,7 +356,6 @@ enum cn_code consumer_count(struct job *job, struct cn_err *err)
     struct cn_param blocks[4];
     struct cn_db_result result = { 0 };
     size_t handled = 0;
-
     for (size_t r = 0; r < job->count; r++) {
         for (size_t i = 0; i < job->runs[r].count; i++) {
             handled += job->runs[r].entries[i]->handler != NULL;
