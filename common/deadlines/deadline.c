@@ -284,21 +284,14 @@ static void s_breach(struct cn_deadline *self, const char *reason, int64_t now)
 }
 
 /* What does not change any more. */
-static enum cn_code s_make(struct cn_deadline *self,
-                           struct cn_arena *arena,
-                           const struct cn_deadline_subject *subject,
-                           struct cn_uuid id,
-                           int64_t now_at,
-                           struct cn_err *err)
+static void s_make(struct cn_deadline *self,
+                   struct cn_arena *arena,
+                   const struct cn_deadline_subject *subject,
+                   struct cn_uuid id,
+                   int64_t now_at)
 {
     Dln__Deadline *body = cn_message_new(arena, &dln__deadline__descriptor);
-    if (body == NULL) {
-        return cn_fail(err, CN_NOMEM, "deadline");
-    }
     body->id = cn_id_text(arena, "dln", id);
-    if (body->id == NULL) {
-        return cn_fail(err, CN_NOMEM, "deadline");
-    }
     CN_SET(body, created_at, now_at);
     body->subject_id = subject->text;
     body->patient_id = subject->patient_text;
@@ -307,7 +300,6 @@ static enum cn_code s_make(struct cn_deadline *self,
     self->subject_id = subject->id;
     self->patient_id = subject->patient_id;
     self->body = body;
-    return CN_OK;
 }
 
 /* Is it already this clock, in this branch? The warnings follow from the rest.
@@ -323,11 +315,10 @@ static bool s_same(const struct cn_deadline *self,
            cn_uuid_equal(self->branch_id, subject->branch_id);
 }
 
-static enum cn_code s_set(struct cn_deadline *self,
-                          struct cn_arena *arena,
-                          const struct cn_deadline_subject *subject,
-                          const struct cn_clock *clock,
-                          struct cn_err *err)
+static void s_set(struct cn_deadline *self,
+                  struct cn_arena *arena,
+                  const struct cn_deadline_subject *subject,
+                  const struct cn_clock *clock)
 {
     Dln__Deadline *body = self->body;
     const struct cn_clock_rule *rule = clock->rule;
@@ -339,8 +330,7 @@ static enum cn_code s_set(struct cn_deadline *self,
     body->citation = cn_arena_strdup(arena, rule->citation);
     body->why = cn_arena_strdup(arena, clock->why);
     body->time_zone = cn_arena_strdup(arena, clock->zone);
-    body->told_by =
-        rule->told_by != NULL ? cn_arena_strdup(arena, rule->told_by) : NULL;
+    body->told_by = cn_arena_strdup(arena, rule->told_by);
     body->warn_at = cn_arena_copy(arena, clock->warn_at,
                                   sizeof(int64_t) * CN_CLOCK_WARNINGS_MAX);
     body->n_warn_at = clock->warn_count;
@@ -351,11 +341,6 @@ static enum cn_code s_set(struct cn_deadline *self,
     if (moved) {
         CN_SET(body, warned, 0);
     }
-    bool whole = body->rule != NULL && body->name != NULL &&
-                 body->citation != NULL && body->why != NULL &&
-                 body->time_zone != NULL && body->warn_at != NULL &&
-                 (rule->told_by == NULL || body->told_by != NULL);
-    return whole ? CN_OK : cn_fail(err, CN_NOMEM, "deadline");
 }
 
 enum cn_code cn_deadline_run(struct cn_deadline *self,
@@ -367,27 +352,21 @@ enum cn_code cn_deadline_run(struct cn_deadline *self,
                              struct cn_err *err)
 {
     bool made = self->body == NULL;
-    enum cn_code rc = CN_OK;
     if (made) {
-        rc = s_make(self, arena, subject, id, now_at, err);
+        s_make(self, arena, subject, id, now_at);
     } else if (s_same(self, subject, clock) &&
                !s_is(self, DLN__DEADLINE__STATE__CANCELLED)) {
         return CN_OK;
-    }
-    if (rc != CN_OK) {
-        return rc;
     }
     bool moved = made || self->body->due_at != clock->due_at;
     bool again = made || s_is(self, DLN__DEADLINE__STATE__CANCELLED);
     Dln__Deadline__State state = again || (moved && cn_deadline_runs(self))
                                      ? DLN__DEADLINE__STATE__OPEN
                                      : self->body->state;
-    rc = s_set(self, arena, subject, clock, err);
-    if (rc == CN_OK) {
-        s_become(self, state, now_at);
-        s_tell(self, again ? "deadline.started" : "deadline.changed");
-    }
-    return rc;
+    s_set(self, arena, subject, clock);
+    s_become(self, state, now_at);
+    s_tell(self, again ? "deadline.started" : "deadline.changed");
+    return cn_arena_failed(arena) ? cn_fail(err, CN_NOMEM, "deadline") : CN_OK;
 }
 
 void cn_deadline_stop(struct cn_deadline *self, int64_t now_at)

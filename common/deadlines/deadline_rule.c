@@ -62,7 +62,7 @@ static const char *s_text(struct cn_arena *arena,
 
 /* Rows belong to the generation's arena, and the texts in them. The checks of
  * the table keep the lists within their arrays. */
-static bool s_rule_read(struct cn_arena *arena,
+static void s_rule_read(struct cn_arena *arena,
                         const struct cn_rows *rows,
                         size_t row,
                         struct cn_clock_rule *rule)
@@ -89,17 +89,13 @@ static bool s_rule_read(struct cn_arena *arena,
     };
     rule->states = cn_row_texts(rows, row, 13, arena, &rule->state_count);
     rule->payers = cn_row_texts(rows, row, 14, arena, &rule->payer_count);
-    for (size_t i = 0; starts != NULL && i < start_count; i++) {
+    for (size_t i = 0; i < start_count; i++) {
         rule->starts[rule->start_count++] = starts[i];
     }
-    for (size_t i = 0; warnings != NULL && i < warn_count; i++) {
+    for (size_t i = 0; i < warn_count; i++) {
         rule->warn_before[rule->warn_count++] =
             strtoll(warnings[i], NULL, 10) * CN_MINUTE;
     }
-    return starts != NULL && warnings != NULL && rule->states != NULL &&
-           rule->payers != NULL && rule->id != NULL && rule->name != NULL &&
-           rule->trigger != NULL && rule->exceptions != NULL &&
-           rule->citation != NULL;
 }
 
 static enum cn_code s_read(const struct cn_store *store,
@@ -118,21 +114,25 @@ static enum cn_code s_read(const struct cn_store *store,
     if (rc != CN_OK) {
         return rc;
     }
+    self->schema = cn_arena_strdup(self->arena, cn_db_schema(store->env->db));
     self->rule_count = cn_rows_count(rules);
     self->holiday_count = cn_rows_count(days);
     self->rules =
         cn_arena_array(self->arena, self->rule_count + 1, sizeof(*self->rules));
     self->holidays = cn_arena_array(self->arena, self->holiday_count + 1,
                                     sizeof(*self->holidays));
-    bool whole = self->rules != NULL && self->holidays != NULL;
-    for (size_t i = 0; whole && i < self->rule_count; i++) {
-        whole = s_rule_read(self->arena, rules, i, &self->rules[i]);
+    for (size_t i = 0; i < self->rule_count; i++) {
+        s_rule_read(self->arena, rules, i, &self->rules[i]);
     }
-    for (size_t i = 0; whole && i < self->holiday_count; i++) {
+    for (size_t i = 0; i < self->holiday_count; i++) {
         self->holidays[i].tenant_id = cn_row_uuid(days, i, 0);
-        whole = cn_date_parse(cn_row_text(days, i, 1), &self->holidays[i].day);
+        if (!cn_date_parse(cn_row_text(days, i, 1), &self->holidays[i].day)) {
+            return cn_fail(err, CN_INTERNAL, "a holiday is not a date");
+        }
     }
-    return whole ? CN_OK : cn_fail(err, CN_NOMEM, "read the rules of clocks");
+    return cn_arena_failed(self->arena)
+               ? cn_fail(err, CN_NOMEM, "read the rules of clocks")
+               : CN_OK;
 }
 
 static void s_free(struct generation *self)
@@ -183,11 +183,7 @@ static enum cn_code s_present(const struct cn_store *store,
     }
     self->arena = cn_arena_new(ARENA_MAX);
     self->read_at = store->env->now(store->env);
-    if (self->arena != NULL) {
-        self->schema =
-            cn_arena_strdup(self->arena, cn_db_schema(store->env->db));
-    }
-    enum cn_code rc = self->schema == NULL
+    enum cn_code rc = self->arena == NULL
                           ? cn_fail(err, CN_NOMEM, "read the rules of clocks")
                           : s_read(store, self, err);
     if (rc != CN_OK) {
@@ -262,9 +258,6 @@ enum cn_code cn_clock_holidays(const struct cn_store *store,
     }
     struct cn_date *days =
         cn_arena_array(store->arena, rules->holiday_count + 1, sizeof(*days));
-    if (days == NULL) {
-        return cn_fail(err, CN_NOMEM, "holidays");
-    }
     for (size_t i = 0; i < rules->holiday_count; i++) {
         const struct holiday *holiday = &rules->holidays[i];
         if (cn_uuid_is_nil(holiday->tenant_id) ||

@@ -14,7 +14,7 @@ enum { CONTEXT_MAX = 96 };
     "d.id, d.subject_type, d.subject_id, d.branch_id, d.patient_id,"           \
     " d.version, d.event_seq, d.created_at, d.body"
 
-/* Of the sealed body; in the arena, NULL without memory. */
+/* What the seal of a body is bound to; in the arena. */
 static const char *s_context(const struct cn_store *store)
 {
     return cn_arena_printf(store->arena, "%s.deadline.body",
@@ -38,13 +38,9 @@ static enum cn_code s_read(const struct cn_store *store,
         .version = cn_row_int(rows, row, 5),
         .event_seq = cn_row_int(rows, row, 6),
     };
-    const char *context = s_context(store);
     ProtobufCMessage *message = NULL;
-    if (context == NULL) {
-        return cn_fail(err, CN_NOMEM, "read a deadline");
-    }
     enum cn_code rc =
-        cn_store_unseal(store, context, rows, row, 8,
+        cn_store_unseal(store, s_context(store), rows, row, 8,
                         &dln__deadline__descriptor, &message, err);
     if (rc == CN_OK) {
         deadline.body = (Dln__Deadline *)message;
@@ -134,16 +130,13 @@ enum cn_code cn_deadline_change(const struct cn_store *store,
                                 struct cn_err *err)
 {
     Dln__Deadline *body = self->body;
-    const char *context = s_context(store);
     struct cn_param sealed;
     if (!self->changed) {
         return CN_OK;
     }
-    if (context == NULL) {
-        return cn_fail(err, CN_NOMEM, "write a deadline");
-    }
     CN_SET(body, version, self->version + 1);
-    enum cn_code rc = cn_store_seal(store, context, &body->base, &sealed, err);
+    enum cn_code rc =
+        cn_store_seal(store, s_context(store), &body->base, &sealed, err);
     if (rc != CN_OK) {
         return rc;
     }
@@ -180,15 +173,14 @@ enum cn_code cn_deadline_tell(const struct cn_store *store,
     }
     Dln__DeadlineChange *told =
         CN_NEW(store->arena, dln__deadline_change, Dln__DeadlineChange);
-    if (told == NULL) {
-        return cn_fail(err, CN_NOMEM, "tell of a deadline");
-    }
     told->deadline = self->body;
     for (size_t i = 0; i < self->event_count; i++) {
         cn_write_event(write, self->events[i], "deadline", self->id,
                        self->event_seq + 1 + (int64_t)i, &told->base);
     }
-    return CN_OK;
+    return cn_arena_failed(store->arena)
+               ? cn_fail(err, CN_NOMEM, "tell of a deadline")
+               : CN_OK;
 }
 
 /* ---- the ticker ---- */
@@ -218,9 +210,6 @@ static enum cn_code s_fire(const struct cn_store *store,
 {
     struct cn_write *write =
         cn_write_begin_system(store->env, store->arena, store->tenant_id, NULL);
-    if (write == NULL) {
-        return cn_fail(err, CN_NOMEM, "deadline");
-    }
     enum cn_code rc = CN_OK;
     if (deadline->changed) {
         rc = cn_deadline_change(store, write, deadline, err);
@@ -287,9 +276,6 @@ static enum cn_code s_page(const struct cn_request *request,
     size_t count = cn_rows_count(rows);
     struct cn_page_row *shown =
         cn_arena_array(store.arena, count + 1, sizeof(*shown));
-    if (shown == NULL) {
-        return cn_fail(err, CN_NOMEM, "list deadlines");
-    }
     for (size_t i = 0; rc == CN_OK && i < count; i++) {
         struct cn_deadline deadline;
         rc = s_read(&store, rows, i, &deadline, err);
@@ -319,9 +305,6 @@ enum cn_code cn_deadlines_answer(const struct cn_request *request,
     struct cn_page_row *rows = NULL;
     struct cn_page page;
     size_t count = 0;
-    if (filters == NULL) {
-        return cn_fail(err, CN_NOMEM, "list deadlines");
-    }
     enum cn_code rc = cn_page_open(request, filters, body->has_limit,
                                    body->limit, body->cursor, &page, err);
     if (rc == CN_OK) {

@@ -116,7 +116,6 @@ static void s_call(struct ticker *self)
 static void s_ticker_free(struct ticker *self)
 {
     struct ticker **link = &s_tickers;
-
     while (*link != NULL && *link != self) {
         link = &(*link)->next;
     }
@@ -143,7 +142,6 @@ static int64_t s_retry_us(const struct item *item)
                      : late_us > RETRY_MAX_US ? RETRY_MAX_US
                                               : late_us;
     uint32_t number = 0;
-
     env->random(env, &number, sizeof(number));
     return RETRY_MIN_US + (int64_t)number % (max_us - RETRY_MIN_US + 1);
 }
@@ -157,7 +155,6 @@ static void s_put_off(const struct item *item)
     };
     const struct cn_rows *rows = NULL;
     struct cn_err err = { 0 };
-
     cn_fiber_set_deadline(cn_clock_monotonic() + LOOK_BUDGET_US);
     if (cn_db_read(due->env->db, CN_LANE_RELAY, due->arena,
                    (struct cn_uuid){ 0 }, &SQL_DUE_PUT_OFF, params,
@@ -171,7 +168,6 @@ s_log_failure(const struct item *item, const struct cn_err *err, int64_t since)
 {
     char tenant[CN_UUID_TEXT_SIZE];
     char method[METHOD_TEXT_MAX];
-
     cn_uuid_format(item->due.tenant_id, tenant);
     (void)snprintf(method, sizeof(method), "due/%s", item->due.kind);
     cn_log_request(NULL, tenant, method, err, cn_clock_monotonic() - since);
@@ -180,7 +176,6 @@ s_log_failure(const struct item *item, const struct cn_err *err, int64_t since)
 static void s_item_remove(struct item *item)
 {
     struct item **link = &item->ticker->items;
-
     while (*link != item) {
         link = &(*link)->next;
     }
@@ -191,7 +186,6 @@ static void s_item_remove(struct item *item)
 static void s_item_end(struct item *item)
 {
     struct ticker *self = item->ticker;
-
     s_item_remove(item);
     if (item->failed) {
         s_put_off(item);
@@ -211,7 +205,6 @@ enum cn_code cn_due_handle(const struct cn_service *service,
                            struct cn_err *err)
 {
     struct cn_op op = cn_op_of_due(service, due, err);
-
     if (handler->work == NULL) {
         (void)!handler->handler(service->self, due, err);
     } else {
@@ -231,7 +224,6 @@ static void s_work(void *arg)
     int64_t since = cn_clock_monotonic();
     struct cn_err err = { 0 };
     enum cn_code rc = CN_STALE;
-
     for (unsigned i = 0; i <= CN_STALE_AGAIN_MAX && rc == CN_STALE; i++) {
         cn_err_clear(&err);
         item->due.now_at = self->env->now(self->env);
@@ -253,14 +245,11 @@ static void s_work(void *arg)
 static void s_start(struct ticker *self, const struct cn_rows *rows, size_t row)
 {
     struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
-    struct item *item =
-        arena == NULL ? NULL : cn_arena_alloc(arena, sizeof(*item));
     struct cn_err err = { 0 };
-
-    if (item == NULL) {
-        cn_arena_free(arena);
+    if (arena == NULL) {
         return;
     }
+    struct item *item = cn_arena_alloc(arena, sizeof(*item));
     item->ticker = self;
     item->handler = s_handler_find(self->service, cn_row_text(rows, row, 1));
     item->due = (struct cn_due){
@@ -273,7 +262,7 @@ static void s_start(struct ticker *self, const struct cn_rows *rows, size_t row)
     };
     item->claimed_until = cn_row_at(rows, row, 4);
     item->renew_at = cn_clock_monotonic() + RENEW_US;
-    if (item->handler == NULL ||
+    if (item->handler == NULL || cn_arena_failed(arena) ||
         cn_fiber_spawn(self->env->loop, s_work, item,
                        cn_clock_monotonic() + CN_DUE_BUDGET_US,
                        &err) != CN_OK) {
@@ -297,7 +286,6 @@ s_renew_try(struct item *item, int64_t claim_us, struct cn_err *err)
         cn_at(item->claimed_until), cn_int(claim_us),
     };
     const struct cn_rows *rows = NULL;
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "due: no memory");
     }
@@ -316,7 +304,6 @@ s_renew_try(struct item *item, int64_t claim_us, struct cn_err *err)
 static void s_renew(struct item *item, int64_t claim_us)
 {
     struct cn_err err = { 0 };
-
     item->renew_at = cn_clock_monotonic() + CN_DUE_POLL_US;
     item->renewing = true;
     (void)!s_renew_try(item, claim_us, &err);
@@ -331,7 +318,6 @@ static void s_renew(struct item *item, int64_t claim_us)
 static void s_renew_all(struct ticker *self, int64_t until_at, int64_t claim_us)
 {
     struct item *item = self->items;
-
     while (item != NULL) {
         if (item->renew_at > until_at) {
             item = item->next;
@@ -355,7 +341,6 @@ s_claim(struct ticker *self, size_t *ret_count, struct cn_err *err)
         cn_int(CN_DUE_CLAIM_US),
     };
     const struct cn_rows *rows = NULL;
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "due: no memory");
     }
@@ -400,7 +385,6 @@ static bool s_ticker_goes_on(const struct ticker *self)
 static void s_tick(void *arg)
 {
     struct ticker *self = arg;
-
     while (s_ticker_goes_on(self)) {
         s_renew_all(self, cn_clock_monotonic(), CN_DUE_CLAIM_US);
         bool room = self->in_flight + CN_DUE_BATCH <= CN_DUE_IN_FLIGHT_MAX;

@@ -36,7 +36,6 @@ bool consumer_stopping(const struct consumer *self)
 bool consumer_held(const struct partition *partition)
 {
     const struct consumer *self = partition->consumer;
-
     return !self->all->rebuilding &&
            cn_lease_held(self->all->leases, self->index, partition->number);
 }
@@ -52,7 +51,6 @@ void consumer_tell(const struct consumer *self,
     const char *producer = self->subscription->producer;
     int64_t now = cn_clock_monotonic();
     char where[WHERE_MAX] = "";
-
     if (partition >= 0) {
         (void)snprintf(where, sizeof(where), ", partition %d", partition);
     }
@@ -81,7 +79,6 @@ int64_t consumer_backoff_us(struct consumer *self, struct trouble *trouble)
                              : BACKOFF_DOUBLINGS_MAX;
     int64_t most = (int64_t)BACKOFF_MIN_US << doublings;
     uint32_t number = 0;
-
     self->env->random(self->env, &number, sizeof(number));
     trouble->failures++;
     return most / 2 + (int64_t)number % (most / 2 + 1);
@@ -131,7 +128,6 @@ static bool s_copies_come(struct walk walk, unsigned wanted)
 static bool s_begins_with_copies(const struct partition *self)
 {
     struct walk walk = s_walk(self);
-
     for (struct entry *entry; (entry = s_next(&walk)) != NULL;) {
         if (entry->handler != NULL) {
             return entry->handler->copy;
@@ -149,7 +145,6 @@ static size_t s_run_fill(struct run *run,
 {
     struct walk walk = s_walk(from);
     size_t handled = 0;
-
     while (run->count < ENTRIES_MAX && handled < most) {
         const struct walk here = walk;
         struct entry *entry = s_next(&walk);
@@ -170,22 +165,16 @@ static size_t s_run_fill(struct run *run,
     return handled;
 }
 
-/* False without memory. */
-static bool
+static void
 s_run_take(struct job *job, struct partition *partition, size_t *left)
 {
     struct run *run = &job->runs[job->count];
-
     *run = (struct run){ .partition = partition, .done = partition->at };
     run->entries =
         cn_arena_array(job->arena, ENTRIES_MAX, sizeof(struct entry *));
-    if (run->entries == NULL) {
-        return false;
-    }
     *left -= s_run_fill(run, partition, job->copies, *left);
     partition->busy = true;
     job->count++;
-    return true;
 }
 
 /* The next partition that has something, and with copies those that have some,
@@ -194,7 +183,6 @@ static bool s_job_take(struct consumer *self, struct job *job)
 {
     int64_t now = cn_clock_monotonic();
     size_t left = CN_EVENT_BATCH_MAX;
-
     for (int i = 0; i < CN_PARTITIONS && left > 0; i++) {
         int number = (self->cursor + i) % CN_PARTITIONS;
         struct partition *partition = &self->partitions[number];
@@ -207,9 +195,7 @@ static bool s_job_take(struct consumer *self, struct job *job)
         } else if (!copies || !job->copies) {
             continue;
         }
-        if (!s_run_take(job, partition, &left)) {
-            break;
-        }
+        s_run_take(job, partition, &left);
         if (!job->copies) {
             break;
         }
@@ -227,7 +213,6 @@ static void s_run_end(struct run *run)
 {
     struct partition *partition = run->partition;
     struct consumer *self = partition->consumer;
-
     partition->busy = false;
     partition_passed(partition);
     if (consumer_stopping(self)) {
@@ -251,7 +236,6 @@ static void s_reload(struct job *job)
     struct consumer *self = job->consumer;
     struct cn_err err = { 0 };
     unsigned set = 0;
-
     for (size_t i = 0; i < job->count; i++) {
         if (job->runs[i].reload) {
             set |= 1U << job->runs[i].partition->number;
@@ -270,12 +254,10 @@ static void s_reload(struct job *job)
 static bool s_job(struct consumer *self)
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
-    struct job *job =
-        arena == NULL ? NULL : cn_arena_alloc(arena, sizeof(*job));
-
-    if (job == NULL) {
+    if (arena == NULL) {
         return false;
     }
+    struct job *job = cn_arena_alloc(arena, sizeof(*job));
     job->consumer = self;
     job->arena = arena;
     if (!s_job_take(self, job)) {
@@ -295,7 +277,6 @@ static bool s_job(struct consumer *self)
 static void s_worker(void *arg)
 {
     struct consumer *self = arg;
-
     while (!consumer_stopping(self) && s_job(self)) {
     }
     self->workers--;
@@ -306,7 +287,6 @@ void consumer_work(struct consumer *self)
 {
     int64_t now = cn_clock_monotonic();
     unsigned ready = 0;
-
     for (int n = 0; n < CN_PARTITIONS; n++) {
         ready += s_ready(&self->partitions[n], now);
     }
@@ -326,7 +306,6 @@ static void s_retry(void *arg)
 {
     struct consumer *self = arg;
     int64_t now = cn_clock_monotonic();
-
     self->retry = NULL;
     consumer_work(self);
     for (int n = 0; n < CN_PARTITIONS; n++) {
@@ -340,7 +319,6 @@ static void s_retry(void *arg)
 void consumer_retry(struct partition *partition, int64_t at)
 {
     struct consumer *self = partition->consumer;
-
     partition->retry_at = at;
     if (self->retry != NULL && self->retry_at <= at) {
         return; /* It sets the next one itself. */
@@ -357,7 +335,6 @@ void consumer_retry(struct partition *partition, int64_t at)
 static void s_leases_changed(void *arg)
 {
     struct consumers *all = arg;
-
     for (size_t i = 0; i < all->count; i++) {
         consumer_fetch_wake(&all->items[i]);
     }
@@ -366,7 +343,6 @@ static void s_leases_changed(void *arg)
 static bool s_busy(void *arg, size_t producer, int partition)
 {
     const struct consumers *all = arg;
-
     return all->items[producer].partitions[partition].busy;
 }
 
@@ -398,7 +374,6 @@ static void
 s_init(struct consumers *all, size_t index, const struct cn_service *service)
 {
     struct consumer *self = &all->items[index];
-
     self->all = all;
     self->index = index;
     self->env = all->env;
@@ -416,7 +391,6 @@ static enum cn_code s_fibers_start(struct consumers *all, struct cn_err *err)
                                         .busy = s_busy,
                                         .arg = all };
     const char *producers[CN_LEASE_PRODUCERS_MAX];
-
     for (size_t i = 0; i < all->count; i++) {
         producers[i] = all->items[i].subscription->producer;
     }
@@ -446,7 +420,6 @@ enum cn_code cn_consumers_start(struct cn_env *env,
                                 struct cn_err *err)
 {
     size_t count = service->subscription_count;
-
     if (count == 0) {
         return CN_OK;
     }

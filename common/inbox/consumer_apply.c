@@ -31,7 +31,6 @@ struct cn_event consumer_event(struct cn_env *env,
                                struct cn_arena *arena)
 {
     const Evt__Event *event = entry->event;
-
     return (struct cn_event){
         .env = env,
         .producer = subscription->producer,
@@ -53,7 +52,6 @@ enum cn_code consumer_event_open(const struct entry *entry,
                                  struct cn_err *err)
 {
     const ProtobufCMessage *payload = NULL;
-
     if (entry->shape == NULL) {
         return cn_fail(err, CN_INTERNAL, "event: its type has no shape");
     }
@@ -76,7 +74,6 @@ enum cn_code cn_event_handle(const struct cn_service *service,
 {
     struct cn_op op = cn_op_of_event(service, event, write, err);
     enum cn_code rc = CN_OK;
-
     if (handler->effect != NULL) {
         handler->effect(&op, event);
         rc = err->code;
@@ -108,7 +105,6 @@ static enum cn_code s_copies_add(const struct job *job,
 {
     const struct consumer *self = job->consumer;
     enum cn_code rc = CN_OK;
-
     for (size_t i = 0; rc == CN_OK && i < run->count; i++) {
         const struct entry *entry = run->entries[i];
         if (entry->handler == NULL) {
@@ -135,20 +131,13 @@ static enum cn_code s_copies_try(const struct job *job,
     struct cn_write *write =
         cn_write_begin_batch(job->consumer->env, job->arena);
     enum cn_code rc = CN_OK;
-
-    if (write == NULL) {
-        return cn_fail(err, CN_NOMEM, "events: no memory");
-    }
     for (size_t i = 0; rc == CN_OK && i < count; i++) {
         rc = s_copies_add(job, runs[i], write, err);
-    }
-    if (rc == CN_OK) {
-        rc = consumer_move_many(job->consumer, job->arena, runs, count, write,
-                                err);
     }
     if (rc != CN_OK) {
         return rc;
     }
+    consumer_move_many(job->consumer, job->arena, runs, count, write);
     cn_fiber_set_deadline(cn_clock_monotonic() + CN_EVENT_BUDGET_US);
     rc = cn_write_commit(write, err);
     cn_fiber_set_deadline(INT64_MAX);
@@ -158,7 +147,6 @@ static enum cn_code s_copies_try(const struct job *job,
 static void s_copied(struct consumer *self, struct run *run)
 {
     struct partition *partition = run->partition;
-
     for (size_t i = 0; i < run->count; i++) {
         if (run->entries[i]->handler != NULL) {
             self->counts.copies++;
@@ -179,7 +167,6 @@ static void
 s_copies_wait(struct run *run, enum cn_code rc, const struct cn_err *err)
 {
     struct partition *partition = run->partition;
-
     partition->forgiven = run->counted;
     run->ended = true;
     if (consumer_is_moved(rc, err)) {
@@ -204,7 +191,6 @@ static void
 s_copies_apply(struct job *job, struct run *const *runs, size_t count)
 {
     struct cn_err err = { 0 };
-
     enum cn_code rc = s_copies_try(job, runs, count, &err);
     if (consumer_stopping(job->consumer) && rc != CN_OK) {
         for (size_t i = 0; i < count; i++) {
@@ -231,7 +217,6 @@ s_copies_apply(struct job *job, struct run *const *runs, size_t count)
 static void s_one_by_one(struct job *job, struct run *run)
 {
     struct partition *partition = run->partition;
-
     enum cn_code rc = run_apply(run, job->arena, &run->err);
     run->ended = true;
     if (consumer_is_moved(rc, &run->err)) {
@@ -250,7 +235,6 @@ void job_apply(struct job *job)
     struct run *together[CN_PARTITIONS];
     struct cn_err err = { 0 };
     size_t count = 0;
-
     enum cn_code rc = consumer_count(job, &err);
     for (size_t i = 0; i < job->count; i++) {
         struct run *run = &job->runs[i];

@@ -35,7 +35,6 @@ enum cn_code consumer_complete_keep(struct consumer *self, struct cn_err *err)
     int64_t until[CN_PARTITIONS];
     struct cn_db_result result = { 0 };
     size_t count = 0;
-
     for (int n = 0; n < CN_PARTITIONS; n++) {
         const struct partition *partition = &self->partitions[n];
         if (partition->complete_at > partition->complete_told) {
@@ -46,15 +45,14 @@ enum cn_code consumer_complete_keep(struct consumer *self, struct cn_err *err)
     if (count == 0) {
         return CN_OK;
     }
-    const char *list =
-        arena == NULL ? NULL : consumer_list(arena, numbers, count);
-    const char *times =
-        arena == NULL ? NULL : consumer_list(arena, until, count);
-    if (list == NULL || times == NULL) {
+    if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "consumer: no memory");
     }
-    const struct cn_param params[] = { cn_text(self->subscription->producer),
-                                       cn_text(list), cn_text(times) };
+    const struct cn_param params[] = {
+        cn_text(self->subscription->producer),
+        cn_text(consumer_list(arena, numbers, count)),
+        cn_text(consumer_list(arena, until, count)),
+    };
     const struct cn_db_step step = { &SQL_COMPLETE_KEEP, params, 3 };
     enum cn_code rc = consumer_unit(self, arena, &step, 1, &result, err);
     if (rc != CN_OK) {

@@ -34,7 +34,6 @@ static enum cn_code s_move(struct run *run,
     const struct cn_db_step step = { consumer_statement_set(), params,
                                      CONSUMER_MOVE_PARAMS };
     struct cn_db_result result = { 0 };
-
     consumer_move_params(self, run->done, attempts, params);
     enum cn_code rc =
         consumer_unit(self->consumer, arena, &step, 1, &result, err);
@@ -60,7 +59,6 @@ static void s_position_add(const struct run *run,
                            struct cn_write *write)
 {
     struct cn_param params[CONSUMER_MOVE_PARAMS];
-
     consumer_move_params(run->partition, entry->position, more ? 1 : 0, params);
     cn_write_position(write, consumer_statement_move(), params,
                       CONSUMER_MOVE_PARAMS);
@@ -84,7 +82,6 @@ static enum cn_code s_effect_try(struct run *run,
 {
     const struct consumer *self = run->partition->consumer;
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "event: no memory");
     }
@@ -95,9 +92,6 @@ static enum cn_code s_effect_try(struct run *run,
         return rc;
     }
     struct cn_write *write = cn_write_begin_event(self->env, arena, &event);
-    if (write == NULL) {
-        return cn_fail(err, CN_NOMEM, "event: no memory");
-    }
     rc = cn_event_handle(self->service, entry->handler, &event, write, err);
     if (rc != CN_OK) {
         return rc;
@@ -118,7 +112,6 @@ static enum cn_code s_handle(struct run *run,
 {
     bool effect = false;
     enum cn_code rc = CN_STALE;
-
     /* The budget covers all runs of the handler. */
     cn_fiber_set_deadline(cn_clock_monotonic() + CN_EVENT_BUDGET_US);
     for (unsigned i = 0; i <= CONSUMER_STALE_AGAIN_MAX && rc == CN_STALE; i++) {
@@ -158,16 +151,12 @@ static enum cn_code s_bury(struct run *run,
 {
     struct consumer *self = run->partition->consumer;
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "dead letter: no memory");
     }
     struct cn_event event =
         consumer_event(self->env, self->subscription, entry, arena);
     struct cn_write *write = cn_write_begin_event(self->env, arena, &event);
-    if (write == NULL) {
-        return cn_fail(err, CN_NOMEM, "dead letter: no memory");
-    }
     CN_CHANGE(write, &SQL_DEAD_LETTER_ADD, cn_uuid(event.tenant_id),
               cn_uuid(event.event_id), cn_text(event.producer),
               cn_text(event.aggregate_type), cn_uuid(event.aggregate_id),
@@ -196,7 +185,6 @@ static void s_log_failure(const struct entry *entry,
 {
     char tenant[CN_UUID_TEXT_SIZE];
     char method[CONSUMER_METHOD_TEXT_MAX];
-
     cn_uuid_format(entry->tenant_id, tenant);
     (void)snprintf(method, sizeof(method), "event/%s", entry->handler->type);
     cn_log_request(entry->event->correlation_id, tenant, method, err,
@@ -214,7 +202,6 @@ static enum cn_code s_fail(struct run *run,
 {
     struct partition *self = run->partition;
     struct cn_err other = { 0 };
-
     self->consumer->counts.failures++;
     if (consumer_may_pass(rc) && self->passing < CN_EVENT_PASSING_MAX) {
         self->passing++;
@@ -267,7 +254,6 @@ static enum cn_code s_entry_apply(struct run *run,
     bool more = s_more(run, index + 1);
     int64_t since = cn_clock_monotonic();
     enum cn_code rc = CN_OK;
-
     if (entry->handler == NULL) {
         run->partition->consumer->counts.skipped++;
         run->done = entry->position;
@@ -301,7 +287,6 @@ run_apply(struct run *run, struct cn_arena *arena, struct cn_err *err)
 {
     const struct partition *self = run->partition;
     bool ended = false;
-
     for (size_t i = 0; i < run->count && !ended; i++) {
         if (consumer_stopping(self->consumer)) {
             return CN_OK;

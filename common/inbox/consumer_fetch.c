@@ -33,7 +33,6 @@ static void s_page_release(struct page *page)
 static void s_chunk_drop(struct partition *self)
 {
     struct chunk *chunk = self->first;
-
     self->queued -= chunk->count - chunk->first;
     self->first = chunk->next;
     if (self->first == NULL) {
@@ -112,7 +111,6 @@ enum cn_code consumer_entry_read(const struct cn_subscription *subscription,
                                  struct cn_err *err)
 {
     struct entry entry = { .event = event };
-
     if (event->type == NULL || event->aggregate_type == NULL ||
         !cn_message_uuid(event->has_event_id, event->event_id,
                          &entry.event_id) ||
@@ -174,23 +172,17 @@ static void s_chunk_add(struct partition *self, struct chunk *chunk)
 static struct chunk *s_chunk_new(struct page *page, size_t count)
 {
     struct chunk *chunk = cn_arena_alloc(page->arena, sizeof(*chunk));
-
-    if (chunk == NULL) {
-        return NULL;
-    }
     chunk->page = page;
     chunk->entries = cn_arena_array(page->arena, count, sizeof(struct entry));
-    return chunk->entries != NULL ? chunk : NULL;
+    return chunk;
 }
 
 /* Chunks for the partitions that the reply has something of. */
-static enum cn_code s_chunks_new(struct page *page,
-                                 const Evt__FetchResponse *response,
-                                 struct chunk *chunks[CN_PARTITIONS],
-                                 struct cn_err *err)
+static void s_chunks_new(struct page *page,
+                         const Evt__FetchResponse *response,
+                         struct chunk *chunks[CN_PARTITIONS])
 {
     size_t counts[CN_PARTITIONS] = { 0 };
-
     for (size_t i = 0; i < response->n_events; i++) {
         int number = response->events[i]->partition;
         if (number >= 0 && number < CN_PARTITIONS) {
@@ -200,12 +192,8 @@ static enum cn_code s_chunks_new(struct page *page,
     for (int n = 0; n < CN_PARTITIONS; n++) {
         if (counts[n] > 0) {
             chunks[n] = s_chunk_new(page, counts[n]);
-            if (chunks[n] == NULL) {
-                return cn_fail(err, CN_NOMEM, "consumer: no memory");
-            }
         }
     }
-    return CN_OK;
 }
 
 static enum cn_code s_chunks_fill(struct consumer *self,
@@ -214,7 +202,6 @@ static enum cn_code s_chunks_fill(struct consumer *self,
                                   struct cn_err *err)
 {
     struct consumer_position last[CN_PARTITIONS];
-
     for (int n = 0; n < CN_PARTITIONS; n++) {
         last[n] = self->partitions[n].fetched;
     }
@@ -253,10 +240,10 @@ static enum cn_code s_queue(struct consumer *self,
                             struct cn_err *err)
 {
     struct chunk *chunks[CN_PARTITIONS] = { 0 };
-
-    enum cn_code rc = s_chunks_new(page, response, chunks, err);
-    if (rc == CN_OK) {
-        rc = s_chunks_fill(self, response, chunks, err);
+    s_chunks_new(page, response, chunks);
+    enum cn_code rc = s_chunks_fill(self, response, chunks, err);
+    if (rc == CN_OK && cn_arena_failed(page->arena)) {
+        rc = cn_fail(err, CN_NOMEM, "consumer: no memory");
     }
     if (rc != CN_OK) {
         return rc;
@@ -279,53 +266,38 @@ static Evt__Position *s_position_new(struct cn_arena *arena,
                                      struct consumer_position at)
 {
     Evt__Position *position = CN_NEW(arena, evt__position, Evt__Position);
-
-    if (position != NULL) {
-        CN_SET(position, epoch, (int32_t)at.epoch);
-        CN_SET(position, xid, (uint64_t)at.xid);
-        CN_SET(position, seq, at.seq);
-    }
+    CN_SET(position, epoch, (int32_t)at.epoch);
+    CN_SET(position, xid, (uint64_t)at.xid);
+    CN_SET(position, seq, at.seq);
     return position;
 }
 
 /* The producer keeps what is not applied yet, though it was fetched: a process
  * that ends with it in the queue must find it again. */
-static bool s_from_add(struct cn_arena *arena,
+static void s_from_add(struct cn_arena *arena,
                        struct partition *partition,
                        Evt__FetchRequest *request)
 {
     Evt__PartitionPosition *from =
         CN_NEW(arena, evt__partition_position, Evt__PartitionPosition);
-
-    if (from == NULL) {
-        return false;
-    }
     CN_SET(from, partition, partition->number);
     from->after = s_position_new(arena, partition->fetched);
     from->applied = s_position_new(arena, partition->at);
-    if (from->after == NULL || from->applied == NULL) {
-        return false;
-    }
     request->from[request->n_from++] = from;
     partition->asked = partition->fetched;
     partition->is_asked = true;
-    return true;
 }
 
 /* Asks for every partition that has room. *ret_all: none was left out. */
-static enum cn_code s_ask(struct consumer *self,
-                          struct cn_arena *arena,
-                          Evt__FetchRequest *request,
-                          bool *ret_all,
-                          struct cn_err *err)
+static void s_ask(struct consumer *self,
+                  struct cn_arena *arena,
+                  Evt__FetchRequest *request,
+                  bool *ret_all)
 {
     *ret_all = true;
     request->consumer = self->service->name;
     request->from =
         cn_arena_array(arena, CN_PARTITIONS, sizeof(Evt__PartitionPosition *));
-    if (request->from == NULL) {
-        return cn_fail(err, CN_NOMEM, "consumer: no memory");
-    }
     for (int n = 0; n < CN_PARTITIONS; n++) {
         struct partition *partition = &self->partitions[n];
         partition->is_asked = false;
@@ -334,13 +306,12 @@ static enum cn_code s_ask(struct consumer *self,
         }
         if (!partition->known || partition->queued >= CONSUMER_QUEUE_ROOM) {
             *ret_all = false;
-        } else if (!s_from_add(arena, partition, request)) {
-            return cn_fail(err, CN_NOMEM, "consumer: no memory");
+        } else {
+            s_from_add(arena, partition, request);
         }
     }
     CN_SET(request, limit, CN_FETCH_TOTAL_MAX);
     CN_SET(request, wait_ms, *ret_all ? WAIT_MS : WAIT_SHORT_MS);
-    return CN_OK;
 }
 
 static enum cn_code s_fetch(const struct consumer *self,
@@ -356,7 +327,6 @@ static enum cn_code s_fetch(const struct consumer *self,
         .long_poll = true,
     };
     const ProtobufCMessage *message = NULL;
-
     enum cn_code rc =
         cn_bus_ask(self->env->bus, arena, &call, &request->base,
                    &evt__fetch_response__descriptor, &message, err);
@@ -390,7 +360,6 @@ void consumer_fetch_wake(struct consumer *self)
 static enum cn_code s_leases_follow(struct consumer *self, struct cn_err *err)
 {
     unsigned unknown = 0;
-
     for (int n = 0; n < CN_PARTITIONS; n++) {
         struct partition *partition = &self->partitions[n];
         if (partition->busy) {
@@ -408,7 +377,6 @@ static enum cn_code s_leases_follow(struct consumer *self, struct cn_err *err)
 static enum cn_code s_complete(struct consumer *self, struct cn_err *err)
 {
     int64_t now = cn_clock_monotonic();
-
     if (now - self->complete_told_at < COMPLETE_US) {
         return CN_OK;
     }
@@ -422,15 +390,15 @@ s_page_fetch(struct consumer *self, struct page *page, struct cn_err *err)
     Evt__FetchRequest request = EVT__FETCH_REQUEST__INIT;
     const Evt__FetchResponse *response = NULL;
     bool all = false;
-
-    enum cn_code rc = s_ask(self, page->arena, &request, &all, err);
-    if (rc == CN_OK && request.n_from == 0) {
+    s_ask(self, page->arena, &request, &all);
+    if (cn_arena_failed(page->arena)) {
+        return cn_fail(err, CN_NOMEM, "consumer: no memory");
+    }
+    if (request.n_from == 0) {
         s_park(self, all ? REST_US : WAIT_SHORT_MS * 1000);
         return CN_OK;
     }
-    if (rc == CN_OK) {
-        rc = s_fetch(self, page->arena, &request, &response, err);
-    }
+    enum cn_code rc = s_fetch(self, page->arena, &request, &response, err);
     if (rc == CN_OK && response->deleted) {
         return consumer_rebuild_due(self, err);
     }
@@ -453,12 +421,10 @@ static enum cn_code s_round(struct consumer *self, struct cn_err *err)
         return rc;
     }
     struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
-    struct page *page =
-        arena == NULL ? NULL : cn_arena_alloc(arena, sizeof(*page));
-    if (page == NULL) {
-        cn_arena_free(arena);
+    if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "consumer: no memory");
     }
+    struct page *page = cn_arena_alloc(arena, sizeof(*page));
     /* Ours until its chunks have it. */
     *page = (struct page){ .arena = arena, .chunks = 1 };
     rc = s_page_fetch(self, page, err);
@@ -469,7 +435,6 @@ static enum cn_code s_round(struct consumer *self, struct cn_err *err)
 void consumer_follow(void *arg)
 {
     struct consumer *self = arg;
-
     while (!consumer_stopping(self)) {
         struct cn_err err = { 0 };
         enum cn_code rc = s_round(self, &err);

@@ -292,7 +292,7 @@ CN_CHECKED enum cn_code consumer_unit(const struct consumer *self,
 CN_CHECKED enum cn_code consumer_positions_load(struct consumer *self,
                                                 unsigned set,
                                                 struct cn_err *err);
-/* "{1,2,3}" in the arena, NULL without memory. */
+/* "{1,2,3}", in the arena. */
 char *
 consumer_list(struct cn_arena *arena, const int64_t *numbers, size_t count);
 /* Two statements that move one position from where the partition is known to
@@ -306,12 +306,11 @@ void consumer_move_params(const struct partition *partition,
                           struct cn_param params[CONSUMER_MOVE_PARAMS]);
 /* The end of a unit that moves the positions of several runs to where they end,
  * no attempt of what follows being counted. */
-CN_CHECKED enum cn_code consumer_move_many(const struct consumer *self,
-                                           struct cn_arena *arena,
-                                           struct run *const *runs,
-                                           size_t count,
-                                           struct cn_write *write,
-                                           struct cn_err *err);
+void consumer_move_many(const struct consumer *self,
+                        struct cn_arena *arena,
+                        struct run *const *runs,
+                        size_t count,
+                        struct cn_write *write);
 /* Counts an attempt of each run's next event, and finds what is blocked. Those
  * whose position or lease is not ours any more are ended. */
 CN_CHECKED enum cn_code consumer_count(struct job *job, struct cn_err *err);

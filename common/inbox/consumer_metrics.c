@@ -24,7 +24,6 @@ void consumer_gap_look(struct partition *partition, const struct entry *entry)
 {
     struct consumer *self = partition->consumer;
     uint32_t place = 0;
-
     /* The end of a UUIDv7 is random. */
     memcpy(&place, &entry->aggregate_id.bytes[12], sizeof(place));
     struct seen *seen = &self->seen[place % CONSUMER_SEEN_MAX];
@@ -57,7 +56,6 @@ static void s_counter(const struct consumers *all,
                       size_t offset)
 {
     char labels[LABELS_MAX];
-
     for (size_t i = 0; i < all->count; i++) {
         const struct consumer *self = &all->items[i];
         uint64_t value = 0;
@@ -73,7 +71,6 @@ static double s_lag(const struct partition *self)
 {
     const struct chunk *chunk = self->first;
     struct cn_env *env = self->consumer->env;
-
     if (chunk == NULL || chunk->first == chunk->count) {
         return 0;
     }
@@ -87,7 +84,6 @@ static double s_lag(const struct partition *self)
 static double s_complete_age(const struct partition *self)
 {
     struct cn_env *env = self->consumer->env;
-
     return (double)(env->now(env) - self->complete_at) / CN_SECOND;
 }
 
@@ -119,7 +115,6 @@ static void s_gauge(const struct consumers *all,
                     double (*value)(const struct partition *self))
 {
     char labels[LABELS_MAX];
-
     for (size_t i = 0; i < all->count; i++) {
         const struct consumer *self = &all->items[i];
         for (int n = 0; n < CN_PARTITIONS; n++) {
@@ -141,7 +136,6 @@ static void s_leases(const struct consumers *all, struct cn_metrics_page *page)
         CN_METRIC_GAUGE
     };
     char labels[LABELS_MAX];
-
     for (size_t i = 0; i < all->count; i++) {
         (void)snprintf(labels, sizeof(labels), "producer=\"%s\"",
                        all->items[i].subscription->producer);
@@ -165,7 +159,6 @@ static void s_rebuilds(const struct consumers *all,
         "Rows of snapshots that were given up.", CN_METRIC_COUNTER
     };
     char labels[LABELS_MAX];
-
     for (size_t i = 0; i < all->count; i++) {
         (void)snprintf(labels, sizeof(labels), "producer=\"%s\"",
                        all->items[i].subscription->producer);
@@ -215,7 +208,6 @@ void consumers_tell_metrics(void *arg, struct cn_metrics_page *page)
         CN_METRIC_GAUGE
     };
     const struct consumers *all = arg;
-
     for (size_t i = 0; i < CN_COUNT(COUNTERS); i++) {
         s_counter(all, page, &COUNTERS[i].metric, COUNTERS[i].offset);
     }

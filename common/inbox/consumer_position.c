@@ -32,10 +32,6 @@ consumer_list(struct cn_arena *arena, const int64_t *numbers, size_t count)
     size_t size_max = (count + 1) * NUMBER_TEXT_MAX;
     char *text = cn_arena_alloc(arena, size_max);
     size_t size = 0;
-
-    if (text == NULL) {
-        return NULL;
-    }
     text[size++] = '{';
     for (size_t i = 0; i < count; i++) {
         size += (size_t)snprintf(text + size, size_max - size, "%s%" PRId64,
@@ -60,7 +56,6 @@ enum cn_code consumer_unit(const struct consumer *self,
 {
     struct cn_db_step all[STEPS_MAX] = { { &SQL_CONSUMER_ASYNC, NULL, 0 } };
     struct cn_db_result result = { 0 };
-
     assert(count < STEPS_MAX);
     memcpy(&all[1], steps, count * sizeof(*steps));
     cn_fiber_set_deadline(cn_clock_monotonic() + CONSUMER_UNIT_BUDGET_US);
@@ -112,7 +107,6 @@ consumer_positions_load(struct consumer *self, unsigned set, struct cn_err *err)
     int64_t numbers[CN_PARTITIONS];
     struct cn_db_result result = { 0 };
     size_t count = 0;
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "consumer: no memory");
     }
@@ -121,13 +115,9 @@ consumer_positions_load(struct consumer *self, unsigned set, struct cn_err *err)
             numbers[count++] = n;
         }
     }
-    const char *list = consumer_list(arena, numbers, count);
-    if (list == NULL) {
-        return cn_fail(err, CN_NOMEM, "consumer: no memory");
-    }
     const struct cn_param params[] = {
         cn_text(self->subscription->producer),
-        cn_text(list),
+        cn_text(consumer_list(arena, numbers, count)),
     };
     const struct cn_db_step step = { &SQL_POSITIONS_READ, params, 2 };
     enum cn_code rc = consumer_unit(self, arena, &step, 1, &result, err);
@@ -226,42 +216,31 @@ static void s_column_put(struct columns *columns,
     columns->seq[index] = position.seq;
 }
 
-enum cn_code consumer_move_many(const struct consumer *self,
-                                struct cn_arena *arena,
-                                struct run *const *runs,
-                                size_t count,
-                                struct cn_write *write,
-                                struct cn_err *err)
+void consumer_move_many(const struct consumer *self,
+                        struct cn_arena *arena,
+                        struct run *const *runs,
+                        size_t count,
+                        struct cn_write *write)
 {
-    enum { PARAMS = 8 };
     struct columns from = { 0 };
     struct columns to = { 0 };
-
     for (size_t i = 0; i < count; i++) {
         const struct run *run = runs[i];
         const int number = run->partition->number;
         s_column_put(&from, i, number, run->partition->at);
         s_column_put(&to, i, number, run->entries[run->count - 1]->position);
     }
-    const char *const lists[PARAMS] = {
-        self->subscription->producer,
-        consumer_list(arena, from.partition, count),
-        consumer_list(arena, from.epoch, count),
-        consumer_list(arena, from.xid, count),
-        consumer_list(arena, from.seq, count),
-        consumer_list(arena, to.epoch, count),
-        consumer_list(arena, to.xid, count),
-        consumer_list(arena, to.seq, count),
+    const struct cn_param params[] = {
+        cn_text(self->subscription->producer),
+        cn_text(consumer_list(arena, from.partition, count)),
+        cn_text(consumer_list(arena, from.epoch, count)),
+        cn_text(consumer_list(arena, from.xid, count)),
+        cn_text(consumer_list(arena, from.seq, count)),
+        cn_text(consumer_list(arena, to.epoch, count)),
+        cn_text(consumer_list(arena, to.xid, count)),
+        cn_text(consumer_list(arena, to.seq, count)),
     };
-    struct cn_param params[PARAMS];
-    for (size_t i = 0; i < PARAMS; i++) {
-        if (lists[i] == NULL) {
-            return cn_fail(err, CN_NOMEM, "consumer: no memory");
-        }
-        params[i] = cn_text(lists[i]);
-    }
-    cn_write_position(write, &SQL_POSITIONS_MOVE, params, PARAMS);
-    return CN_OK;
+    cn_write_position(write, &SQL_POSITIONS_MOVE, params, CN_COUNT(params));
 }
 
 /* ---- attempts ---- */
@@ -310,7 +289,7 @@ static void s_block(struct run *run, const struct cn_rows *rows)
 }
 
 /* Parameters of SQL_DEAD_LETTER_BLOCKS. */
-static bool
+static void
 s_blocks_params(const struct job *job, size_t handled, struct cn_param *params)
 {
     struct cn_uuid *tenants =
@@ -318,10 +297,6 @@ s_blocks_params(const struct job *job, size_t handled, struct cn_param *params)
     const char **types = cn_arena_array(job->arena, handled, sizeof(*types));
     struct cn_uuid *ids = cn_arena_array(job->arena, handled, sizeof(*ids));
     size_t count = 0;
-
-    if (tenants == NULL || types == NULL || ids == NULL) {
-        return false;
-    }
     for (size_t r = 0; r < job->count; r++) {
         for (size_t i = 0; i < job->runs[r].count; i++) {
             const struct entry *entry = job->runs[r].entries[i];
@@ -337,41 +312,30 @@ s_blocks_params(const struct job *job, size_t handled, struct cn_param *params)
     params[1] = cn_uuids(tenants, count);
     params[2] = cn_texts(types, count);
     params[3] = cn_uuids(ids, count);
-    return true;
 }
 
-static bool s_count_params(const struct job *job, struct cn_param *params)
+static void s_count_params(const struct job *job, struct cn_param *params)
 {
     struct columns at = { 0 };
     int64_t more[CN_PARTITIONS] = { 0 };
-
+    const int64_t *const lists[] = { at.partition, at.epoch, at.xid, at.seq,
+                                     more };
     for (size_t i = 0; i < job->count; i++) {
         const struct partition *partition = job->runs[i].partition;
         s_column_put(&at, i, partition->number, partition->at);
         more[i] = partition->forgiven ? 0 : 1;
     }
-    const char *const lists[] = {
-        consumer_list(job->arena, at.partition, job->count),
-        consumer_list(job->arena, at.epoch, job->count),
-        consumer_list(job->arena, at.xid, job->count),
-        consumer_list(job->arena, at.seq, job->count),
-        consumer_list(job->arena, more, job->count),
-    };
     params[0] = cn_text(job->consumer->subscription->producer);
     for (size_t i = 0; i < CN_COUNT(lists); i++) {
-        if (lists[i] == NULL) {
-            return false;
-        }
-        params[i + 1] = cn_text(lists[i]);
+        params[i + 1] =
+            cn_text(consumer_list(job->arena, lists[i], job->count));
     }
     params[6] = cn_uuid(cn_leases_holder(job->consumer->all->leases));
-    return true;
 }
 
 static void s_counted(struct run *run, const struct cn_rows *rows)
 {
     struct partition *partition = run->partition;
-
     for (size_t row = 0; row < cn_rows_count(rows); row++) {
         if (cn_row_int(rows, row, 0) == partition->number) {
             partition->forgiven = false;
@@ -392,7 +356,6 @@ enum cn_code consumer_count(struct job *job, struct cn_err *err)
     struct cn_param blocks[4];
     struct cn_db_result result = { 0 };
     size_t handled = 0;
-
     for (size_t r = 0; r < job->count; r++) {
         for (size_t i = 0; i < job->runs[r].count; i++) {
             handled += job->runs[r].entries[i]->handler != NULL;
@@ -401,9 +364,8 @@ enum cn_code consumer_count(struct job *job, struct cn_err *err)
     if (handled == 0) {
         return CN_OK;
     }
-    if (!s_count_params(job, count) || !s_blocks_params(job, handled, blocks)) {
-        return cn_fail(err, CN_NOMEM, "consumer: no memory");
-    }
+    s_count_params(job, count);
+    s_blocks_params(job, handled, blocks);
     const struct cn_db_step steps[] = {
         { &SQL_ATTEMPT_COUNT, count, 7 }, { &SQL_DEAD_LETTER_BLOCKS, blocks, 4 }
     };

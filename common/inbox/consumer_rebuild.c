@@ -25,7 +25,6 @@ s_ask(struct cn_env *env, const char *producer, struct cn_err *err)
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     const struct cn_param param = cn_text(producer);
     const struct cn_rows *rows = NULL;
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "rebuild: no memory");
     }
@@ -44,7 +43,6 @@ enum cn_code cn_rebuild_ask(struct cn_env *env,
                             struct cn_err *err)
 {
     bool found = producer == NULL;
-
     for (size_t i = 0; i < service->subscription_count; i++) {
         const char *name = service->subscriptions[i].producer;
         if (producer != NULL && strcmp(producer, name) != 0) {
@@ -120,7 +118,6 @@ static enum cn_code s_end(struct consumers *all,
 {
     const struct cn_param params[] = { cn_text(producer), cn_int(turn) };
     const struct cn_rows *rows = NULL;
-
     enum cn_code rc =
         cn_db_read(all->env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
                    &SQL_REBUILD_END, params, 2, &rows, err);
@@ -162,7 +159,6 @@ static enum cn_code s_open_look(struct consumers *all,
                                 struct cn_err *err)
 {
     bool open = false;
-
     for (size_t i = 0; i < all->count; i++) {
         all->items[i].rebuild_open = false;
     }
@@ -195,7 +191,6 @@ static enum cn_code s_look(struct consumers *all,
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     const struct cn_rows *rows = NULL;
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "rebuild: no memory");
     }
@@ -223,7 +218,6 @@ static void s_rest(struct consumers *all)
 static void s_set_rebuilding(struct consumers *all, bool rebuilding)
 {
     bool before = all->rebuilding;
-
     all->rebuilding = rebuilding;
     for (size_t i = 0; i < all->count && before && !rebuilding; i++) {
         consumer_fetch_wake(&all->items[i]);
@@ -233,7 +227,6 @@ static void s_set_rebuilding(struct consumers *all, bool rebuilding)
 void consumers_rebuild(void *arg)
 {
     struct consumers *all = arg;
-
     while (!cn_loop_stopping(all->env->loop)) {
         struct load load = { .consumer = NULL };
         struct cn_err err = { 0 };

@@ -39,7 +39,6 @@ static bool s_is_snapshot(const char *type)
 {
     size_t size = strlen(type);
     size_t suffix = strlen(CN_SNAPSHOT_SUFFIX);
-
     return size > suffix &&
            strcmp(type + size - suffix, CN_SNAPSHOT_SUFFIX) == 0;
 }
@@ -72,17 +71,12 @@ enum cn_code consumer_copies_check(const struct cn_subscription *subscription,
 
 /* The types that this consumer copies. With none it still learns where the log
  * begins, so it asks for one that nobody has. */
-static enum cn_code s_types(const struct cn_subscription *subscription,
-                            struct cn_arena *arena,
-                            Evt__SnapshotRequest *request,
-                            struct cn_err *err)
+static void s_types(const struct cn_subscription *subscription,
+                    struct cn_arena *arena,
+                    Evt__SnapshotRequest *request)
 {
     const char **types =
         cn_arena_array(arena, subscription->handler_count + 1, sizeof(*types));
-
-    if (types == NULL) {
-        return cn_fail(err, CN_NOMEM, "snapshot: no memory");
-    }
     for (size_t i = 0; i < subscription->handler_count; i++) {
         if (s_is_snapshot(subscription->handlers[i].type)) {
             types[request->n_type++] = subscription->handlers[i].type;
@@ -92,7 +86,6 @@ static enum cn_code s_types(const struct cn_subscription *subscription,
         types[request->n_type++] = CN_SNAPSHOT_SUFFIX;
     }
     request->type = types;
-    return CN_OK;
 }
 
 static enum cn_code s_page_fetch(const struct load *self,
@@ -111,7 +104,6 @@ static enum cn_code s_page_fetch(const struct load *self,
         .budget_us = PAGE_BUDGET_US,
     };
     const ProtobufCMessage *message = NULL;
-
     request.consumer = consumer->service->name;
     CN_SET(&request, limit, self->careful > 0 ? 1 : CN_SNAPSHOT_LIMIT_MAX);
     if (self->after.type[0] != '\0') {
@@ -123,11 +115,10 @@ static enum cn_code s_page_fetch(const struct load *self,
         after.id = (ProtobufCBinaryData){ sizeof(id.bytes), id.bytes };
         request.after = &after;
     }
-    enum cn_code rc = s_types(consumer->subscription, arena, &request, err);
-    if (rc == CN_OK) {
-        rc = cn_bus_ask(consumer->env->bus, arena, &call, &request.base,
-                        &evt__snapshot_response__descriptor, &message, err);
-    }
+    s_types(consumer->subscription, arena, &request);
+    enum cn_code rc =
+        cn_bus_ask(consumer->env->bus, arena, &call, &request.base,
+                   &evt__snapshot_response__descriptor, &message, err);
     if (rc == CN_OK) {
         *ret_page = (const Evt__SnapshotResponse *)message;
     }
@@ -141,7 +132,6 @@ static enum cn_code s_row_add(const struct consumer *self,
                               struct cn_err *err)
 {
     struct entry entry = { 0 };
-
     enum cn_code rc =
         consumer_entry_read(self->subscription, message, &entry, err);
     if (rc != CN_OK || entry.handler == NULL) {
@@ -201,7 +191,6 @@ s_begin(struct load *self, struct cn_arena *arena, struct cn_err *err)
     };
     const struct cn_db_step step = { &SQL_REBUILD_BEGIN, params, 4 };
     struct cn_db_result result = { 0 };
-
     enum cn_code rc =
         consumer_unit(self->consumer, arena, &step, 1, &result, err);
     if (rc != CN_OK) {
@@ -232,7 +221,6 @@ static enum cn_code s_cut_read(const Evt__SnapshotResponse *page,
 {
     int64_t columns[4][CN_PARTITIONS] = { 0 };
     size_t count = 0;
-
     for (size_t i = 0; i < page->n_cut; i++) {
         const Evt__PartitionPosition *cut = page->cut[i];
         if (count == CN_PARTITIONS || cut->after == NULL ||
@@ -246,15 +234,10 @@ static enum cn_code s_cut_read(const Evt__SnapshotResponse *page,
         columns[3][count] = cut->after->seq;
         count++;
     }
-    struct cut cut = { consumer_list(arena, columns[0], count),
-                       consumer_list(arena, columns[1], count),
-                       consumer_list(arena, columns[2], count),
-                       consumer_list(arena, columns[3], count) };
-    if (cut.partition == NULL || cut.epoch == NULL || cut.xid == NULL ||
-        cut.seq == NULL) {
-        return cn_fail(err, CN_NOMEM, "snapshot: no memory");
-    }
-    *ret_cut = cut;
+    *ret_cut = (struct cut){ consumer_list(arena, columns[0], count),
+                             consumer_list(arena, columns[1], count),
+                             consumer_list(arena, columns[2], count),
+                             consumer_list(arena, columns[3], count) };
     return CN_OK;
 }
 
@@ -264,7 +247,6 @@ static enum cn_code s_cursor_read(const Evt__SnapshotCursor *next,
                                   struct cn_err *err)
 {
     struct cursor cursor = { .type = "" };
-
     if (next == NULL) {
         *ret_cursor = cursor;
         return CN_OK;
@@ -294,15 +276,11 @@ static enum cn_code s_apply(struct load *self,
     const size_t loaded = page->n_events - failed;
     struct cursor next;
     struct cut cut = { .partition = NULL };
-
     enum cn_code rc = s_cursor_read(page->next, &next, err);
     if (rc == CN_OK) {
         rc = s_cut_read(page, arena, &cut, err);
     }
     struct cn_write *write = cn_write_begin_batch(consumer->env, arena);
-    if (rc == CN_OK && write == NULL) {
-        rc = cn_fail(err, CN_NOMEM, "snapshot: no memory");
-    }
     for (size_t i = 0; rc == CN_OK && i < loaded; i++) {
         rc = s_row_add(consumer, page->events[i], arena, write, err);
     }
@@ -344,7 +322,6 @@ static void s_log_given_up(const struct load *self,
                            const char *error)
 {
     const char *type = page->n_events > 0 ? page->events[0]->type : "no row";
-
     cn_log(CN_LOG_ERROR, "a row of the snapshot of %s is given up: %s: %s",
            self->consumer->subscription->producer, type, error);
 }
@@ -355,7 +332,6 @@ static enum cn_code
 s_page(struct load *self, struct cn_arena *arena, struct cn_err *err)
 {
     const Evt__SnapshotResponse *page = NULL;
-
     enum cn_code rc = s_page_fetch(self, arena, &page, err);
     if (rc == CN_OK) {
         rc = s_begin(self, arena, err);
@@ -388,7 +364,6 @@ static bool s_is_moved(enum cn_code rc, const struct cn_err *err)
 void consumer_load(struct load *self)
 {
     struct consumer *consumer = self->consumer;
-
     while (!self->ended && !consumer_stopping(consumer)) {
         CN_ARENA_AUTO struct cn_arena *arena =
             cn_arena_new(CN_ARENA_REQUEST_MAX);

@@ -146,7 +146,6 @@ static enum cn_code s_fetch(const struct letters *self,
                                 .method = "events.v1.Events/Fetch",
                                 .budget_us = FETCH_BUDGET_US };
     const ProtobufCMessage *message = NULL;
-
     CN_SET(&after, epoch, (int32_t)letter->epoch);
     CN_SET(&after, xid, (uint64_t)letter->xid);
     CN_SET(&after, seq, letter->seq - 1);
@@ -180,7 +179,6 @@ static void s_done_add(struct cn_write *write, const struct letter *letter)
         cn_uuid(letter->aggregate_id), cn_int(letter->aggregate_seq),
         cn_text(letter->error),
     };
-
     cn_write_position(write, &SQL_DEAD_LETTER_DONE, params, CN_COUNT(params));
 }
 
@@ -193,16 +191,12 @@ static enum cn_code s_effect(const struct letters *self,
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     enum cn_code rc = CN_OK;
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "dead letter: no memory");
     }
     struct cn_event event =
         consumer_event(self->env, subscription, entry, arena);
     struct cn_write *write = cn_write_begin_event(self->env, arena, &event);
-    if (write == NULL) {
-        return cn_fail(err, CN_NOMEM, "dead letter: no memory");
-    }
     /* A type that is followed no more asks for nothing. */
     if (entry->handler != NULL) {
         rc = consumer_event_open(entry, &event, err);
@@ -227,7 +221,6 @@ static enum cn_code s_try(const struct letters *self,
         s_subscription(self->service, letter->producer);
     const Evt__Event *event = NULL;
     struct entry entry = { 0 };
-
     if (subscription == NULL) {
         return cn_fail_as(err, CN_NOT_FOUND, "producer_gone",
                           "its producer is followed no more");
@@ -258,7 +251,6 @@ static void s_failed(const struct letters *self,
     char error[CONSUMER_ERROR_TEXT_MAX];
     const struct cn_rows *rows = NULL;
     struct cn_err err = { 0 };
-
     (void)snprintf(error, sizeof(error), "%s: %s", cn_code_word(rc),
                    failure->word);
     const struct cn_param params[] = {
@@ -284,7 +276,6 @@ static void s_letter(struct letters *self,
     struct cn_err err = { 0 };
     char tenant[CN_UUID_TEXT_SIZE];
     char method[CONSUMER_METHOD_TEXT_MAX];
-
     cn_fiber_set_deadline(since + CN_EVENT_BUDGET_US);
     enum cn_code rc = s_try(self, letter, arena, &err);
     self->retried++;
@@ -324,7 +315,6 @@ static enum cn_code s_round(struct letters *self, struct cn_err *err)
     const struct cn_param claim = cn_int(CLAIM_US);
     const struct cn_rows *rows = NULL;
     const struct cn_rows *count = NULL;
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "dead letters: no memory");
     }
@@ -353,7 +343,6 @@ static enum cn_code s_round(struct letters *self, struct cn_err *err)
 static void s_run(void *arg)
 {
     struct letters *self = arg;
-
     while (!cn_loop_stopping(self->env->loop)) {
         struct cn_err err = { 0 };
         self->hinted = false;
@@ -390,7 +379,6 @@ static void s_tell(void *arg, struct cn_metrics_page *page)
         CN_METRIC_COUNTER
     };
     const struct letters *self = arg;
-
     cn_metrics_value(page, &DEAD, "", (double)self->dead);
     cn_metrics_value(page, &RETRIED, "", (double)self->retried);
     cn_metrics_value(page, &FAILED, "", (double)self->failed);
@@ -401,7 +389,6 @@ enum cn_code cn_dead_letters_start(struct cn_env *env,
                                    struct cn_err *err)
 {
     struct letters *self = calloc(1, sizeof(*self));
-
     if (self == NULL) {
         return cn_fail(err, CN_NOMEM, "dead letters: no memory");
     }

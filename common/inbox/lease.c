@@ -124,7 +124,6 @@ static enum cn_code s_unit(struct cn_leases *self,
                            struct cn_err *err)
 {
     struct cn_db_result result = { 0 };
-
     cn_fiber_set_deadline(cn_clock_monotonic() + UNIT_BUDGET_US);
     enum cn_code rc = cn_db_unit(self->env->db, CN_LANE_RELAY, arena, steps,
                                  count, &result, err);
@@ -150,7 +149,6 @@ static unsigned s_bits(unsigned set)
 static void s_list(unsigned set, char text[LIST_MAX])
 {
     size_t size = 0;
-
     for (int n = 0; n < CN_PARTITIONS; n++) {
         if ((set & 1U << n) != 0) {
             size += (size_t)snprintf(text + size, LIST_MAX - size, "%c%d",
@@ -167,7 +165,6 @@ static void s_surplus_mark(struct cn_leases *self, size_t producer)
     unsigned over = s_bits(share->held) > share->most
                         ? s_bits(share->held) - share->most
                         : 0;
-
     share->leaving &= share->held;
     if (over < s_bits(share->leaving)) {
         share->leaving = 0; /* The others have become fewer again. */
@@ -191,7 +188,6 @@ static void s_surplus_give(struct cn_leases *self, size_t producer)
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     char list[LIST_MAX];
     unsigned set = 0;
-
     for (int n = 0; n < CN_PARTITIONS; n++) {
         if ((share->leaving & 1U << n) != 0 &&
             !self->user.busy(self->user.arg, producer, n)) {
@@ -220,7 +216,6 @@ static void s_surplus_give(struct cn_leases *self, size_t producer)
 static void s_view(struct cn_leases *self, const struct cn_rows *rows)
 {
     bool changed = false;
-
     for (size_t i = 0; i < self->count; i++) {
         struct share *share = &self->shares[i];
         unsigned held = 0;
@@ -261,7 +256,6 @@ static enum cn_code s_beat(struct cn_leases *self, struct cn_err *err)
     struct cn_db_result result = { 0 };
     size_t count = 0;
     int64_t sent_at = cn_clock_monotonic();
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "lease: no memory");
     }
@@ -341,7 +335,6 @@ static void s_leave(struct cn_leases *self)
     struct cn_db_result result = { 0 };
     struct cn_err err = { 0 };
     int64_t until_at = cn_clock_monotonic() + LEAVE_US;
-
     self->until_at = 0; /* Nothing new is begun. */
     while (s_any_busy(self) && cn_clock_monotonic() < until_at) {
         cn_fiber_set_deadline(until_at);
@@ -358,7 +351,6 @@ static void s_leave(struct cn_leases *self)
 static void s_run(void *arg)
 {
     struct cn_leases *self = arg;
-
     while (!s_stopping(self)) {
         struct cn_err err = { 0 };
         int64_t beat_at = cn_clock_monotonic();
@@ -383,7 +375,6 @@ enum cn_code cn_leases_start(struct cn_env *env,
                              struct cn_err *err)
 {
     struct cn_leases *self = calloc(1, sizeof(*self));
-
     if (self == NULL || count > CN_LEASE_PRODUCERS_MAX) {
         free(self);
         return cn_fail(err, CN_NOMEM, "lease: no memory");
@@ -411,7 +402,6 @@ void cn_leases_free(struct cn_leases *self)
 bool cn_lease_held(const struct cn_leases *self, size_t producer, int partition)
 {
     const struct share *share = &self->shares[producer];
-
     return (share->held & ~share->leaving & 1U << partition) != 0 &&
            cn_clock_monotonic() < self->until_at;
 }

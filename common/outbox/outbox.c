@@ -68,7 +68,6 @@ void outbox_horizon_move(struct horizon *self,
 {
     int64_t xmin = cn_row_int(rows, 0, COLUMN_XMIN);
     int64_t xmax = cn_row_int(rows, 0, COLUMN_XMAX);
-
     if (xmin >= self->mark_xid) {
         if (self->mark_at > self->complete_at) {
             self->complete_at = self->mark_at;
@@ -100,7 +99,6 @@ static enum cn_code s_look(struct cn_outbox *self, struct cn_err *err)
     const struct cn_param params[] = { cn_int(self->epoch) };
     const struct cn_rows *rows = NULL;
     int64_t at = self->env->now(self->env);
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "outbox: no memory");
     }
@@ -139,7 +137,6 @@ static void s_poller_park(struct cn_outbox *self, int64_t until_at)
 static void s_poller_rest(int64_t until_at)
 {
     int64_t left_us = until_at - cn_clock_monotonic();
-
     if (left_us > 0 && cn_fiber_sleep(left_us) != CN_OK) {
         return; /* The loop is stopping, which the poller sees by itself. */
     }
@@ -157,7 +154,6 @@ static void s_poll(void *arg)
 {
     struct cn_outbox *self = arg;
     unsigned again = 0;
-
     while (!cn_loop_stopping(self->env->loop)) {
         if (self->waiters == NULL) {
             s_poller_park(self, INT64_MAX);
@@ -209,7 +205,6 @@ static void s_tell(void *arg, struct cn_metrics_page *page)
     int64_t lag_us = self->horizon.complete_at > 0
                          ? self->env->now(self->env) - self->horizon.complete_at
                          : 0;
-
     cn_metrics_value(page, &LAG, "", (double)lag_us / (double)CN_SECOND);
     cn_metrics_value(page, &WAITING, "", (double)self->waiter_count);
 }
@@ -220,7 +215,6 @@ struct cn_outbox *cn_outbox_start(struct cn_env *env,
                                   struct cn_err *err)
 {
     struct cn_outbox *self = calloc(1, sizeof(*self));
-
     if (self == NULL) {
         (void)cn_fail(err, CN_NOMEM, "outbox: no memory");
         return NULL;
@@ -289,7 +283,6 @@ void outbox_reader_note(struct cn_outbox *self,
                         struct position at)
 {
     struct reader *reader = s_reader(self, consumer);
-
     if (reader == NULL) {
         return;
     }

@@ -13,7 +13,6 @@ static bool s_is_for_services(const struct cn_method *method)
 {
     static const char EVENTS[] = "events.v1.Events/";
     static const char AUDIT[] = "audit.v1.Audit/";
-
     return method->scope == NULL &&
            (strncmp(method->name, EVENTS, sizeof(EVENTS) - 1) == 0 ||
             strncmp(method->name, AUDIT, sizeof(AUDIT) - 1) == 0);

@@ -97,7 +97,6 @@ static enum cn_code s_note(struct cn_env *env,
         cn_int(reader->seq),
     };
     const struct cn_rows *rows = NULL;
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "note a reader of the log");
     }
@@ -111,7 +110,6 @@ static enum cn_code s_note_readers(struct cn_env *env, struct cn_err *err)
 {
     struct cn_outbox_reader reader;
     enum cn_code rc = CN_OK;
-
     for (size_t i = 0;
          rc == CN_OK && cn_outbox_reader_at(env->outbox, i, &reader); i++) {
         rc = s_note(env, &reader, err);

@@ -35,7 +35,6 @@ static const char *s_seal_key(const char *text)
     const char *wrong = seal != NULL ? NULL
                                      : "must be <id>:<64 hex digits>, a line "
                                        "for each key";
-
     cn_seal_free(seal);
     return wrong;
 }
@@ -118,7 +117,6 @@ struct runtime {
 static bool s_database(void *arg)
 {
     const struct runtime *self = arg;
-
     return cn_db_healthy(self->env->db);
 }
 
@@ -131,7 +129,6 @@ static enum cn_code s_db_start(struct runtime *self,
         cn_config_text(config, "CAIRN_DB_RELAY_PASSWORD");
     char app[ROLE_MAX];
     char relay[ROLE_MAX];
-
     (void)snprintf(app, sizeof(app), "%s_app", self->service->name);
     (void)snprintf(relay, sizeof(relay), "%s_relay", self->service->name);
     app_password = app_password[0] == '\0' ? NULL : app_password;
@@ -181,7 +178,6 @@ static enum cn_code s_epoch_check(const struct runtime *self,
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     const struct cn_rows *rows = NULL;
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
@@ -212,7 +208,6 @@ static enum cn_code s_begin(struct runtime *self,
                             struct cn_err *err)
 {
     struct cn_env *env = self->env;
-
     env->seal = cn_seal_new(cn_config_text(config, "CAIRN_SEAL_KEY"), err);
     if (env->seal == NULL) {
         return cn_wrap(err, "CAIRN_SEAL_KEY");
@@ -241,7 +236,6 @@ static enum cn_code s_start(void *arg,
 {
     struct runtime *self = arg;
     struct cn_service *service = self->service;
-
     self->env = env;
     enum cn_code rc = s_begin(self, config, err);
     if (rc == CN_OK && service->start != NULL) {
@@ -280,7 +274,6 @@ static enum cn_code s_start(void *arg,
 static void s_done(void *arg)
 {
     struct runtime *self = arg;
-
     cn_dispatch_free(self->dispatch);
     if (self->env != NULL) {
         cn_outbox_free(self->env->outbox);

@@ -31,7 +31,6 @@ cn_watchdog_look(struct cn_env *env, int64_t *ret_count, struct cn_err *err)
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(ARENA_MAX);
     const struct cn_rows *rows = NULL;
-
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "watchdog");
     }
@@ -47,7 +46,6 @@ cn_watchdog_look(struct cn_env *env, int64_t *ret_count, struct cn_err *err)
 static void s_watch(void *arg)
 {
     struct watchdog *self = arg;
-
     while (cn_fiber_sleep(PAUSE_US) == CN_OK) {
         struct cn_err err = { 0 };
         int64_t count = 0;
@@ -72,14 +70,12 @@ static void s_tell(void *arg, struct cn_metrics_page *page)
         "Backends ended because they held the horizon.", CN_METRIC_COUNTER
     };
     const struct watchdog *self = arg;
-
     cn_metrics_value(page, &ENDED, "", (double)self->ended);
 }
 
 enum cn_code cn_watchdog_start(struct cn_env *env, struct cn_err *err)
 {
     struct watchdog *self = calloc(1, sizeof(*self));
-
     if (self == NULL) {
         return cn_fail(err, CN_NOMEM, "watchdog");
     }

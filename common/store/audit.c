@@ -97,16 +97,13 @@ static int s_compare(const void *a, const void *b)
                            *(const struct cn_uuid *)b);
 }
 
-/* Sorted, without repeats and nil. NULL without memory. */
+/* Sorted, without repeats and nil. */
 static const struct cn_uuid *s_patients(struct cn_arena *arena,
                                         const struct cn_uuid *patients,
                                         size_t count,
                                         size_t *ret_count)
 {
     struct cn_uuid *kept = cn_arena_array(arena, count, sizeof(*kept));
-    if (kept == NULL) {
-        return NULL;
-    }
     if (count > 0) {
         memcpy(kept, patients, count * sizeof(*kept));
         qsort(kept, count, sizeof(*kept), s_compare);
@@ -282,9 +279,6 @@ static const char *
 s_array_text(struct cn_arena *arena, const struct cn_uuid *ids, size_t count)
 {
     char *text = cn_arena_array(arena, count + 1, CN_UUID_TEXT_SIZE);
-    if (text == NULL) {
-        return NULL;
-    }
     char *at = text;
     *at++ = '{';
     for (size_t i = 0; i < count; i++) {
@@ -316,9 +310,9 @@ static bool s_batch_add(struct batch *self, const struct cn_audit_row *row)
             i == COLUMN_PATIENTS
                 ? s_array_text(arena, row->patients, row->patient_count)
                 : cn_arena_strdup(arena, value);
-        if (self->columns[i][n] == NULL) {
-            return false;
-        }
+    }
+    if (cn_arena_failed(arena)) {
+        return false;
     }
     self->ids[n] = row->id;
     self->count++;

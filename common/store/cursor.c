@@ -58,9 +58,6 @@ const char *cn_cursor_write(const struct cn_request *request,
     memcpy(whole + 8, cursor.id.bytes, 16);
     s_mac(request, filters, whole, whole + BODY_SIZE);
     char *text = cn_arena_alloc(request->arena, TEXT_SIZE + 1);
-    if (text == NULL) {
-        return NULL;
-    }
     for (int i = 0; i < TEXT_SIZE; i++) {
         int bit = 6 * i;
         unsigned pair = (unsigned)whole[bit / 8] << 8;

@@ -19,8 +19,7 @@ struct cn_cursor {
 /* 1..200, 50 when absent; else CN_INVALID /limit. */
 CN_CHECKED enum cn_code
 cn_page_limit(bool has, int32_t wanted, int *ret_limit, struct cn_err *err);
-/* filters is any text that names the list and its filters. NULL without memory.
- */
+/* filters is any text that names the list and its filters. */
 const char *cn_cursor_write(const struct cn_request *request,
                             const char *filters,
                             struct cn_cursor cursor);

@@ -51,7 +51,6 @@ enum cn_code cn_store_read(const struct cn_store *self,
                            struct cn_err *err)
 {
     bool slow = (statement->lanes & 1U << CN_LANE_SLOW) != 0;
-
     return cn_db_read(self->env->db, slow ? CN_LANE_SLOW : CN_LANE_READ,
                       self->arena, self->tenant_id, statement, params, count,
                       ret_rows, err);

@@ -27,8 +27,7 @@ enum {
 
 /* A write of a client's request: tenant, actor, idempotency key and fingerprint
  * come from the request, whose arena holds the steps. The reply must be filled
- * before cn_write_commit: it is sealed and kept with the key. NULL without
- * memory. */
+ * before cn_write_commit: it is sealed and kept with the key. */
 struct cn_write *cn_write_begin(const struct cn_request *request,
                                 struct cn_reply *reply);
 /* A write of the system itself (a sender, a ticker): no key; the actor is

@@ -25,13 +25,14 @@ static const void *member_of(const ProtobufCMessage *message, unsigned offset)
     return (const char *)message + offset;
 }
 
-/* Size of one UTF-8 sequence; 0 for other bytes (RFC 3629: no overlong forms,
- * no surrogates, nothing above U+10FFFF). */
-static size_t utf8_sequence(const uint8_t *at, size_t size)
+size_t cn_utf8_size(const uint8_t *at, size_t size)
 {
     uint8_t low = 0x80;
     uint8_t high = 0xbf;
     size_t need = 2;
+    if (at[0] < 0x80) {
+        return 1;
+    }
     if (at[0] >= 0xc2 && at[0] <= 0xdf) {
         need = 2;
     } else if (at[0] >= 0xe0 && at[0] <= 0xef) {
@@ -78,7 +79,7 @@ static bool is_text(const uint8_t *at, size_t size)
             i++;
             continue;
         }
-        size_t sequence = utf8_sequence(at + i, size - i);
+        size_t sequence = cn_utf8_size(at + i, size - i);
         if (sequence == 0) {
             return false;
         }

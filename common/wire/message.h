@@ -52,6 +52,10 @@ CN_CHECKED enum cn_code cn_message_merge(struct cn_arena *arena,
                                          const char *const *mask,
                                          size_t mask_count,
                                          struct cn_err *err);
+/* Bytes of the UTF-8 character at `at` (1 to 4), of `size` bytes left; 0 when
+ * there is none. RFC 3629: no overlong form, no surrogate, nothing above
+ * U+10FFFF. */
+size_t cn_utf8_size(const uint8_t *at, size_t size);
 /* Bytes of one value of the field in memory (of one item of a list). */
 size_t cn_field_size(const ProtobufCFieldDescriptor *field);
 /* Is the path, or something below or above it, in the mask? */

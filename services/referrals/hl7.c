@@ -3,6 +3,7 @@
 
 #include "common/base/array.h"
 #include "common/base/clock.h"
+#include "common/wire/message.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -26,16 +27,13 @@ struct cn_bytes hl7_normalise(struct cn_arena *arena, struct cn_bytes message)
         in += 3, size -= 3;
     }
     uint8_t *out = cn_arena_alloc(arena, size + 1);
-    if (out == NULL) {
-        return (struct cn_bytes){ 0 };
-    }
     size_t used = 0;
     for (size_t i = 0; i < size; i++) {
         bool end = in[i] == '\r' || in[i] == '\n' || in[i] == MLLP_END;
         if (!end) {
             out[used++] = in[i];
         } else if (used > 0 && out[used - 1] != '\r') {
-            out[used++] = '\r'; /* empty lines fall away with CRLF */
+            out[used++] = '\r'; /* empty lines are dropped, as in CRLF */
         }
     }
     while (used > 0 && out[used - 1] == '\r') {
@@ -58,34 +56,10 @@ bool hl7_begins(struct cn_bytes normalised)
     return normalised.size >= 4 && memcmp(normalised.data, "MSH", 3) == 0;
 }
 
-/* Length of the UTF-8 sequence at text (1..4), 0 when it is none. Refuses
- * overlong forms, surrogates and what lies past U+10FFFF (RFC 3629). */
-static size_t s_utf8_size(const uint8_t *text, size_t size)
-{
-    uint8_t first = text[0];
-    if (first < 0x80) {
-        return 1;
-    }
-    size_t need = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-    if (first < 0xC2 || first > 0xF4 || size < need) {
-        return 0;
-    }
-    for (size_t i = 1; i < need; i++) {
-        if ((text[i] & 0xC0) != 0x80) {
-            return 0;
-        }
-    }
-    bool bad = (first == 0xE0 && text[1] < 0xA0) ||
-               (first == 0xED && text[1] > 0x9F) ||
-               (first == 0xF0 && text[1] < 0x90) ||
-               (first == 0xF4 && text[1] > 0x8F);
-    return bad ? 0 : need;
-}
-
 static bool s_utf8_valid(struct cn_bytes text)
 {
     for (size_t i = 0; i < text.size;) {
-        size_t size = s_utf8_size(text.data + i, text.size - i);
+        size_t size = cn_utf8_size(text.data + i, text.size - i);
         if (size == 0) {
             return false;
         }
@@ -94,15 +68,13 @@ static bool s_utf8_valid(struct cn_bytes text)
     return true;
 }
 
-static bool s_latin1_to_utf8(struct cn_arena *arena, struct cn_bytes *text)
+static struct cn_bytes s_latin1_to_utf8(struct cn_arena *arena,
+                                        struct cn_bytes text)
 {
-    uint8_t *out = cn_arena_array(arena, text->size + 1, 2);
-    if (out == NULL) {
-        return false;
-    }
+    uint8_t *out = cn_arena_array(arena, text.size + 1, 2);
     size_t used = 0;
-    for (size_t i = 0; i < text->size; i++) {
-        uint8_t c = text->data[i];
+    for (size_t i = 0; i < text.size; i++) {
+        uint8_t c = text.data[i];
         if (c < 0x80) {
             out[used++] = c;
         } else {
@@ -110,29 +82,26 @@ static bool s_latin1_to_utf8(struct cn_arena *arena, struct cn_bytes *text)
             out[used++] = (uint8_t)(0x80 | (c & 0x3F));
         }
     }
-    *text = (struct cn_bytes){ out, used };
-    return true;
+    return (struct cn_bytes){ out, used };
 }
 
 /* Part number n (from 1) of text cut at a delimiter; '\0' cuts nothing. */
-static struct cn_bytes s_part(struct cn_bytes text, char delimiter, int n)
+static struct cn_bytes s_nth_part(struct cn_bytes text, char delimiter, int n)
 {
-    const uint8_t *at = text.data;
-    size_t left = text.size;
-    for (; n > 1 && left > 0; n--) {
+    for (; text.size > 0; n--) {
         const uint8_t *next =
-            delimiter == '\0' ? NULL : memchr(at, delimiter, left);
-        if (next == NULL) {
-            return (struct cn_bytes){ 0 };
+            delimiter == '\0' ? NULL : memchr(text.data, delimiter, text.size);
+        size_t size = next != NULL ? (size_t)(next - text.data) : text.size;
+        if (n <= 1) {
+            return (struct cn_bytes){ text.data, size };
         }
-        left -= (size_t)(next + 1 - at);
-        at = next + 1;
+        if (next == NULL) {
+            break;
+        }
+        text.data += size + 1;
+        text.size -= size + 1;
     }
-    if (n > 1 || left == 0) {
-        return (struct cn_bytes){ 0 };
-    }
-    const uint8_t *end = delimiter == '\0' ? NULL : memchr(at, delimiter, left);
-    return (struct cn_bytes){ at, end == NULL ? left : (size_t)(end - at) };
+    return (struct cn_bytes){ 0 };
 }
 
 struct cn_bytes
@@ -141,24 +110,13 @@ hl7_raw(const struct hl7 *self, const struct hl7_segment *segment, int field)
     if (segment == NULL || field < 1) {
         return (struct cn_bytes){ 0 };
     }
-    /* MSH-1 is the separator itself, so its fields count one behind. */
+    /* MSH-1 is the separator itself, so every later field of MSH stands one
+     * place earlier than in other segments. */
     bool header = memcmp(segment->name, "MSH", 3) == 0;
     if (header && field == 1) {
         return (struct cn_bytes){ segment->text.data + 3, 1 };
     }
-    return s_part(segment->text, self->field, header ? field : field + 1);
-}
-
-static bool s_is_null(struct cn_bytes raw)
-{
-    return raw.size == 2 && memcmp(raw.data, "\"\"", 2) == 0;
-}
-
-bool hl7_null(const struct hl7 *self,
-              const struct hl7_segment *segment,
-              int field)
-{
-    return s_is_null(hl7_raw(self, segment, field));
+    return s_nth_part(segment->text, self->field, header ? field : field + 1);
 }
 
 int hl7_repetitions(const struct hl7 *self,
@@ -170,14 +128,16 @@ int hl7_repetitions(const struct hl7 *self,
         return 0;
     }
     int count = 1;
-    for (size_t i = 0; i < raw.size; i++) {
+    /* Each repetition is searched from the front: without a bound, a megabyte
+     * of repetitions keeps the service busy for hours. */
+    for (size_t i = 0; i < raw.size && count < HL7_REPETITIONS_MAX; i++) {
         count += self->repetition != '\0' &&
                  raw.data[i] == (uint8_t)self->repetition;
     }
     return count;
 }
 
-static int s_hex(uint8_t c)
+static int s_hex_digit(uint8_t c)
 {
     if (c >= '0' && c <= '9') {
         return c - '0';
@@ -186,9 +146,9 @@ static int s_hex(uint8_t c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* Undoes one escape sequence (its text between the two escape characters);
- * returns how many bytes were written. What has no meaning in plain text,
- * highlighting and the like, falls away. */
+/* Undoes one escape sequence (the text between its two escape characters);
+ * returns how many bytes were written. Sequences without a meaning in plain
+ * text, such as highlighting, write nothing. */
 static size_t s_unescape(const struct hl7 *self,
                          const uint8_t *text,
                          size_t size,
@@ -211,8 +171,8 @@ static size_t s_unescape(const struct hl7 *self,
     }
     size_t used = 0;
     for (size_t i = 1; text[0] == 'X' && i + 1 < size; i += 2) {
-        int high = s_hex(text[i]);
-        int low = s_hex(text[i + 1]);
+        int high = s_hex_digit(text[i]);
+        int low = s_hex_digit(text[i + 1]);
         if (high < 0 || low < 0) {
             return 0;
         }
@@ -221,12 +181,12 @@ static size_t s_unescape(const struct hl7 *self,
     return used;
 }
 
-/* Hex escapes may make anything: what is no UTF-8, or a control character that
- * PostgreSQL or JSON would refuse, becomes '?'. */
+/* A hex escape can make any byte. Bytes that are not UTF-8, and control
+ * characters that PostgreSQL or JSON would refuse, become '?'. */
 static void s_clean(uint8_t *text, size_t size)
 {
     for (size_t i = 0; i < size;) {
-        size_t step = s_utf8_size(text + i, size - i);
+        size_t step = cn_utf8_size(text + i, size - i);
         bool control = text[i] < 0x20 && text[i] != '\n' && text[i] != '\t';
         if (step == 0 || control || text[i] == 0x7F) {
             text[i] = '?';
@@ -236,28 +196,14 @@ static void s_clean(uint8_t *text, size_t size)
     }
 }
 
-static size_t s_trimmed(uint8_t *text, size_t size)
-{
-    size_t begin = 0;
-    while (size > begin && (text[size - 1] == ' ' || text[size - 1] == '\n')) {
-        size--;
-    }
-    while (begin < size && (text[begin] == ' ' || text[begin] == '\n')) {
-        begin++;
-    }
-    memmove(text, text + begin, size - begin);
-    return size - begin;
-}
-
+/* Text with escapes undone and spaces at its ends dropped; NULL when nothing is
+ * left, and for the HL7 null. */
 static const char *s_plain(const struct hl7 *self, struct cn_bytes raw)
 {
-    if (raw.size == 0 || s_is_null(raw)) {
+    if (raw.size == 0 || (raw.size == 2 && memcmp(raw.data, "\"\"", 2) == 0)) {
         return NULL;
     }
     uint8_t *out = cn_arena_alloc(self->arena, raw.size + 1);
-    if (out == NULL) {
-        return NULL;
-    }
     size_t used = 0;
     for (size_t i = 0; i < raw.size; i++) {
         const uint8_t *end = NULL;
@@ -273,9 +219,13 @@ static const char *s_plain(const struct hl7 *self, struct cn_bytes raw)
         i += size + 1;
     }
     s_clean(out, used);
-    used = s_trimmed(out, used);
+    while (used > 0 && (out[used - 1] == ' ' || out[used - 1] == '\n')) {
+        used--;
+    }
     out[used] = '\0';
-    return used > 0 ? (const char *)out : NULL;
+    const char *text = (const char *)out;
+    text += strspn(text, " \n");
+    return *text != '\0' ? text : NULL;
 }
 
 const char *hl7_text(const struct hl7 *self,
@@ -285,9 +235,9 @@ const char *hl7_text(const struct hl7 *self,
                      int component)
 {
     struct cn_bytes raw = hl7_raw(self, segment, field);
-    raw = s_part(raw, self->repetition, repetition);
-    raw = s_part(raw, self->component, component);
-    return s_plain(self, s_part(raw, self->subcomponent, 1));
+    raw = s_nth_part(raw, self->repetition, repetition);
+    raw = s_nth_part(raw, self->component, component);
+    return s_plain(self, s_nth_part(raw, self->subcomponent, 1));
 }
 
 const struct hl7_segment *
@@ -301,22 +251,23 @@ hl7_segment(const struct hl7 *self, const char *name, size_t nth)
     return NULL;
 }
 
-static enum cn_code
-s_refuse(struct hl7_fault *fault, struct cn_err *err, struct hl7_fault what)
+enum cn_code hl7_refuse(struct hl7_fault *ret_fault,
+                        const struct hl7_fault *why,
+                        struct cn_err *err)
 {
-    *fault = what;
-    return cn_fail(err, CN_INVALID, "HL7 %s %d: %s", what.ack, what.code,
-                   what.text);
+    *ret_fault = *why;
+    return cn_fail(err, CN_INVALID, "HL7 %s %d: %s", why->ack, why->code,
+                   why->text);
 }
 
-/* MSH-1 and MSH-2: five different marks, of which only the first two must be
- * there; none that numbers, dates and our own words need. */
+/* MSH-1 and MSH-2: five delimiters, of which the first two must be there. All
+ * differ, and none is a mark that numbers, dates and our own texts need. */
 static bool s_read_delimiters(struct hl7 *message, struct cn_bytes text)
 {
-    /* Four as ever, and since v2.7 a truncation character, which we ignore. */
+    /* MSH-2 has four; v2.7 added a fifth for cut texts, which is not used. */
     char marks[6] = { (char)text.data[3] };
     struct cn_bytes rest = { text.data + 4, text.size - 4 };
-    struct cn_bytes encoding = s_part(rest, marks[0], 1);
+    struct cn_bytes encoding = s_nth_part(rest, marks[0], 1);
     if (encoding.size < 1 || encoding.size > 5) {
         return false;
     }
@@ -341,58 +292,50 @@ static bool s_read_delimiters(struct hl7 *message, struct cn_bytes text)
     return true;
 }
 
-/* Sets *ret_text to the text in UTF-8. The name of the set is not repeated in
- * the fault: it is the sender's text. */
+/* Table 0211, and other spellings of the sets that are taken. */
+static const char *const CHARSETS[] = {
+    "ASCII",         "UNICODE UTF-8",  "UTF-8",         "UTF8",
+    "8859/1",        "ISO-8859-1",     "8859/2",        "8859/3",
+    "8859/4",        "8859/5",         "8859/6",        "8859/7",
+    "8859/8",        "8859/9",         "8859/15",       "ISO IR14",
+    "ISO IR6",       "ISO IR87",       "JAS2020",       "ISO IR159",
+    "GB 18030-2000", "KS X 1001",      "BIG-5",         "CNS 11643-1992",
+    "UNICODE",       "UNICODE UTF-16", "UNICODE UTF-32"
+};
+/* Rows before the first end are taken as UTF-8, rows before the second as
+ * ISO 8859-1. */
+enum { CHARSETS_UTF8_END = 4, CHARSETS_LATIN1_END = 6 };
+
+/* Turns the text into UTF-8. The fault names a set by our own list, never in
+ * the sender's words. */
 static enum cn_code s_read_charset(struct hl7 *message,
                                    struct cn_bytes *text,
                                    struct hl7_fault *fault,
                                    struct cn_err *err)
 {
-    static const char *const UTF8[] = { "ASCII", "UNICODE UTF-8", "UTF-8",
-                                        "UTF8" };
-    static const char *const LATIN1[] = { "8859/1", "ISO-8859-1" };
-    static const char *const NAMED[] = {
-        "8859/2",         "8859/3",    "8859/4",        "8859/5",
-        "8859/6",         "8859/7",    "8859/8",        "8859/9",
-        "8859/15",        "ISO IR14",  "ISO IR6",       "ISO IR87",
-        "JAS2020",        "ISO IR159", "GB 18030-2000", "KS X 1001",
-        "CNS 11643-1992", "BIG-5",     "UNICODE",       "UNICODE UTF-16",
-        "UNICODE UTF-32"
-    };
     const char *set = hl7_text(message, message->segments, 18, 1, 1);
-    for (size_t i = 0; set != NULL && i < CN_COUNT(LATIN1); i++) {
-        if (strcasecmp(set, LATIN1[i]) == 0) {
-            return s_latin1_to_utf8(message->arena, text)
-                       ? CN_OK
-                       : cn_fail(err, CN_NOMEM, "HL7 charset");
-        }
+    size_t row = 0;
+    while (set != NULL && row < CN_COUNT(CHARSETS) &&
+           strcasecmp(set, CHARSETS[row]) != 0) {
+        row++;
     }
-    bool known = set == NULL;
-    for (size_t i = 0; !known && i < CN_COUNT(UTF8); i++) {
-        known = strcasecmp(set, UTF8[i]) == 0;
-    }
-    const char *why = "the character set is not supported; send UNICODE UTF-8";
-    if (known && s_utf8_valid(*text)) {
+    if (row < CHARSETS_UTF8_END && s_utf8_valid(*text)) {
         return CN_OK;
     }
-    if (known) {
-        why = "the text is no UTF-8; name its character set in MSH-18";
+    if (row >= CHARSETS_UTF8_END && row < CHARSETS_LATIN1_END) {
+        *text = s_latin1_to_utf8(message->arena, *text);
+        return CN_OK;
     }
-    for (size_t i = 0; !known && i < CN_COUNT(NAMED); i++) {
-        if (strcasecmp(set, NAMED[i]) == 0) {
-            why = cn_arena_printf(message->arena,
-                                  "the character set %s is not supported; "
-                                  "send UNICODE UTF-8",
-                                  NAMED[i]);
-        }
-    }
-    return s_refuse(fault, err,
-                    (struct hl7_fault){ .ack = "AR",
-                                        .segment = "MSH",
-                                        .sequence = 1,
-                                        .field = 18,
-                                        .code = HL7_TABLE_VALUE,
-                                        .text = why });
+    struct hl7_fault refused = { "AR", "MSH", 1, 18, HL7_TABLE_VALUE, NULL };
+    refused.text =
+        row < CHARSETS_UTF8_END
+            ? "the text is not UTF-8; name its character set in MSH-18"
+            : cn_arena_printf(message->arena,
+                              "the character set %s is not supported; "
+                              "send UNICODE UTF-8",
+                              row < CN_COUNT(CHARSETS) ? CHARSETS[row]
+                                                       : "in MSH-18");
+    return hl7_refuse(fault, &refused, err);
 }
 
 static bool s_segment_name(struct cn_bytes line, char separator)
@@ -409,32 +352,27 @@ static enum cn_code s_read_segments(struct hl7 *message,
                                     struct hl7_fault *fault,
                                     struct cn_err *err)
 {
-    static const struct hl7_fault TOO_MANY = { .ack = "AE",
-                                               .code = HL7_VALUE_TOO_LONG,
-                                               .text = "too many segments" };
+    static const struct hl7_fault TOO_MANY = {
+        "AE", NULL, 0, 0, HL7_VALUE_TOO_LONG, "too many segments"
+    };
     static const struct hl7_fault NO_SEGMENT = {
-        .ack = "AE",
-        .code = HL7_SEGMENT_SEQUENCE,
-        .text = "a line is no segment: three letters and the separator"
+        "AE", NULL, 0, 0, HL7_SEGMENT_SEQUENCE, "a line has no segment name"
     };
     size_t count = 1;
     for (size_t i = 0; i < text.size; i++) {
         count += text.data[i] == '\r';
     }
     if (count > HL7_SEGMENTS_MAX) {
-        return s_refuse(fault, err, TOO_MANY);
+        return hl7_refuse(fault, &TOO_MANY, err);
     }
     struct hl7_segment *segments =
         cn_arena_array(message->arena, count, sizeof(*segments));
-    if (segments == NULL) {
-        return cn_fail(err, CN_NOMEM, "HL7 segments");
-    }
     for (size_t i = 0; i < count; i++) {
-        struct cn_bytes line = s_part(text, '\r', 1);
+        struct cn_bytes line = s_nth_part(text, '\r', 1);
         text.data += line.size + (i + 1 < count);
         text.size -= line.size + (i + 1 < count);
         if (!s_segment_name(line, message->field)) {
-            return s_refuse(fault, err, NO_SEGMENT);
+            return hl7_refuse(fault, &NO_SEGMENT, err);
         }
         memcpy(segments[i].name, line.data, 3);
         segments[i].text = line;
@@ -462,29 +400,19 @@ enum cn_code hl7_parse(struct cn_arena *arena,
                        struct cn_err *err)
 {
     static const struct hl7_fault NO_HEADER = {
-        .ack = "AR",
-        .segment = "MSH",
-        .sequence = 1,
-        .field = 2,
-        .code = HL7_DATA_TYPE,
-        .text = "MSH-1 and MSH-2 do not name the delimiters"
+        "AR", "MSH", 1, 2, HL7_DATA_TYPE, "MSH-1 and MSH-2 are not delimiters"
     };
-    static const struct hl7_fault LONG = { .ack = "AR",
-                                           .segment = "MSH",
-                                           .sequence = 1,
-                                           .code = HL7_VALUE_TOO_LONG,
-                                           .text = "a field is too long" };
-    static const struct hl7_fault NUL = { .ack = "AR",
-                                          .code = HL7_DATA_TYPE,
-                                          .text = "the text holds a NUL" };
-    /* What an acknowledgement is made of when nothing could be read. */
+    static const struct hl7_fault LONG_FIELD = {
+        "AR", "MSH", 1, 0, HL7_VALUE_TOO_LONG, "a field is too long"
+    };
+    static const struct hl7_fault NUL = {
+        "AR", NULL, 0, 0, HL7_DATA_TYPE, "the text holds a NUL character"
+    };
+    /* The acknowledgement repeats this header when none could be read. */
     static const struct hl7_segment NOTHING = {
         "MSH", { (const uint8_t *)"MSH|^~\\&", 8 }
     };
     struct hl7_segment *header = cn_arena_alloc(arena, sizeof(*header));
-    if (header == NULL) {
-        return cn_fail(err, CN_NOMEM, "HL7 message");
-    }
     struct hl7 message = { .arena = arena,
                            .field = '|',
                            .component = '^',
@@ -496,15 +424,15 @@ enum cn_code hl7_parse(struct cn_arena *arena,
     *ret_message = message;
     if (!hl7_begins(normalised) || normalised.size > HL7_SIZE_MAX ||
         !s_read_delimiters(&message, normalised)) {
-        return s_refuse(ret_fault, err, NO_HEADER);
+        return hl7_refuse(ret_fault, &NO_HEADER, err);
     }
     if (memchr(normalised.data, '\0', normalised.size) != NULL) {
-        return s_refuse(ret_fault, err, NUL);
+        return hl7_refuse(ret_fault, &NUL, err);
     }
-    *header = (struct hl7_segment){ "MSH", s_part(normalised, '\r', 1) };
+    *header = (struct hl7_segment){ "MSH", s_nth_part(normalised, '\r', 1) };
     message.segments = header;
     if (!s_header_fits(&message)) {
-        return s_refuse(ret_fault, err, LONG);
+        return hl7_refuse(ret_fault, &LONG_FIELD, err);
     }
     struct cn_bytes text = normalised;
     enum cn_code rc = s_read_charset(&message, &text, ret_fault, err);
@@ -515,30 +443,32 @@ enum cn_code hl7_parse(struct cn_arena *arena,
         }
         return rc;
     }
-    header->text = s_part(text, '\r', 1);
+    header->text = s_nth_part(text, '\r', 1);
     if (!s_header_fits(&message)) {
-        return s_refuse(ret_fault, err, LONG);
+        return hl7_refuse(ret_fault, &LONG_FIELD, err);
     }
     *ret_message = message;
     rc = s_read_segments(&message, text, ret_fault, err);
     if (rc == CN_OK) {
         *ret_message = message;
     }
-    return rc;
+    return rc == CN_OK && cn_arena_failed(arena)
+               ? cn_fail(err, CN_NOMEM, "HL7 message")
+               : rc;
 }
 
-/* Text of ours as a field: delimiters escaped, or spaces where the message has
- * no escape; line ends as spaces. */
-static void s_put_text(FILE *out, const struct hl7 *message, const char *text)
+/* Writes a text of ours: delimiters are escaped (spaces where the message names
+ * no escape character), line ends become spaces. */
+static void
+s_put_own_text(FILE *out, const struct hl7 *message, const char *text)
 {
     const char marks[] = { message->field, message->component,
                            message->subcomponent, message->repetition,
                            message->escape };
-    for (; text != NULL && *text != '\0'; text++) {
+    for (char e = message->escape; text != NULL && *text != '\0'; text++) {
         const char *at = memchr(marks, *text, sizeof(marks));
-        if (at != NULL && message->escape != '\0') {
-            (void)fprintf(out, "%c%c%c", message->escape, "FSTRE"[at - marks],
-                          message -> escape);
+        if (at != NULL && e != '\0') {
+            (void)fprintf(out, "%c%c%c", e, "FSTRE"[at - marks], e);
         } else {
             bool plain = at == NULL && *text != '\r' && *text != '\n';
             (void)fputc(plain ? *text : ' ', out);
@@ -560,18 +490,13 @@ static void s_put_field(FILE *out, const struct hl7 *message, int field)
     (void)fputc(message->field, out);
 }
 
-/* YYYYMMDDHHMMSS+0000, from the RFC 3339 text. */
-static void s_put_time(FILE *out, const struct hl7 *message, int64_t at)
+/* YYYYMMDDHHMMSS+0000 from "YYYY-MM-DDTHH:MM:SS". */
+static void s_put_time(FILE *out, int64_t at)
 {
     char text[CN_TIME_TEXT_MAX];
     cn_time_format(at, text);
-    for (size_t i = 0, digits = 0; text[i] != '\0' && digits < 14; i++) {
-        if (isdigit((unsigned char)text[i])) {
-            (void)fputc(text[i], out);
-            digits++;
-        }
-    }
-    s_put_text(out, message, "+0000");
+    (void)fprintf(out, "%.4s%.2s%.2s%.2s%.2s%.2s+0000", text, text + 5,
+                  text + 8, text + 11, text + 14, text + 17);
 }
 
 static void
@@ -588,7 +513,7 @@ s_put_fault(FILE *out, const struct hl7 *message, const struct hl7_fault *fault)
     }
     (void)fprintf(out, "%c%d%c%cHL70357%cE%c%c%c%c", f, fault->code, c, c, f, f,
                   f, f, f);
-    s_put_text(out, message, fault->text);
+    s_put_own_text(out, message, fault->text);
     (void)fputc('\r', out);
 }
 
@@ -609,7 +534,7 @@ s_put_ack(FILE *out, const struct hl7 *message, const struct hl7_ack *ack)
     s_put_field(out, message, 6);
     s_put_field(out, message, 3);
     s_put_field(out, message, 4);
-    s_put_time(out, message, ack->at);
+    s_put_time(out, ack->at);
     (void)fprintf(out, "%c%cACK", f, f);
     const char *trigger = hl7_text(message, message->segments, 9, 1, 2);
     if (trigger != NULL && s_is_trigger(trigger)) {
@@ -619,13 +544,12 @@ s_put_ack(FILE *out, const struct hl7 *message, const struct hl7_ack *ack)
     (void)fprintf(out, "%c%s%c", f, ack->control_id, f);
     s_put_field(out, message, 11);
     s_put_field(out, message, 12);
-    (void)fprintf(out, "%c%c%c%c%c", f, f, f, f, f);
-    s_put_text(out, message, "UNICODE UTF-8");
-    (void)fprintf(out, "\rMSA%c%s%c", f, ack->code, f);
+    (void)fprintf(out, "%c%c%c%c%cUNICODE UTF-8\r", f, f, f, f, f);
+    (void)fprintf(out, "MSA%c%s%c", f, ack->code, f);
     s_put_raw(out, message, 10);
     if (ack->text != NULL) {
         (void)fputc(f, out);
-        s_put_text(out, message, ack->text);
+        s_put_own_text(out, message, ack->text);
     }
     (void)fputc('\r', out);
     if (ack->fault != NULL) {
@@ -639,14 +563,15 @@ struct cn_bytes hl7_ack_write(const struct hl7 *message,
     char *data = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&data, &size);
-    if (out == NULL) {
-        return (struct cn_bytes){ 0 };
+    if (out != NULL) {
+        s_put_ack(out, message, ack);
     }
-    s_put_ack(out, message, ack);
     struct cn_bytes written = { 0 };
-    if (fclose(out) == 0) {
+    if (out != NULL && fclose(out) == 0) {
         written.data = cn_arena_copy(message->arena, data, size);
-        written.size = written.data != NULL ? size : 0;
+        written.size = size;
+    } else {
+        cn_arena_fail(message->arena);
     }
     free(data);
     return written;

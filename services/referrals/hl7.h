@@ -5,9 +5,9 @@
  * - Segments may end in CR, LF or CRLF; a byte order mark and an MLLP frame
  *   around the message are taken off.
  * - Delimiters come from MSH-1 and MSH-2; escapes are undone when text is read.
- * - MSH-18: nothing, ASCII, UTF-8 are taken, 8859/1 is converted, anything else
- *   is refused by name.
- * - Nothing of a message is ever put into an error text. */
+ * - MSH-18 names the character set: none, ASCII and UTF-8 are taken, 8859/1 is
+ *   converted, every other one is refused.
+ * - No text of a message appears in an error text. */
 #ifndef REFERRALS_HL7_H
 #define REFERRALS_HL7_H
 
@@ -20,7 +20,8 @@
 enum {
     HL7_SIZE_MAX = 1000000,
     HL7_SEGMENTS_MAX = 2000,
-    HL7_CONTROL_ID_MAX = 20 /* of our own messages: the limit before v2.7 */
+    HL7_REPETITIONS_MAX = 100, /* of one field; later ones are not read */
+    HL7_CONTROL_ID_MAX = 20    /* of our own messages: the limit before v2.7 */
 };
 
 /* Codes of HL7 table 0357 that are used. */
@@ -53,34 +54,37 @@ struct hl7 {
     size_t segment_count;
 };
 
-/* Why a message is refused, as ERR says it. text is ours, without patient
- * data. */
+/* Why a message is refused, as the ERR segment says it. The text is ours and
+ * holds no patient data. */
 struct hl7_fault {
-    const char *ack;     /* "AE" content, "AR" type, version or encoding */
-    const char *segment; /* ERR-2: "PID"; NULL: no place to name */
-    int sequence;        /* from 1 */
-    int field;           /* 0: the segment itself */
+    const char *ack;     /* "AE" for content, "AR" for type or encoding */
+    const char *segment; /* ERR-2: "PID"; NULL names no place */
+    int sequence;        /* which of that name, from 1 */
+    int field;           /* 0 is the segment itself */
     int code;            /* ERR-3, table 0357 */
     const char *text;    /* ERR-8 */
 };
 
-/* The message without byte order mark and MLLP frame, each segment ended by one
- * CR and none at the end: what a body hash is taken of. In the arena; data NULL
- * without memory. */
+/* The message without byte order mark and MLLP frame, with one CR between
+ * segments and none at the end. The hash of a body is taken of this form. */
 struct cn_bytes hl7_normalise(struct cn_arena *arena, struct cn_bytes message);
-/* The segments after the header of a normalised message: what it says, without
- * which message it is and when it was sent. */
+/* The segments of a normalised message after MSH. MSH holds the control id and
+ * the time of sending, which differ between two messages of equal content. */
 struct cn_bytes hl7_content(struct cn_bytes normalised);
-/* Does it begin as HL7 does? Everything else is another media type. */
+/* Does it begin with MSH? Everything else is another media type. */
 bool hl7_begins(struct cn_bytes normalised);
-/* Reads a normalised message. CN_INVALID with *ret_fault filled when it is no
- * usable HL7; *ret_message then still holds as much of MSH as could be read,
- * for the acknowledgement. CN_NOMEM otherwise. */
+/* Reads a normalised message. CN_INVALID with *ret_fault when it is no usable
+ * HL7; *ret_message then holds as much of MSH as could be read, for the
+ * acknowledgement. CN_NOMEM when the arena has failed. */
 CN_CHECKED enum cn_code hl7_parse(struct cn_arena *arena,
                                   struct cn_bytes normalised,
                                   struct hl7 *ret_message,
                                   struct hl7_fault *ret_fault,
                                   struct cn_err *err);
+/* Sets *ret_fault and returns CN_INVALID. */
+CN_CHECKED enum cn_code hl7_refuse(struct hl7_fault *ret_fault,
+                                   const struct hl7_fault *why,
+                                   struct cn_err *err);
 
 /* Segment number `nth` (from 1) of that name, or NULL. */
 const struct hl7_segment *
@@ -88,22 +92,18 @@ hl7_segment(const struct hl7 *self, const char *name, size_t nth);
 /* The field as it was sent, with all its repetitions; size 0 when absent. */
 struct cn_bytes
 hl7_raw(const struct hl7 *self, const struct hl7_segment *segment, int field);
-/* How many repetitions the field has; 0 when it is empty. */
+/* How many repetitions of the field are read; 0 when it is empty. */
 int hl7_repetitions(const struct hl7 *self,
                     const struct hl7_segment *segment,
                     int field);
-/* Text of a component with escapes undone (its first subcomponent; number
- * everything from 1). NULL when it is absent, empty, the HL7 null "\"\"", or
- * when memory is short. A NULL segment gives NULL. */
+/* Text of a component (its first subcomponent) with escapes undone; numbers
+ * count from 1. NULL when it is absent, empty or the HL7 null (""), and for a
+ * NULL segment. */
 const char *hl7_text(const struct hl7 *self,
                      const struct hl7_segment *segment,
                      int field,
                      int repetition,
                      int component);
-/* Is the field the HL7 null, which means "delete"? */
-bool hl7_null(const struct hl7 *self,
-              const struct hl7_segment *segment,
-              int field);
 
 /* What an acknowledgement says. */
 struct hl7_ack {
@@ -114,7 +114,7 @@ struct hl7_ack {
     const struct hl7_fault *fault; /* ERR; NULL: none */
 };
 /* The acknowledgement of a message in its own delimiters, sender and receiver
- * swapped. data NULL without memory. */
+ * swapped. It may be empty when the arena has failed. */
 struct cn_bytes hl7_ack_write(const struct hl7 *message,
                               const struct hl7_ack *ack);
 

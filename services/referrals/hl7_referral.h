@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* REF^I12 (patient referral) as a referral and a patient. Field numbers are
- * those of HL7 v2.8. Nothing is guessed: what the message does not say stays
- * absent and is then named in `missing`. */
+ * those of HL7 v2.8. Nothing is guessed: a field that the message does not fill
+ * stays absent, and the referral's list of missing items names it. */
 #ifndef REFERRALS_HL7_REFERRAL_H
 #define REFERRALS_HL7_REFERRAL_H
 
 #include "cairn/referrals.pb-c.h"
 #include "services/referrals/hl7.h"
 
-/* Is its MSH-9 a referral that is taken? */
+/* Is its MSH-9 REF^I12? */
 bool hl7_is_referral(const struct hl7 *message);
 
 /* What the message says, in the message's arena:
@@ -18,10 +18,10 @@ bool hl7_is_referral(const struct hl7 *message);
  * disciplines   RF1-3 where it names one (Skn, RN, PT, OT, SLP, MSW, AIDE)
  * patient       PID-3, 5, 7, 8, 11, 13, 14, 15, contacts NK1
  * sent_*        MSH-7, RF1-7, RF1-8, RF1-9 as they were sent
- * zone (of the branch) and now_at tell whether RF1-8 has passed: warning
- * expired_on_arrival. A text longer than its field holds is shortened, with the
- * warning text_shortened. CN_INVALID with *ret_fault for what must not be
- * missing or long: PID (AE 100), RF1-6. */
+ * Warning expired_on_arrival: at now_at, in the branch's zone, the day of RF1-8
+ * has passed. Warning text_shortened: a text was longer than its field holds.
+ * CN_INVALID with *ret_fault when PID is missing (AE 100) or RF1-6 is too long
+ * (AE 104). CN_NOMEM when the arena has failed. */
 CN_CHECKED enum cn_code hl7_referral_read(const struct hl7 *message,
                                           const char *zone,
                                           int64_t now_at,
