@@ -4,6 +4,7 @@
 #define CN_METHOD_H
 
 #include "common/contract/op.h"
+#include "common/contract/resource.h"
 #include "common/wire/shape.h"
 
 /* Fills op->reply, adds its steps to the write; the commit is dispatch's. */
@@ -26,6 +27,9 @@ struct cn_method {
     const char *scope; /* permission; "" for any principal; NULL internal */
     bool writes;       /* has an idempotency key */
     cn_handler_fn *handler;
+    /* What it answers with: one, or a list of it; NULL: something else. */
+    const struct cn_resource *resource;
+    const struct cn_listing *listing; /* of a generated list, or NULL */
 };
 
 #endif

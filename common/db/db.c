@@ -239,6 +239,13 @@ static enum cn_code s_unit_enter(struct cn_db *self,
     return CN_OK;
 }
 
+unsigned cn_db_fail_at(struct cn_db *self, unsigned n)
+{
+    const unsigned left = self->fail_at;
+    self->fail_at = n;
+    return left;
+}
+
 /* Sends or queues and parks. The unit is done or still on its way (its state
  * says which) and must be given to s_unit_leave; NULL: nothing was sent, see
  * err. */
@@ -250,6 +257,10 @@ static struct unit *s_unit_run(struct cn_db *self,
 {
     struct lane *lane = &self->lanes[lane_id];
     assert(cn_fiber_running());
+    if (self->fail_at > 0 && --self->fail_at == 0) {
+        (void)cn_fail(err, CN_UNAVAILABLE, "database: a test let it fail");
+        return NULL;
+    }
     for (size_t i = 0; i < count; i++) {
         assert((steps[i].statement->lanes & 1U << lane_id) != 0);
     }

@@ -205,6 +205,11 @@ CN_CHECKED enum cn_code cn_db_unit(struct cn_db *self,
                                    struct cn_db_result *ret_result,
                                    struct cn_err *err);
 
+/* For tests: unit number n (from 1) from now on, a read or a write, is not sent
+ * and fails with CN_UNAVAILABLE; 0: none. Returns how many units an earlier
+ * call still had to go: 0 when it has struck. */
+unsigned cn_db_fail_at(struct cn_db *self, unsigned n);
+
 /* Reading rows. Column numbers are those of the statement's list; a wrong type
  * or number is a bug and aborts. NULL reads as NULL, 0, false, nil, empty. */
 size_t cn_rows_count(const struct cn_rows *rows);

@@ -109,6 +109,7 @@ struct cn_db {
     size_t pooled;
     struct cn_timer *timer;
     int64_t timer_at;
+    unsigned fail_at; /* cn_db_fail_at */
     bool starting;
     bool parked; /* starter is a token of cn_db_start's fiber */
     struct cn_token starter;

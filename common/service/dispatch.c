@@ -15,6 +15,7 @@
 #include "common/service/caller.h"
 #include "common/store/audit.h"
 #include "common/store/record.h"
+#include "common/store/reply.h"
 #include "common/wire/seal.h"
 
 #include "cairn/audit.cairn.h"
@@ -50,24 +51,24 @@ struct work {
 };
 
 /* What every service serves besides its own methods. */
-static const struct cn_method FETCH = { "events.v1.Events/Fetch",
-                                        &evt__fetch_request__shape,
-                                        &evt__fetch_response__shape,
-                                        NULL,
-                                        false,
-                                        cn_outbox_fetch };
-static const struct cn_method SNAPSHOT = { "events.v1.Events/Snapshot",
-                                           &evt__snapshot_request__shape,
-                                           &evt__snapshot_response__shape,
-                                           NULL,
-                                           false,
-                                           cn_snapshot_page };
-static const struct cn_method SEALED = { "audit.v1.Audit/FetchSealed",
-                                         &aud__fetch_sealed_request__shape,
-                                         &aud__fetch_sealed_response__shape,
-                                         NULL,
-                                         false,
-                                         cn_audit_sealed_fetch };
+static const struct cn_method FETCH = {
+    .name = "events.v1.Events/Fetch",
+    .input = &evt__fetch_request__shape,
+    .output = &evt__fetch_response__shape,
+    .handler = cn_outbox_fetch,
+};
+static const struct cn_method SNAPSHOT = {
+    .name = "events.v1.Events/Snapshot",
+    .input = &evt__snapshot_request__shape,
+    .output = &evt__snapshot_response__shape,
+    .handler = cn_snapshot_page,
+};
+static const struct cn_method SEALED = {
+    .name = "audit.v1.Audit/FetchSealed",
+    .input = &aud__fetch_sealed_request__shape,
+    .output = &aud__fetch_sealed_response__shape,
+    .handler = cn_audit_sealed_fetch,
+};
 static const struct cn_method *const OF_ALL[] = { &FETCH, &SNAPSHOT, &SEALED };
 enum { OF_ALL_COUNT = CN_COUNT(OF_ALL) };
 
@@ -204,6 +205,13 @@ static void s_fingerprint(struct cn_request *request, struct cn_bytes body)
 
 /* ---- running ---- */
 
+static void s_reply_pack(struct cn_op *op)
+{
+    if (!cn_failed(op)) {
+        (void)!cn_reply_pack(op->request, op->reply, op->err);
+    }
+}
+
 /* One run of the handler, and the commit of what it added. */
 static enum cn_code s_handle(const struct cn_request *request,
                              struct cn_reply *reply,
@@ -223,11 +231,14 @@ static enum cn_code s_handle(const struct cn_request *request,
     if (!cn_failed(&op)) {
         request->method->handler(&op);
     }
+    s_reply_pack(&op);
     cn_commit(&op);
     if (err->code == CN_CONFLICT && op.on_conflict != NULL) {
         char constraint[CN_ERR_WORD_MAX];
         memcpy(constraint, err->word, sizeof(constraint));
+        reply->packed = (struct cn_bytes){ NULL, 0 };
         op.on_conflict(&op, constraint);
+        s_reply_pack(&op);
     }
     if (err->code == CN_OK && cn_arena_failed(request->arena)) {
         (void)cn_fail(err, CN_NOMEM, "no memory");
@@ -237,9 +248,9 @@ static enum cn_code s_handle(const struct cn_request *request,
 
 /* Runs the handler; again from its read when the record changed under it and
  * the client named no version of its own. */
-enum cn_code cn_dispatch_run(const struct cn_request *request,
-                             struct cn_reply *reply,
-                             struct cn_err *err)
+static enum cn_code s_run(const struct cn_request *request,
+                          struct cn_reply *reply,
+                          struct cn_err *err)
 {
     enum cn_code rc = CN_STALE;
     for (unsigned i = 0; i <= CN_STALE_AGAIN_MAX; i++) {
@@ -265,7 +276,7 @@ static enum cn_code s_run_once(const struct cn_request *request,
                                struct cn_reply *reply,
                                struct cn_err *err)
 {
-    enum cn_code rc = cn_dispatch_run(request, reply, err);
+    enum cn_code rc = s_run(request, reply, err);
     if (!s_may_be_repeat(rc) || !request->method->writes ||
         request->idempotency_key == NULL) {
         return rc;
@@ -299,6 +310,18 @@ static enum cn_code s_audit_replay(const struct cn_request *request,
                          &reply->patient_id, 1, err);
 }
 
+enum cn_code cn_dispatch_answer(const struct cn_request *request,
+                                struct cn_reply *reply,
+                                struct cn_err *err)
+{
+    enum cn_code rc = s_run_once(request, reply, err);
+
+    if (rc == CN_OK) {
+        rc = s_audit_replay(request, reply, err);
+    }
+    return rc;
+}
+
 static enum cn_code s_answer(const struct work *work,
                              struct cn_request *request,
                              struct cn_reply *reply,
@@ -322,14 +345,7 @@ static enum cn_code s_answer(const struct work *work,
     if (request->idempotency_key != NULL) {
         s_fingerprint(request, in->body);
     }
-    rc = s_run_once(request, reply, err);
-    if (rc == CN_OK) {
-        rc = s_audit_replay(request, reply, err);
-    }
-    if (rc == CN_OK && !reply->replayed && reply->body != NULL) {
-        rc = cn_message_pack(request->arena, reply->body, &reply->packed, err);
-    }
-    return rc;
+    return cn_dispatch_answer(request, reply, err);
 }
 
 /* Counts and logs what was served. */

@@ -26,9 +26,10 @@ void cn_dispatch_request(void *arg, struct cn_bus_request *request);
 
 /* Runs the method's handler and commits what it added, again from its read
  * while the record changes under it and the client named no version of its own.
- */
-CN_CHECKED enum cn_code cn_dispatch_run(const struct cn_request *request,
-                                        struct cn_reply *reply,
-                                        struct cn_err *err);
+ * A key that was used before gives its first reply again. By CN_OK
+ * reply->packed is the reply. */
+CN_CHECKED enum cn_code cn_dispatch_answer(const struct cn_request *request,
+                                           struct cn_reply *reply,
+                                           struct cn_err *err);
 
 #endif

@@ -5,6 +5,7 @@
 #include "cairn/envelope.pb-c.h"
 #include "common/base/array.h"
 #include "common/base/env.h"
+#include "common/store/reply.h"
 #include "common/wire/message.h"
 #include "common/wire/seal.h"
 
@@ -38,18 +39,15 @@ static const char *s_subject(const struct cn_request *request)
 
 /* The reply as it is kept with the key. */
 static enum cn_code s_seal_reply(const struct cn_request *request,
-                                 const struct cn_reply *reply,
+                                 struct cn_reply *reply,
                                  struct cn_bytes *ret_sealed,
                                  struct cn_err *err)
 {
-    struct cn_bytes body = reply->packed;
-    if (reply->body != NULL) {
-        enum cn_code rc =
-            cn_message_pack(request->arena, reply->body, &body, err);
-        if (rc != CN_OK) {
-            return rc;
-        }
+    enum cn_code rc = cn_reply_pack(request, reply, err);
+    if (rc != CN_OK) {
+        return rc;
     }
+    const struct cn_bytes body = reply->packed;
     /* protobuf-c's bytes are not const; packing only reads them. */
     union {
         const uint8_t *borrowed;
@@ -76,7 +74,7 @@ static enum cn_code s_seal_reply(const struct cn_request *request,
 
 enum cn_code
 cn_idempotency_record(const struct cn_request *request,
-                      const struct cn_reply *reply,
+                      struct cn_reply *reply,
                       const struct cn_statement **ret_statement,
                       struct cn_param params[CN_IDEMPOTENCY_PARAMS],
                       struct cn_err *err)

@@ -9,11 +9,11 @@
 
 enum { CN_IDEMPOTENCY_PARAMS = 7 };
 
-/* The statement that inserts the record with the sealed reply, and its
- * parameters, which live in the request's arena. For write.c. */
+/* The statement that inserts the record with the sealed reply, which it packs,
+ * and its parameters, which live in the request's arena. For write.c. */
 CN_CHECKED enum cn_code
 cn_idempotency_record(const struct cn_request *request,
-                      const struct cn_reply *reply,
+                      struct cn_reply *reply,
                       const struct cn_statement **ret_statement,
                       struct cn_param params[CN_IDEMPOTENCY_PARAMS],
                       struct cn_err *err);

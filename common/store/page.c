@@ -3,6 +3,7 @@
 #include "common/wire/message.h"
 
 #include "common/store/audit.h"
+#include "common/store/reply.h"
 #include "common/wire/json.h"
 
 #include <assert.h>
@@ -170,7 +171,11 @@ enum cn_code cn_page_answer(const struct cn_request *request,
     }
     s_put(list, data, count, next_cursor);
     reply->body = list;
-    return action == NULL || (count == 0 && resource == NULL)
-               ? CN_OK
-               : cn_audit_read(request, action, resource, patients, count, err);
+    if (action == NULL || (count == 0 && resource == NULL)) {
+        return CN_OK;
+    }
+    rc = cn_reply_pack(request, reply, err);
+    return rc == CN_OK
+               ? cn_audit_read(request, action, resource, patients, count, err)
+               : rc;
 }

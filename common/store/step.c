@@ -2,6 +2,7 @@
 #include "common/store/step.h"
 
 #include "common/store/audit.h"
+#include "common/store/reply.h"
 #include "common/wire/message.h"
 #include "common/wire/seal.h"
 
@@ -104,6 +105,9 @@ void cn_audit_shown(struct cn_op *op,
                     const struct cn_uuid *patients,
                     size_t patient_count)
 {
+    if (!cn_failed(op)) {
+        (void)!cn_reply_pack(op->request, op->reply, op->err);
+    }
     if (!cn_failed(op)) {
         (void)!cn_audit_read(op->request, action, resource, patients,
                              patient_count, op->err);

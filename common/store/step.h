@@ -50,7 +50,7 @@ void cn_due_end(struct cn_op *op, const char *kind, struct cn_uuid id);
 void cn_commit(struct cn_op *op);
 
 /* The row of a read in the audit; parks until it is committed. resource NULL: a
- * list. */
+ * list. The reply is as it is sent: it is packed first. */
 void cn_audit_shown(struct cn_op *op,
                     const char *action,
                     const char *resource,

@@ -29,6 +29,7 @@ struct cn_field_shape {
     uint32_t max;        /* bytes of a string or items of a list; 0: default */
     const char *pattern; /* its name in common/wire/json_text.c, or NULL */
     const struct cn_shape *sub; /* of a message field, else NULL */
+    const char *id; /* prefix of the outside id that it holds, or NULL */
 };
 
 struct cn_shape {

@@ -45,7 +45,18 @@ static const char *kind_name(const char *kind)
     return name.data;
 }
 
-static void emit_shape(const struct message *message, struct text *source)
+/* The prefix of the id that the field holds: another's, or the record's own. */
+static const char *id_prefix(const struct model *model,
+                             const struct message *message,
+                             const struct field *field)
+{
+    return equal(field->name, "id") ? resource_prefix(model, message)
+                                    : field->rule.id;
+}
+
+static void emit_shape(const struct model *model,
+                       const struct message *message,
+                       struct text *source)
 {
     int update_mask = -1;
     text_printf(source, "static const struct cn_field_shape %s__fields[] = {\n",
@@ -64,10 +75,12 @@ static void emit_shape(const struct message *message, struct text *source)
                     field->rule.max);
         text_quote_or_null(source, field->rule.pattern);
         if (field->message != NULL) {
-            text_printf(source, ", &%s__shape },\n", field->message->c_name);
+            text_printf(source, ", &%s__shape, ", field->message->c_name);
         } else {
-            text_puts(source, ", NULL },\n");
+            text_puts(source, ", NULL, ");
         }
+        text_quote_or_null(source, id_prefix(model, message, field));
+        text_puts(source, " },\n");
     }
     if (message->field_count == 0) {
         text_puts(source, "    { CN_FIELD_PLAIN, .max = 0 },\n");
@@ -131,7 +144,7 @@ void emit_shapes(const struct model *model,
         if (message->file == file) {
             text_printf(header, "extern const struct cn_shape %s__shape;\n",
                         message->c_name);
-            emit_shape(message, source);
+            emit_shape(model, message, source);
         }
     }
     size_t count = emit_events(model, file, source);
@@ -159,16 +172,25 @@ static const char *type_name(const struct message *message)
     return text.data;
 }
 
-static void emit_method(const struct method *method, struct text *source)
+static void emit_method(const struct model *model,
+                        const struct method *method,
+                        struct text *source)
 {
+    const struct message *resource = resource_of_method(model, method);
+    bool listed = resource_of_list(model, method) != NULL;
     text_puts(source, "    { ");
     text_quote(source, method->name);
     text_printf(source, ",\n      &%s__shape, &%s__shape, ",
                 method->input->c_name, method->output->c_name);
     text_quote_or_null(source, method->http.scope);
     bool writes = method->http.present && !equal(method->http.verb, "GET");
-    text_printf(source, ", %s,\n      call_%s },\n", writes ? "true" : "false",
+    text_printf(source, ", %s,\n      call_%s, ", writes ? "true" : "false",
                 method->handler);
+    text_puts(source, resource == NULL
+                          ? "NULL, "
+                          : format("&%s__resource, ", resource->c_name));
+    text_puts(source, listed ? format("&%s_listing },\n", method->handler)
+                             : "NULL },\n");
 }
 
 /* From the method's row to the handler, which has the type of its request. */
@@ -214,14 +236,12 @@ void emit_handlers(const struct model *model,
         const struct service *service = &file->services[i];
         for (size_t j = 0; j < service->method_count; j++) {
             emit_call(model, &service->methods[j], header, source);
-            emit_method(&service->methods[j], &rows);
+            emit_method(model, &service->methods[j], &rows);
             count++;
         }
     }
     text_printf(source, "\nconst struct cn_method %s_methods[] = {\n%s",
-                file->stem,
-                count > 0 ? rows.data
-                          : "    { NULL, NULL, NULL, NULL, false, NULL },\n");
+                file->stem, count > 0 ? rows.data : "    { .name = NULL },\n");
     text_printf(source, "};\nconst size_t %s_method_count = %zu;\n", file->stem,
                 count);
     const char *stem = file->stem;

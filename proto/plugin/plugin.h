@@ -197,12 +197,19 @@ void model_check(struct model *model);
 void check_resource(struct model *model, const struct message *message);
 /* What a client sees of the resource: the message, or one of its fields. */
 const struct message *resource_shown(const struct message *message);
+/* The prefix of the ids of the resource that is shown so; NULL: none is. */
+const char *resource_prefix(const struct model *model,
+                            const struct message *shown);
 /* The resource that the method answers with: one, or a list of it; NULL when
  * its handler is written by hand. */
 const struct message *resource_of_get(const struct model *model,
                                       const struct method *method);
 const struct message *resource_of_list(const struct model *model,
                                        const struct method *method);
+/* The resource of the method's own service that it answers with, however its
+ * handler is made; NULL: it answers with something else. */
+const struct message *resource_of_method(const struct model *model,
+                                         const struct method *method);
 void emit_resources(struct model *model,
                     const struct file *file,
                     struct text *header,

@@ -2,7 +2,6 @@
 #include "tests/lib/call.h"
 
 #include "common/service/dispatch.h"
-#include "common/store/idempotency.h"
 #include "common/store/write.h"
 #include "common/wire/message.h"
 #include "common/wire/seal.h"
@@ -68,7 +67,7 @@ static struct cn_request s_request(struct test_world *world,
         .expected_version = caller->version,
         .now_at =
             caller->now_at != 0 ? caller->now_at : world->env.now(&world->env),
-        .arena = world->arena,
+        .arena = caller->arena != NULL ? caller->arena : world->arena,
     };
     if (method->writes && request.idempotency_key == NULL) {
         request.idempotency_key =
@@ -82,22 +81,6 @@ static struct cn_request s_request(struct test_world *world,
     return request;
 }
 
-static void s_run(const struct cn_request *request, struct test_answer *answer)
-{
-    answer->rc = cn_dispatch_run(request, &answer->reply, &answer->err);
-    if (answer->rc == CN_OK || !request->method->writes) {
-        return;
-    }
-    struct cn_reply first = { 0 };
-    struct cn_err err = { 0 };
-    bool found = false;
-    enum cn_code rc = cn_idempotency_find(request, &first, &found, &err);
-    if (rc == CN_OK && found) {
-        answer->rc = CN_OK;
-        answer->reply = first;
-    }
-}
-
 struct test_answer test_call(struct test_world *world,
                              const struct cn_service *service,
                              const struct test_caller *caller,
@@ -109,27 +92,20 @@ struct test_answer test_call(struct test_world *world,
     struct cn_request request = s_request(
         world, service, caller != NULL ? caller : &COORDINATOR, method, body);
     struct test_answer answer = { .rc = CN_OK };
+    const ProtobufCMessage *unpacked = NULL;
     if (method->scope != NULL) {
         answer.rc = cn_policy_check(&request.principal, method->scope,
                                     &request.reach, &answer.err);
     }
     if (answer.rc == CN_OK) {
-        s_run(&request, &answer);
+        answer.rc = cn_dispatch_answer(&request, &answer.reply, &answer.err);
     }
     if (answer.rc != CN_OK) {
         assert(answer.rc == answer.err.code);
         return answer;
     }
-    struct cn_bytes packed = answer.reply.packed;
-    const ProtobufCMessage *unpacked = NULL;
-    if (!answer.reply.replayed) {
-        assert(answer.reply.body != NULL);
-        answer.rc = cn_message_pack(world->arena, answer.reply.body, &packed,
-                                    &answer.err);
-        assert(answer.rc == CN_OK);
-    }
     answer.rc = cn_message_unpack(world->arena, method->output->descriptor,
-                                  packed, &unpacked, &answer.err);
+                                  answer.reply.packed, &unpacked, &answer.err);
     assert(answer.rc == CN_OK);
     answer.body = unpacked;
     return answer;

@@ -19,7 +19,8 @@ struct test_caller {
     const char *key;     /* of idempotency; NULL: one of its own per call */
     bool has_version;    /* If-Match */
     int64_t version;
-    int64_t now_at; /* 0: the world's clock */
+    int64_t now_at;         /* 0: the world's clock */
+    struct cn_arena *arena; /* of the request; NULL: the world's */
 };
 
 /* What came back; in the world's arena. */
@@ -30,8 +31,9 @@ struct test_answer {
     const void *body; /* the method's output type, also of a replay; by CN_OK */
 };
 
-/* Calls "<...>/rpc" of the service's table: policy, handler, again when it is
- * stale, the reply of the key's first call when it was used before. */
+/* Calls "<...>/rpc" of the service's table as dispatch does: policy, handler,
+ * again when it is stale, the reply of the key's first call when it was used
+ * before. */
 struct test_answer test_call(struct test_world *world,
                              const struct cn_service *service,
                              const struct test_caller *caller,

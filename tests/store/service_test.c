@@ -76,13 +76,13 @@ static void s_change(struct cn_op *op)
 
 static const struct cn_method METHODS[] = {
     { "probe.v1.Probe/Echo", &evt__fetch_request__shape, &evt__position__shape,
-      "", false, s_echo },
+      "", false, s_echo, NULL, NULL },
     { "probe.v1.Probe/Change", &evt__fetch_request__shape,
-      &evt__position__shape, "", true, s_change },
+      &evt__position__shape, "", true, s_change, NULL, NULL },
     { "probe.v1.Probe/Decide", &evt__fetch_request__shape,
-      &evt__position__shape, "referrals:decide", false, s_echo },
+      &evt__position__shape, "referrals:decide", false, s_echo, NULL, NULL },
     { "probe.v1.Probe/Inside", &evt__fetch_request__shape,
-      &evt__position__shape, NULL, false, s_echo },
+      &evt__position__shape, NULL, false, s_echo, NULL, NULL },
 };
 static struct cn_service s_service = { .name = "probe",
                                        .methods = METHODS,

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One test over all methods, resources, lists, moves, effects and statements of
+ * a service, driven by its generated tables. What it checks stands in
+ * tests/README.md; what it needs of a service is below, and a program of a few
+ * lines, tests/store/<service>_contract_test.c, says it.
+ *
+ * Messages are made by their shapes: each field gets a value that its rules
+ * allow. An id is that of record 0 or 1 of its kind, which every tenant of the
+ * test has: from the service itself, or from the events that it copies. */
+#ifndef TEST_CONTRACT_H
+#define TEST_CONTRACT_H
+
+#include "common/contract/service.h"
+#include "common/store/listing.h"
+#include "tests/lib/pg.h"
+
+/* Who makes a message. */
+struct contract_maker {
+    struct test_world *world;
+    unsigned number; /* of the making: its times and texts are its own */
+    unsigned which;  /* of the records that its ids name: 0 or 1 */
+    int64_t base_at; /* begin of the present hour */
+    bool client;     /* only what a client may send */
+    const struct cn_method *method; /* of a request, else NULL */
+};
+
+/* The id of record `which` of a kind: "cln_...". */
+const char *contract_id(const struct contract_maker *self,
+                        const char *prefix,
+                        unsigned which);
+/* An instant that is later in later makings, and so many hours: in a client's
+ * request a week from now or later, else in the past. */
+int64_t contract_at(const struct contract_maker *self, int hours);
+
+/* What cannot be called here, or reads many rows because it must, and why: an
+ * rpc, a type of event, a statement. */
+struct contract_excuse {
+    const char *name;
+    const char *reason;
+};
+
+/* Values for the parameters of a statement whose plan for known values is not
+ * that for the values that the test takes by their types. */
+struct contract_args {
+    const char *statement;
+    const char *args; /* "NULL, 'rn', 51" */
+};
+
+/* Rows of a table that is not as big as the others, and the word of its state
+ * that most of its rows have: else it is the last of the list. */
+struct contract_size {
+    const char *table;
+    long rows; /* 0: as many as the others */
+    const char *common;
+};
+
+/* A service. Lists end with an empty item; each may be NULL. */
+struct contract {
+    const struct cn_service *service;
+    const char *folder; /* of migrations that are not the service's, or NULL */
+    bool platform;      /* only the statements that every service has */
+    const struct cn_resource *const *resources; /* <service>_resources */
+    const struct cn_listing *const *listings;   /* <service>_listings */
+    /* Tables of moves beside those of the resources. */
+    const struct cn_moves *const *moves;
+    /* Called for each message that was made, the inner ones first: sets what
+     * the shape does not tell. */
+    void (*fill)(const struct contract_maker *maker, void *message);
+    /* Run as the superuser in each new tenant, whose id is :'tenant'. */
+    const char *settle;
+    const struct contract_excuse *excuses;
+    const struct contract_size *sizes;
+    const struct contract_args *args;
+};
+
+/* Runs it; for main() to return. */
+int contract_main(const struct contract *contract);
+
+#endif

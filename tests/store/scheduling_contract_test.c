@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The contract of scheduling: what is checked stands in tests/README.md. */
+#include "cairn/referrals.cairn.h"
+#include "cairn/scheduling.handlers.h"
+#include "common/wire/message.h"
+#include "services/scheduling/events.h"
+#include "tests/lib/contract.h"
+
+static void s_fill(const struct contract_maker *maker, void *message)
+{
+    const ProtobufCMessage *any = message;
+    if (any->descriptor == &sch__visit__descriptor) {
+        /* One start of care stands against the next of its referral. */
+        Sch__Visit *visit = message;
+        CN_SET(visit, kind, SCH__VISIT__KIND__ROUTINE);
+    } else if (any->descriptor == &sch__complete_visit_request__descriptor) {
+        Sch__CompleteVisitRequest *request = message;
+        CN_SET(request, completed_at, maker->base_at);
+    } else if (any->descriptor == &sch__start_visit_request__descriptor) {
+        Sch__StartVisitRequest *request = message;
+        CN_SET(request, started_at, maker->base_at);
+    } else if (any->descriptor == &sch__get_availability_request__descriptor) {
+        Sch__GetAvailabilityRequest *request = message;
+        request->patient_id = contract_id(maker, "pat", 0);
+    } else if (any->descriptor == &ref__referral__descriptor) {
+        Ref__Referral *referral = message;
+        referral->id = contract_id(maker, "ref", maker->which);
+        referral->branch_id = contract_id(maker, "brn", maker->which);
+    } else if (any->descriptor == &ref__patient__descriptor) {
+        Ref__Patient *patient = message;
+        patient->id = contract_id(maker, "pat", maker->which);
+    }
+}
+
+int main(void)
+{
+    const struct cn_service service = {
+        .name = "scheduling",
+        .methods = scheduling_methods,
+        .method_count = scheduling_method_count,
+        .events = scheduling_events,
+        .event_count = scheduling_event_count,
+        .providers = SCHEDULING_PROVIDERS,
+        .provider_count = SCHEDULING_PROVIDER_COUNT,
+        .subscriptions = SCHEDULING_SUBSCRIPTIONS,
+        .subscription_count = SCHEDULING_SUBSCRIPTION_COUNT,
+    };
+    static const struct contract_size SIZES[] = {
+        { "visit", 0, "completed" }, { "clinician", 2000, NULL },
+        { "agency", 2000, NULL },    { "branch", 2000, NULL },
+        { NULL, 0, NULL },
+    };
+    static const struct contract_args ARGS[] = {
+        { "SQL_CLINICIANS_ANY", "NULL, NULL, true, 500" },
+        { NULL, NULL },
+    };
+    const struct contract contract = {
+        .service = &service,
+        .resources = scheduling_resources,
+        .listings = scheduling_listings,
+        .fill = s_fill,
+        .sizes = SIZES,
+        .args = ARGS,
+    };
+    return contract_main(&contract);
+}
