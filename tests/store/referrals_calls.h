@@ -63,7 +63,7 @@ static inline void s_run(struct call *call, const char *rpc)
         }
     }
     assert_non_null(call->request.method);
-    call->rc = cn_dispatch_run(&call->request, &call->reply, &call->err);
+    call->rc = cn_dispatch_answer(&call->request, &call->reply, &call->err);
 }
 
 static inline struct call
