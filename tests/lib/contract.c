@@ -70,7 +70,7 @@ static const struct cn_route *s_route(const char *method)
 /* The resource whose path, with "/{id}", the route begins with. */
 static const struct cn_resource *s_target(const struct cn_route *route)
 {
-    const struct cn_resource *const *all = s_contract->resources;
+    const struct cn_resource *const *all = s_contract->service->resources;
     for (size_t i = 0; route != NULL && all != NULL && all[i] != NULL; i++) {
         const char *path = all[i]->path;
         const size_t size = path != NULL ? strlen(path) : 0;
@@ -755,12 +755,11 @@ static void s_moves_are_made(struct test_world *world)
         s_moves_are_whole(s_run, s_contract->moves[i]);
         s_events_are_told(s_run, s_contract->moves[i]);
     }
-    for (size_t i = 0;
-         s_contract->resources != NULL && s_contract->resources[i] != NULL;
-         i++) {
-        if (s_contract->resources[i]->moves != NULL) {
-            s_moves_are_whole(s_run, s_contract->resources[i]->moves);
-            s_events_are_told(s_run, s_contract->resources[i]->moves);
+    const struct cn_resource *const *all = s_contract->service->resources;
+    for (size_t i = 0; all != NULL && all[i] != NULL; i++) {
+        if (all[i]->moves != NULL) {
+            s_moves_are_whole(s_run, all[i]->moves);
+            s_events_are_told(s_run, all[i]->moves);
         }
     }
     EACH_METHOD(s_run, m)

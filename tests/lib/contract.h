@@ -59,8 +59,6 @@ struct contract {
     const struct cn_service *service;
     const char *folder; /* of migrations that are not the service's, or NULL */
     bool platform;      /* only the statements that every service has */
-    const struct cn_resource *const *resources; /* <service>_resources */
-    const struct cn_listing *const *listings;   /* <service>_listings */
     /* Tables of moves beside those of the resources. */
     const struct cn_moves *const *moves;
     /* Called for each message that was made, the inner ones first: sets what

@@ -252,7 +252,7 @@ static struct test_answer s_late_call(struct contract_run *run, enum late late)
 void contract_steps(struct test_world *world)
 {
     struct contract_run *run = contract_run_of(world);
-    const struct cn_resource *const *all = run->contract->resources;
+    const struct cn_resource *const *all = run->contract->service->resources;
     for (size_t i = 0; all != NULL && all[i] != NULL; i++) {
         if (all[i]->insert == NULL) {
             continue;

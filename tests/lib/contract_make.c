@@ -445,15 +445,12 @@ void contract_settle(struct contract_run *run)
                         contract->settle);
     }
     s_settle_copies(run);
-    for (size_t i = 0;
-         contract->resources != NULL && contract->resources[i] != NULL; i++) {
-        for (unsigned which = 0;
-             contract->resources[i]->insert != NULL && which < CONTRACT_WHICH;
+    const struct cn_resource *const *all = contract->service->resources;
+    for (size_t i = 0; all != NULL && all[i] != NULL; i++) {
+        for (int which = 0; all[i]->insert != NULL && which < CONTRACT_WHICH;
              which++) {
-            const struct contract_spec spec = {
-                .resource = contract->resources[i],
-                .which = (int)which,
-            };
+            const struct contract_spec spec = { .resource = all[i],
+                                                .which = which };
             (void)contract_must_make(run, &spec);
         }
     }
