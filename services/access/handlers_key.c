@@ -49,13 +49,11 @@ void api_key_revoke(struct cn_op *op, const Acc__RevokeApiKeyRequest *body)
 {
     struct cn_record *record = cn_take(op, &acc__api_key__resource, body->id);
     Acc__ApiKey *key = record->body;
-    if (key->has_revoked_at) {
-        cn_show(op, record);
-        return;
+    if (!key->has_revoked_at) {
+        CN_SET(key, revoked_at, op->now_at);
+        record->verb = "revoke";
+        cn_also_tell(record, "key.revoked");
     }
-    CN_SET(key, revoked_at, op->now_at);
-    record->verb = "revoke";
-    cn_also_tell(record, "key.revoked");
     cn_put(op, record);
 }
 

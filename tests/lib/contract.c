@@ -70,7 +70,7 @@ static const struct cn_route *s_route(const char *method)
 /* The resource whose path, with "/{id}", the route begins with. */
 static const struct cn_resource *s_target(const struct cn_route *route)
 {
-    const struct cn_resource *const *all = s_contract->resources;
+    const struct cn_resource *const *all = s_contract->service->resources;
     for (size_t i = 0; route != NULL && all != NULL && all[i] != NULL; i++) {
         const char *path = all[i]->path;
         const size_t size = path != NULL ? strlen(path) : 0;
@@ -140,9 +140,26 @@ static void s_methods_read(struct contract_run *run)
     }
 }
 
-#define EACH_METHOD(run, m)                                                    \
-    for (const struct contract_method *m = (run)->methods;                     \
-         m < (run)->methods + (run)->method_count; m++)
+static const struct contract_method *s_entered(struct contract_run *run,
+                                               const struct contract_method *m)
+{
+    const bool is_there = m < run->methods + run->method_count;
+    const struct cn_resource *resource = is_there ? m->method->resource : NULL;
+    /* A tenant that a method makes is not the world's. */
+    run->everywhere = resource != NULL && resource->is_tenant;
+    return m;
+}
+
+const struct contract_method *contract_first(struct contract_run *run)
+{
+    return s_entered(run, run->methods);
+}
+
+const struct contract_method *contract_next(struct contract_run *run,
+                                            const struct contract_method *m)
+{
+    return s_entered(run, m + 1);
+}
 
 static bool s_changes_target(const struct contract_method *m)
 {
@@ -201,10 +218,10 @@ static void s_written(struct contract_run *run,
                       long audited)
 {
     const char *rpc = call->method->rpc;
-    contract_must(run,
-                  contract_rows(run, "idempotency", "method = '%s'",
-                                call->method->method->name) == 1,
-                  "%s leaves the record of its key", rpc);
+    contract_must(
+        run,
+        contract_rows(run, "idempotency", "key = '%s'", call->caller.key) == 1,
+        "%s leaves the record of its key", rpc);
     contract_must(run, contract_rows(run, "audit", "true") > audited,
                   "%s leaves a row in the audit", rpc);
 }
@@ -229,11 +246,26 @@ static void s_shown(struct contract_run *run, const struct contract_call *call)
                   call->method->rpc);
 }
 
+/* The same request without its filters. */
+static void s_ask_for_all(struct contract_run *run, struct contract_call *call)
+{
+    const struct cn_listing *listing = call->method->method->listing;
+    if (listing != NULL) {
+        call->body =
+            cn_message_new(run->world->arena, listing->request->descriptor);
+    }
+}
+
 static void s_method_answers(struct contract_run *run,
                              const struct contract_method *m)
 {
     contract_settle(run);
     struct contract_call call = contract_prepare(run, m);
+    call.caller.key = m->method->writes
+                          ? cn_id_text(run->world->arena, "key",
+                                       cn_uuid_new(&run->world->env))
+                          : NULL;
+    s_ask_for_all(run, &call);
     const long audited = contract_rows(run, "audit", "true");
     s_trace_begin(run);
     struct test_answer answer = s_succeed(run, &call);
@@ -250,7 +282,7 @@ static void s_method_answers(struct contract_run *run,
 static void s_methods_answer(struct test_world *world)
 {
     (void)world;
-    EACH_METHOD(s_run, m)
+    CONTRACT_EACH(s_run, m)
     {
         s_method_answers(s_run, m);
     }
@@ -316,19 +348,9 @@ static void s_lists_nothing(struct contract_run *run,
     }
 }
 
-/* The same request without its filters. */
-static void s_ask_for_all(struct contract_run *run, struct contract_call *call)
-{
-    const struct cn_listing *listing = call->method->method->listing;
-    if (listing != NULL) {
-        call->body =
-            cn_message_new(run->world->arena, listing->request->descriptor);
-    }
-}
-
 static void s_tenants_are_apart(struct test_world *world)
 {
-    EACH_METHOD(s_run, m)
+    CONTRACT_EACH(s_run, m)
     {
         if (m->target == NULL && !s_is_list(m)) {
             continue;
@@ -337,10 +359,11 @@ static void s_tenants_are_apart(struct test_world *world)
         struct contract_call call = contract_prepare(s_run, m);
         const struct cn_uuid own = world->tenant;
         call.caller.tenant = cn_uuid_new(&world->env);
-        if (m->target != NULL && !s_is_list(m)) {
+        if (m->target != NULL) {
             s_is_absent(s_run, &call, call.target.text, "tenant");
             world->tenant = own;
-        } else if (m->method->listing != NULL) {
+        } else if (m->method->listing != NULL &&
+                   !m->method->resource->is_tenant) {
             s_ask_for_all(s_run, &call);
             s_lists_nothing(s_run, &call, "tenant");
         }
@@ -349,7 +372,7 @@ static void s_tenants_are_apart(struct test_world *world)
 
 static void s_branches_are_apart(struct test_world *world)
 {
-    EACH_METHOD(s_run, m)
+    CONTRACT_EACH(s_run, m)
     {
         const struct cn_resource *resource =
             m->target != NULL ? m->target : m->method->resource;
@@ -365,7 +388,7 @@ static void s_branches_are_apart(struct test_world *world)
         call.caller.role = m->branch_role;
         call.caller.branch_count = 1;
         call.caller.branches = &other;
-        if (s_is_list(m)) {
+        if (m->target == NULL) {
             s_ask_for_all(s_run, &call);
             s_lists_nothing(s_run, &call, "branch");
             continue;
@@ -399,7 +422,7 @@ static struct cn_record *s_look(struct contract_run *run,
 static void s_versions_are_kept(struct test_world *world)
 {
     (void)world;
-    EACH_METHOD(s_run, m)
+    CONTRACT_EACH(s_run, m)
     {
         if (!s_changes_target(m)) {
             continue;
@@ -486,7 +509,7 @@ static struct test_answer s_race(struct contract_run *run,
 static void s_races_are_lost(struct test_world *world)
 {
     (void)world;
-    EACH_METHOD(s_run, m)
+    CONTRACT_EACH(s_run, m)
     {
         if (!s_changes_target(m)) {
             continue;
@@ -571,7 +594,7 @@ static void s_nothing_is_written(struct contract_run *run,
 static void s_patches_of_nothing(struct test_world *world)
 {
     (void)world;
-    EACH_METHOD(s_run, m)
+    CONTRACT_EACH(s_run, m)
     {
         if (!m->patch || m->target == NULL) {
             continue;
@@ -609,7 +632,7 @@ static bool s_same_bytes(const struct test_answer *a,
 
 static void s_keys_are_used_once(struct test_world *world)
 {
-    EACH_METHOD(s_run, m)
+    CONTRACT_EACH(s_run, m)
     {
         if (!m->method->writes || m->route == NULL) {
             continue;
@@ -755,15 +778,14 @@ static void s_moves_are_made(struct test_world *world)
         s_moves_are_whole(s_run, s_contract->moves[i]);
         s_events_are_told(s_run, s_contract->moves[i]);
     }
-    for (size_t i = 0;
-         s_contract->resources != NULL && s_contract->resources[i] != NULL;
-         i++) {
-        if (s_contract->resources[i]->moves != NULL) {
-            s_moves_are_whole(s_run, s_contract->resources[i]->moves);
-            s_events_are_told(s_run, s_contract->resources[i]->moves);
+    const struct cn_resource *const *all = s_contract->service->resources;
+    for (size_t i = 0; all != NULL && all[i] != NULL; i++) {
+        if (all[i]->moves != NULL) {
+            s_moves_are_whole(s_run, all[i]->moves);
+            s_events_are_told(s_run, all[i]->moves);
         }
     }
-    EACH_METHOD(s_run, m)
+    CONTRACT_EACH(s_run, m)
     {
         if (m->command == NULL) {
             continue;
@@ -851,7 +873,7 @@ static void every_statement_has_its_plan(void **state)
 /* All rows of a tenant as one text; and which tables a unit changes, in which
  * order, holding how many locks. */
 static const char SQL_SETUP[] =
-    "CREATE FUNCTION contract_state(tenant uuid, without text) RETURNS text"
+    "CREATE FUNCTION contract_state(tenant text, without text) RETURNS text"
     " LANGUAGE plpgsql"
     " AS $$ DECLARE t text; part text; whole text := ''; BEGIN"
     " FOR t IN SELECT c.oid::regclass FROM pg_class c JOIN pg_attribute a"
@@ -859,8 +881,9 @@ static const char SQL_SETUP[] =
     " WHERE c.relnamespace = '%s'::regnamespace AND c.relkind = 'r'"
     " AND c.relname <> without ORDER BY c.relname LOOP"
     " EXECUTE format('SELECT count(*) || '':'' || coalesce(md5(string_agg("
-    "x::text, '','' ORDER BY x::text)), '''') FROM %%s x WHERE tenant_id = $1',"
-    " t) INTO part USING tenant;"
+    "x::text, '','' ORDER BY x::text)), '''') FROM %%s x WHERE %%s', t, CASE"
+    " tenant WHEN '' THEN 'true' ELSE format('tenant_id = %%L', tenant) END)"
+    " INTO part;"
     " IF part <> '0:' THEN whole := whole || t || '=' || part || ' '; END IF;"
     " END LOOP;"
     " SELECT coalesce(md5(string_agg(p::text, ',' ORDER BY p.producer,"

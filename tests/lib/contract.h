@@ -12,16 +12,18 @@
 
 #include "common/contract/service.h"
 #include "common/store/listing.h"
-#include "tests/lib/pg.h"
+#include "tests/lib/psql.h"
 
 /* Who makes a message. */
 struct contract_maker {
     struct test_world *world;
     unsigned number; /* of the making: its times and texts are its own */
     unsigned which;  /* of the records that its ids name: 0 or 1 */
+    bool fresh;      /* ids of other services' records are new ones */
     int64_t base_at; /* begin of the present hour */
     bool client;     /* only what a client may send */
     const struct cn_method *method; /* of a request, else NULL */
+    struct test_psql *psql;         /* for a row that no event tells */
 };
 
 /* The id of record `which` of a kind: "cln_...". */
@@ -59,15 +61,19 @@ struct contract {
     const struct cn_service *service;
     const char *folder; /* of migrations that are not the service's, or NULL */
     bool platform;      /* only the statements that every service has */
-    const struct cn_resource *const *resources; /* <service>_resources */
-    const struct cn_listing *const *listings;   /* <service>_listings */
     /* Tables of moves beside those of the resources. */
     const struct cn_moves *const *moves;
     /* Called for each message that was made, the inner ones first: sets what
      * the shape does not tell. */
     void (*fill)(const struct contract_maker *maker, void *message);
-    /* Run as the superuser in each new tenant, whose id is :'tenant'. */
-    const char *settle;
+    /* The same for each record that is put: what its message does not hold. */
+    void (*record)(const struct contract_maker *maker,
+                   struct cn_record *record);
+    /* Types of events that are applied in each new tenant, besides those of
+     * snapshots. */
+    const char *const *events;
+    /* The caller is record 0 of the kind with this prefix; NULL: nobody. */
+    const char *subject;
     const struct contract_excuse *excuses;
     const struct contract_size *sizes;
     const struct contract_args *args;

@@ -84,8 +84,9 @@ static void s_memory(struct contract_run *run, const struct contract_method *m)
 void contract_memory(struct test_world *world)
 {
     struct contract_run *run = contract_run_of(world);
-    for (size_t i = 0; i < run->method_count; i++) {
-        s_memory(run, &run->methods[i]);
+    CONTRACT_EACH(run, m)
+    {
+        s_memory(run, m);
     }
 }
 
@@ -113,8 +114,9 @@ static void s_reads(struct contract_run *run, const struct contract_method *m)
 void contract_reads(struct test_world *world)
 {
     struct contract_run *run = contract_run_of(world);
-    for (size_t i = 0; i < run->method_count; i++) {
-        s_reads(run, &run->methods[i]);
+    CONTRACT_EACH(run, m)
+    {
+        s_reads(run, m);
     }
 }
 
@@ -252,14 +254,15 @@ static struct test_answer s_late_call(struct contract_run *run, enum late late)
 void contract_steps(struct test_world *world)
 {
     struct contract_run *run = contract_run_of(world);
-    const struct cn_resource *const *all = run->contract->resources;
+    const struct cn_resource *const *all = run->contract->service->resources;
     for (size_t i = 0; all != NULL && all[i] != NULL; i++) {
         if (all[i]->insert == NULL) {
             continue;
         }
         contract_settle(run);
         s_late_resource = all[i];
-        s_late_id = contract_new(run, all[i], 0)->id;
+        s_late_id = all[i]->is_tenant ? world->tenant
+                                      : contract_new(run, all[i], 0)->id;
         const char *before = contract_state(run);
         struct test_answer answer = s_late_call(run, LATE_REFUSE);
         contract_must(run, answer.rc == CN_CONFLICT,

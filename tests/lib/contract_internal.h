@@ -67,6 +67,7 @@ struct contract_run {
     struct contract_made made[CONTRACT_MADE_MAX];
     size_t made_count;
     struct cn_err err; /* why the last record was not made */
+    bool everywhere;   /* what is looked at are the rows of all tenants */
     unsigned faults;
 };
 
@@ -85,6 +86,14 @@ bool contract_must(struct contract_run *run,
                    ...) CN_PRINTF(3, 4);
 /* "404 not_found" of an answer, in static memory. */
 const char *contract_outcome(const struct test_answer *answer);
+
+/* Each method that is not excused. */
+const struct contract_method *contract_first(struct contract_run *run);
+const struct contract_method *contract_next(struct contract_run *run,
+                                            const struct contract_method *m);
+#define CONTRACT_EACH(run, m)                                                  \
+    for (const struct contract_method *m = contract_first(run);                \
+         m < (run)->methods + (run)->method_count; m = contract_next(run, m))
 
 /* ---- contract_make.c ---- */
 
@@ -123,6 +132,10 @@ contract_must_make(struct contract_run *run, const struct contract_spec *spec);
 const struct contract_made *contract_new(struct contract_run *run,
                                          const struct cn_resource *resource,
                                          int state);
+/* Reads anew which records of the resource the tenant has: an event may have
+ * made some. Those that were known keep their places in run->made. */
+void contract_reload(struct contract_run *run,
+                     const struct cn_resource *resource);
 /* A tenant of its own, with what its records point to. */
 void contract_settle(struct contract_run *run);
 
@@ -162,6 +175,8 @@ enum cn_code contract_apply(struct contract_run *run,
                             const struct contract_event *event,
                             struct cn_arena *arena,
                             struct cn_err *err);
+/* Are records of that prefix the service's own? */
+bool contract_owns(const struct contract *contract, const char *prefix);
 /* Is it excused? */
 bool contract_excused(const struct contract *contract, const char *name);
 

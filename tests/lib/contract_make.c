@@ -62,9 +62,21 @@ int64_t contract_at(const struct contract_maker *self, int hours)
 struct contract_maker contract_maker(struct contract_run *run, bool client)
 {
     return (struct contract_maker){ .world = run->world,
+                                    .psql = run->psql,
                                     .number = ++run->number,
                                     .base_at = run->base_at,
                                     .client = client };
+}
+
+bool contract_owns(const struct contract *contract, const char *prefix)
+{
+    const struct cn_resource *const *all = contract->service->resources;
+    for (size_t i = 0; all != NULL && all[i] != NULL; i++) {
+        if (all[i]->insert != NULL && strcmp(all[i]->prefix, prefix) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* ---- fields ---- */
@@ -155,7 +167,8 @@ static const char *s_pattern(const struct contract_maker *maker,
     return "40202";
 }
 
-static const char *s_string(const struct contract_maker *maker,
+static const char *s_string(const struct contract *contract,
+                            const struct contract_maker *maker,
                             const struct cn_shape *shape,
                             unsigned at)
 {
@@ -164,7 +177,11 @@ static const char *s_string(const struct contract_maker *maker,
     const char *name = s_field(shape, at)->name;
     const size_t size = strlen(name);
     if (rule->id != NULL) {
-        return contract_id(maker, rule->id, maker->which);
+        const bool fresh = maker->fresh && strcmp(rule->id, "brn") != 0 &&
+                           !contract_owns(contract, rule->id);
+        return contract_id(maker, rule->id,
+                           fresh ? CONTRACT_WHICH + maker->number
+                                 : maker->which);
     }
     if (rule->pattern != NULL) {
         return s_pattern(maker, rule->pattern);
@@ -202,7 +219,7 @@ static void s_value_fill(const struct contract *contract,
     const struct cn_shape *sub = shape->fields[at].sub;
     switch (field->type) {
     case PROTOBUF_C_TYPE_STRING:
-        *(const char **)place = s_string(maker, shape, at);
+        *(const char **)place = s_string(contract, maker, shape, at);
         break;
     case PROTOBUF_C_TYPE_ENUM:
         *(int *)place = ((const ProtobufCEnumDescriptor *)field->descriptor)
@@ -311,7 +328,7 @@ static void s_head_keep(struct contract_run *run,
                         struct cn_record *record)
 {
     const struct cn_resource *resource = spec->resource;
-    if (spec->which >= 0) {
+    if (spec->which >= 0 && !resource->is_tenant) {
         record->id =
             contract_uuid(maker, resource->prefix, (unsigned)spec->which);
     }
@@ -343,12 +360,26 @@ static void s_record_fill(struct contract_run *run,
     }
 }
 
+static void s_remember(struct contract_run *run, const struct cn_record *record)
+{
+    assert(run->made_count < CONTRACT_MADE_MAX);
+    run->made[run->made_count++] = (struct contract_made){
+        .resource = record->resource,
+        .id = record->id,
+        .text = contract_text(record->resource->shown, record->shown, 0),
+        .shown = record->shown,
+        .place_at = record->place_at,
+    };
+}
+
 const struct contract_made *contract_make(struct contract_run *run,
                                           const struct contract_spec *spec)
 {
     struct test_world *world = run->world;
     struct contract_maker maker = contract_maker(run, false);
     maker.number = spec->number != 0 ? spec->number : maker.number;
+    maker.which = spec->which >= 0 ? (unsigned)spec->which : 0;
+    maker.fresh = spec->which < 0;
     run->err = (struct cn_err){ 0 };
     struct cn_op op = {
         .env = &world->env,
@@ -360,22 +391,17 @@ const struct contract_made *contract_make(struct contract_run *run,
     };
     struct cn_record *record = cn_record_new(&op, spec->resource, NULL);
     s_record_fill(run, spec, &maker, record);
+    if (run->contract->record != NULL) {
+        run->contract->record(&maker, record);
+    }
     cn_put(&op, record);
     cn_commit(&op);
     struct cn_record *found = cn_find(&op, spec->resource, record->id);
     if (cn_failed(&op) || !found->found) {
         return NULL;
     }
-    assert(run->made_count < CONTRACT_MADE_MAX);
-    struct contract_made *made = &run->made[run->made_count++];
-    *made = (struct contract_made){
-        .resource = spec->resource,
-        .id = record->id,
-        .text = contract_text(spec->resource->shown, found->shown, 0),
-        .shown = found->shown,
-        .place_at = found->place_at,
-    };
-    return made;
+    s_remember(run, found);
+    return &run->made[run->made_count - 1];
 }
 
 const struct contract_made *contract_must_make(struct contract_run *run,
@@ -400,10 +426,50 @@ const struct contract_made *contract_new(struct contract_run *run,
     return contract_must_make(run, &spec);
 }
 
+static bool s_is_known(const struct contract_run *run,
+                       const struct cn_record *record)
+{
+    for (size_t i = 0; i < run->made_count; i++) {
+        if (run->made[i].resource == record->resource &&
+            cn_uuid_equal(run->made[i].id, record->id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void contract_reload(struct contract_run *run,
+                     const struct cn_resource *resource)
+{
+    struct test_world *world = run->world;
+    struct cn_err err = { 0 };
+    struct cn_op op = { .env = &world->env,
+                        .arena = world->arena,
+                        .tenant_id = world->tenant,
+                        .err = &err };
+    const struct cn_uuid first = { { 0 } };
+    struct cn_records records =
+        cn_records_of(&op, resource,
+                      CN_READ(&op, resource->after, cn_uuid(first),
+                              cn_int(CONTRACT_MADE_MAX)));
+    assert(!cn_failed(&op));
+    for (size_t i = 0; i < records.count; i++) {
+        if (!s_is_known(run, &records.items[i])) {
+            s_remember(run, &records.items[i]);
+        }
+    }
+}
+
 /* ---- a tenant ---- */
 
-static bool s_is_snapshot(const char *type)
+static bool s_is_settled(const struct contract *contract, const char *type)
 {
+    for (size_t i = 0; contract->events != NULL && contract->events[i] != NULL;
+         i++) {
+        if (strcmp(contract->events[i], type) == 0) {
+            return true;
+        }
+    }
     const size_t size = strlen(type);
     const size_t end = sizeof(CN_SNAPSHOT_SUFFIX) - 1;
     return size > end && strcmp(type + size - end, CN_SNAPSHOT_SUFFIX) == 0;
@@ -417,7 +483,8 @@ static void s_settle_copies(struct contract_run *run)
         for (size_t j = 0; j < from->handler_count; j++) {
             const struct cn_event_handler *handler = &from->handlers[j];
             for (unsigned which = 0;
-                 which < CONTRACT_WHICH && s_is_snapshot(handler->type) &&
+                 which < CONTRACT_WHICH &&
+                 s_is_settled(run->contract, handler->type) &&
                  !contract_excused(run->contract, handler->type);
                  which++) {
                 struct contract_event event =
@@ -425,7 +492,7 @@ static void s_settle_copies(struct contract_run *run)
                 struct cn_err err = { 0 };
                 enum cn_code rc =
                     contract_apply(run, &event, run->world->arena, &err);
-                contract_must(run, rc == CN_OK, "%s is copied: %s %s",
+                contract_must(run, rc == CN_OK, "%s is applied: %s %s",
                               handler->type, err.word, err.msg);
             }
         }
@@ -436,24 +503,16 @@ void contract_settle(struct contract_run *run)
 {
     struct test_world *world = run->world;
     const struct contract *contract = run->contract;
-    char tenant[CN_UUID_TEXT_SIZE];
     world->tenant = cn_uuid_new(&world->env);
     run->made_count = 0;
-    cn_uuid_format(world->tenant, tenant);
-    if (contract->settle != NULL) {
-        (void)test_psql(run->psql, "\\set tenant %s\n%s", tenant,
-                        contract->settle);
-    }
     s_settle_copies(run);
-    for (size_t i = 0;
-         contract->resources != NULL && contract->resources[i] != NULL; i++) {
-        for (unsigned which = 0;
-             contract->resources[i]->insert != NULL && which < CONTRACT_WHICH;
+    const struct cn_resource *const *all = contract->service->resources;
+    for (size_t i = 0; all != NULL && all[i] != NULL; i++) {
+        for (int which = 0; all[i]->insert != NULL &&
+                            which < (all[i]->is_tenant ? 1 : CONTRACT_WHICH);
              which++) {
-            const struct contract_spec spec = {
-                .resource = contract->resources[i],
-                .which = (int)which,
-            };
+            const struct contract_spec spec = { .resource = all[i],
+                                                .which = which };
             (void)contract_must_make(run, &spec);
         }
     }
@@ -519,6 +578,9 @@ struct contract_call contract_prepare(struct contract_run *run,
     const struct cn_shape *input = method->method->input;
     struct contract_maker maker = contract_maker(run, true);
     maker.method = method->method;
+    if (run->contract->subject != NULL) {
+        call.caller.subject = contract_id(&maker, run->contract->subject, 0);
+    }
     call.body = cn_message_new(run->world->arena, input->descriptor);
     contract_fill(run->contract, &maker, input, call.body);
     if (method->target != NULL) {
@@ -544,8 +606,10 @@ const char *contract_state(struct contract_run *run)
 
 const char *contract_state_without(struct contract_run *run, const char *table)
 {
-    char tenant[CN_UUID_TEXT_SIZE];
-    cn_uuid_format(run->world->tenant, tenant);
+    char tenant[CN_UUID_TEXT_SIZE] = "";
+    if (!run->everywhere) {
+        cn_uuid_format(run->world->tenant, tenant);
+    }
     return cn_arena_strdup(run->world->arena,
                            test_psql(run->psql,
                                      "SELECT contract_state('%s', '%s')",
@@ -565,8 +629,10 @@ long contract_rows(struct contract_run *run,
     va_end(args);
     cn_uuid_format(run->world->tenant, tenant);
     return test_psql_number(
-        run->psql, "SELECT count(*) FROM %s.%s WHERE tenant_id = '%s' AND (%s)",
-        run->contract->service->name, table, tenant, where);
+        run->psql,
+        "SELECT count(*) FROM %s.%s WHERE (%s OR tenant_id = '%s') AND (%s)",
+        run->contract->service->name, table, run->everywhere ? "true" : "false",
+        tenant, where);
 }
 
 /* ---- events ---- */

@@ -514,11 +514,12 @@ static bool s_is_way(const struct contract_plans *self,
                      const struct cn_statement *statement,
                      char args[SQL_MAX])
 {
-    const struct cn_listing *const *listings = self->contract->listings;
-    for (size_t i = 0; listings != NULL && listings[i] != NULL; i++) {
-        for (size_t j = 0; j < listings[i]->way_count; j++) {
-            if (listings[i]->ways[j].statement == statement) {
-                s_way_args(listings[i], &listings[i]->ways[j], args);
+    const struct cn_service *service = self->contract->service;
+    for (size_t i = 0; i < service->method_count; i++) {
+        const struct cn_listing *listing = service->methods[i].listing;
+        for (size_t j = 0; listing != NULL && j < listing->way_count; j++) {
+            if (listing->ways[j].statement == statement) {
+                s_way_args(listing, &listing->ways[j], args);
                 return true;
             }
         }
@@ -613,11 +614,13 @@ static void s_way_look(struct contract_plans *self,
 
 static void s_pages_look(struct contract_plans *self)
 {
-    const struct cn_listing *const *listings = self->contract->listings;
-    const struct cn_resource *const *resources = self->contract->resources;
-    for (size_t i = 0; listings != NULL && listings[i] != NULL; i++) {
-        for (size_t j = 0; j < listings[i]->way_count; j++) {
-            s_way_look(self, listings[i], &listings[i]->ways[j]);
+    const struct cn_service *service = self->contract->service;
+    const struct cn_resource *const *resources =
+        self->contract->service->resources;
+    for (size_t i = 0; i < service->method_count; i++) {
+        const struct cn_listing *listing = service->methods[i].listing;
+        for (size_t j = 0; listing != NULL && j < listing->way_count; j++) {
+            s_way_look(self, listing, &listing->ways[j]);
         }
     }
     for (size_t i = 0; resources != NULL && resources[i] != NULL; i++) {

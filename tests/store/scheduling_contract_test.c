@@ -35,11 +35,7 @@ static void s_fill(const struct contract_maker *maker, void *message)
 int main(void)
 {
     const struct cn_service service = {
-        .name = "scheduling",
-        .methods = scheduling_methods,
-        .method_count = scheduling_method_count,
-        .events = scheduling_events,
-        .event_count = scheduling_event_count,
+        SCHEDULING_CONTRACT,
         .providers = SCHEDULING_PROVIDERS,
         .provider_count = SCHEDULING_PROVIDER_COUNT,
         .subscriptions = SCHEDULING_SUBSCRIPTIONS,
@@ -56,8 +52,6 @@ int main(void)
     };
     const struct contract contract = {
         .service = &service,
-        .resources = scheduling_resources,
-        .listings = scheduling_listings,
         .fill = s_fill,
         .sizes = SIZES,
         .args = ARGS,
