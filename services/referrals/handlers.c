@@ -92,8 +92,7 @@ void referral_raw_get(struct cn_op *op, const Ref__GetReferralRawRequest *body)
         cn_arena_copy(op->arena, raw.content.data, raw.content.size);
     shown->content_type = raw.content_type;
     op->reply->body = &shown->base;
-    cn_audit_shown(op, "referral.raw.read",
-                   cn_id_text(op->arena, "ref", referral->id),
+    cn_audit_shown(op, "referral.raw.read", cn_record_id(referral),
                    &referral->patient_id, 1);
 }
 
@@ -101,7 +100,7 @@ void referral_deadlines_list(struct cn_op *op,
                              const Dln__ListDeadlinesRequest *body)
 {
     const struct cn_deadline_subject subject =
-        soc_subject(cn_take(op, &ref__referral__resource, body->id));
+        cn_deadline_subject_of(cn_take(op, &ref__referral__resource, body->id));
     cn_deadlines_show(op, &subject);
 }
 
