@@ -160,6 +160,24 @@ void referrals_list(struct cn_op *op, const Ref__ListReferralsRequest *body)
     cn_list_answer(op, &page, records, "referral.list", NULL);
 }
 
+void patient_referrals_list(struct cn_op *op,
+                            const Ref__ListPatientReferralsRequest *body)
+{
+    const struct cn_record *patient = patient_take(op, body->id);
+    const struct referral_filter filter = {
+        .reach = cn_reach_branches(op->request),
+        .statuses = s_all_statuses(op->arena),
+        .patient_id = patient->id,
+    };
+    struct cn_page page = { .limit = 0 };
+    (void)!cn_page_open(
+        op->request, cn_arena_printf(op->arena, "patient|%s", body->id),
+        body->has_limit, body->limit, body->cursor, &page, op->err);
+    cn_list_answer(op, &page,
+                   referrals_by(op, &filter, page.after, page.limit + 1),
+                   "referral.list", NULL);
+}
+
 /* ---- change ---- */
 
 /* What a PATCH of a referral may not touch. */
