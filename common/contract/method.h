@@ -9,15 +9,6 @@
 
 /* Fills op->reply, adds its steps to the write; the commit is dispatch's. */
 typedef void cn_handler_fn(struct cn_op *op);
-/* A handler of a service that does not use struct cn_op yet. */
-typedef enum cn_code cn_old_handler_fn(void *self,
-                                       const struct cn_request *request,
-                                       struct cn_reply *reply,
-                                       struct cn_err *err);
-static inline void cn_op_old(struct cn_op *op, cn_old_handler_fn *handler)
-{
-    (void)handler(op->self, op->request, op->reply, op->err);
-}
 
 /* One row of a generated handler table: rpc, contract, handler. */
 struct cn_method {

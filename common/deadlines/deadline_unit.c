@@ -317,6 +317,21 @@ enum cn_code cn_deadlines_answer(const struct cn_request *request,
 
 /* ---- for an operation ---- */
 
+struct cn_deadline_subject
+cn_deadline_subject_of(const struct cn_record *record)
+{
+    const struct cn_resource *resource = record->resource;
+    return (struct cn_deadline_subject){
+        .type = resource->name,
+        .id = record->id,
+        .text = cn_record_id(record),
+        .branch_id = record->branch_id,
+        .branch_text = cn_record_text(record, resource->branch),
+        .patient_id = record->patient_id,
+        .patient_text = cn_record_text(record, resource->patient),
+    };
+}
+
 struct cn_deadline cn_deadline_find(struct cn_op *op,
                                     const char *subject_type,
                                     struct cn_uuid subject_id,

@@ -16,6 +16,7 @@
 #include "common/deadlines/deadline.h"
 #include "common/deadlines/due.h"
 #include "common/store/page.h"
+#include "common/store/record.h"
 #include "common/store/step.h"
 #include "common/store/store.h"
 #include "common/store/write.h"
@@ -44,6 +45,9 @@ CN_CHECKED enum cn_code cn_deadline_tell(const struct cn_store *store,
                                          const struct cn_deadline *self,
                                          struct cn_err *err);
 
+/* A record as the subject of a clock: its ids are borrowed. */
+struct cn_deadline_subject
+cn_deadline_subject_of(const struct cn_record *record);
 /* The same for an operation: the clock of a rule (body NULL: there is none),
  * and what became of it: nothing when it has not changed, else its row, its
  * `due` row and its events. */

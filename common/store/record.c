@@ -245,6 +245,18 @@ cn_take(struct cn_op *op, const struct cn_resource *resource, const char *id)
     return record;
 }
 
+const char *cn_record_text(const struct cn_record *record, int field)
+{
+    return field < 0 ? NULL
+                     : s_text(record->resource->shown, record->shown,
+                              (unsigned)field);
+}
+
+const char *cn_record_id(const struct cn_record *record)
+{
+    return cn_record_text(record, FIELD_ID);
+}
+
 /* ---- what a client sent ---- */
 
 void cn_require_fields(struct cn_op *op,

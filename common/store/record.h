@@ -68,6 +68,10 @@ struct cn_record *cn_record_at(struct cn_op *op,
                                size_t row,
                                int first);
 
+/* Its outside id, and a field of texts of what is shown (-1: NULL). */
+const char *cn_record_id(const struct cn_record *record);
+const char *cn_record_text(const struct cn_record *record, int field);
+
 /* A record to be: a copy of what a client sent, or empty (NULL), with a new
  * id. What a client sent must hold every `required` field. */
 struct cn_record *cn_record_new(struct cn_op *op,

@@ -8,20 +8,6 @@
 
 static const char RULE[] = "C07";
 
-struct cn_deadline_subject document_subject(const struct cn_record *document)
-{
-    const Doc__Document *body = document->body;
-    return (struct cn_deadline_subject){
-        .type = "document",
-        .id = document->id,
-        .text = body->id,
-        .branch_id = document->branch_id,
-        .branch_text = body->branch_id,
-        .patient_id = document->patient_id,
-        .patient_text = body->patient_id,
-    };
-}
-
 static struct cn_deadline s_clock_find(struct cn_op *op,
                                        const struct cn_record *document)
 {
@@ -83,7 +69,7 @@ void document_clock_start(struct cn_op *op,
                           const char *zone)
 {
     Doc__Document *body = document->body;
-    const struct cn_deadline_subject subject = document_subject(document);
+    const struct cn_deadline_subject subject = cn_deadline_subject_of(document);
     const struct cn_clock clock =
         s_clock_apply(op, s_day_begin(op, zone, soc_date), zone);
     struct cn_deadline deadline = s_clock_find(op, document);

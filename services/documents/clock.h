@@ -7,8 +7,6 @@
 #include "common/deadlines/deadline_unit.h"
 #include "common/store/record.h"
 
-/* Whose clock it is. */
-struct cn_deadline_subject document_subject(const struct cn_record *document);
 /* The clock begins with the start of care on that date, in that zone; it is met
  * at once when the encounter was before it. The document says until when it is
  * needed and why. CN_INTERNAL for a date or zone that is none. */

@@ -21,7 +21,7 @@ void document_deadlines_list(struct cn_op *op,
                              const Dln__ListDeadlinesRequest *body)
 {
     const struct cn_deadline_subject subject =
-        document_subject(cn_take(op, &doc__document__resource, body->id));
+        cn_deadline_subject_of(cn_take(op, &doc__document__resource, body->id));
     cn_deadlines_show(op, &subject);
 }
 

@@ -89,8 +89,7 @@ struct arrival arrival_make(struct cn_op *op, const struct arrival_facts *facts)
     referral->also = branch_await(op, facts->branch_id, referral->also);
     referral->beside = patient;
     referral->patient_id = patient->id;
-    ((Ref__Referral *)referral->body)->patient_id =
-        ((const Ref__Patient *)patient->body)->id;
+    ((Ref__Referral *)referral->body)->patient_id = cn_record_id(patient);
     referral_settle(op, referral, soc_rule(op, referral));
     referral->verb = "create";
     arrival.deadline = soc_deadline(op, referral);

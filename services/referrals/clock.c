@@ -16,25 +16,11 @@ const struct cn_clock_rule *soc_rule(struct cn_op *op,
     return cn_clock_rule_of(op, SOC_RULE, &of);
 }
 
-struct cn_deadline_subject soc_subject(const struct cn_record *referral)
-{
-    const Ref__Referral *body = referral->body;
-    return (struct cn_deadline_subject){
-        .type = "referral",
-        .id = referral->id,
-        .text = body->id,
-        .branch_id = referral->branch_id,
-        .branch_text = body->branch_id,
-        .patient_id = referral->patient_id,
-        .patient_text = body->patient_id,
-    };
-}
-
 static void s_deadline_run(struct cn_op *op,
                            const struct cn_record *referral,
                            struct cn_deadline *deadline)
 {
-    const struct cn_deadline_subject subject = soc_subject(referral);
+    const struct cn_deadline_subject subject = cn_deadline_subject_of(referral);
     const struct soc_facts facts = soc_facts_of(referral->body);
     const struct cn_clock_rule *rule = soc_rule(op, referral);
     struct cn_clock clock;

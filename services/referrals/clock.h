@@ -17,7 +17,5 @@ const struct cn_clock_rule *soc_rule(struct cn_op *op,
  * A referral that is not in the table yet has none there. */
 struct cn_deadline soc_deadline(struct cn_op *op,
                                 const struct cn_record *referral);
-/* Whose clock it is. */
-struct cn_deadline_subject soc_subject(const struct cn_record *referral);
 
 #endif

@@ -92,8 +92,7 @@ void referral_raw_get(struct cn_op *op, const Ref__GetReferralRawRequest *body)
         cn_arena_copy(op->arena, raw.content.data, raw.content.size);
     shown->content_type = raw.content_type;
     op->reply->body = &shown->base;
-    cn_audit_shown(op, "referral.raw.read",
-                   cn_id_text(op->arena, "ref", referral->id),
+    cn_audit_shown(op, "referral.raw.read", cn_record_id(referral),
                    &referral->patient_id, 1);
 }
 
@@ -101,7 +100,7 @@ void referral_deadlines_list(struct cn_op *op,
                              const Dln__ListDeadlinesRequest *body)
 {
     const struct cn_deadline_subject subject =
-        soc_subject(cn_take(op, &ref__referral__resource, body->id));
+        cn_deadline_subject_of(cn_take(op, &ref__referral__resource, body->id));
     cn_deadlines_show(op, &subject);
 }
 
@@ -159,6 +158,24 @@ void referrals_list(struct cn_op *op, const Ref__ListReferralsRequest *body)
         records = referrals_by(op, &filter, page.after, page.limit + 1);
     }
     cn_list_answer(op, &page, records, "referral.list", NULL);
+}
+
+void patient_referrals_list(struct cn_op *op,
+                            const Ref__ListPatientReferralsRequest *body)
+{
+    const struct cn_record *patient = patient_take(op, body->id);
+    const struct referral_filter filter = {
+        .reach = cn_reach_branches(op->request),
+        .statuses = s_all_statuses(op->arena),
+        .patient_id = patient->id,
+    };
+    struct cn_page page = { .limit = 0 };
+    (void)!cn_page_open(
+        op->request, cn_arena_printf(op->arena, "patient|%s", body->id),
+        body->has_limit, body->limit, body->cursor, &page, op->err);
+    cn_list_answer(op, &page,
+                   referrals_by(op, &filter, page.after, page.limit + 1),
+                   "referral.list", NULL);
 }
 
 /* ---- change ---- */

@@ -25,16 +25,9 @@ void patient_create(struct cn_op *op, const Ref__CreatePatientRequest *body)
     op->on_conflict = patient_conflict;
 }
 
-static struct cn_record *s_patient_take(struct cn_op *op, const char *id)
-{
-    struct cn_record *record = patient_find(op, id);
-    cn_take_check(op, record);
-    return record;
-}
-
 void patient_get(struct cn_op *op, const Ref__GetPatientRequest *body)
 {
-    cn_show(op, s_patient_take(op, body->id));
+    cn_show(op, patient_take(op, body->id));
 }
 
 void patients_list(struct cn_op *op, const Ref__ListPatientsRequest *body)
@@ -67,7 +60,7 @@ static void s_referrals_settle(struct cn_op *op, struct cn_record *patient)
 
 void patient_update(struct cn_op *op, const Ref__UpdatePatientRequest *body)
 {
-    struct cn_record *record = s_patient_take(op, body->id);
+    struct cn_record *record = patient_take(op, body->id);
     const Ref__Patient *patient = record->body;
     int64_t version = record->version;
     cn_patch(op, record, body->patient, body->update_mask, body->n_update_mask);

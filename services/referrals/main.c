@@ -11,12 +11,7 @@ static const struct cn_due_handler DUE[] = { CN_DEADLINE_DUE };
 int main(int argc, char **argv)
 {
     struct cn_service service = {
-        .name = "referrals",
-        .methods = referrals_methods,
-        .method_count = referrals_method_count,
-        .events = referrals_events,
-        .event_count = referrals_event_count,
-        .resources = referrals_resources,
+        REFERRALS_CONTRACT,
         .due_handlers = DUE,
         .due_handler_count = CN_COUNT(DUE),
         .providers = REFERRALS_PROVIDERS,

@@ -61,6 +61,13 @@ struct cn_record *patient_find(struct cn_op *op, const char *id)
                             : cn_rows_none());
 }
 
+struct cn_record *patient_take(struct cn_op *op, const char *id)
+{
+    struct cn_record *patient = patient_find(op, id);
+    cn_take_check(op, patient);
+    return patient;
+}
+
 /* Each identifier is looked up by itself (LIMIT 1 says so, one at most has it):
  * a join was planned over all identifiers of the tenant while they were few,
  * and the connections keep their plans. */

@@ -28,6 +28,9 @@ void ref_branch_keep(struct cn_op *op,
 /* By the outside id. A patient is within reach by their own branch or by a
  * referral of theirs; one out of reach is not found. */
 struct cn_record *patient_find(struct cn_op *op, const char *id);
+/* The same as cn_take: 404 for one that is not found, 412 for another version.
+ */
+struct cn_record *patient_take(struct cn_op *op, const char *id);
 /* What a new referral meets: the zone of its branch, and the patients who have
  * one of these identifiers. Nothing is read of one out of reach. */
 struct intake {

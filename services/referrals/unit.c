@@ -183,14 +183,14 @@ void referral_duplicate(struct cn_op *op, const Ref__Referral__Source *source)
     struct cn_bytes hash;
     cn_forgive(op);
     const struct cn_record *other = referral_of_source(op, source, &hash);
-    const Ref__Referral *body = other->body;
     if (!other->found) {
         cn_refuse(op, CN_STALE, NULL, "the other referral is gone");
         return;
     }
     s_duplicate(op, other->resource->path,
-                cn_reach_includes(op->request, other->branch_id) ? body->id
-                                                                 : NULL,
+                cn_reach_includes(op->request, other->branch_id)
+                    ? cn_record_id(other)
+                    : NULL,
                 "referral");
 }
 
@@ -211,7 +211,7 @@ void patient_conflict(struct cn_op *op, const char *constraint)
                                                  &systems[i], &values[i], 1);
         if (intake.match != NULL &&
             !cn_uuid_equal(intake.match->id, patient->id)) {
-            other = ((const Ref__Patient *)intake.match->body)->id;
+            other = cn_record_id(intake.match);
         }
     }
     s_duplicate(op, patient->resource->path, other, "patient");

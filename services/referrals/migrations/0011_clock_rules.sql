@@ -1,5 +1,5 @@
 -- migrate:up
--- The clock of a referral (domain.md 2, C01): 48 hours from the valid referral or the return home, whichever is later, or
+-- The clock C01 of a referral: 48 hours from the valid referral or the return home, whichever is later, or
 -- the date on which the physician orders the start of care. Warnings a day, half a day and four hours before.
 INSERT INTO referrals.clock_rule (id, effective_from, name, trigger, starts, amount, unit, ordered, warn_minutes, told_by,
     exceptions, citation)
