@@ -227,10 +227,7 @@ static enum cn_code s_handle(const struct cn_request *request,
         .reply = reply,
         .err = err,
     };
-    cn_require_fields(&op, request->method->input, request->body);
-    if (!cn_failed(&op)) {
-        request->method->handler(&op);
-    }
+    request->method->handler(&op);
     s_reply_pack(&op);
     cn_commit(&op);
     if (err->code == CN_CONFLICT && op.on_conflict != NULL) {

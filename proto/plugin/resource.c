@@ -829,6 +829,19 @@ void emit_resources(struct model *model,
             emit_resource(model, message, header, source);
         }
     }
+    text_printf(header,
+                "/* All of them, NULL at the end. */\n"
+                "extern const struct cn_resource *const %s_resources[];\n",
+                file->stem);
+    text_printf(source, "const struct cn_resource *const %s_resources[] = {\n",
+                file->stem);
+    for (size_t i = 0; i < model->message_count; i++) {
+        const struct message *message = &model->messages[i];
+        if (message->file == file && message->resource.present) {
+            text_printf(source, "    &%s__resource,\n", message->c_name);
+        }
+    }
+    text_puts(source, "    NULL,\n};\n\n");
     for (size_t i = 0; i < file->service_count; i++) {
         const struct service *service = &file->services[i];
         for (size_t j = 0; j < service->method_count; j++) {
