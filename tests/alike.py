@@ -15,7 +15,7 @@ import sys
 
 RUN = 12
 # Runs that are still there. It is lowered, never raised.
-ALLOWED = 76
+ALLOWED = 0
 TOKEN = re.compile(
     r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|'
     r"^[ \t]*#[ \t]*include[^\n]*|[A-Za-z_]\w*|\.?\d[\w.]*|\n|[^\s\w]",

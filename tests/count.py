@@ -11,7 +11,7 @@ import re
 import sys
 
 # Lines for each operation, over all services. It is lowered, never raised.
-LIMIT = 302
+LIMIT = 225
 # It serves all services and has no operation of its own.
 APART = "gateway"
 HTTP = re.compile(r"\boption\s*\(http\)")

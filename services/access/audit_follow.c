@@ -90,6 +90,15 @@ CN_SQL_RELAY(SQL_AUDIT_BREAK_COUNT,
 
 /* ---- one page ---- */
 
+static const struct cn_metric COPIED = { "cairn_audit_copied_total",
+                                         "Sealed audit rows that were copied.",
+                                         CN_METRIC_COUNTER };
+static const struct cn_metric BREAKS = {
+    "cairn_audit_breaks",
+    "Places at which a chain did not continue what was copied before.",
+    CN_METRIC_GAUGE
+};
+
 /* The end of a tenant's chain while a page is checked. */
 struct chain {
     struct cn_uuid tenant_id;
@@ -599,15 +608,6 @@ s_tell(struct follower *self, enum cn_code rc, const struct cn_err *err)
 
 static void s_metrics(void *arg, struct cn_metrics_page *page)
 {
-    static const struct cn_metric COPIED = {
-        "cairn_audit_copied_total", "Sealed audit rows that were copied.",
-        CN_METRIC_COUNTER
-    };
-    static const struct cn_metric BREAKS = {
-        "cairn_audit_breaks",
-        "Places at which a chain did not continue what was copied before.",
-        CN_METRIC_GAUGE
-    };
     char labels[LABELS_MAX];
     (void)arg;
     for (const struct follower *self = s_followers; self != NULL;
