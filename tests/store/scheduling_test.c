@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Clinicians, visits and the copies of other services' facts against a real
- * PostgreSQL. Plans are in scheduling_plan_test.c. */
+ * PostgreSQL. Plans are in the contract test. */
 #include "cairn/access.cairn.h"
 #include "cairn/referrals.cairn.h"
 #include "cairn/scheduling.cairn.h"
