@@ -111,6 +111,9 @@ static Ntf__Visit *s_visit_told(struct cn_op *op,
 static void
 s_patient_keep(struct cn_op *op, struct cn_uuid id, const Ntf__Patient *patient)
 {
+    if (patient == NULL) {
+        return; /* the event was refused */
+    }
     /* Events of patients and of referrals change the same row. */
     cn_lock(op, "patient", id);
     cn_keep(op, &ntf__patient__resource, id, patient->patient_version, patient);
@@ -233,7 +236,7 @@ static void on_referral_accepted(struct cn_op *op, const struct cn_event *event)
     const struct cn_uuid id = event->aggregate_id;
     Ntf__Care care = NTF__CARE__INIT;
     int64_t mark = 0;
-    if (cn_failed(op)) {
+    if (cn_failed(op) || told.patient == NULL) {
         return;
     }
     const struct soc soc = soc_of_referral(op, id, &mark);
