@@ -101,7 +101,7 @@ void visit_create(struct cn_op *op, const Sch__CreateVisitRequest *body)
     visit_check(op, record->body);
     struct need_row need = s_visit_need(op, record->body);
     const struct cn_record *clinician = s_visit_clinician(op, record->body);
-    if (cn_failed(op)) {
+    if (cn_failed(op) || !need.found || need.need == NULL) {
         return;
     }
     s_visit_fill(op, record->body, need.need, clinician);
