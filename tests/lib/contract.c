@@ -226,13 +226,37 @@ static void s_written(struct contract_run *run,
                   "%s leaves a row in the audit", rpc);
 }
 
-static void s_shown(struct contract_run *run, const struct contract_call *call)
+static size_t s_listed(const struct test_answer *answer,
+                       const struct cn_shape *output)
+{
+    const int data = contract_field(output, "data");
+    const char *base = answer->body;
+    assert(data >= 0);
+    return *(const size_t *)(const void *)(base +
+                                           output->descriptor->fields[data]
+                                               .quantifier_offset);
+}
+
+static bool s_is_list(const struct contract_method *m)
+{
+    return !m->method->writes && m->route != NULL &&
+           contract_field(m->method->output, "data") >= 0;
+}
+
+static void s_shown(struct contract_run *run,
+                    const struct contract_call *call,
+                    const struct test_answer *answer)
 {
     const struct cn_resource *resource = call->method->method->resource;
     const bool one = call->method->target == resource;
     const char *action = one ? "read" : "list";
     if (resource == NULL || !resource->audited ||
         call->method->method->writes) {
+        return;
+    }
+    if (!one && s_listed(answer, call->method->method->output) == 0) {
+        contract_must(run, call->method->target != NULL,
+                      "%s shows the records that there are", call->method->rpc);
         return;
     }
     contract_must(run,
@@ -249,10 +273,9 @@ static void s_shown(struct contract_run *run, const struct contract_call *call)
 /* The same request without its filters. */
 static void s_ask_for_all(struct contract_run *run, struct contract_call *call)
 {
-    const struct cn_listing *listing = call->method->method->listing;
-    if (listing != NULL) {
-        call->body =
-            cn_message_new(run->world->arena, listing->request->descriptor);
+    if (s_is_list(call->method) && call->method->target == NULL) {
+        call->body = cn_message_new(run->world->arena,
+                                    call->method->method->input->descriptor);
     }
 }
 
@@ -276,7 +299,7 @@ static void s_method_answers(struct contract_run *run,
         s_written(run, &call, audited);
         s_trace_look(run, m->rpc);
     }
-    s_shown(run, &call);
+    s_shown(run, &call, &answer);
 }
 
 static void s_methods_answer(struct test_world *world)
@@ -318,23 +341,6 @@ static void s_is_absent(struct contract_run *run,
                   "%s of a record of another %s changes nothing", rpc, whose);
 }
 
-static size_t s_listed(const struct test_answer *answer,
-                       const struct cn_shape *output)
-{
-    const int data = contract_field(output, "data");
-    const char *base = answer->body;
-    assert(data >= 0);
-    return *(const size_t *)(const void *)(base +
-                                           output->descriptor->fields[data]
-                                               .quantifier_offset);
-}
-
-static bool s_is_list(const struct contract_method *m)
-{
-    return !m->method->writes && m->route != NULL &&
-           contract_field(m->method->output, "data") >= 0;
-}
-
 /* A list shows nothing to a caller who may see nothing. */
 static void s_lists_nothing(struct contract_run *run,
                             struct contract_call *call,
@@ -362,7 +368,7 @@ static void s_tenants_are_apart(struct test_world *world)
         if (m->target != NULL) {
             s_is_absent(s_run, &call, call.target.text, "tenant");
             world->tenant = own;
-        } else if (m->method->listing != NULL &&
+        } else if (m->method->resource != NULL &&
                    !m->method->resource->is_tenant) {
             s_ask_for_all(s_run, &call);
             s_lists_nothing(s_run, &call, "tenant");
@@ -634,7 +640,10 @@ static void s_keys_are_used_once(struct test_world *world)
 {
     CONTRACT_EACH(s_run, m)
     {
-        if (!m->method->writes || m->route == NULL) {
+        char name[CONTRACT_TEXT_MAX];
+        (void)snprintf(name, sizeof(name), "a_key_is_used_once %s", m->rpc);
+        if (!m->method->writes || m->route == NULL ||
+            contract_excused(s_contract, name)) {
             continue;
         }
         contract_settle(s_run);
@@ -748,6 +757,9 @@ static void s_command_walk(struct contract_run *run,
         contract_enum(m->target->shown, s_look(run, made)->shown, status);
     char id[CN_UUID_TEXT_SIZE];
     cn_uuid_format(made->id, id);
+    if (s_contract->passes && move == NULL && answer.rc == CN_OK) {
+        return; /* it passed what lies between */
+    }
     if (move == NULL) {
         contract_must(run,
                       answer.rc == CN_CONFLICT &&

@@ -23,6 +23,7 @@ struct contract_maker {
     int64_t base_at; /* begin of the present hour */
     bool client;     /* only what a client may send */
     const struct cn_method *method; /* of a request, else NULL */
+    const char *event;              /* type of an event, else NULL */
     struct test_psql *psql;         /* for a row that no event tells */
 };
 
@@ -35,7 +36,7 @@ const char *contract_id(const struct contract_maker *self,
 int64_t contract_at(const struct contract_maker *self, int hours);
 
 /* What cannot be called here, or reads many rows because it must, and why: an
- * rpc, a type of event, a statement. */
+ * rpc, a type of event, a statement; or "<test> <rpc>". */
 struct contract_excuse {
     const char *name;
     const char *reason;
@@ -68,7 +69,11 @@ struct contract {
     void (*fill)(const struct contract_maker *maker, void *message);
     /* The same for each record that is put: what its message does not hold. */
     void (*record)(const struct contract_maker *maker,
+                   struct cn_op *op,
                    struct cn_record *record);
+    /* A command passes states that lie between, so a state that its row does
+     * not name may be one of those in which it can be used. */
+    bool passes;
     /* Types of events that are applied in each new tenant, besides those of
      * snapshots. */
     const char *const *events;

@@ -392,7 +392,7 @@ const struct contract_made *contract_make(struct contract_run *run,
     struct cn_record *record = cn_record_new(&op, spec->resource, NULL);
     s_record_fill(run, spec, &maker, record);
     if (run->contract->record != NULL) {
-        run->contract->record(&maker, record);
+        run->contract->record(&maker, &op, record);
     }
     cn_put(&op, record);
     cn_commit(&op);
@@ -520,7 +520,25 @@ void contract_settle(struct contract_run *run)
 
 /* ---- requests ---- */
 
-/* The field of the request whose keys a client's JSON body gives. */
+static bool
+s_is_set(const struct cn_shape *shape, const void *message, unsigned at)
+{
+    const ProtobufCFieldDescriptor *field = s_field(shape, at);
+    const char *base = message;
+    if (field->label == PROTOBUF_C_LABEL_REPEATED) {
+        return *(const size_t *)(const void *)(base +
+                                               field->quantifier_offset) > 0;
+    }
+    if (field->type == PROTOBUF_C_TYPE_STRING ||
+        field->type == PROTOBUF_C_TYPE_MESSAGE) {
+        return *(void *const *)s_value(shape, message, at) != NULL;
+    }
+    return *(
+        const protobuf_c_boolean *)(const void *)(base +
+                                                  field->quantifier_offset);
+}
+
+/* All fields that are set, of those that a patch may name. */
 static void
 s_mask_fill(const struct contract_method *method, void *body, int mask)
 {
@@ -528,10 +546,12 @@ s_mask_fill(const struct contract_method *method, void *body, int mask)
     const int at = contract_field(input, method->route->body);
     assert(at >= 0);
     const struct cn_shape *shape = input->fields[at].sub;
+    const void *patch = *(void *const *)s_value(input, body, (unsigned)at);
     static const char *paths[64];
     size_t count = 0;
     for (unsigned i = 0; i < shape->descriptor->n_fields; i++) {
-        if (!shape->fields[i].output_only && !shape->fields[i].create_only) {
+        if (!shape->fields[i].output_only && !shape->fields[i].create_only &&
+            s_is_set(shape, patch, i)) {
             assert(count < CN_COUNT(paths));
             paths[count++] = s_field(shape, i)->name;
         }
@@ -578,6 +598,11 @@ struct contract_call contract_prepare(struct contract_run *run,
     const struct cn_shape *input = method->method->input;
     struct contract_maker maker = contract_maker(run, true);
     maker.method = method->method;
+    /* What is made without a branch is of the caller's. */
+    const struct cn_uuid branch = contract_uuid(&maker, "brn", 0);
+    call.caller.branches =
+        cn_arena_copy(run->world->arena, &branch, sizeof(branch));
+    call.caller.branch_count = 1;
     if (run->contract->subject != NULL) {
         call.caller.subject = contract_id(&maker, run->contract->subject, 0);
     }
@@ -688,6 +713,7 @@ struct contract_event contract_event(struct contract_run *run,
     assert(event.shape != NULL);
     struct contract_maker maker = contract_maker(run, false);
     maker.which = which;
+    maker.event = handler->type;
     event.seq = maker.number;
     event.payload = cn_message_new(arena, event.shape->payload->descriptor);
     contract_fill(run->contract, &maker, event.shape->payload, event.payload);

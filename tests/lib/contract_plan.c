@@ -49,8 +49,8 @@ static void s_wrong(struct contract_plans *self,
 
 /* Fills a table by the types and names of its columns: nine rows in ten are one
  * tenant's; an id of something is that of the row of its table, which eight
- * rows name; a word of a list is the common one, or the last, in 99 rows of
- * 100. */
+ * rows of the same tenant name; a word of a list is the common one, or the
+ * last, in 99 rows of 100. */
 static const char SQL_FILL[] =
     "CREATE FUNCTION contract_fill(rel regclass, n bigint, common text,"
     " since timestamptz)"
@@ -86,8 +86,8 @@ static const char SQL_FILL[] =
     " WHEN c.attname = 'branch_id' THEN"
     " '(''00000000-0000-7000-8000-0000000000a'' || 1 + i %% 4)::uuid'"
     " WHEN c.type = 'uuid' AND c.attname LIKE '%%\\_id' THEN format("
-    "'md5(%%L || i / %%s)::uuid', regexp_replace(c.attname, '_id$', ''),"
-    " CASE WHEN own THEN 1 ELSE 8 END)"
+    "'md5(%%L || (%%s))::uuid', regexp_replace(c.attname, '_id$', ''),"
+    " CASE WHEN own THEN 'i' ELSE 'i / 80 * 10 + i %% 10' END)"
     " WHEN c.type = 'uuid' THEN format('md5(%%L || i)::uuid', (SELECT"
     " relname FROM pg_class WHERE oid = rel))"
     " WHEN c.type = 'timestamp with time zone' THEN format("
@@ -107,7 +107,8 @@ static const char SQL_FILL[] =
     " WHEN c.type = 'bytea' AND c.attname IN ('body', 'payload', 'reply') THEN"
     " '''\\x00''::bytea'"
     " WHEN c.type = 'bytea' THEN 'sha256((i)::text::bytea)'"
-    " WHEN c.type = 'uuid[]' THEN 'ARRAY[md5(''patient'' || i / 8)::uuid]'"
+    " WHEN c.type = 'uuid[]' THEN 'ARRAY[md5(''patient'' || (i / 80 * 10 + i "
+    "%% 10))::uuid]'"
     " WHEN c.type = 'text[]' THEN 'ARRAY[''x'' || i %% 10]'"
     " WHEN c.type = 'integer[]' THEN 'ARRAY[i %% 10]'"
     " WHEN c.type = 'xid8' THEN '(i)::text::xid8'"

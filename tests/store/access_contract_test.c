@@ -45,8 +45,10 @@ static void s_fill(const struct contract_maker *maker, void *message)
 
 /* The hash of a key is a column and no field. */
 static void s_record(const struct contract_maker *maker,
+                     struct cn_op *op,
                      struct cn_record *record)
 {
+    (void)op;
     if (record->resource == &acc__api_key__resource) {
         uint8_t hash[CN_SHA256_SIZE];
         char *text =

@@ -41,19 +41,16 @@ static void s_fill(const struct contract_maker *maker, void *message)
         CN_SET(visit, kind, SCH__VISIT__KIND__SOC);
     } else if (any->descriptor == &ref__referral__descriptor) {
         Ref__Referral *referral = message;
-        referral->id = contract_id(maker, "ref", maker->which);
-        referral->branch_id = contract_id(maker, "brn", maker->which);
         referral->soc_date = "2026-01-05";
-    } else if (any->descriptor == &ref__patient__descriptor) {
-        Ref__Patient *patient = message;
-        patient->id = contract_id(maker, "pat", maker->which);
     }
 }
 
 /* A document is of a checklist. */
 static void s_record(const struct contract_maker *maker,
+                     struct cn_op *op,
                      struct cn_record *record)
 {
+    (void)op;
     const Doc__Document *document = record->body;
     s_checklist_put(maker, document->referral_id);
 }

@@ -22,13 +22,6 @@ static void s_fill(const struct contract_maker *maker, void *message)
     } else if (any->descriptor == &sch__get_availability_request__descriptor) {
         Sch__GetAvailabilityRequest *request = message;
         request->patient_id = contract_id(maker, "pat", 0);
-    } else if (any->descriptor == &ref__referral__descriptor) {
-        Ref__Referral *referral = message;
-        referral->id = contract_id(maker, "ref", maker->which);
-        referral->branch_id = contract_id(maker, "brn", maker->which);
-    } else if (any->descriptor == &ref__patient__descriptor) {
-        Ref__Patient *patient = message;
-        patient->id = contract_id(maker, "pat", maker->which);
     }
 }
 
