@@ -212,6 +212,22 @@ static void s_trace_look(struct contract_run *run, const char *what)
                   what, text);
 }
 
+static struct cn_record *s_look(struct contract_run *run,
+                                const struct contract_made *made)
+{
+    static struct cn_err err;
+    struct test_world *world = run->world;
+    err = (struct cn_err){ 0 };
+    struct cn_op op = { .env = &world->env,
+                        .arena = world->arena,
+                        .tenant_id = world->tenant,
+                        .now_at = run->base_at,
+                        .err = &err };
+    struct cn_record *record = cn_find(&op, made->resource, made->id);
+    assert(record->found);
+    return record;
+}
+
 /* What a write leaves behind besides its rows. */
 static void s_written(struct contract_run *run,
                       const struct contract_call *call,
@@ -224,6 +240,19 @@ static void s_written(struct contract_run *run,
         "%s leaves the record of its key", rpc);
     contract_must(run, contract_rows(run, "audit", "true") > audited,
                   "%s leaves a row in the audit", rpc);
+    if (call->method->target != NULL) {
+        char id[CN_UUID_TEXT_SIZE];
+        cn_uuid_format(call->target.id, id);
+        const int64_t seq = s_look(run, &call->target)->event_seq;
+        contract_must(run,
+                      contract_rows(run, "outbox",
+                                    "aggregate_id = '%s' AND aggregate_seq ="
+                                    " %lld",
+                                    id, (long long)seq) == (seq > 0 ? 1 : 0),
+                      "the last event of what %s changed has the number that"
+                      " its row holds",
+                      rpc);
+    }
 }
 
 static size_t s_listed(const struct test_answer *answer,
@@ -408,22 +437,6 @@ static void s_branches_are_apart(struct test_world *world)
 }
 
 /* ---- If-Match ---- */
-
-static struct cn_record *s_look(struct contract_run *run,
-                                const struct contract_made *made)
-{
-    static struct cn_err err;
-    struct test_world *world = run->world;
-    err = (struct cn_err){ 0 };
-    struct cn_op op = { .env = &world->env,
-                        .arena = world->arena,
-                        .tenant_id = world->tenant,
-                        .now_at = run->base_at,
-                        .err = &err };
-    struct cn_record *record = cn_find(&op, made->resource, made->id);
-    assert(record->found);
-    return record;
-}
 
 static void s_versions_are_kept(struct test_world *world)
 {

@@ -82,6 +82,9 @@ struct contract {
     const struct contract_excuse *excuses;
     const struct contract_size *sizes;
     const struct contract_args *args;
+    /* Statements by hand that read a page: with these values they read no row
+     * that is not on it. Those of generated lists are looked at anyway. */
+    const struct contract_args *pages;
 };
 
 /* Runs it; for main() to return. */

@@ -613,8 +613,25 @@ static void s_way_look(struct contract_plans *self,
     }
 }
 
+static const struct cn_statement *s_statement(const char *name)
+{
+    for (size_t i = 0; i < cn_statement_count(); i++) {
+        if (strcmp(cn_statement_at(i)->name, name) == 0) {
+            return cn_statement_at(i);
+        }
+    }
+    (void)fprintf(stderr, "no statement is called %s\n", name);
+    abort();
+}
+
 static void s_pages_look(struct contract_plans *self)
 {
+    for (const struct contract_args *page = self->contract->pages;
+         page != NULL && page->statement != NULL; page++) {
+        char args[SQL_MAX];
+        (void)snprintf(args, sizeof(args), "(%s)", page->args);
+        s_page_look(self, s_statement(page->statement), args);
+    }
     const struct cn_service *service = self->contract->service;
     const struct cn_resource *const *resources =
         self->contract->service->resources;
@@ -633,6 +650,43 @@ static void s_pages_look(struct contract_plans *self)
             s_page_look(self, resources[i]->after, args);
         }
     }
+}
+
+/* ---- whose rows ---- */
+
+/* The role that serves requests sees the rows of its tenant and no other. */
+static void s_tenants_look(struct contract_plans *self)
+{
+    const char *schema = self->contract->service->name;
+    char *tables = strdup(
+        test_psql(self->psql,
+                  "SELECT c.relname FROM pg_class c WHERE c.relnamespace ="
+                  " '%s'::regnamespace AND c.relkind = 'r' AND"
+                  " has_table_privilege('%s', c.oid, 'SELECT') AND EXISTS"
+                  " (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND"
+                  " a.attname = 'tenant_id')",
+                  schema, self->pg->app));
+    char *at = NULL;
+    (void)test_psql(self->psql,
+                    "SET SESSION AUTHORIZATION %s; SET cairn.tenant = '" TENANT
+                    "'",
+                    self->pg->app);
+    for (char *table = strtok_r(tables, "\n", &at); table != NULL;
+         table = strtok_r(NULL, "\n", &at)) {
+        const char *text =
+            test_psql(self->psql,
+                      "SELECT count(*) FILTER (WHERE tenant_id <> '" TENANT
+                      "') || ' of ' || count(*) FROM %s.%s",
+                      schema, table);
+        const bool is_own = strncmp(text, "0 of ", 5) == 0;
+        const bool is_some =
+            !s_is_in(self->big, table) || strcmp(text, "0 of 0") != 0;
+        if (!is_own || !is_some) {
+            s_wrong(self, table, "shows rows of another tenant, or none", text);
+        }
+    }
+    free(tables);
+    (void)test_psql(self->psql, "RESET SESSION AUTHORIZATION");
 }
 
 /* ---- the record of shapes ---- */
@@ -756,6 +810,7 @@ bool contract_plans_look(struct contract_plans *self)
     s_statements_look(self, !platform,
                       platform ? "platform" : self->contract->service->name);
     s_pages_look(self);
+    s_tenants_look(self);
     return self->faults == 0;
 }
 

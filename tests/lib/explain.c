@@ -14,36 +14,10 @@
 
 enum { SQL_MAX = 8000, SORTED_MAX = 5000, SMALL_MAX = 1000 };
 
-static const char *const PLATFORM[] = {
-    "outbox",      "idempotency", "audit",   "due",    "inbox_position",
-    "dead_letter", "lease",       "replica", "require"
-};
-
 long test_explain_rows(void)
 {
     const char *wide = getenv("CAIRN_LONG");
     return wide != NULL && strcmp(wide, "1") == 0 ? 300000 : 20000;
-}
-
-/* Does "<schema>.<table>" stand in the text, for a table that is not the
- * platform's? */
-static bool s_own(const char *schema, const char *sql)
-{
-    size_t size = strlen(schema);
-    for (const char *at = sql; (at = strstr(at, schema)) != NULL; at += size) {
-        if (at[size] != '.') {
-            continue;
-        }
-        bool platform = false;
-        for (size_t i = 0; i < CN_COUNT(PLATFORM); i++) {
-            platform = platform || strncmp(at + size + 1, PLATFORM[i],
-                                           strlen(PLATFORM[i])) == 0;
-        }
-        if (!platform) {
-            return true;
-        }
-    }
-    return false;
 }
 
 static const struct cn_statement *s_statement(const char *name)
@@ -161,27 +135,6 @@ static bool s_holds(const struct test_pg *pg,
     }
     free(text);
     return fault == NULL;
-}
-
-void test_explain(const struct test_pg *pg,
-                  struct cn_uuid tenant,
-                  const struct test_plan *plans,
-                  size_t count)
-{
-    size_t faults = 0;
-    for (size_t i = 0; i < cn_statement_count(); i++) {
-        const struct cn_statement *statement = cn_statement_at(i);
-        bool listed = !s_own(pg->service, statement->sql);
-        for (size_t j = 0; j < count; j++) {
-            listed = listed || strcmp(plans[j].statement, statement->name) == 0;
-        }
-        if (!listed) {
-            print_error("%s has no plan here\n", statement->name);
-            faults++;
-        }
-    }
-    assert_int_equal(faults, 0);
-    test_explain_some(pg, tenant, plans, count);
 }
 
 void test_explain_some(const struct test_pg *pg,

@@ -22,13 +22,8 @@ struct test_plan {
 /* Fails the test, with the plan, for each statement whose plan, both for these
  * parameters and for unknown ones, does not name its index or reads a table of
  * more than 1,000 rows from end to end, or, for these parameters, sorts more
- * than 5,000 rows; and for each statement of the program on the service's own
- * tables (not the platform's) that is not listed. */
-void test_explain(const struct test_pg *pg,
-                  struct cn_uuid tenant,
-                  const struct test_plan *plans,
-                  size_t count);
-/* The same, without asking for all statements of the program. */
+ * than 5,000 rows. All statements of a program are looked at by the contract
+ * test (contract.h); here are those whose rows it cannot make. */
 void test_explain_some(const struct test_pg *pg,
                        struct cn_uuid tenant,
                        const struct test_plan *plans,

@@ -10,7 +10,6 @@
 #include "services/access/service.h"
 #include "services/access/store.h"
 #include "tests/lib/call.h"
-#include "tests/lib/explain.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +18,7 @@
 /* cmocka needs the four above it. */
 #include <cmocka.h>
 
-enum { CONNECTIONS = 4, BRANCHES_MADE = 23, PAGE = 5 };
+enum { CONNECTIONS = 4 };
 
 static const char PLATFORM_KEY[] = "cairn_live_platform";
 static struct test_pg *s_pg;
@@ -54,22 +53,6 @@ static struct test_answer s_branch_get(struct test_world *world, const char *id)
     request.id = id;
     return test_call(world, &s_service, &ADMINISTRATOR, "GetBranch",
                      &request.base);
-}
-
-static struct test_answer s_branch_rename(struct test_world *world,
-                                          const struct test_caller *caller,
-                                          const char *id,
-                                          const char *name)
-{
-    Acc__UpdateBranchRequest request = ACC__UPDATE_BRANCH_REQUEST__INIT;
-    Acc__Branch branch = ACC__BRANCH__INIT;
-    const char *mask[] = { "name" };
-    branch.name = name;
-    request.id = id;
-    request.branch = &branch;
-    request.update_mask = mask;
-    request.n_update_mask = 1;
-    return test_call(world, &s_service, caller, "UpdateBranch", &request.base);
 }
 
 static struct test_answer
@@ -152,103 +135,6 @@ static void s_branch_is_kept(struct test_world *world)
                                " AND aggregate_seq = 1"),
                      1);
     assert_int_equal(test_rows(world, "audit", "action = 'branch.create'"), 1);
-}
-
-static void s_create_is_once_per_key(struct test_world *world)
-{
-    struct test_caller caller = ADMINISTRATOR;
-    caller.key = "key-1";
-    const Acc__Branch *first = s_branch_make(world, &caller, "South");
-    const Acc__Branch *again = s_branch_make(world, &caller, "South");
-    assert_string_equal(first->id, again->id);
-    assert_int_equal(test_rows(world, "branch", NULL), 1);
-    assert_int_equal(test_rows(world, "outbox", NULL), 1);
-}
-
-static void s_pages_have_no_gaps(struct test_world *world)
-{
-    bool seen[BRANCHES_MADE] = { false };
-    for (int i = 0; i < BRANCHES_MADE; i++) {
-        char name[32];
-        (void)snprintf(name, sizeof(name), "Branch %d", i);
-        (void)s_branch_make(world, &ADMINISTRATOR, name);
-    }
-    Acc__ListBranchesRequest request = ACC__LIST_BRANCHES_REQUEST__INIT;
-    CN_SET(&request, limit, PAGE);
-    int pages = 0;
-    for (bool more = true; more; pages++) {
-        struct test_answer answer = test_call(world, &s_service, &ADMINISTRATOR,
-                                              "ListBranches", &request.base);
-        assert_int_equal(answer.rc, CN_OK);
-        const Acc__ListBranchesResponse *page = answer.body;
-        for (size_t i = 0; i < page->n_data; i++) {
-            int number = -1;
-            assert_int_equal(sscanf(page->data[i]->name, "Branch %d", &number),
-                             1);
-            assert_false(seen[number]);
-            seen[number] = true;
-        }
-        /* One that is made meanwhile moves none of the others. */
-        more = page->has_more;
-        assert_int_equal(more, page->next_cursor != NULL);
-        request.cursor = page->next_cursor;
-    }
-    assert_int_equal(pages, (BRANCHES_MADE + PAGE - 1) / PAGE);
-    for (int i = 0; i < BRANCHES_MADE; i++) {
-        assert_true(seen[i]);
-    }
-}
-
-static void s_stale_patch_is_refused(struct test_world *world)
-{
-    const Acc__Branch *made = s_branch_make(world, &ADMINISTRATOR, "East");
-    struct test_caller caller = ADMINISTRATOR;
-    caller.has_version = true;
-    caller.version = 1;
-    struct test_answer first =
-        s_branch_rename(world, &caller, made->id, "East 2");
-    assert_int_equal(first.rc, CN_OK);
-    assert_int_equal(((const Acc__Branch *)first.body)->version, 2);
-    struct test_answer second =
-        s_branch_rename(world, &caller, made->id, "East 3");
-    assert_int_equal(second.rc, CN_STALE);
-    assert_int_equal(second.err.version, 2);
-    /* Without If-Match it is read again and changed. */
-    struct test_answer third =
-        s_branch_rename(world, &ADMINISTRATOR, made->id, "East 4");
-    assert_int_equal(third.rc, CN_OK);
-    assert_int_equal(test_rows(world, "outbox", "aggregate_seq = 3"), 1);
-    const Acc__Branch *branch = third.body;
-    assert_string_equal(branch->name, "East 4");
-    assert_string_equal(branch->time_zone, "America/Denver");
-}
-
-static void s_tenants_are_apart(struct test_world *world)
-{
-    const Acc__Branch *made = s_branch_make(world, &ADMINISTRATOR, "West");
-    struct test_answer own = s_branch_get(world, made->id);
-    assert_int_equal(own.rc, CN_OK);
-    const struct test_caller other = {
-        .role = "administrator",
-        .tenant = cn_uuid_new(&world->env),
-    };
-    Acc__GetBranchRequest get = ACC__GET_BRANCH_REQUEST__INIT;
-    get.id = made->id;
-    struct test_answer theirs =
-        test_call(world, &s_service, &other, "GetBranch", &get.base);
-    get.id = cn_id_text(world->arena, "brn", cn_uuid_new(&world->env));
-    struct test_answer unknown =
-        test_call(world, &s_service, &other, "GetBranch", &get.base);
-    assert_int_equal(theirs.rc, CN_NOT_FOUND);
-    assert_true(test_same_refusal(theirs.err, unknown.err));
-    Acc__ListBranchesRequest list = ACC__LIST_BRANCHES_REQUEST__INIT;
-    struct test_answer listed =
-        test_call(world, &s_service, &other, "ListBranches", &list.base);
-    assert_int_equal(((const Acc__ListBranchesResponse *)listed.body)->n_data,
-                     0);
-    struct test_answer patched =
-        s_branch_rename(world, &other, made->id, "Theirs");
-    assert_int_equal(patched.rc, CN_NOT_FOUND);
 }
 
 /* ---- users ---- */
@@ -513,66 +399,7 @@ static void s_operator_sees_all_agencies(struct test_world *world)
     assert_int_equal(refused.rc, CN_FORBIDDEN);
 }
 
-/* ---- plans ---- */
-
-#define ID   "'00000000-0000-7000-8000-0000000000aa'"
-#define AT   "'2026-06-01 00:00:00Z'"
-#define BODY "'\\x00'"
-
-#define BEGIN "'2000-01-01Z', '00000000-0000-0000-0000-000000000000'"
-/* A row's columns before those of its own. */
-#define NEW     ID ", " ID ", 1, " AT ", " BODY
-#define CHANGED ID ", 1, 1, " AT ", " BODY
-
-static const struct test_plan PLANS[] = {
-    { "SQL_AGENCY_GET", ID, "agency_" },
-    { "SQL_AGENCY_AFTER", ID ", 100", "agency_key" },
-    { "SQL_AGENCY_INSERT", NEW, NULL },
-    { "SQL_AGENCY_UPDATE", CHANGED, "agency_" },
-    { "SQL_AGENCIES_LIST", BEGIN ", 51", "agency_order" },
-    { "SQL_BRANCH_GET", ID, "branch_key" },
-    { "SQL_BRANCH_AFTER", ID ", 100", "branch_key" },
-    { "SQL_BRANCH_INSERT", NEW, NULL },
-    { "SQL_BRANCH_UPDATE", CHANGED, "branch_key" },
-    { "SQL_BRANCHES_LIST", BEGIN ", 51", "branch_order" },
-    { "SQL_BRANCHES_KNOWN", "ARRAY[" ID "]::uuid[]", "branch_key" },
-    { "SQL_USER_GET", ID, "app_user_key" },
-    { "SQL_USER_AFTER", ID ", 100", "app_user_key" },
-    { "SQL_USER_INSERT", NEW, NULL },
-    { "SQL_USER_UPDATE", CHANGED, "app_user_key" },
-    { "SQL_USERS_LIST", BEGIN ", 51", "app_user_order" },
-    { "SQL_API_KEY_GET", ID, "api_key_key" },
-    { "SQL_API_KEY_AFTER", ID ", 100", "api_key_key" },
-    { "SQL_API_KEY_INSERT", NEW ", NULL, " BODY, NULL },
-    { "SQL_API_KEY_UPDATE", CHANGED ", NULL, " BODY, "api_key_key" },
-    { "SQL_API_KEYS_LIST", BEGIN ", 51", "api_key_order" },
-    { "SQL_FIND_KEY", BODY, "api_key_hash" },
-};
-
-static void every_statement_uses_its_index(void **state)
-{
-    char sql[2000];
-    struct cn_uuid tenant;
-    (void)state;
-    assert_true(cn_uuid_parse("00000000-0000-7000-8000-000000000001", &tenant));
-    (void)snprintf(
-        sql, sizeof(sql),
-        "INSERT INTO access.agency SELECT md5('a' || i)::uuid, md5('a' || i)"
-        "::uuid, 1, 1, now(), now(), '\\x00' FROM generate_series(1, %ld) i;"
-        "INSERT INTO access.branch SELECT ('00000000-0000-7000-8000-00000000000"
-        "' || 1 + i %% 2)::uuid, md5('b' || i)::uuid, 1, 1, now() - i *"
-        " interval '1 s', now(), '\\x00' FROM generate_series(1, %ld) i;"
-        "INSERT INTO access.app_user SELECT tenant_id, id, 1, 1, created_at,"
-        " updated_at, body FROM access.branch WHERE body = '\\x00';"
-        "INSERT INTO access.api_key SELECT tenant_id, id, 1, 1, created_at,"
-        " updated_at, body, sha256(id::text::bytea), id FROM access.app_user"
-        " WHERE body = '\\x00'; ANALYZE;",
-        test_explain_rows(), test_explain_rows());
-    free(test_pg_sql(s_pg, sql));
-    test_explain(s_pg, tenant, PLANS, CN_COUNT(PLANS));
-    test_explain_page(s_pg, tenant, "SQL_BRANCHES_LIST", BEGIN ", 51", 51);
-    test_explain_page(s_pg, tenant, "SQL_AGENCIES_LIST", BEGIN ", 51", 51);
-}
+/* ---- the program ---- */
 
 #define TEST(name, body)                                                       \
     static void name(void **state)                                             \
@@ -581,10 +408,6 @@ static void every_statement_uses_its_index(void **state)
         test_world_run(s_pg, CONNECTIONS, body, NULL);                         \
     }
 TEST(a_branch_is_kept_told_and_audited, s_branch_is_kept)
-TEST(a_create_with_one_key_happens_once, s_create_is_once_per_key)
-TEST(pages_have_no_gaps_and_no_repeats, s_pages_have_no_gaps)
-TEST(a_stale_patch_is_refused, s_stale_patch_is_refused)
-TEST(one_tenant_never_sees_anothers_rows, s_tenants_are_apart)
 TEST(a_user_names_known_branches_alone, s_user_names_known_branches)
 TEST(a_change_of_role_is_told_as_such, s_role_change_is_told_as_such)
 TEST(a_key_is_shown_once, s_key_is_shown_once)
@@ -622,10 +445,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_branch_is_kept_told_and_audited),
-        cmocka_unit_test(a_create_with_one_key_happens_once),
-        cmocka_unit_test(pages_have_no_gaps_and_no_repeats),
-        cmocka_unit_test(a_stale_patch_is_refused),
-        cmocka_unit_test(one_tenant_never_sees_anothers_rows),
         cmocka_unit_test(a_user_names_known_branches_alone),
         cmocka_unit_test(a_change_of_role_is_told_as_such),
         cmocka_unit_test(a_key_is_shown_once),
@@ -636,7 +455,6 @@ int main(void)
         cmocka_unit_test(a_key_names_its_agencys_own),
         cmocka_unit_test(an_agency_comes_with_its_administrator),
         cmocka_unit_test(the_operator_alone_sees_all_agencies),
-        cmocka_unit_test(every_statement_uses_its_index),
     };
     return cmocka_run_group_tests(tests, s_setup, s_teardown);
 }

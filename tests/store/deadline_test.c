@@ -6,7 +6,6 @@
 #include "common/deadlines/deadline_unit.h"
 #include "common/inbox/consumer.h"
 #include "common/loop/fiber.h"
-#include "tests/lib/explain.h"
 #include "tests/lib/pg.h"
 
 #include <setjmp.h>
@@ -387,45 +386,7 @@ static void s_suspected(struct test_world *world)
     s_close(world);
 }
 
-/* ---- plans ---- */
-
-#define TENANT "00000000-0000-7000-8000-000000000001"
-#define ID     "'00000000-0000-7000-8000-0000000000aa'"
-#define AT     "'2026-06-01Z'"
-#define BODY   "'\\x00'"
-
-static const struct test_plan PLANS[] = {
-    { "SQL_DEADLINE_OF_RULE", "'" TENANT "', 'thing', " ID ", 'C01'",
-      "deadline_" },
-    { "SQL_DEADLINE_GET", "'" TENANT "', " ID, "deadline_key" },
-    { "SQL_DEADLINES_OF_SUBJECT",
-      "'" TENANT "', 'thing', " ID ", " AT ", " ID ", 51", "deadline_" },
-    { "SQL_DEADLINE_ADD",
-      "'" TENANT "', " ID ", 'thing', " ID ", 'C01', " ID ", " ID
-      ", 'open', " AT ", " AT ", 1, " AT ", " AT ", " BODY,
-      NULL },
-    { "SQL_DEADLINE_CHANGE",
-      "'" TENANT "', " ID ", 1, 1, " ID ", 'open', " AT ", " AT ", " AT
-      ", " BODY,
-      "deadline_key" },
-};
-
-static void every_statement_uses_its_index(void **state)
-{
-    char sql[SQL_MAX];
-    struct cn_uuid tenant;
-    (void)state;
-    assert_true(cn_uuid_parse(TENANT, &tenant));
-    (void)snprintf(sql, sizeof(sql),
-                   "INSERT INTO probe.deadline SELECT '" TENANT
-                   "', md5('d' || i)::uuid, 'thing', md5('s' || i / 2)::uuid,"
-                   " 'C' || i %% 2, NULL, md5('p' || i)::uuid, 'open', " AT
-                   ", " AT ", 1, 1, " AT ", " AT ", " BODY
-                   " FROM generate_series(1, %ld) i; ANALYZE probe.deadline;",
-                   test_explain_rows());
-    free(test_pg_sql(s_pg, sql));
-    test_explain(s_pg, tenant, PLANS, CN_COUNT(PLANS));
-}
+/* ---- the program ---- */
 
 #define TEST(name, body)                                                       \
     static void name(void **state)                                             \
@@ -467,7 +428,6 @@ int main(void)
         cmocka_unit_test(replicas_at_the_same_row_have_one_effect),
         cmocka_unit_test(who_looked_before_a_change_does_nothing_after_it),
         cmocka_unit_test(a_breach_waits_for_what_may_still_be_told),
-        cmocka_unit_test(every_statement_uses_its_index),
     };
     return cmocka_run_group_tests(tests, s_setup, s_teardown);
 }

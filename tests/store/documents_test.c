@@ -11,7 +11,6 @@
 #include "services/documents/rules.h"
 #include "services/documents/store.h"
 #include "tests/lib/call.h"
-#include "tests/lib/explain.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,7 +19,7 @@
 /* cmocka needs the four above it. */
 #include <cmocka.h>
 
-enum { CONNECTIONS = 4, ITEMS = 3, REFERRALS = 7, PAGE = 4 };
+enum { CONNECTIONS = 4, ITEMS = 3 };
 
 static struct test_pg *s_pg;
 static struct cn_service s_service;
@@ -206,65 +205,6 @@ static void s_tenants_are_apart(struct test_world *world)
                      CN_NOT_FOUND);
     const Doc__ListDocumentsRequest all = DOC__LIST_DOCUMENTS_REQUEST__INIT;
     assert_int_equal(s_list(world, &other, &all)->n_data, 0);
-}
-
-static void s_pages_have_no_gaps(struct test_world *world)
-{
-    Doc__ListDocumentsRequest request = DOC__LIST_DOCUMENTS_REQUEST__INIT;
-    const char *seen[REFERRALS * ITEMS];
-    size_t count = 0;
-    int64_t last = 0;
-    for (int i = 0; i < REFERRALS; i++) {
-        struct told told = s_told(world);
-        s_accept_ok(world, &told);
-    }
-    CN_SET(&request, limit, PAGE);
-    for (bool more = true; more;) {
-        const Doc__ListDocumentsResponse *page =
-            s_list(world, &SUPERVISOR, &request);
-        for (size_t i = 0; i < page->n_data; i++) {
-            assert_true(page->data[i]->created_at >= last);
-            last = page->data[i]->created_at;
-            for (size_t j = 0; j < count; j++) {
-                assert_string_not_equal(seen[j], page->data[i]->id);
-            }
-            assert_true(count < CN_COUNT(seen));
-            seen[count++] = page->data[i]->id;
-        }
-        more = page->has_more;
-        request.cursor = page->next_cursor;
-    }
-    assert_int_equal(count, CN_COUNT(seen));
-    assert_int_equal(test_rows(world, "audit", "action = 'document.list'"),
-                     (REFERRALS * ITEMS + PAGE - 1) / PAGE);
-}
-
-static void s_filters_all_narrow(struct test_world *world)
-{
-    Doc__ListDocumentsRequest request = DOC__LIST_DOCUMENTS_REQUEST__INIT;
-    struct told first = s_told(world);
-    struct told second = s_told(world);
-    Doc__Document__Status statuses[] = { DOC__DOCUMENT__STATUS__REQUIRED,
-                                         DOC__DOCUMENT__STATUS__SENT };
-    Doc__Document__Kind kinds[] = { DOC__DOCUMENT__KIND__CONSENT };
-    s_accept_ok(world, &first);
-    s_accept_ok(world, &second);
-    request.status = statuses;
-    request.n_status = 2;
-    assert_int_equal(s_list(world, &SUPERVISOR, &request)->n_data, 2 * ITEMS);
-    request.kind = kinds;
-    request.n_kind = 1;
-    assert_int_equal(s_list(world, &SUPERVISOR, &request)->n_data, 2);
-    request.referral_id = s_id(world, "ref", first.referral_id);
-    assert_int_equal(s_list(world, &SUPERVISOR, &request)->n_data, 1);
-    request.patient_id = s_id(world, "pat", second.patient_id);
-    assert_int_equal(s_list(world, &SUPERVISOR, &request)->n_data, 0);
-    request.referral_id = NULL;
-    assert_int_equal(s_list(world, &SUPERVISOR, &request)->n_data, 1);
-    statuses[0] = DOC__DOCUMENT__STATUS__FILED;
-    assert_int_equal(s_list(world, &SUPERVISOR, &request)->n_data, 0);
-    request.patient_id = "pat_none";
-    assert_int_equal(s_list(world, &SUPERVISOR, &request)->n_data, 0);
 }
 
 /* ---- the clock of the face-to-face document ---- */
@@ -586,69 +526,7 @@ static void s_clock_refuses(struct test_world *world)
                      1);
 }
 
-/* ---- plans ---- */
-
-#define TENANT "00000000-0000-7000-8000-000000000001"
-#define ID     "'00000000-0000-7000-8000-0000000000aa'"
-#define BEGIN  "'2000-01-01Z', '00000000-0000-0000-0000-000000000000'"
-#define AT     "'2026-06-01Z'"
-#define BODY   "'\\x00'"
-#define PAGED  BEGIN ", 51, NULL"
-
-/* The columns of the resource behind those that every resource has. */
-#define COLUMNS ID ", " ID ", 'consent', 'required', " ID
-
-static const struct test_plan PLANS[] = {
-    { "SQL_DOCUMENT_GET", ID, "document_key" },
-    { "SQL_DOCUMENT_AFTER", ID ", 100", "document_key" },
-    { "SQL_DOCUMENT_INSERT",
-      "'" TENANT "', " ID ", 0, " AT ", " BODY ", " COLUMNS, NULL },
-    { "SQL_DOCUMENT_UPDATE", ID ", 1, 1, " AT ", " BODY ", " COLUMNS,
-      "document_key" },
-    { "SQL_DOCUMENTS_LIST", PAGED, "document_order" },
-    { "SQL_DOCUMENTS_LIST_BY_STATUS", PAGED ", '{required,sent}'",
-      "document_by_status" },
-    { "SQL_DOCUMENTS_LIST_BY_KIND", PAGED ", '{consent}'", "document_order" },
-    { "SQL_DOCUMENTS_LIST_BY_STATUS_BY_KIND",
-      PAGED ", '{required,sent}', '{consent}'", "document_by_status" },
-    { "SQL_DOCUMENTS_LIST_OF_REFERRAL_ID", PAGED ", NULL, NULL, " ID ", NULL",
-      "document_" },
-    { "SQL_DOCUMENTS_LIST_OF_PATIENT_ID", PAGED ", NULL, NULL, NULL, " ID,
-      "document_by_patient" },
-    { "SQL_CHECKLIST_GET", ID, "checklist_key" },
-    { "SQL_CHECKLIST_INSERT", ID ", " ID ", " ID ", " ID ", " AT, NULL },
-    { "SQL_CHECKLIST_DOCUMENTS", ID ", 200", "document_" },
-    { "SQL_CHECKLIST_DOCUMENT", ID ", 'face_to_face'", "document_" },
-};
-
-static void every_statement_uses_its_index(void **state)
-{
-    char sql[2000];
-    struct cn_uuid tenant;
-    (void)state;
-    assert_true(cn_uuid_parse(TENANT, &tenant));
-    int size = snprintf(
-        sql, sizeof(sql),
-        "INSERT INTO documents.checklist SELECT ('00000000-0000-7000-8000-"
-        "00000000000' || 1 + (i %% 10) / 9)::uuid, md5('r' || i)::uuid,"
-        " md5('p' || i)::uuid, md5('b' || i %% 4)::uuid, 1,"
-        " '2026-01-01'::timestamptz + i * interval '1 s'"
-        " FROM generate_series(1, %ld) i;"
-        "INSERT INTO documents.document SELECT c.tenant_id, md5(c.id || k.kind)"
-        "::uuid, c.branch_id, c.id, c.patient_id, k.kind, CASE WHEN random()"
-        " < 0.02 THEN 'required' WHEN random() < 0.05 THEN 'sent' ELSE 'filed'"
-        " END, 1, 1, c.opened_at, c.opened_at, '\\x00'"
-        " FROM documents.checklist c CROSS JOIN (VALUES ('plan_of_care'),"
-        " ('face_to_face'), ('consent')) k (kind) WHERE NOT EXISTS (SELECT 1"
-        " FROM documents.document d WHERE d.referral_id = c.id); ANALYZE;",
-        test_explain_rows() / ITEMS);
-    assert_in_range(size, 1, sizeof(sql) - 1);
-    free(test_pg_sql(s_pg, sql));
-    test_explain(s_pg, tenant, PLANS, CN_COUNT(PLANS));
-    test_explain_page(s_pg, tenant, "SQL_DOCUMENTS_LIST", PAGED, 51);
-    test_explain_page(s_pg, tenant, "SQL_DOCUMENTS_LIST_BY_STATUS",
-                      PAGED ", '{required}'", 51);
-}
+/* ---- the program ---- */
 
 #define TEST(name, body)                                                       \
     static void name(void **state)                                             \
@@ -661,8 +539,6 @@ TEST(a_checklist_opens_once, s_checklist_opens_once)
 TEST(an_odd_event_is_refused_without_harm, s_odd_event_is_refused)
 TEST(a_document_is_known_in_its_branch, s_documents_are_of_a_branch)
 TEST(one_tenant_never_sees_anothers_rows, s_tenants_are_apart)
-TEST(pages_have_no_gaps_and_no_repeats, s_pages_have_no_gaps)
-TEST(filters_all_narrow, s_filters_all_narrow)
 TEST(the_start_of_care_starts_the_clock_of_the_encounter, s_clock_starts)
 TEST(an_encounter_within_its_window_meets_the_clock, s_clock_met)
 TEST(an_encounter_after_its_window_is_a_breach, s_clock_late)
@@ -701,8 +577,6 @@ int main(void)
         cmocka_unit_test(an_odd_event_is_refused_without_harm),
         cmocka_unit_test(a_document_is_known_in_its_branch),
         cmocka_unit_test(one_tenant_never_sees_anothers_rows),
-        cmocka_unit_test(pages_have_no_gaps_and_no_repeats),
-        cmocka_unit_test(filters_all_narrow),
         cmocka_unit_test(the_start_of_care_starts_the_clock_of_the_encounter),
         cmocka_unit_test(an_encounter_within_its_window_meets_the_clock),
         cmocka_unit_test(an_encounter_after_its_window_is_a_breach),
@@ -711,7 +585,6 @@ int main(void)
         cmocka_unit_test(a_clock_that_was_met_is_not_stopped),
         cmocka_unit_test(a_patch_that_changes_nothing_writes_nothing),
         cmocka_unit_test(a_clock_is_seen_and_changed_as_its_document_is),
-        cmocka_unit_test(every_statement_uses_its_index),
     };
     return cmocka_run_group_tests(tests, s_setup, s_teardown);
 }

@@ -13,7 +13,6 @@
 #include "services/notifications/service.h"
 #include "services/notifications/store.h"
 #include "tests/lib/call.h"
-#include "tests/lib/explain.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,7 +21,7 @@
 /* cmocka needs the four above it. */
 #include <cmocka.h>
 
-enum { CONNECTIONS = 4, SENT_MAX = 16, ID_MAX = 128, PAGE = 4 };
+enum { CONNECTIONS = 4, SENT_MAX = 16, ID_MAX = 128 };
 
 /* ---- a channel that does as it is told ---- */
 
@@ -728,137 +727,7 @@ static void s_messages_are_of_a_branch(struct test_world *world)
     assert_int_equal(s_list(world, &stranger, &all)->n_data, 0);
 }
 
-static void s_pages_have_no_gaps(struct test_world *world)
-{
-    enum { MESSAGES = 10 };
-    Ntf__ListMessagesRequest request = NTF__LIST_MESSAGES_REQUEST__INIT;
-    const char *seen[MESSAGES];
-    size_t count = 0;
-    int64_t last = INT64_MAX;
-    for (int i = 0; i < MESSAGES; i++) {
-        struct told told;
-        (void)s_queued(world, &told);
-    }
-    CN_SET(&request, limit, PAGE);
-    for (bool more = true; more;) {
-        const Ntf__ListMessagesResponse *page =
-            s_list(world, &SUPERVISOR, &request);
-        for (size_t i = 0; i < page->n_data; i++) {
-            assert_true(page->data[i]->created_at <= last);
-            last = page->data[i]->created_at;
-            for (size_t j = 0; j < count; j++) {
-                assert_string_not_equal(seen[j], page->data[i]->id);
-            }
-            assert_true(count < MESSAGES);
-            seen[count++] = page->data[i]->id;
-        }
-        more = page->has_more;
-        request.cursor = page->next_cursor;
-    }
-    assert_int_equal(count, MESSAGES);
-}
-
-static void s_filters_all_narrow(struct test_world *world)
-{
-    struct told first;
-    struct told second;
-    Ntf__ListMessagesRequest request = NTF__LIST_MESSAGES_REQUEST__INIT;
-    Ntf__Message__Status statuses[] = { NTF__MESSAGE__STATUS__QUEUED,
-                                        NTF__MESSAGE__STATUS__SENT };
-    const char *id = s_queued(world, &first);
-    (void)s_queued(world, &second);
-    s_channel_answers(CHANNEL_ACCEPTED, 250);
-    assert_int_equal(s_send(world, id), CN_OK);
-    request.status = statuses;
-    request.n_status = 2;
-    assert_int_equal(s_list(world, &SUPERVISOR, &request)->n_data, 2);
-    request.n_status = 1;
-    assert_int_equal(s_list(world, &SUPERVISOR, &request)->n_data, 1);
-    request.referral_id = s_id(world, "ref", second.referral_id);
-    assert_int_equal(s_list(world, &SUPERVISOR, &request)->n_data, 1);
-    request.patient_id = s_id(world, "pat", first.patient_id);
-    assert_int_equal(s_list(world, &SUPERVISOR, &request)->n_data, 0);
-}
-
-/* ---- plans ---- */
-
-#define TENANT "00000000-0000-7000-8000-000000000001"
-#define ID     "'00000000-0000-7000-8000-0000000000aa'"
-#define END    "'2100-01-01Z', 'ffffffff-ffff-ffff-ffff-ffffffffffff'"
-#define AT     "'2026-06-01Z'"
-#define BODY   "'\\x00'"
-#define PAGED  END ", 51, NULL"
-
-/* The columns of the resource behind those that every resource has. */
-#define COLUMNS ID ", " ID ", 'patient', 't', 'queued', " ID
-
-static const struct test_plan PLANS[] = {
-    { "SQL_OUTGOING_GET", ID, "message_key" },
-    { "SQL_OUTGOING_AFTER", ID ", 100", "message_key" },
-    { "SQL_OUTGOING_INSERT",
-      "'" TENANT "', " ID ", 1, " AT ", " BODY ", " COLUMNS, NULL },
-    { "SQL_OUTGOING_UPDATE", ID ", 1, 1, " AT ", " BODY ", " COLUMNS,
-      "message_key" },
-    { "SQL_MESSAGES_LIST", PAGED, "message_order" },
-    { "SQL_MESSAGES_LIST_BY_STATUS", PAGED ", '{queued,failed}'",
-      "message_by_status" },
-    { "SQL_MESSAGES_LIST_OF_REFERRAL_ID", PAGED ", NULL, " ID ", NULL",
-      "message_" },
-    { "SQL_MESSAGES_LIST_OF_PATIENT_ID", PAGED ", NULL, NULL, " ID,
-      "message_by_patient" },
-    { "SQL_MESSAGE_EXISTS", ID ", 'soc_booked', 'patient'", "message_once" },
-    { "SQL_MESSAGE_INSERTED", ID, "message_key" },
-    { "SQL_REFERRAL_GET", ID, "referral_key" },
-    { "SQL_PATIENT_GET", ID, "patient_key" },
-    { "SQL_VISIT_GET", ID, "visit_key" },
-    { "SQL_CLINICIAN_GET", ID, "clinician_key" },
-    { "SQL_CARE_KNOWN", ID, "referral_key" },
-    { "SQL_SOC_OF_VISIT", ID, "visit_key" },
-    { "SQL_SOC_OF_REFERRAL", ID, "visit_by_referral" },
-    { "SQL_REFERRAL_KEEP", ID ", " ID ", 1, " ID ", true, " BODY, NULL },
-    { "SQL_PATIENT_KEEP", ID ", " ID ", 1, " BODY, NULL },
-    { "SQL_VISIT_KEEP", ID ", " ID ", 1, " ID ", " ID ", true, " BODY, NULL },
-    { "SQL_CLINICIAN_KEEP", ID ", " ID ", 1, " BODY, NULL },
-    { "SQL_REFERRAL_REQUIRE", ID ", 1", "referral_key" },
-    { "SQL_SOC_REQUIRE", ID ", 1", "visit_by_referral" },
-};
-
-static void every_statement_uses_its_index(void **state)
-{
-    char sql[3000];
-    struct cn_uuid tenant;
-    (void)state;
-    assert_true(cn_uuid_parse(TENANT, &tenant));
-    int size = snprintf(
-        sql, sizeof(sql),
-        "INSERT INTO notifications.referral SELECT ('00000000-0000-7000-8000-"
-        "00000000000' || 1 + (i %% 10) / 9)::uuid, md5('r' || i)::uuid, 1,"
-        " md5('p' || i)::uuid, true, '\\x00' FROM generate_series(1, %ld) i;"
-        "CREATE TEMP VIEW filled AS SELECT * FROM notifications.referral"
-        " WHERE tenant_id < '00000000-0000-7000-8000-000000000009';"
-        "INSERT INTO notifications.patient SELECT tenant_id, patient_id, 1,"
-        " '\\x00' FROM filled;"
-        "INSERT INTO notifications.visit SELECT tenant_id, md5('v' || id)"
-        "::uuid, 1, id, md5('c' || patient_id)::uuid, true, '\\x00'"
-        " FROM filled;"
-        "INSERT INTO notifications.clinician SELECT tenant_id, md5('c' ||"
-        " patient_id)::uuid, 1, '\\x00' FROM filled;"
-        "INSERT INTO notifications.message SELECT c.tenant_id, md5(c.id ||"
-        " k.audience)::uuid, md5('b' || i %% 4)::uuid, c.id, md5('p' || i)"
-        "::uuid, k.audience, 't', CASE WHEN random() < 0.02 THEN 'failed'"
-        " WHEN random() < 0.05 THEN 'queued' ELSE 'sent' END, 1, 1, t.at, t.at,"
-        " '\\x00' FROM generate_series(1, %ld) i JOIN notifications.referral c"
-        " ON c.id = md5('r' || i)::uuid CROSS JOIN (VALUES ('patient'),"
-        " ('referral_source')) k (audience) CROSS JOIN LATERAL (SELECT"
-        " '2026-01-01'::timestamptz + i * interval '1 s' AS at) t; ANALYZE;",
-        test_explain_rows() / 2, test_explain_rows() / 2);
-    assert_in_range(size, 1, sizeof(sql) - 1);
-    free(test_pg_sql(s_pg, sql));
-    test_explain(s_pg, tenant, PLANS, CN_COUNT(PLANS));
-    test_explain_page(s_pg, tenant, "SQL_MESSAGES_LIST", PAGED, 51);
-    test_explain_page(s_pg, tenant, "SQL_MESSAGES_LIST_BY_STATUS",
-                      PAGED ", '{failed}'", 51);
-}
+/* ---- the program ---- */
 
 #define TEST(name, body)                                                       \
     static void name(void **state)                                             \
@@ -887,8 +756,6 @@ TEST(a_refused_mail_has_failed, s_refused_is_failed)
 TEST(a_crash_sends_the_same_again, s_crash_sends_the_same_again)
 TEST(a_mail_that_kills_its_process_ends, s_crashes_end)
 TEST(a_message_is_known_in_its_branch_and_agency, s_messages_are_of_a_branch)
-TEST(pages_have_no_gaps_and_no_repeats, s_pages_have_no_gaps)
-TEST(filters_all_narrow, s_filters_all_narrow)
 
 static int s_setup(void **state)
 {
@@ -938,9 +805,6 @@ int main(void)
         cmocka_unit_test(a_crash_sends_the_same_again),
         cmocka_unit_test(a_mail_that_kills_its_process_ends),
         cmocka_unit_test(a_message_is_known_in_its_branch_and_agency),
-        cmocka_unit_test(pages_have_no_gaps_and_no_repeats),
-        cmocka_unit_test(filters_all_narrow),
-        cmocka_unit_test(every_statement_uses_its_index),
     };
     return cmocka_run_group_tests(tests, s_setup, s_teardown);
 }

@@ -115,6 +115,14 @@ int main(void)
           "a message is known again by itself, not by a key" },
         { NULL, NULL },
     };
+    /* The worklists: of a state, of a branch. */
+#define FIRST "'2000-01-01Z', '00000000-0000-0000-0000-000000000000', 51"
+    static const struct contract_args PAGES[] = {
+        { "SQL_REFERRALS_BY_STATUS", FIRST ", '{closed}'" },
+        { "SQL_REFERRALS_BY_BRANCH",
+          FIRST ", '{closed}', '{00000000-0000-7000-8000-0000000000a1}'" },
+        { NULL, NULL },
+    };
     const struct cn_service service = {
         REFERRALS_CONTRACT,
         .providers = REFERRALS_PROVIDERS,
@@ -128,6 +136,7 @@ int main(void)
         .record = s_record,
         .passes = true,
         .excuses = EXCUSES,
+        .pages = PAGES,
     };
     return contract_main(&contract);
 }

@@ -19,7 +19,7 @@
 /* cmocka needs the four above it. */
 #include <cmocka.h>
 
-enum { CONNECTIONS = 4, CLIENTS = 32, PAGE = 4, DAYS_OF_WEEK = 7 };
+enum { CONNECTIONS = 4, CLIENTS = 32, DAYS_OF_WEEK = 7 };
 
 static struct test_pg *s_pg;
 static struct cn_service s_service;
@@ -261,30 +261,6 @@ static struct test_answer s_nurse_rename(struct test_world *world,
     request.n_update_mask = 1;
     return test_call(world, &s_service, caller, "UpdateClinician",
                      &request.base);
-}
-
-static void s_clinician_is_kept(struct test_world *world)
-{
-    const Sch__Clinician *made = s_nurse(world);
-    struct test_caller caller = SUPERVISOR;
-    caller.has_version = true;
-    caller.version = 1;
-    struct test_answer first = s_nurse_rename(world, &caller, made->id, "One");
-    assert_int_equal(first.rc, CN_OK);
-    struct test_answer second = s_nurse_rename(world, &caller, made->id, "Two");
-    assert_int_equal(second.rc, CN_STALE);
-    assert_int_equal(second.err.version, 2);
-    Sch__GetClinicianRequest request = SCH__GET_CLINICIAN_REQUEST__INIT;
-    request.id = made->id;
-    struct test_answer got = test_call(world, &s_service, &SUPERVISOR,
-                                       "GetClinician", &request.base);
-    assert_int_equal(got.rc, CN_OK);
-    assert_string_equal(((const Sch__Clinician *)got.body)->name, "One");
-    assert_int_equal(((const Sch__Clinician *)got.body)->n_hours, DAYS_OF_WEEK);
-    assert_int_equal(test_rows(world, "outbox",
-                               "type = 'clinician.updated'"
-                               " AND aggregate_seq = 2"),
-                     1);
 }
 
 static void s_clinicians_are_of_a_branch(struct test_world *world)
@@ -720,96 +696,6 @@ static void s_cancelled_visit_frees_its_time(struct test_world *world)
                      CN_CONFLICT);
 }
 
-static struct test_answer s_list(struct test_world *world,
-                                 const Sch__ListVisitsRequest *request)
-{
-    return test_call(world, &s_service, &SUPERVISOR, "ListVisits",
-                     &request->base);
-}
-
-static size_t s_listed(struct test_world *world,
-                       const Sch__ListVisitsRequest *request)
-{
-    struct test_answer answer = s_list(world, request);
-    assert_int_equal(answer.rc, CN_OK);
-    return ((const Sch__ListVisitsResponse *)answer.body)->n_data;
-}
-
-/* Eleven visits of one referral, in the order of time from page to page. */
-static void s_visit_pages_have_no_gaps(struct test_world *world)
-{
-    enum { VISITS = 11 };
-    struct told told = s_told(world);
-    const Sch__Clinician *nurse = s_nurse(world);
-    int64_t first = s_next_week(world);
-    s_told_ok(world, "referral.received", &told);
-    for (int i = 0; i < VISITS; i++) {
-        int64_t at = first + (int64_t)(i * 5 % VISITS) * 2 * CN_HOUR;
-        assert_int_equal(s_routine(world, &told, nurse, at).rc, CN_OK);
-    }
-    Sch__ListVisitsRequest request = SCH__LIST_VISITS_REQUEST__INIT;
-    CN_SET(&request, limit, PAGE);
-    int64_t expected = first;
-    int pages = 0;
-    for (bool more = true; more; pages++) {
-        struct test_answer answer = s_list(world, &request);
-        assert_int_equal(answer.rc, CN_OK);
-        const Sch__ListVisitsResponse *page = answer.body;
-        for (size_t i = 0; i < page->n_data; i++) {
-            assert_int_equal(page->data[i]->starts_at, expected);
-            expected += 2 * CN_HOUR;
-        }
-        more = page->has_more;
-        request.cursor = page->next_cursor;
-        if (pages == 0) {
-            /* Another list's cursor is none. */
-            Sch__ListVisitsRequest other = request;
-            other.clinician_id = nurse->id;
-            struct test_answer refused = s_list(world, &other);
-            assert_int_equal(refused.rc, CN_MALFORMED);
-            assert_string_equal(refused.err.word, "invalid_cursor");
-        }
-    }
-    assert_int_equal(pages, 3);
-    assert_int_equal(expected, first + VISITS * 2 * CN_HOUR);
-}
-
-static void s_filters_all_narrow(struct test_world *world)
-{
-    struct told first = s_told(world);
-    struct told second = s_told(world);
-    const Sch__Clinician *one = s_nurse(world);
-    const Sch__Clinician *two = s_nurse(world);
-    int64_t at = s_next_week(world);
-    s_told_ok(world, "referral.received", &first);
-    s_told_ok(world, "referral.received", &second);
-    assert_int_equal(s_routine(world, &first, one, at).rc, CN_OK);
-    assert_int_equal(s_routine(world, &first, two, at).rc, CN_OK);
-    assert_int_equal(s_routine(world, &second, one, at + CN_DAY).rc, CN_OK);
-    Sch__ListVisitsRequest request = SCH__LIST_VISITS_REQUEST__INIT;
-    Sch__Visit__Status statuses[] = { SCH__VISIT__STATUS__BOOKED,
-                                      SCH__VISIT__STATUS__REQUIRED };
-    assert_int_equal(s_listed(world, &request), 3);
-    request.status = statuses;
-    request.n_status = 2;
-    assert_int_equal(s_listed(world, &request), 3);
-    statuses[1] = statuses[0]; /* named twice, listed once */
-    assert_int_equal(s_listed(world, &request), 3);
-    statuses[1] = SCH__VISIT__STATUS__REQUIRED;
-    request.referral_id = s_id(world, "ref", first.referral_id);
-    assert_int_equal(s_listed(world, &request), 2);
-    request.clinician_id = one->id;
-    assert_int_equal(s_listed(world, &request), 1);
-    request.patient_id = s_id(world, "pat", second.patient_id);
-    assert_int_equal(s_listed(world, &request), 0);
-    request.referral_id = NULL;
-    assert_int_equal(s_listed(world, &request), 1);
-    statuses[0] = SCH__VISIT__STATUS__MISSED;
-    assert_int_equal(s_listed(world, &request), 0);
-    request.patient_id = "pat_none";
-    assert_int_equal(s_listed(world, &request), 0);
-}
-
 static void s_visits_are_of_a_branch(struct test_world *world)
 {
     struct told told = s_told(world);
@@ -1112,7 +998,6 @@ static void the_enums_of_two_services_agree(void **state)
         (void)state;                                                           \
         test_world_run(s_pg, CONNECTIONS, body, NULL);                         \
     }
-TEST(a_clinician_is_kept_and_a_stale_patch_refused, s_clinician_is_kept)
 TEST(a_clinician_is_known_in_their_branch, s_clinicians_are_of_a_branch)
 TEST(an_accepted_referral_has_one_start_of_care, s_soc_is_booked)
 TEST(a_declined_referral_frees_its_visits, s_declined_visits_are_free)
@@ -1130,8 +1015,6 @@ TEST(a_visit_is_confirmed_started_and_completed,
      s_visit_is_confirmed_and_started)
 TEST(a_cancelled_visit_says_why_and_frees_its_time,
      s_cancelled_visit_frees_its_time)
-TEST(pages_of_visits_have_no_gaps, s_visit_pages_have_no_gaps)
-TEST(filters_all_narrow, s_filters_all_narrow)
 TEST(a_visit_is_known_in_its_branch, s_visits_are_of_a_branch)
 TEST(one_tenant_never_sees_anothers_rows, s_tenants_are_apart)
 TEST(availability_stays_within_reach, s_availability_stays_in_reach)
@@ -1166,7 +1049,6 @@ static int s_teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_clinician_is_kept_and_a_stale_patch_refused),
         cmocka_unit_test(a_clinician_is_known_in_their_branch),
         cmocka_unit_test(an_accepted_referral_has_one_start_of_care),
         cmocka_unit_test(a_declined_referral_frees_its_visits),
@@ -1181,8 +1063,6 @@ int main(void)
         cmocka_unit_test(a_visit_is_completed_once),
         cmocka_unit_test(a_visit_is_confirmed_started_and_completed),
         cmocka_unit_test(a_cancelled_visit_says_why_and_frees_its_time),
-        cmocka_unit_test(pages_of_visits_have_no_gaps),
-        cmocka_unit_test(filters_all_narrow),
         cmocka_unit_test(a_visit_is_known_in_its_branch),
         cmocka_unit_test(one_tenant_never_sees_anothers_rows),
         cmocka_unit_test(availability_stays_within_reach),
