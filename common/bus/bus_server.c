@@ -466,7 +466,13 @@ s_bind(struct cn_bus *self, const char *address, struct cn_err *err)
         return cn_fail(err, CN_INTERNAL, "bind %s: %s", address,
                        zmq_strerror(zmq_errno()));
     }
-    return bus_socket_watch(&self->router, err);
+    enum cn_code rc = bus_socket_watch(&self->router, err);
+    if (rc == CN_OK) {
+        /* Peers ping already. Nobody reads it before cn_bus_serve, and the loop
+         * must not turn for it meanwhile. */
+        cn_loop_watch_events(self->router.watch, 0);
+    }
+    return rc;
 }
 
 /* "tcp://[::1]:7001", or "*", which means IPv4 and IPv6; on a machine without
@@ -539,6 +545,7 @@ void cn_bus_serve(struct cn_bus *self,
     assert(self->router.zmq != NULL && on_request != NULL);
     self->on_request = on_request;
     self->on_request_arg = arg;
+    cn_loop_watch_events(self->router.watch, CN_READABLE);
     bus_socket_touch(&self->router);
 }
 

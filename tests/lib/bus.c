@@ -204,11 +204,9 @@ struct cn_bus *test_bus(struct test_net *world,
     return bus;
 }
 
-/* With an address of its own the first time, and the same again later. */
-void test_serve(struct test_net *world, unsigned which, unsigned queue_max)
+void test_listen(struct test_net *world, unsigned which, unsigned queue_max)
 {
     struct test_server *server = &world->servers[which];
-
     assert_null(server->bus);
     server->loop = world->loop;
     if (server->address[0] == '\0') {
@@ -217,6 +215,14 @@ void test_serve(struct test_net *world, unsigned which, unsigned queue_max)
     server->bus = test_bus(world, "referrals", &world->service, server->address,
                            queue_max);
     cn_bus_set_health(server->bus, s_healthy, server);
+}
+
+void test_serve(struct test_net *world, unsigned which, unsigned queue_max)
+{
+    struct test_server *server = &world->servers[which];
+    if (server->bus == NULL) {
+        test_listen(world, which, queue_max);
+    }
     cn_bus_serve(server->bus, s_on_request, server);
 }
 

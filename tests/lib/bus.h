@@ -73,7 +73,10 @@ struct cn_bus *test_bus(struct test_net *world,
                         unsigned queue_max);
 /* An address that is free now. */
 void test_free_address(char address[64]);
-/* With an address of its own the first time, and the same again later. */
+/* A bus that does not serve yet, as of a process that starts. It has an address
+ * of its own the first time, and the same again later. */
+void test_listen(struct test_net *world, unsigned which, unsigned queue_max);
+/* Lets it serve; makes it where there is none. */
 void test_serve(struct test_net *world, unsigned which, unsigned queue_max);
 /* Answers what it held, and holds no more. */
 void test_release(struct test_server *server);

@@ -4,6 +4,7 @@
 
 #include "common/base/array.h"
 #include "common/bus/bus_internal.h"
+#include "common/loop/metrics.h"
 #include "tests/lib/bus.h"
 
 #include <setjmp.h>
@@ -325,6 +326,26 @@ static void a_call_waits_for_a_service_that_is_starting(void **state)
 {
     (void)state;
     test_run(s_body_late_server);
+}
+
+static void s_body_starting(struct test_net *world)
+{
+    enum { TURNS_MAX = 100 }; /* in a second of timers and pings */
+    test_listen(world, 0, 0);
+    test_connect(world, world->servers[0].address, NULL);
+    UNTIL(world->client->services[0]->replicas[0]->greeted);
+    uint64_t before = cn_loop_turns(world->loop)->count;
+    assert_int_equal(cn_fiber_sleep(CN_SECOND), CN_OK);
+    assert_in_range(cn_loop_turns(world->loop)->count - before, 0, TURNS_MAX);
+    test_serve(world, 0, 0);
+    test_must_answer(world);
+}
+
+/* Else each process that starts takes a whole core from the others. */
+static void a_service_that_is_starting_sleeps_while_it_is_pinged(void **state)
+{
+    (void)state;
+    test_run(s_body_starting);
 }
 
 static void s_body_absent(struct test_net *world)
@@ -941,6 +962,7 @@ int main(void)
             a_call_ends_at_its_deadline_and_a_late_reply_is_dropped),
         cmocka_unit_test(the_deadline_of_the_fiber_bounds_the_budget),
         cmocka_unit_test(a_call_waits_for_a_service_that_is_starting),
+        cmocka_unit_test(a_service_that_is_starting_sleeps_while_it_is_pinged),
         cmocka_unit_test(a_call_that_no_replica_takes_is_unavailable),
         cmocka_unit_test(a_full_server_answers_busy_at_once),
         cmocka_unit_test(a_busy_replica_sends_even_a_write_to_another),
