@@ -374,6 +374,7 @@ enum cn_code consumer_count(struct job *job, struct cn_err *err)
     if (rc != CN_OK) {
         return rc;
     }
+    assert(result.rows != NULL);
     for (size_t r = 0; r < job->count; r++) {
         s_counted(&job->runs[r], result.rows[0]);
         s_block(&job->runs[r], result.rows[1]);

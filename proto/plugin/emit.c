@@ -161,7 +161,7 @@ static const char *type_name(const struct message *message)
     struct text text = { 0 };
     bool up = true;
     for (const char *at = message->file->c_package; *at != '\0'; at++) {
-        char c = up ? (char)toupper((unsigned char)*at) : *at;
+        char c = (char)(up ? toupper((unsigned char)*at) : *at);
         text_add(&text, &c, 1);
         up = false;
     }
