@@ -55,8 +55,7 @@ enum cn_code cn_audit_heads_load(struct cn_env *env,
 {
     const struct cn_rows *rows = NULL;
     enum cn_code rc =
-        cn_db_read(env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-                   &SQL_SEAL_HEADS, NULL, 0, &rows, err);
+        cn_db_read_all(env->db, arena, &SQL_SEAL_HEADS, NULL, 0, &rows, err);
     if (rc != CN_OK) {
         return rc;
     }
@@ -382,8 +381,8 @@ static enum cn_code s_check_old(struct cn_env *env,
     const struct cn_param params[] = { cn_uuids(tenants, old.count),
                                        cn_texts(places, old.count),
                                        cn_texts(hashes, old.count) };
-    rc = cn_db_read(env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-                    &SQL_SEAL_STRANGERS, params, 3, &rows, err);
+    rc = cn_db_read_all(env->db, arena, &SQL_SEAL_STRANGERS, params, 3, &rows,
+                        err);
     if (rc == CN_OK && cn_rows_count(rows) > 0) {
         char tenant[CN_UUID_TEXT_SIZE];
         cn_uuid_format(cn_row_uuid(rows, 0, 0), tenant);

@@ -70,12 +70,9 @@ static enum cn_code s_read(struct cn_env *env,
                            const struct cn_rows **ret_rows,
                            struct cn_err *err)
 {
-    if (arena == NULL) {
-        return cn_fail(err, CN_NOMEM, "read the audit");
-    }
     cn_fiber_set_deadline(cn_clock_monotonic() + BUDGET_US);
-    return cn_db_read(env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-                      statement, params, count, ret_rows, err);
+    return cn_db_read_all(env->db, arena, statement, params, count, ret_rows,
+                          err);
 }
 
 static struct place s_place(const struct cn_rows *rows, size_t row)

@@ -131,9 +131,9 @@ struct batch {
 static enum cn_code s_look(struct batch *self, struct cn_err *err)
 {
     const struct cn_param epoch = cn_int(cn_db_epoch(self->env->db));
-    enum cn_code rc = cn_db_read(self->env->db, CN_LANE_RELAY, self->arena,
-                                 (struct cn_uuid){ 0 }, &SQL_SEALER_LOOK,
-                                 &epoch, 1, &self->rows, err);
+    enum cn_code rc =
+        cn_db_read_all(self->env->db, self->arena, &SQL_SEALER_LOOK, &epoch, 1,
+                       &self->rows, err);
     if (rc != CN_OK) {
         return rc;
     }
@@ -181,9 +181,8 @@ s_chains_load(struct batch *self, const char *service, struct cn_err *err)
         tenants[i] = self->chains[i].tenant_id;
     }
     const struct cn_param param = cn_uuids(tenants, self->chain_count);
-    enum cn_code rc = cn_db_read(self->env->db, CN_LANE_RELAY, self->arena,
-                                 (struct cn_uuid){ 0 }, &SQL_SEAL_LAST, &param,
-                                 1, &rows, err);
+    enum cn_code rc = cn_db_read_all(self->env->db, self->arena, &SQL_SEAL_LAST,
+                                     &param, 1, &rows, err);
     for (size_t i = 0; rc == CN_OK && i < cn_rows_count(rows); i++) {
         struct chain *chain = s_chain(self, cn_row_uuid(rows, i, 0));
         if (cn_row_null(rows, i, 1)) {
@@ -332,12 +331,8 @@ static enum cn_code s_lease(const struct sealer *self,
     const struct cn_param params[] = { cn_uuid(self->holder),
                                        cn_int(CN_AUDIT_SEAL_LEASE_US) };
     const struct cn_rows *rows = NULL;
-    if (arena == NULL) {
-        return cn_fail(err, CN_NOMEM, "no memory for the sealer's lease");
-    }
-    enum cn_code rc =
-        cn_db_read(self->env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-                   statement, params, count, &rows, err);
+    enum cn_code rc = cn_db_read_all(self->env->db, arena, statement, params,
+                                     count, &rows, err);
     if (rc == CN_OK) {
         *ret_done = cn_rows_count(rows) > 0;
     }

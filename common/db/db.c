@@ -410,6 +410,21 @@ enum cn_code cn_db_read(struct cn_db *self,
     return rc;
 }
 
+enum cn_code cn_db_read_all(struct cn_db *self,
+                            struct cn_arena *arena,
+                            const struct cn_statement *statement,
+                            const struct cn_param *params,
+                            size_t count,
+                            const struct cn_rows **ret_rows,
+                            struct cn_err *err)
+{
+    if (arena == NULL) {
+        return cn_fail(err, CN_NOMEM, "%s: no memory", statement->name);
+    }
+    return cn_db_read(self, CN_LANE_RELAY, arena, (struct cn_uuid){ { 0 } },
+                      statement, params, count, ret_rows, err);
+}
+
 static bool s_has_tenant(const struct cn_db_step *steps, size_t count)
 {
     return count > 0 && steps[0].statement == &SQL_TENANT_PLAN_ONCE &&

@@ -173,6 +173,16 @@ CN_CHECKED enum cn_code cn_db_read(struct cn_db *self,
                                    const struct cn_rows **ret_rows,
                                    struct cn_err *err);
 
+/* The same over all tenants, on the relay lane. An arena that could not be made
+ * (NULL) is CN_NOMEM. */
+CN_CHECKED enum cn_code cn_db_read_all(struct cn_db *self,
+                                       struct cn_arena *arena,
+                                       const struct cn_statement *statement,
+                                       const struct cn_param *params,
+                                       size_t count,
+                                       const struct cn_rows **ret_rows,
+                                       struct cn_err *err);
+
 /* The first step of every unit: sets the tenant (its one parameter is
  * cn_uuid(tenant)), and that the unit's statements are planned once. Only units
  * of the relay lane may do without. */

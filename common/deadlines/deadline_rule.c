@@ -102,14 +102,13 @@ static enum cn_code s_read(const struct cn_store *store,
                            struct generation *self,
                            struct cn_err *err)
 {
-    const struct cn_uuid all = { { 0 } };
     const struct cn_rows *rules = NULL;
     const struct cn_rows *days = NULL;
-    enum cn_code rc = cn_db_read(store->env->db, CN_LANE_RELAY, self->arena,
-                                 all, &SQL_CLOCK_RULES, NULL, 0, &rules, err);
+    enum cn_code rc = cn_db_read_all(store->env->db, self->arena,
+                                     &SQL_CLOCK_RULES, NULL, 0, &rules, err);
     if (rc == CN_OK) {
-        rc = cn_db_read(store->env->db, CN_LANE_RELAY, self->arena, all,
-                        &SQL_CLOCK_HOLIDAYS, NULL, 0, &days, err);
+        rc = cn_db_read_all(store->env->db, self->arena, &SQL_CLOCK_HOLIDAYS,
+                            NULL, 0, &days, err);
     }
     if (rc != CN_OK) {
         return rc;

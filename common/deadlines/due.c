@@ -156,9 +156,8 @@ static void s_put_off(const struct item *item)
     const struct cn_rows *rows = NULL;
     struct cn_err err = { 0 };
     cn_fiber_set_deadline(cn_clock_monotonic() + LOOK_BUDGET_US);
-    if (cn_db_read(due->env->db, CN_LANE_RELAY, due->arena,
-                   (struct cn_uuid){ 0 }, &SQL_DUE_PUT_OFF, params,
-                   CN_COUNT(params), &rows, &err) != CN_OK) {
+    if (cn_db_read_all(due->env->db, due->arena, &SQL_DUE_PUT_OFF, params,
+                       CN_COUNT(params), &rows, &err) != CN_OK) {
         return; /* The claim lapses by itself. */
     }
 }
@@ -286,13 +285,9 @@ s_renew_try(struct item *item, int64_t claim_us, struct cn_err *err)
         cn_at(item->claimed_until), cn_int(claim_us),
     };
     const struct cn_rows *rows = NULL;
-    if (arena == NULL) {
-        return cn_fail(err, CN_NOMEM, "due: no memory");
-    }
     cn_fiber_set_deadline(cn_clock_monotonic() + LOOK_BUDGET_US);
-    enum cn_code rc =
-        cn_db_read(due->env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-                   &SQL_DUE_RENEW, params, CN_COUNT(params), &rows, err);
+    enum cn_code rc = cn_db_read_all(due->env->db, arena, &SQL_DUE_RENEW,
+                                     params, CN_COUNT(params), &rows, err);
     if (rc == CN_OK && cn_rows_count(rows) > 0) {
         item->claimed_until = cn_row_at(rows, 0, 0);
         item->renew_at = cn_clock_monotonic() + RENEW_US;
@@ -341,13 +336,9 @@ s_claim(struct ticker *self, size_t *ret_count, struct cn_err *err)
         cn_int(CN_DUE_CLAIM_US),
     };
     const struct cn_rows *rows = NULL;
-    if (arena == NULL) {
-        return cn_fail(err, CN_NOMEM, "due: no memory");
-    }
     cn_fiber_set_deadline(cn_clock_monotonic() + LOOK_BUDGET_US);
-    enum cn_code rc =
-        cn_db_read(self->env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-                   &SQL_DUE_CLAIM, params, CN_COUNT(params), &rows, err);
+    enum cn_code rc = cn_db_read_all(self->env->db, arena, &SQL_DUE_CLAIM,
+                                     params, CN_COUNT(params), &rows, err);
     cn_fiber_set_deadline(INT64_MAX);
     if (rc != CN_OK) {
         return rc;

@@ -74,12 +74,8 @@ enum cn_code cn_consumer_complete_until(struct cn_env *env,
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(ARENA_MAX);
     const struct cn_param param = cn_text(producer);
     const struct cn_rows *rows = NULL;
-    if (arena == NULL) {
-        return cn_fail(err, CN_NOMEM, "consumer: no memory");
-    }
-    enum cn_code rc =
-        cn_db_read(env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-                   &SQL_COMPLETE_UNTIL, &param, 1, &rows, err);
+    enum cn_code rc = cn_db_read_all(env->db, arena, &SQL_COMPLETE_UNTIL,
+                                     &param, 1, &rows, err);
     if (rc == CN_OK) {
         *ret_until = cn_row_null(rows, 0, 0) ? 0 : cn_row_at(rows, 0, 0);
     }

@@ -25,12 +25,8 @@ s_ask(struct cn_env *env, const char *producer, struct cn_err *err)
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     const struct cn_param param = cn_text(producer);
     const struct cn_rows *rows = NULL;
-    if (arena == NULL) {
-        return cn_fail(err, CN_NOMEM, "rebuild: no memory");
-    }
     enum cn_code rc =
-        cn_db_read(env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-                   &SQL_REBUILD_ASK, &param, 1, &rows, err);
+        cn_db_read_all(env->db, arena, &SQL_REBUILD_ASK, &param, 1, &rows, err);
     if (rc == CN_OK && cn_rows_count(rows) == 0) {
         return cn_fail(err, CN_UNAVAILABLE, "%s is not followed yet", producer);
     }
@@ -118,9 +114,8 @@ static enum cn_code s_end(struct consumers *all,
 {
     const struct cn_param params[] = { cn_text(producer), cn_int(turn) };
     const struct cn_rows *rows = NULL;
-    enum cn_code rc =
-        cn_db_read(all->env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-                   &SQL_REBUILD_END, params, 2, &rows, err);
+    enum cn_code rc = cn_db_read_all(all->env->db, arena, &SQL_REBUILD_END,
+                                     params, 2, &rows, err);
     if (rc != CN_OK) {
         return rc;
     }
@@ -191,13 +186,9 @@ static enum cn_code s_look(struct consumers *all,
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     const struct cn_rows *rows = NULL;
-    if (arena == NULL) {
-        return cn_fail(err, CN_NOMEM, "rebuild: no memory");
-    }
     cn_fiber_set_deadline(cn_clock_monotonic() + CONSUMER_UNIT_BUDGET_US);
-    enum cn_code rc =
-        cn_db_read(all->env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-                   &SQL_REBUILDS_OPEN, NULL, 0, &rows, err);
+    enum cn_code rc = cn_db_read_all(all->env->db, arena, &SQL_REBUILDS_OPEN,
+                                     NULL, 0, &rows, err);
     if (rc == CN_OK) {
         rc = s_open_look(all, arena, rows, load, ret_open, err);
     }

@@ -261,9 +261,8 @@ static void s_failed(const struct letters *self,
         cn_int(PASSING_US),
     };
     cn_fiber_set_deadline(cn_clock_monotonic() + LOOK_BUDGET_US);
-    if (cn_db_read(self->env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-                   &SQL_DEAD_LETTER_FAILED, params, CN_COUNT(params), &rows,
-                   &err) != CN_OK) {
+    if (cn_db_read_all(self->env->db, arena, &SQL_DEAD_LETTER_FAILED, params,
+                       CN_COUNT(params), &rows, &err) != CN_OK) {
         cn_log(CN_LOG_WARN, "dead letter: %s", err.msg);
     }
 }
@@ -315,17 +314,12 @@ static enum cn_code s_round(struct letters *self, struct cn_err *err)
     const struct cn_param claim = cn_int(CLAIM_US);
     const struct cn_rows *rows = NULL;
     const struct cn_rows *count = NULL;
-    if (arena == NULL) {
-        return cn_fail(err, CN_NOMEM, "dead letters: no memory");
-    }
     cn_fiber_set_deadline(cn_clock_monotonic() + LOOK_BUDGET_US);
-    enum cn_code rc =
-        cn_db_read(self->env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-                   &SQL_DEAD_LETTER_CLAIM, &claim, 1, &rows, err);
+    enum cn_code rc = cn_db_read_all(
+        self->env->db, arena, &SQL_DEAD_LETTER_CLAIM, &claim, 1, &rows, err);
     if (rc == CN_OK) {
-        rc = cn_db_read(self->env->db, CN_LANE_RELAY, arena,
-                        (struct cn_uuid){ 0 }, &SQL_DEAD_LETTER_COUNT, NULL, 0,
-                        &count, err);
+        rc = cn_db_read_all(self->env->db, arena, &SQL_DEAD_LETTER_COUNT, NULL,
+                            0, &count, err);
     }
     cn_fiber_set_deadline(INT64_MAX);
     if (rc != CN_OK) {

@@ -99,13 +99,9 @@ static enum cn_code s_look(struct cn_outbox *self, struct cn_err *err)
     const struct cn_param params[] = { cn_int(self->epoch) };
     const struct cn_rows *rows = NULL;
     int64_t at = self->env->now(self->env);
-    if (arena == NULL) {
-        return cn_fail(err, CN_NOMEM, "outbox: no memory");
-    }
     cn_fiber_set_deadline(cn_clock_monotonic() + LOOK_BUDGET_US);
-    enum cn_code rc =
-        cn_db_read(self->env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-                   &SQL_OUTBOX_HEAD, params, 1, &rows, err);
+    enum cn_code rc = cn_db_read_all(self->env->db, arena, &SQL_OUTBOX_HEAD,
+                                     params, 1, &rows, err);
     cn_fiber_set_deadline(INT64_MAX);
     if (rc == CN_OK) {
         outbox_observe(self, rows, at);

@@ -40,12 +40,8 @@ cn_retention_sweep(struct cn_env *env, int64_t *ret_count, struct cn_err *err)
         const struct cn_param before =
             cn_at(env->now(env) - CN_IDEMPOTENCY_KEEP_US);
         const struct cn_rows *rows = NULL;
-        if (arena == NULL) {
-            return cn_fail(err, CN_NOMEM, "sweep old keys");
-        }
-        enum cn_code rc =
-            cn_db_read(env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-                       &SQL_IDEMPOTENCY_SWEEP, &before, 1, &rows, err);
+        enum cn_code rc = cn_db_read_all(env->db, arena, &SQL_IDEMPOTENCY_SWEEP,
+                                         &before, 1, &rows, err);
         if (rc != CN_OK) {
             return rc;
         }
@@ -97,12 +93,8 @@ static enum cn_code s_note(struct cn_env *env,
         cn_int(reader->seq),
     };
     const struct cn_rows *rows = NULL;
-    if (arena == NULL) {
-        return cn_fail(err, CN_NOMEM, "note a reader of the log");
-    }
-    return cn_db_read(env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-                      &SQL_LOG_READER_NOTE, params, CN_COUNT(params), &rows,
-                      err);
+    return cn_db_read_all(env->db, arena, &SQL_LOG_READER_NOTE, params,
+                          CN_COUNT(params), &rows, err);
 }
 
 /* Before the deletion: an event is passed only when that is known here. */
@@ -129,12 +121,8 @@ static enum cn_code s_sweep_partition(struct cn_env *env,
         const struct cn_param params[] = { cn_int(partition),
                                            cn_at(before_at) };
         const struct cn_rows *rows = NULL;
-        if (arena == NULL) {
-            return cn_fail(err, CN_NOMEM, "sweep the log");
-        }
-        enum cn_code rc =
-            cn_db_read(env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-                       &SQL_LOG_SWEEP, params, 2, &rows, err);
+        enum cn_code rc = cn_db_read_all(env->db, arena, &SQL_LOG_SWEEP, params,
+                                         2, &rows, err);
         if (rc != CN_OK) {
             return rc;
         }

@@ -178,12 +178,8 @@ static enum cn_code s_epoch_check(const struct runtime *self,
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     const struct cn_rows *rows = NULL;
-    if (arena == NULL) {
-        return cn_fail(err, CN_NOMEM, "no memory");
-    }
-    enum cn_code rc =
-        cn_db_read(self->env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-                   &SQL_EPOCH_LAST, NULL, 0, &rows, err);
+    enum cn_code rc = cn_db_read_all(self->env->db, arena, &SQL_EPOCH_LAST,
+                                     NULL, 0, &rows, err);
     if (rc == CN_OK && cn_row_int(rows, 0, 0) > cn_db_epoch(self->env->db)) {
         rc = cn_fail(err, CN_INVALID,
                      "CAIRN_EPOCH is %d, but the log is in epoch %lld already",

@@ -31,12 +31,8 @@ cn_watchdog_look(struct cn_env *env, int64_t *ret_count, struct cn_err *err)
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(ARENA_MAX);
     const struct cn_rows *rows = NULL;
-    if (arena == NULL) {
-        return cn_fail(err, CN_NOMEM, "watchdog");
-    }
     enum cn_code rc =
-        cn_db_read(env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ 0 },
-                   &SQL_WATCHDOG, NULL, 0, &rows, err);
+        cn_db_read_all(env->db, arena, &SQL_WATCHDOG, NULL, 0, &rows, err);
     if (rc == CN_OK) {
         *ret_count = cn_row_int(rows, 0, 0);
     }

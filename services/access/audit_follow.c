@@ -206,9 +206,8 @@ static enum cn_code s_chains_load(struct copy *self, struct cn_err *err)
     }
     const struct cn_param params[] = { cn_text(self->service),
                                        cn_uuids(tenants, self->chain_count) };
-    enum cn_code rc = cn_db_read(self->env->db, CN_LANE_RELAY, self->arena,
-                                 (struct cn_uuid){ { 0 } }, &SQL_AUDIT_CHAINS,
-                                 params, 2, &rows, err);
+    enum cn_code rc = cn_db_read_all(self->env->db, self->arena,
+                                     &SQL_AUDIT_CHAINS, params, 2, &rows, err);
     for (size_t i = 0; rc == CN_OK && i < cn_rows_count(rows); i++) {
         struct chain *chain = s_chain(self, cn_row_uuid(rows, i, 0));
         struct cn_bytes hash = cn_row_bytes(rows, i, 2);
@@ -491,12 +490,8 @@ static enum cn_code s_number_read(struct cn_env *env,
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(ARENA_MAX);
     const struct cn_param param = cn_text(service);
     const struct cn_rows *rows = NULL;
-    if (arena == NULL) {
-        return cn_fail(err, CN_NOMEM, "copy the audit");
-    }
     enum cn_code rc =
-        cn_db_read(env->db, CN_LANE_RELAY, arena, (struct cn_uuid){ { 0 } },
-                   statement, &param, 1, &rows, err);
+        cn_db_read_all(env->db, arena, statement, &param, 1, &rows, err);
     if (rc == CN_OK && cn_rows_count(rows) == 0) {
         rc = cn_fail(err, CN_UNAVAILABLE, "another replica is making the row");
     }
