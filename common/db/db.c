@@ -540,10 +540,7 @@ enum cn_code cn_db_start(struct cn_db *self, struct cn_err *err)
     cn_link_tick_by(self, cn_clock_monotonic());
     enum cn_code rc = CN_OK;
     while (rc == CN_OK && self->fatal.code == CN_OK && !s_all_ready(self)) {
-        self->starter = cn_fiber_token();
-        self->parked = true;
-        rc = cn_fiber_park(INT64_MAX);
-        self->parked = false;
+        rc = cn_rest(&self->starter, INT64_MAX);
     }
     self->starting = false;
     if (self->fatal.code != CN_OK) {

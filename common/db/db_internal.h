@@ -111,8 +111,7 @@ struct cn_db {
     int64_t timer_at;
     unsigned fail_at; /* cn_db_fail_at */
     bool starting;
-    bool parked; /* starter is a token of cn_db_start's fiber */
-    struct cn_token starter;
+    struct cn_rest starter; /* the fiber in cn_db_start */
     struct cn_err fatal;
     char error[ERROR_MAX]; /* of the last attempt to connect */
 };

@@ -59,14 +59,6 @@ static int64_t s_backoff(struct cn_db *self, unsigned attempts)
     return us - us * random / (4 * (int64_t)UINT16_MAX);
 }
 
-static void s_starter_wake(struct cn_db *self)
-{
-    if (self->parked) {
-        self->parked = false;
-        (void)cn_fiber_wake(self->starter, CN_OK);
-    }
-}
-
 static void s_connection_event(void *arg, unsigned events);
 
 static void s_connection_unwatch(struct connection *connection)
@@ -140,7 +132,7 @@ static void s_connection_lost(struct connection *connection)
     PQfinish(connection->pg);
     connection->pg = NULL;
     s_break_units(connection);
-    s_starter_wake(self);
+    cn_rest_call(&self->starter);
     cn_link_tick_by(self, connection->retry_at);
 }
 
@@ -226,7 +218,7 @@ static void s_connection_ready(struct connection *connection)
     connection->since_at = cn_clock_monotonic();
     connection->progress_at = connection->since_at;
     lane->ready++;
-    s_starter_wake(lane->db);
+    cn_rest_call(&lane->db->starter);
 }
 
 static void s_prepare_refused(struct connection *connection,

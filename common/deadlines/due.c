@@ -35,8 +35,7 @@ struct ticker {
     struct item *items; /* in flight */
     size_t in_flight;
     int64_t since; /* on the env's clock */
-    struct cn_token token;
-    bool parked;
+    struct cn_rest rest;
     bool hinted;
     bool ended; /* the last work frees it */
 };
@@ -108,9 +107,7 @@ s_handler_find(const struct cn_service *service, const char *kind)
 static void s_call(struct ticker *self)
 {
     self->hinted = true;
-    if (self->parked) {
-        (void)cn_fiber_wake(self->token, CN_OK);
-    }
+    cn_rest_call(&self->rest);
 }
 
 static void s_ticker_free(struct ticker *self)
@@ -350,15 +347,6 @@ s_claim(struct ticker *self, size_t *ret_count, struct cn_err *err)
     return CN_OK;
 }
 
-static void s_ticker_park(struct ticker *self, int64_t until_at)
-{
-    self->token = cn_fiber_token();
-    self->parked = true;
-    enum cn_code rc = cn_fiber_park(until_at);
-    self->parked = false;
-    (void)rc; /* Woken, or the time has come: it looks in either case. */
-}
-
 /* The works in flight outlive the ticker: their claims must, too. */
 static void s_renew_last(struct ticker *self)
 {
@@ -390,11 +378,11 @@ static void s_tick(void *arg)
             self->hinted = true; /* There may be more. */
         }
         if (!self->hinted || !room) {
-            s_ticker_park(self, looked_at + CN_DUE_POLL_US);
+            (void)cn_rest(&self->rest, looked_at + CN_DUE_POLL_US);
         }
         while (s_ticker_goes_on(self) &&
                cn_clock_monotonic() < looked_at + LOOK_GAP_US) {
-            s_ticker_park(self, looked_at + LOOK_GAP_US);
+            (void)cn_rest(&self->rest, looked_at + LOOK_GAP_US);
         }
     }
     s_renew_last(self);

@@ -339,21 +339,9 @@ static enum cn_code s_fetch(const struct consumer *self,
 
 /* ---- a round ---- */
 
-/* Parks until a lease or a queue has changed. */
-static void s_park(struct consumer *self, int64_t us)
-{
-    self->fetcher = cn_fiber_token();
-    self->fetcher_parked = true;
-    enum cn_code rc = cn_fiber_park(cn_clock_monotonic() + us);
-    self->fetcher_parked = false;
-    (void)rc; /* Woken, or the time has come: it looks in either case. */
-}
-
 void consumer_fetch_wake(struct consumer *self)
 {
-    if (self->fetcher_parked) {
-        (void)cn_fiber_wake(self->fetcher, CN_OK);
-    }
+    cn_rest_call(&self->fetcher);
 }
 
 /* Forgets what is not ours any more and looks up where the new ones are. */
@@ -395,7 +383,9 @@ s_page_fetch(struct consumer *self, struct page *page, struct cn_err *err)
         return cn_fail(err, CN_NOMEM, "consumer: no memory");
     }
     if (request.n_from == 0) {
-        s_park(self, all ? REST_US : WAIT_SHORT_MS * 1000);
+        (void)cn_rest(&self->fetcher,
+                      cn_clock_monotonic() +
+                          (all ? REST_US : WAIT_SHORT_MS * 1000));
         return CN_OK;
     }
     enum cn_code rc = s_fetch(self, page->arena, &request, &response, err);
@@ -444,7 +434,9 @@ void consumer_follow(void *arg)
         }
         consumer_tell(self, &self->trouble, -1, rc, &err);
         if (rc != CN_OK) {
-            s_park(self, consumer_backoff_us(self, &self->trouble));
+            (void)cn_rest(&self->fetcher,
+                          cn_clock_monotonic() +
+                              consumer_backoff_us(self, &self->trouble));
         }
     }
     consumers_fiber_ended(self->all);

@@ -139,8 +139,7 @@ struct consumer {
     struct partition partitions[CN_PARTITIONS];
     unsigned workers;
     int cursor; /* the partition that is taken next */
-    struct cn_token fetcher;
-    bool fetcher_parked;
+    struct cn_rest fetcher;
     struct cn_timer *retry;
     int64_t retry_at;
     struct trouble trouble;   /* of the fetch */
@@ -155,8 +154,7 @@ struct consumers {
     struct cn_env *env;
     struct cn_leases *leases;
     bool rebuilding; /* copies: nothing is taken from any log meanwhile */
-    struct cn_token rebuilder;
-    bool rebuilder_parked;
+    struct cn_rest rebuilder;
     struct trouble rebuild_trouble;
     unsigned fibers;
     size_t count;

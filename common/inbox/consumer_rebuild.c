@@ -55,13 +55,6 @@ enum cn_code cn_rebuild_ask(struct cn_env *env,
                                  "is not followed by this service");
 }
 
-static void s_rebuilder_wake(struct consumers *all)
-{
-    if (all->rebuilder_parked) {
-        (void)cn_fiber_wake(all->rebuilder, CN_OK);
-    }
-}
-
 enum cn_code consumer_rebuild_due(struct consumer *self, struct cn_err *err)
 {
     cn_fiber_set_deadline(cn_clock_monotonic() + CONSUMER_UNIT_BUDGET_US);
@@ -71,7 +64,7 @@ enum cn_code consumer_rebuild_due(struct consumer *self, struct cn_err *err)
         cn_log(CN_LOG_INFO, "the log of %s begins later than we are: rebuild",
                self->subscription->producer);
         self->all->rebuilding = true;
-        s_rebuilder_wake(self->all);
+        cn_rest_call(&self->all->rebuilder);
     }
     return rc;
 }
@@ -196,15 +189,6 @@ static enum cn_code s_look(struct consumers *all,
     return rc;
 }
 
-static void s_rest(struct consumers *all)
-{
-    all->rebuilder = cn_fiber_token();
-    all->rebuilder_parked = true;
-    enum cn_code rc = cn_fiber_park(cn_clock_monotonic() + LOOK_US);
-    all->rebuilder_parked = false;
-    (void)rc; /* Woken, or the time has come: it looks in either case. */
-}
-
 /* Lets the logs go on, or holds them. */
 static void s_set_rebuilding(struct consumers *all, bool rebuilding)
 {
@@ -234,7 +218,7 @@ void consumers_rebuild(void *arg)
             }
         }
         if (!cn_loop_stopping(all->env->loop)) {
-            s_rest(all);
+            (void)cn_rest(&all->rebuilder, cn_clock_monotonic() + LOOK_US);
         }
     }
     consumers_fiber_ended(all);

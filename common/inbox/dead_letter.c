@@ -35,8 +35,7 @@ struct letters {
     struct letters *next;
     struct cn_env *env;
     const struct cn_service *service;
-    struct cn_token token;
-    bool parked;
+    struct cn_rest rest;
     bool hinted;
     int64_t dead; /* as of the last look: open letters, of all tenants */
     uint64_t retried;
@@ -343,10 +342,7 @@ static void s_run(void *arg)
         /* While the database is away the next look is the retry. */
         (void)!s_round(self, &err);
         if (!self->hinted) {
-            self->token = cn_fiber_token();
-            self->parked = true;
-            (void)!cn_fiber_park(cn_clock_monotonic() + LOOK_US);
-            self->parked = false;
+            (void)cn_rest(&self->rest, cn_clock_monotonic() + LOOK_US);
         }
     }
     struct letters **link = &s_all;
@@ -403,8 +399,6 @@ void cn_dead_letters_hint(void)
 {
     for (struct letters *self = s_all; self != NULL; self = self->next) {
         self->hinted = true;
-        if (self->parked) {
-            (void)cn_fiber_wake(self->token, CN_OK);
-        }
+        cn_rest_call(&self->rest);
     }
 }

@@ -44,8 +44,7 @@ struct cn_leases {
     struct share shares[CN_LEASE_PRODUCERS_MAX];
     int64_t until_at; /* monotonic: what is held is held until then */
     bool made;        /* the rows of positions and leases are there */
-    struct cn_token token;
-    bool parked;
+    struct cn_rest rest;
 };
 
 /* Nothing of this is waited for on the disk: a lost beat lapses. */
@@ -274,15 +273,6 @@ static enum cn_code s_beat(struct cn_leases *self, struct cn_err *err)
     return CN_OK;
 }
 
-static void s_park(struct cn_leases *self, int64_t until_at)
-{
-    self->token = cn_fiber_token();
-    self->parked = true;
-    enum cn_code rc = cn_fiber_park(until_at);
-    self->parked = false;
-    (void)rc; /* Woken, or the time has come: it looks in either case. */
-}
-
 static bool s_stopping(const struct cn_leases *self)
 {
     return cn_loop_stopping(self->env->loop);
@@ -298,7 +288,7 @@ static void s_rest(struct cn_leases *self, int64_t until_at)
         if (s_stopping(self) || cn_clock_monotonic() >= until_at) {
             return;
         }
-        s_park(self, until_at);
+        (void)cn_rest(&self->rest, until_at);
     }
 }
 
@@ -416,9 +406,8 @@ unsigned cn_leases_count(const struct cn_leases *self, size_t producer)
 void cn_leases_idle(struct cn_leases *self)
 {
     for (size_t i = 0; i < self->count; i++) {
-        if (self->shares[i].leaving != 0 && self->parked) {
-            (void)cn_fiber_wake(self->token, CN_OK);
-            return;
+        if (self->shares[i].leaving != 0) {
+            cn_rest_call(&self->rest);
         }
     }
 }

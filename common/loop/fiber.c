@@ -387,6 +387,22 @@ enum cn_code cn_fiber_sleep(int64_t us)
     return rc == CN_DEADLINE && whole ? CN_OK : rc;
 }
 
+enum cn_code cn_rest(struct cn_rest *self, int64_t until_at)
+{
+    self->token = cn_fiber_token();
+    self->parked = true;
+    enum cn_code rc = cn_fiber_park(until_at);
+    self->parked = false;
+    return rc;
+}
+
+void cn_rest_call(struct cn_rest *self)
+{
+    if (self->parked) {
+        (void)cn_fiber_wake(self->token, CN_OK);
+    }
+}
+
 int64_t cn_fiber_deadline(void)
 {
     assert(s_current != NULL);

@@ -55,6 +55,15 @@ bool cn_fiber_wake(struct cn_token token, enum cn_code code);
 /* Parks for a time; CN_OK when it has passed, CN_DEADLINE when the fiber's own
  * deadline came first, CN_UNAVAILABLE as for a park. 0 lets the others run. */
 CN_CHECKED enum cn_code cn_fiber_sleep(int64_t us);
+/* The rest of a fiber that works in rounds: it parks until the time has come or
+ * somebody calls. Zeroed at first; a call while nobody rests does nothing. */
+struct cn_rest {
+    struct cn_token token;
+    bool parked;
+};
+/* Returns as cn_fiber_park does. Most look in every case. */
+enum cn_code cn_rest(struct cn_rest *self, int64_t until_at);
+void cn_rest_call(struct cn_rest *self);
 /* Deadline of the running fiber, and a way to narrow or renew it. */
 int64_t cn_fiber_deadline(void);
 void cn_fiber_set_deadline(int64_t deadline_at);

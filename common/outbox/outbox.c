@@ -121,27 +121,11 @@ static void s_wake(struct cn_outbox *self, enum cn_code code)
     }
 }
 
-static void s_poller_park(struct cn_outbox *self, int64_t until_at)
-{
-    self->poller = cn_fiber_token();
-    self->poller_parked = true;
-    enum cn_code rc = cn_fiber_park(until_at);
-    self->poller_parked = false;
-    (void)rc; /* Woken, or the time has come: it looks in either case. */
-}
-
 static void s_poller_rest(int64_t until_at)
 {
     int64_t left_us = until_at - cn_clock_monotonic();
     if (left_us > 0 && cn_fiber_sleep(left_us) != CN_OK) {
         return; /* The loop is stopping, which the poller sees by itself. */
-    }
-}
-
-static void s_poller_call(struct cn_outbox *self)
-{
-    if (self->poller_parked) {
-        (void)cn_fiber_wake(self->poller, CN_OK);
     }
 }
 
@@ -152,7 +136,7 @@ static void s_poll(void *arg)
     unsigned again = 0;
     while (!cn_loop_stopping(self->env->loop)) {
         if (self->waiters == NULL) {
-            s_poller_park(self, INT64_MAX);
+            (void)cn_rest(&self->poller, INT64_MAX);
             continue;
         }
         if (self->hinted) {
@@ -163,7 +147,7 @@ static void s_poll(void *arg)
         int64_t looked_at = cn_clock_monotonic();
         enum cn_code rc = s_look(self, &err);
         if (rc != CN_OK) {
-            s_poller_park(self, looked_at + LOOK_RETRY_US);
+            (void)cn_rest(&self->poller, looked_at + LOOK_RETRY_US);
             continue;
         }
         s_wake(self, CN_OK);
@@ -178,7 +162,7 @@ static void s_poll(void *arg)
         if (self->hinted) {
             pause_us = LOOK_GAP_US;
         }
-        s_poller_park(self, looked_at + pause_us);
+        (void)cn_rest(&self->poller, looked_at + pause_us);
         /* A wake by a hint keeps the gap. */
         s_poller_rest(looked_at + LOOK_GAP_US);
     }
@@ -252,7 +236,7 @@ void cn_outbox_hint(struct cn_outbox *self)
             (void)cn_fiber_wake(waiter->token, CN_OK);
         }
     }
-    s_poller_call(self);
+    cn_rest_call(&self->poller);
 }
 
 /* ---- the readers ---- */
@@ -341,7 +325,7 @@ enum cn_code outbox_wait(struct cn_outbox *self,
     self->waiter_count++;
     /* The first one starts the poller; a hint may have come before it. */
     if (self->waiter_count == 1 || self->hinted) {
-        s_poller_call(self);
+        cn_rest_call(&self->poller);
     }
     enum cn_code rc = cn_fiber_park(until_at);
 

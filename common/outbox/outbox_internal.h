@@ -53,8 +53,7 @@ struct cn_outbox {
     bool held; /* at the last look a transaction was open */
     struct waiter *waiters;
     unsigned waiter_count;
-    struct cn_token poller;
-    bool poller_parked;
+    struct cn_rest poller;
     bool hinted;
     int64_t hinted_at; /* monotonic: the waiters were last called by a hint */
     struct reader readers[OUTBOX_READERS_MAX];

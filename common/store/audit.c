@@ -55,8 +55,7 @@ struct batch {
     struct cn_uuid ids[CN_AUDIT_GATHER_MAX];
     const char *columns[COLUMN_COUNT][CN_AUDIT_GATHER_MAX];
     struct cn_token readers[CN_AUDIT_GATHER_MAX];
-    struct cn_token sender; /* the fiber that will send it */
-    bool sender_parked;
+    struct cn_rest sender; /* the fiber that will send it */
 };
 
 /* A tenant with inserts in flight; forgotten when there are none. */
@@ -151,14 +150,6 @@ static void s_gather_free(struct gather *self)
     free(self);
 }
 
-static void s_sender_wake(struct batch *batch)
-{
-    if (batch->sender_parked) {
-        batch->sender_parked = false;
-        (void)cn_fiber_wake(batch->sender, CN_OK);
-    }
-}
-
 /* An insert has come back: what gathered meanwhile goes. The caller holds self
  * no longer. */
 static void s_gather_returned(struct gather *self)
@@ -166,7 +157,7 @@ static void s_gather_returned(struct gather *self)
     self->in_flight--;
     self->users--;
     if (self->open != NULL) {
-        s_sender_wake(self->open);
+        cn_rest_call(&self->open->sender);
     }
     if (self->users == 0) {
         s_gather_free(self);
@@ -233,11 +224,7 @@ static void s_batch_send(void *arg)
     struct batch *self = arg;
     struct gather *gather = self->gather;
     if (gather->in_flight > 0 && self->count < CN_AUDIT_GATHER_MAX) {
-        self->sender = cn_fiber_token();
-        self->sender_parked = true;
-        /* Whichever way it ends, the rows go now. */
-        (void)!cn_fiber_park(cn_clock_monotonic() + CN_AUDIT_GATHER_US);
-        self->sender_parked = false;
+        (void)cn_rest(&self->sender, cn_clock_monotonic() + CN_AUDIT_GATHER_US);
     }
     if (gather->open == self) {
         gather->open = NULL;
@@ -331,7 +318,7 @@ static enum cn_code s_gathered(struct gather *gather,
     batch->readers[batch->count - 1] = cn_fiber_token();
     if (batch->count == CN_AUDIT_GATHER_MAX) {
         gather->open = NULL;
-        s_sender_wake(batch);
+        cn_rest_call(&batch->sender);
     }
     if (cn_fiber_park(INT64_MAX) != CN_OK) {
         return cn_fail(err, CN_UNAVAILABLE, "audit: the row was not written");

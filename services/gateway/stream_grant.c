@@ -15,9 +15,7 @@ void stream_grant_doubt(struct stream *stream)
     stream->asks = true;
     stream->doubted = true;
     self->asks = true;
-    if (self->asker_parked) {
-        (void)cn_fiber_wake(self->asker, CN_OK);
-    }
+    cn_rest_call(&self->asker);
 }
 
 /* Runs in the follower's fiber at an event of access. The event that a key was
@@ -46,8 +44,8 @@ void stream_grant_tick(struct streams *self)
         streams_each(self, s_ask_again);
         self->asks = self->count > 0;
     }
-    if (self->asks && self->asker_parked) {
-        (void)cn_fiber_wake(self->asker, CN_OK);
+    if (self->asks) {
+        cn_rest_call(&self->asker);
     }
 }
 
@@ -126,11 +124,7 @@ static void s_work(void *arg)
             continue;
         }
         self->asks = false;
-        self->asker = cn_fiber_token();
-        self->asker_parked = true;
-        enum cn_code rc = cn_fiber_park(INT64_MAX);
-        self->asker_parked = false;
-        if (rc != CN_OK) {
+        if (cn_rest(&self->asker, INT64_MAX) != CN_OK) {
             return;
         }
     }

@@ -67,8 +67,7 @@ struct stream_producer {
     struct streams *streams;
     size_t number;
     struct follow *follow;
-    struct cn_token worker;
-    bool worker_parked;
+    struct cn_rest worker;
 };
 
 struct stream_counts {
@@ -94,8 +93,7 @@ struct streams {
     unsigned count;
     size_t bytes; /* of all rings */
     int64_t started_at;
-    struct cn_token asker;
-    bool asker_parked;
+    struct cn_rest asker;
     bool asks; /* some stream has `asks` */
     struct stream_counts counts;
 };

@@ -408,11 +408,7 @@ static void s_work(void *arg)
         struct stream_tenant *tenant = s_wanting(self);
         struct cn_err err = { 0 };
         if (tenant == NULL) {
-            self->worker = cn_fiber_token();
-            self->worker_parked = true;
-            enum cn_code rc = cn_fiber_park(INT64_MAX);
-            self->worker_parked = false;
-            if (rc != CN_OK) {
+            if (cn_rest(&self->worker, INT64_MAX) != CN_OK) {
                 return;
             }
         } else if (s_serve(self, tenant, &err) != CN_OK &&
@@ -429,8 +425,8 @@ void stream_log_want(struct stream_tenant *tenant,
     tenant->wants |= wants;
     for (size_t i = 0; i < CN_EVENT_SOURCE_COUNT; i++) {
         struct stream_producer *producer = &streams->producers[i];
-        if ((wants & 1U << i) != 0 && producer->worker_parked) {
-            (void)cn_fiber_wake(producer->worker, CN_OK);
+        if ((wants & 1U << i) != 0) {
+            cn_rest_call(&producer->worker);
         }
     }
 }
