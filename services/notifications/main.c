@@ -21,7 +21,6 @@ static const char *s_smtp_url(const char *text)
 static const char *s_mail_from(const char *text)
 {
     const char *at = strchr(text, '@');
-
     return at != NULL && at != text && at[1] != '\0' ? NULL
                                                      : "must be name@domain";
 }

@@ -39,7 +39,6 @@ static void s_answer_text(struct test_server *server,
 {
     struct cn_bus_reply reply = { .body = { (const uint8_t *)text,
                                             strlen(text) } };
-
     s_answer(server, request, &reply);
 }
 
@@ -51,7 +50,6 @@ static void s_echo(struct test_server *server, struct cn_bus_request *request)
                                   .updated_at = 1234567,
                                   .location = "/v1/things/thg_1",
                                   .replayed = true };
-
     s_answer(server, request, &reply);
 }
 
@@ -59,7 +57,6 @@ static void s_fail(struct test_server *server, struct cn_bus_request *request)
 {
     struct cn_bus_reply reply = { 0 };
     struct cn_err *err = &reply.err;
-
     (void)cn_fail_field(err, "/name/family", "required", "is missing");
     (void)cn_fail_field(err, "/dob", "bad_date", "is no date");
     (void)snprintf(err->word, sizeof(err->word), "not_so");
@@ -74,7 +71,6 @@ static void s_tell(struct test_server *server, struct cn_bus_request *request)
     const struct cn_principal *principal = &request->principal;
     char tenant[CN_UUID_TEXT_SIZE];
     char text[1024];
-
     cn_uuid_format(principal->tenant_id, tenant);
     (void)snprintf(
         text, sizeof(text), "%s|%s|%s|%.8s|%zu|%zu:%s|%s|%s|%s|%d|%d:%lld",
@@ -99,7 +95,6 @@ static void s_slow_fiber(void *arg)
     struct slow *slow = arg;
     struct cn_bytes body = slow->request->body;
     char path[64] = "";
-
     assert_true(body.size < sizeof(path));
     memcpy(path, body.data, body.size);
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
@@ -114,7 +109,6 @@ static void s_slow(struct test_server *server, struct cn_bus_request *request)
 {
     struct slow *slow = cn_arena_alloc(request->arena, sizeof(*slow));
     struct cn_err err = { 0 };
-
     assert_non_null(slow);
     *slow = (struct slow){ server, request };
     assert_int_equal(cn_fiber_spawn(server->loop, s_slow_fiber, slow,
@@ -125,7 +119,6 @@ static void s_slow(struct test_server *server, struct cn_bus_request *request)
 static void s_seen(struct test_server *server, struct cn_bus_request *request)
 {
     char text[32];
-
     (void)snprintf(text, sizeof(text), "%zu", server->seen - 1);
     s_answer_text(server, request, text);
 }
@@ -133,7 +126,6 @@ static void s_seen(struct test_server *server, struct cn_bus_request *request)
 static void s_on_request(void *arg, struct cn_bus_request *request)
 {
     struct test_server *server = arg;
-
     server->seen++;
     if (server->holds) {
         assert_true(server->held_count < TEST_HELD_MAX);
@@ -163,7 +155,6 @@ void test_release(struct test_server *server)
 static bool s_healthy(void *arg)
 {
     const struct test_server *server = arg;
-
     return !server->ill;
 }
 
@@ -175,7 +166,6 @@ void test_free_address(char address[64])
                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     socklen_t size = sizeof(in);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
     assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &size), 0);
     (void)snprintf(address, 64, "tcp://127.0.0.1:%u",
@@ -197,7 +187,6 @@ struct cn_bus *test_bus(struct test_net *world,
                                     .queue_max = queue_max };
     struct cn_bus *bus = NULL;
     struct cn_err err = { 0 };
-
     if (cn_bus_new(&world->env, &config, &bus, &err) != CN_OK) {
         fail_msg("bus %s: %s", name, err.msg);
     }
@@ -241,7 +230,6 @@ void test_connect(struct test_net *world, const char *first, const char *second)
 {
     struct cn_err err = { 0 };
     char endpoints[256];
-
     (void)snprintf(endpoints, sizeof(endpoints), "%s%s%s", first,
                    second != NULL ? "," : "", second != NULL ? second : "");
     if (world->client == NULL) {
@@ -254,7 +242,6 @@ void test_connect(struct test_net *world, const char *first, const char *second)
 static void s_fiber(void *arg)
 {
     struct test_net *world = arg;
-
     world->body(world);
     cn_loop_stop(world->loop);
 }
@@ -262,7 +249,6 @@ static void s_fiber(void *arg)
 struct test_keys test_keys(void)
 {
     struct test_keys keys;
-
     assert_true(cn_bus_keypair(keys.public_key, keys.secret_key));
     return keys;
 }
@@ -271,7 +257,6 @@ void test_run(void (*body)(struct test_net *world))
 {
     struct test_net *world = calloc(1, sizeof(*world));
     struct cn_err err = { 0 };
-
     assert_non_null(world);
     world->env = cn_env_real();
     world->env.committed = cn_service_committed;
@@ -313,7 +298,6 @@ test_read(const char *method, const char *body, int64_t budget_us)
 static void s_errand_run(struct test_errand *errand)
 {
     int64_t began_at = cn_clock_monotonic();
-
     errand->rc = cn_bus_call(errand->bus, errand->arena, &errand->call,
                              &errand->reply, &errand->err);
     errand->took_us = cn_clock_monotonic() - began_at;
@@ -329,7 +313,6 @@ static struct test_errand *s_errand_new(struct test_net *world,
                                         struct cn_bus_call call)
 {
     struct test_errand *errand = calloc(1, sizeof(*errand));
-
     assert_non_null(errand);
     errand->bus = world->client;
     errand->call = call;
@@ -349,7 +332,6 @@ struct test_errand *test_start(struct test_net *world, struct cn_bus_call call)
 {
     struct test_errand *errand = s_errand_new(world, call);
     struct cn_err err = { 0 };
-
     assert_int_equal(cn_fiber_spawn(world->loop, s_errand_fiber, errand,
                                     cn_clock_monotonic() + CN_MINUTE, &err),
                      CN_OK);
@@ -359,7 +341,6 @@ struct test_errand *test_start(struct test_net *world, struct cn_bus_call call)
 struct test_errand *test_errand(struct test_net *world, struct cn_bus_call call)
 {
     struct test_errand *errand = s_errand_new(world, call);
-
     s_errand_run(errand);
     return errand;
 }
@@ -387,7 +368,6 @@ void test_must_answer(struct test_net *world)
 {
     struct test_errand *errand =
         test_errand(world, test_read("echo", "hello", 4 * CN_SECOND));
-
     test_expect_text(errand, "hello");
     test_errand_free(errand);
 }
@@ -405,7 +385,6 @@ pid_t test_child_start(struct test_net *world, const char *address)
                      strdup(address),      strdup(world->service.secret_key),
                      strdup(world->peers), NULL };
     pid_t child = 0;
-
     assert_int_equal(
         posix_spawn(&child, "/proc/self/exe", NULL, NULL, argv, environ), 0);
     for (size_t i = 2; i < 5; i++) {
@@ -425,7 +404,6 @@ static int s_child_serve(char **argv)
     static struct test_server server;
     struct test_net world = { 0 };
     struct cn_err err = { 0 };
-
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     world.env = cn_env_real();
     world.env.committed = cn_service_committed;

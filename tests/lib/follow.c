@@ -39,7 +39,6 @@ void test_producer_open(struct test_producer *self,
     struct cn_env *env = &world->env;
     struct cn_err err = { 0 };
     char peers[PEERS_MAX];
-
     *self = (struct test_producer){ .world = world };
     s_keys(&self->keys);
     s_keys(&self->consumer);
@@ -67,7 +66,6 @@ void test_replica_open(struct test_replica *self,
     struct cn_db_config db = world->config;
     struct cn_err err = { 0 };
     char peers[PEERS_MAX];
-
     self->env = cn_env_real();
     self->env.committed = cn_service_committed;
     self->env.loop = world->env.loop;
@@ -93,7 +91,6 @@ void test_follow_close(struct test_producer *self,
                        size_t count)
 {
     struct cn_env *env = &self->world->env;
-
     cn_loop_stop(env->loop);
     while (cn_fiber_count(env->loop) > 1) {
         enum cn_code rc = cn_fiber_sleep(1000);
@@ -119,7 +116,6 @@ void test_emit(struct test_world *world,
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     Evt__FetchRequest payload = EVT__FETCH_REQUEST__INIT;
     struct cn_err err = { 0 };
-
     CN_SET(&payload, limit, number);
     struct cn_write *write =
         cn_write_begin_system(&world->env, arena, tenant, "req_test");
@@ -143,7 +139,6 @@ void test_emit_each(struct test_world *world,
 bool test_follow_at_end(void *arg)
 {
     const struct test_follow_end *self = arg;
-
     /* psql blocks the loop: the fibers get their turns between two looks. */
     enum cn_code rc = cn_fiber_sleep(20000);
     assert(rc == CN_OK);

@@ -46,7 +46,6 @@ static enum cn_code s_copied(void *self,
 {
     const Evt__FetchRequest *payload = event->payload;
     char *name = cn_arena_alloc(event->arena, CN_UUID_TEXT_SIZE);
-
     (void)self;
     assert_non_null(name);
     cn_uuid_format(event->aggregate_id, name);
@@ -95,7 +94,6 @@ static long s_number(const char *sql)
 static void s_await_end(struct test_world *world)
 {
     struct test_follow_end end = { world, s_consumer_pg };
-
     test_world_until(world, test_follow_at_end, &end);
 }
 
@@ -109,7 +107,6 @@ static void s_follow(struct test_world *world, int epoch)
 {
     struct test_producer producer;
     struct test_replica replica;
-
     test_producer_open(&producer, world, epoch);
     test_replica_open(&replica, &producer, s_consumer_pg, &CONSUMER);
     s_await_end(world);
@@ -131,7 +128,6 @@ static int s_empty(void **state)
 static void s_of_tenants(struct test_world *world)
 {
     struct cn_uuid tenants[TENANTS];
-
     for (size_t i = 0; i < TENANTS; i++) {
         tenants[i] = cn_uuid_new(&world->env);
     }
@@ -163,7 +159,6 @@ static void s_with_poison(struct test_world *world)
     struct cn_uuid refused = cn_uuid_new(&world->env);
     struct cn_uuid forbidden = cn_uuid_new(&world->env);
     struct cn_uuid tenant = world->tenant;
-
     test_emit_each(world, "thing.copied", 0, EVENTS / 2);
     test_emit(world, tenant, "thing.copied", refused, 1, REFUSED);
     test_emit(world, tenant, "thing.copied", forbidden, 1, FORBIDDEN);
@@ -190,7 +185,6 @@ static void a_batch_that_fails_is_taken_apart(void **state)
 static void s_mixed(struct test_world *world)
 {
     struct cn_uuid id = cn_uuid_new(&world->env);
-
     for (uint32_t i = 0; i < EVENTS; i++) {
         /* One, a few and many copies in a row between the effects. */
         bool copy = i % 7 != 0 && i % 50 != 1;
@@ -203,7 +197,6 @@ static void s_mixed(struct test_world *world)
 static void copies_and_effects_of_an_aggregate_keep_their_order(void **state)
 {
     long effects = 0;
-
     (void)state;
     for (uint32_t i = 0; i < EVENTS; i++) {
         effects += i % 7 == 0 || i % 50 == 1;
@@ -221,7 +214,6 @@ static void s_moving(struct test_world *world)
 {
     struct test_producer producer;
     struct test_replica replicas[2];
-
     test_producer_open(&producer, world, 1);
     test_replica_open(&replicas[0], &producer, s_consumer_pg, &CONSUMER);
     test_replica_open(&replicas[1], &producer, s_consumer_pg, &CONSUMER);
@@ -278,7 +270,6 @@ static bool s_complete(void *arg)
     struct test_replica *replica = arg;
     struct cn_err err = { 0 };
     int64_t until = 0;
-
     return cn_consumer_complete_until(&replica->env, "producer", &until,
                                       &err) == CN_OK &&
            until > 0;
@@ -291,7 +282,6 @@ static void s_known(struct test_world *world)
     struct cn_err err = { 0 };
     int64_t until = 0;
     int64_t begin = world->env.now(&world->env);
-
     test_producer_open(&producer, world, 1);
     test_emit_each(world, "thing.copied", 0, EVENTS);
     test_replica_open(&replica, &producer, s_consumer_pg, &CONSUMER);

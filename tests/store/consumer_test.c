@@ -50,7 +50,6 @@ static enum cn_code s_changed(void *self,
     const Evt__FetchRequest *payload = event->payload;
     uint32_t number = payload->limit % POISON;
     unsigned calls = ++effects->calls[number];
-
     assert_string_equal(event->producer, "producer");
     if (calls == 1) {
         effects->order[effects->count++] = number;
@@ -120,7 +119,6 @@ static long s_effect_count(void)
 static bool s_effects_reach(void *arg)
 {
     const long *wanted = arg;
-
     s_let_go_on();
     return s_effect_count() >= *wanted;
 }
@@ -133,7 +131,6 @@ static void s_await_effects(struct test_world *world, long wanted)
 static void s_await_end(struct test_world *world)
 {
     struct test_follow_end end = { world, s_consumer_pg };
-
     test_world_until(world, test_follow_at_end, &end);
 }
 
@@ -160,7 +157,6 @@ static void
 s_emit_in_turn(struct test_world *world, uint32_t from, uint32_t count)
 {
     static struct cn_uuid ids[AGGREGATES];
-
     for (uint32_t i = from; i < from + count; i++) {
         if (i < AGGREGATES) {
             ids[i] = cn_uuid_new(&world->env);
@@ -175,7 +171,6 @@ static void s_follow(struct test_world *world)
     struct test_producer producer;
     struct test_replica replica;
     uint32_t last[AGGREGATES] = { 0 };
-
     test_producer_open(&producer, world, 1);
     s_emit_in_turn(world, 0, EVENTS / 2);
     test_replica_open(&replica, &producer, s_consumer_pg, &s_consumer);
@@ -204,7 +199,6 @@ static void s_two_replicas(struct test_world *world)
 {
     struct test_producer producer;
     struct test_replica replicas[2];
-
     test_producer_open(&producer, world, 1);
     s_emit_each(world, 0, EVENTS);
     test_replica_open(&replicas[0], &producer, s_consumer_pg, &s_consumer);
@@ -227,7 +221,6 @@ static void s_stop_midway(struct test_world *world)
 {
     struct test_producer producer;
     struct test_replica replica;
-
     test_producer_open(&producer, world, 1);
     s_emit_each(world, 0, 4 * EVENTS);
     test_replica_open(&replica, &producer, s_consumer_pg, &s_consumer);
@@ -239,7 +232,6 @@ static void s_go_on(struct test_world *world)
 {
     struct test_producer producer;
     struct test_replica replica;
-
     test_producer_open(&producer, world, 1);
     test_replica_open(&replica, &producer, s_consumer_pg, &s_consumer);
     s_await_effects(world, 4L * EVENTS);
@@ -260,7 +252,6 @@ static void s_poison(struct test_world *world)
     struct test_producer producer;
     struct test_replica replica;
     struct cn_uuid bad = cn_uuid_new(&world->env);
-
     test_producer_open(&producer, world, 1);
     s_emit_each(world, 0, 3);
     s_emit(world, "thing.changed", bad, 1, POISON + 10);
@@ -297,7 +288,6 @@ static void s_killed(struct test_world *world)
 {
     struct test_producer producer;
     struct test_replica replica;
-
     test_producer_open(&producer, world, 1);
     struct cn_uuid id = cn_uuid_new(&world->env);
     s_emit(world, "thing.changed", id, 1, 0);
@@ -331,7 +321,6 @@ static void s_skips(struct test_world *world)
 {
     struct test_producer producer;
     struct test_replica replica;
-
     test_producer_open(&producer, world, 1);
     for (uint32_t i = 0; i < EVENTS; i++) {
         struct cn_uuid id = cn_uuid_new(&world->env);
@@ -356,7 +345,6 @@ static void s_passing(struct test_world *world)
 {
     struct test_producer producer;
     struct test_replica replica;
-
     test_producer_open(&producer, world, 1);
     s_emit_each(world, STALE_TWICE + 1, 1);
     s_emit_each(world, WITHOUT_EFFECT + 2, 1);
@@ -381,7 +369,6 @@ static void s_cuts(struct test_world *world)
 {
     struct test_producer producer;
     struct test_replica replica;
-
     test_producer_open(&producer, world, 1);
     s_emit_each(world, 0, 4 * EVENTS);
     test_replica_open(&replica, &producer, s_consumer_pg, &s_consumer);

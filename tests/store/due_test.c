@@ -33,7 +33,6 @@ static enum cn_code
 s_remind(void *self, const struct cn_due *due, struct cn_err *err)
 {
     struct works *works = self;
-
     works->calls++;
     assert_string_equal(due->kind, "reminder");
     assert_true(due->fire_at <= due->now_at);
@@ -77,7 +76,6 @@ s_add(struct test_world *world, const char *kind, int64_t fire_at, size_t count)
     struct cn_err err = { 0 };
     struct cn_write *write =
         cn_write_begin_system(&world->env, world->arena, world->tenant, NULL);
-
     for (size_t i = 0; i < count; i++) {
         cn_write_due(write, kind, cn_uuid_new(&world->env), fire_at);
     }
@@ -87,7 +85,6 @@ s_add(struct test_world *world, const char *kind, int64_t fire_at, size_t count)
 static void s_start(struct test_world *world)
 {
     struct cn_err err = { 0 };
-
     assert_int_equal(cn_due_start(&world->env, &s_service, &err), CN_OK);
 }
 
@@ -122,7 +119,6 @@ static void s_await_calls(struct test_world *world, unsigned wanted)
 static int64_t s_soon(const struct test_world *world, int64_t us)
 {
     struct cn_env env = world->env;
-
     return s_now(&env) + us;
 }
 

@@ -115,7 +115,6 @@ static void s_replica_boot(void *arg)
                                            self->arguments[ARG_SECRET],
                                        .peers = self->arguments[ARG_PEERS] };
     struct cn_err err = { 0 };
-
     db.lanes[CN_LANE_RELAY].user = "probe_relay";
     db.lanes[CN_LANE_RELAY].connections = 2;
     self->env.db = cn_db_new(&self->env, &db);
@@ -163,7 +162,6 @@ static pid_t s_spawn(const struct test_producer *producer)
     char name[] = "follow_test";
     char word[] = "consumer";
     pid_t pid = 0;
-
     (void)snprintf(peers, sizeof(peers), "producer=%s",
                    producer->keys.public_key);
     (void)snprintf(conninfo, sizeof(conninfo), "%s", s_consumer_pg->conninfo);
@@ -179,7 +177,6 @@ static pid_t s_spawn(const struct test_producer *producer)
 static int s_end(pid_t pid, int number)
 {
     int status = 0;
-
     assert_int_equal(kill(pid, number), 0);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     return status;
@@ -201,7 +198,6 @@ static void s_pause(void)
 static bool s_shared(unsigned holders, unsigned most)
 {
     char sql[SQL_MAX];
-
     (void)snprintf(
         sql, sizeof(sql),
         "SELECT (count(*) = %u AND sum(n) = 16 AND max(n) <= %u)::int"
@@ -226,7 +222,6 @@ static int64_t s_share_limit_us(void)
 static void s_await_shares(const char *what, unsigned holders, unsigned most)
 {
     int64_t begin = cn_clock_monotonic();
-
     while (!s_shared(holders, most)) {
         assert_true(cn_clock_monotonic() < begin + s_share_limit_us());
         s_pause();
@@ -238,7 +233,6 @@ static void s_await_shares(const char *what, unsigned holders, unsigned most)
 static void s_await_replicas(long count)
 {
     int64_t give_up_at = cn_clock_monotonic() + 30 * CN_SECOND;
-
     while (s_number("SELECT count(*) FROM probe.replica WHERE until > now()") !=
            count) {
         assert_true(cn_clock_monotonic() < give_up_at);
@@ -250,7 +244,6 @@ static void s_sharing(struct test_world *world)
 {
     struct test_producer producer;
     pid_t pids[REPLICAS];
-
     test_producer_open(&producer, world, 1);
     pids[0] = s_spawn(&producer);
     s_await_replicas(1);
@@ -298,7 +291,6 @@ static void s_write_unit(struct writer *self, size_t tenant, uint32_t seq)
     struct cn_err err = { 0 };
     struct cn_write *write = cn_write_begin_system(
         &self->world->env, arena, self->tenants[tenant], "req_test");
-
     assert_non_null(write);
     for (size_t i = 0; i < AGGREGATES; i++) {
         cn_write_lock(write, "thing", self->ids[tenant][i]);
@@ -314,7 +306,6 @@ static void s_write_unit(struct writer *self, size_t tenant, uint32_t seq)
 static void s_write(void *arg)
 {
     struct writer *self = arg;
-
     for (uint32_t seq = 1; seq <= self->rounds; seq++) {
         for (size_t tenant = 0; tenant < TENANTS; tenant++) {
             s_write_unit(self, tenant, seq);
@@ -326,7 +317,6 @@ static void s_write(void *arg)
 static bool s_long(void)
 {
     const char *word = getenv("CAIRN_LONG");
-
     return word != NULL && strcmp(word, "1") == 0;
 }
 
@@ -351,7 +341,6 @@ static unsigned s_kill_until(const struct test_producer *producer,
     long mean = events / (long)(kills + 1);
     long next = s_next(mean);
     unsigned killed = 0;
-
     for (long applied = 0; applied < events; applied = s_applied()) {
         if (applied >= next) {
             pid_t *pid = &pids[random() % REPLICAS];
@@ -374,7 +363,6 @@ static void s_killing(struct test_world *world)
     struct test_producer producer;
     struct writer writer = { .world = world };
     pid_t pids[REPLICAS];
-
     cn_fiber_set_deadline(cn_clock_monotonic() + budget_us);
     srandom(seed);
     writer.rounds = (uint32_t)(events / (TENANTS * AGGREGATES));
@@ -407,7 +395,6 @@ static void killed_consumers_lose_and_repeat_no_effect(void **state)
     const long rounds = events / (TENANTS * AGGREGATES);
     const long mixed = TENANTS * AGGREGATES / 2;
     const long effects = mixed * ((rounds + 1) / 2);
-
     (void)state;
     test_world_run(s_producer_pg, 2, s_killing, NULL);
     assert_int_equal(s_number("SELECT count(*) FROM probe.effect"), effects);

@@ -29,7 +29,6 @@ static struct cn_outbox *s_open(struct test_world *world)
     struct cn_err err = { 0 };
     struct cn_outbox *outbox =
         cn_outbox_start(&world->env, &s_service, EPOCH, &err);
-
     assert_non_null(outbox);
     world->env.outbox = outbox;
     return outbox;
@@ -55,7 +54,6 @@ static void s_emit(struct test_world *world,
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     Evt__FetchRequest payload = EVT__FETCH_REQUEST__INIT;
     struct cn_err err = { 0 };
-
     CN_SET(&payload, limit, number);
     struct cn_write *write =
         cn_write_begin_system(&world->env, arena, world->tenant, "req_test");
@@ -89,7 +87,6 @@ static void s_fetch(struct fetch *fetch)
     struct cn_reply reply = { 0 };
     struct cn_err err = { 0 };
     int64_t since = cn_clock_monotonic();
-
     body.after = fetch->after;
     CN_SET(&body, limit, fetch->limit);
     CN_SET(&body, wait_ms, fetch->wait_ms);
@@ -120,7 +117,6 @@ static void s_fetch(struct fetch *fetch)
 static void s_fetch_fiber(void *arg)
 {
     struct fetch *fetch = arg;
-
     s_fetch(fetch);
     test_world_ended(fetch->world);
 }
@@ -162,7 +158,6 @@ static struct held s_hold(struct test_world *world)
 {
     char command[2048];
     struct held held = { 0 };
-
     (void)snprintf(command, sizeof(command),
                    "psql -XAtq -v ON_ERROR_STOP=1 -h %s -p %s -U postgres "
                    "-d %s >/dev/null",
@@ -296,7 +291,6 @@ static void s_fetch_applied(struct test_world *world)
     Evt__Position applied = EVT__POSITION__INIT;
     Evt__PartitionPosition from = EVT__PARTITION_POSITION__INIT;
     struct cn_outbox_reader reader;
-
     (void)s_open(world);
     struct fetch fetch = s_all(world);
     CN_SET(&after, epoch, 1);
@@ -458,7 +452,6 @@ static void s_write_fiber(void *arg)
 {
     const struct writer *writer = arg;
     struct cn_uuid id = cn_uuid_new(&writer->world->env);
-
     for (uint32_t i = 0; i < WRITES; i++) {
         s_emit(writer->world, "thing.changed", id, i + 1, writer->from + i);
     }
@@ -472,7 +465,6 @@ static void s_read_fiber(void *arg)
     bool seen[WRITERS * WRITES + 1] = { false };
     Evt__Position after = EVT__POSITION__INIT;
     size_t count = 0;
-
     while (count < WRITERS * WRITES + 2) {
         CN_ARENA_AUTO struct cn_arena *arena =
             cn_arena_new(CN_ARENA_REQUEST_MAX);
@@ -500,7 +492,6 @@ static void s_read_fiber(void *arg)
 static void s_concurrent(struct test_world *world)
 {
     struct writer writers[WRITERS];
-
     (void)s_open(world);
     s_emit(world, "thing.made", cn_uuid_new(&world->env), 1, WRITERS * WRITES);
     test_world_spawn(world, s_read_fiber, world, 60 * CN_SECOND);

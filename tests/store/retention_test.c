@@ -151,7 +151,6 @@ static int s_write_without_sync(void)
     uint8_t message[512];
     uint8_t *at = message + 4;
     char path[sizeof(address.sun_path)];
-
     (void)snprintf(path, sizeof(path), "%.60s/.s.PGSQL.%s", s_pg->dir,
                    s_pg->port);
     memcpy(address.sun_path, path, sizeof(path));
@@ -194,7 +193,6 @@ static bool s_watchdog_ended_one(void *arg)
     struct test_world *world = arg;
     struct cn_err err = { 0 };
     int64_t count = 0;
-
     assert_int_equal(cn_watchdog_look(&world->env, &count, &err), CN_OK);
     if (count == 0) {
         assert_int_equal(cn_fiber_sleep(100000), CN_OK);
@@ -205,7 +203,6 @@ static bool s_watchdog_ended_one(void *arg)
 static void s_watch(struct test_world *world)
 {
     int fd = s_write_without_sync();
-
     test_world_until(world, s_watchdog_ended_one, world);
     (void)close(fd);
 }

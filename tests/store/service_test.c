@@ -110,7 +110,6 @@ static unsigned s_port_choose(void)
                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     socklen_t size = sizeof(address);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-
     assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
     (void)close(fd);
@@ -138,7 +137,6 @@ static pid_t s_spawn_with(const char *flag, const char *extra)
     posix_spawn_file_actions_t actions;
     pid_t pid = 0;
     int count = 0;
-
     (void)snprintf(argument, sizeof(argument), "%s", flag == NULL ? "" : flag);
 #define SETTING(...)                                                           \
     (void)snprintf(settings[count], SETTING_MAX, __VA_ARGS__);                 \
@@ -177,7 +175,6 @@ static pid_t s_spawn(const char *extra)
 static int s_await_exit(pid_t pid)
 {
     int status = 0;
-
     while (waitpid(pid, &status, WNOHANG) == 0) {
         assert_int_equal(cn_fiber_sleep(1000), CN_OK);
     }
@@ -188,7 +185,6 @@ static bool s_file_has(const char *path, const char *text)
 {
     char log[16384] = { 0 };
     FILE *file = fopen(path, "re");
-
     assert_non_null(file);
     size_t size = fread(log, 1, sizeof(log) - 1, file);
     (void)fclose(file);
@@ -215,7 +211,6 @@ static unsigned s_get(const char *request, char answer[ANSWER_MAX])
     size_t size = 0;
     unsigned status = 0;
     int fd = -1;
-
     assert_int_equal(cn_listen_connect(s_admin, &fd, &err), CN_OK);
     struct pollfd ready = { .fd = fd, .events = POLLOUT };
     assert_int_equal(poll(&ready, 1, 5000), 1);
@@ -237,7 +232,6 @@ static unsigned s_get(const char *request, char answer[ANSWER_MAX])
 static unsigned s_status(const char *request)
 {
     char answer[ANSWER_MAX];
-
     return s_get(request, answer);
 }
 
@@ -245,7 +239,6 @@ static unsigned s_status(const char *request)
 static void s_await_status(const char *request, unsigned status)
 {
     int64_t give_up_at = cn_clock_monotonic() + 20 * CN_SECOND;
-
     while (s_status(request) != status) {
         assert_true(cn_clock_monotonic() < give_up_at);
         assert_int_equal(cn_fiber_sleep(5000), CN_OK);
@@ -256,7 +249,6 @@ static void s_await_status(const char *request, unsigned status)
 static void s_await_log(const char *text)
 {
     int64_t give_up_at = cn_clock_monotonic() + 20 * CN_SECOND;
-
     while (!s_log_has(text)) {
         assert_true(cn_clock_monotonic() < give_up_at);
         assert_int_equal(cn_fiber_sleep(5000), CN_OK);
@@ -268,7 +260,6 @@ static void s_await_in_flight(void)
 {
     int64_t give_up_at = cn_clock_monotonic() + 20 * CN_SECOND;
     char answer[ANSWER_MAX];
-
     while (s_get("GET /metrics", answer) != 200 ||
            strstr(answer, "\ncairn_bus_requests_in_flight 1\n") == NULL) {
         assert_true(cn_clock_monotonic() < give_up_at);
@@ -286,7 +277,6 @@ static void s_caller(struct cn_env *env,
 {
     struct cn_err err = { 0 };
     char peers[128];
-
     *env = world->env;
     (void)snprintf(peers, sizeof(peers), "probe=%s", s_service_keys.public_key);
     const struct cn_bus_config config = { .name = name,
@@ -334,7 +324,6 @@ static void s_ask(struct ask *ask)
                                 .writes = ask->key != NULL,
                                 .has_expected_version = ask->has_version,
                                 .expected_version = 1 };
-
     body.consumer = ask->what;
     CN_SET(&body, limit, ask->number);
     CN_SET(&body, wait_ms, ask->wait_ms);
@@ -359,7 +348,6 @@ static void s_await_ready(struct test_world *world, struct cn_env *env)
     struct ask ask = { .world = world,
                        .env = env,
                        .method = "probe.v1.Probe/Inside" };
-
     int64_t give_up_at = cn_clock_monotonic() + 20 * CN_SECOND;
 
     do {
@@ -422,7 +410,6 @@ static void s_run(void (*body)(struct test_world *world))
 static void s_serves(struct test_world *world)
 {
     struct scene scene;
-
     s_open(&scene, world);
     s_await_ready(world, &scene.front);
     assert_true(s_log_has("ready in "));
@@ -451,7 +438,6 @@ static void a_service_serves_its_methods_and_ends_well(void **state)
 static void s_guards(struct test_world *world)
 {
     struct scene scene;
-
     s_open(&scene, world);
     s_await_ready(world, &scene.front);
     /* Another service: events in its own name, and nothing else. */
@@ -506,7 +492,6 @@ static void only_who_may_is_let_in(void **state)
 static void s_repeats(struct test_world *world)
 {
     struct scene scene;
-
     s_open(&scene, world);
     s_await_ready(world, &scene.front);
     struct ask ask = s_from_front(&scene, "probe.v1.Probe/Change");
@@ -546,7 +531,6 @@ a_repeated_key_gets_the_first_answer_though_the_guard_fails(void **state)
 static void s_stale(struct test_world *world)
 {
     struct scene scene;
-
     s_open(&scene, world);
     s_await_ready(world, &scene.front);
     struct ask ask = s_from_front(&scene, "probe.v1.Probe/Change");
@@ -571,7 +555,6 @@ static void a_stale_read_is_made_again_unless_a_version_was_named(void **state)
 static void s_ask_fiber(void *arg)
 {
     struct ask *ask = arg;
-
     s_ask(ask);
     test_world_ended(ask->world);
 }
@@ -579,7 +562,6 @@ static void s_ask_fiber(void *arg)
 static void s_drains(struct test_world *world)
 {
     struct scene scene;
-
     s_open(&scene, world);
     s_await_ready(world, &scene.front);
     struct ask ask = s_from_front(&scene, "probe.v1.Probe/Echo");
@@ -629,7 +611,6 @@ static void s_tells(struct test_world *world)
 {
     struct scene scene;
     char answer[ANSWER_MAX];
-
     s_open(&scene, world);
     s_await_ready(world, &scene.front);
     assert_int_equal(s_status("GET /livez"), 200);
@@ -679,7 +660,6 @@ static void without_its_database_it_is_alive_but_not_ready(void **state)
 static void s_leaves(struct test_world *world)
 {
     struct scene scene;
-
     s_open(&scene, world);
     s_await_ready(world, &scene.front);
     struct ask slow = s_from_front(&scene, "probe.v1.Probe/Echo");
@@ -711,7 +691,6 @@ static void s_notices(struct test_world *world)
 {
     struct scene scene = { .world = world,
                            .pid = s_spawn("CAIRN_DRAIN_DELAY_MS=1500") };
-
     s_caller(&scene.front, world, "gateway", &s_front_keys);
     s_caller(&scene.other, world, "other", &s_other_keys);
     s_await_ready(world, &scene.front);
@@ -736,7 +715,6 @@ with_a_delay_it_serves_on_unready_until_it_is_asked_again(void **state)
 static void s_cut(struct test_world *world)
 {
     struct scene scene;
-
     s_open(&scene, world);
     s_await_ready(world, &scene.front);
     struct ask slow = s_from_front(&scene, "probe.v1.Probe/Echo");
@@ -785,7 +763,6 @@ static void s_change_and_await(struct scene *scene, unsigned wanted)
 {
     struct ask ask = s_from_front(scene, "probe.v1.Probe/Change");
     char key[32];
-
     (void)snprintf(key, sizeof(key), "key-%u", wanted);
     ask.key = key;
     s_ask(&ask);
@@ -809,7 +786,6 @@ static void s_killed(struct test_world *world)
                                                 .subscription_count = 1 };
     struct scene scene;
     struct cn_err err = { 0 };
-
     s_open(&scene, world);
     s_await_ready(world, &scene.front);
     world->env.bus = scene.other.bus;

@@ -187,7 +187,6 @@ static void s_producer_open(struct producer *self, struct test_world *world)
 {
     struct cn_err err = { 0 };
     char peers[128];
-
     *self = (struct producer){ .world = world };
     world->env.outbox = cn_outbox_start(&world->env, &s_producer, 1, &err);
     assert_non_null(world->env.outbox);
@@ -212,7 +211,6 @@ static void s_replica_open(struct replica *self, const struct producer *from)
     struct cn_db_config db = world->config;
     struct cn_err err = { 0 };
     char peers[128];
-
     self->env = cn_env_real();
     self->env.committed = cn_service_committed;
     self->env.loop = world->env.loop;
@@ -239,7 +237,6 @@ static void
 s_close(struct producer *self, struct replica *replicas, size_t count)
 {
     struct cn_env *env = &self->world->env;
-
     cn_loop_stop(env->loop);
     while (cn_fiber_count(env->loop) > 1) {
         assert_int_equal(cn_fiber_sleep(1000), CN_OK);
@@ -279,7 +276,6 @@ static void s_items_make(const struct test_world *world, unsigned n, int rows)
     char sql[SQL_MAX];
     struct cn_uuid tenant = world->tenant;
     char text[CN_UUID_TEXT_SIZE];
-
     tenant.bytes[15] = (uint8_t)(tenant.bytes[15] + n);
     cn_uuid_format(tenant, text);
     (void)snprintf(sql, sizeof(sql), "SELECT probe.items_make('%s', %d)", text,
@@ -298,7 +294,6 @@ static void s_emit(struct test_world *world,
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     Evt__FetchRequest payload = EVT__FETCH_REQUEST__INIT;
     struct cn_err err = { 0 };
-
     CN_SET(&payload, limit, value);
     struct cn_write *write =
         cn_write_begin_system(&world->env, arena, world->tenant, "req_test");
@@ -314,7 +309,6 @@ static struct cn_uuid s_first_item(void)
     char *text = test_pg_sql(s_producer_pg,
                              "SELECT id FROM probe.item ORDER BY id LIMIT 1");
     struct cn_uuid id;
-
     assert_true(cn_uuid_parse(text, &id));
     free(text);
     return id;
@@ -335,7 +329,6 @@ static bool s_holds(void *arg)
 static void s_await(struct test_world *world, const char *sql)
 {
     char query[SQL_MAX];
-
     (void)snprintf(query, sizeof(query), "SELECT count(*) WHERE %s", sql);
     test_world_until(world, s_holds, query);
 }
@@ -348,7 +341,6 @@ static void s_assert_equal_rows(void)
         "SELECT tenant_id, id, event_seq, value FROM probe.item ORDER BY 1, 2";
     char *owned = test_pg_sql(s_producer_pg, ALL);
     char *copied = test_pg_sql(s_consumer_pg, ALL);
-
     assert_string_equal(copied, owned);
     free(owned);
     free(copied);
@@ -367,7 +359,6 @@ static const Evt__SnapshotResponse *s_page(struct test_world *world,
     Evt__SnapshotRequest body = EVT__SNAPSHOT_REQUEST__INIT;
     struct cn_reply reply = { 0 };
     struct cn_err err = { 0 };
-
     if (after != NULL) {
         body.after = cn_arena_copy(arena, after, sizeof(*after));
     }
@@ -428,7 +419,6 @@ static void s_pages(struct test_world *world)
     size_t rows = 0;
     size_t changed = 0;
     size_t pages = 0;
-
     world->env.outbox = cn_outbox_start(&world->env, &s_producer, 1, &err);
     assert_non_null(world->env.outbox);
     for (unsigned n = 0; n < TENANTS; n++) {
@@ -489,7 +479,6 @@ static void s_refusals(struct test_world *world)
 {
     Evt__SnapshotCursor cursor = EVT__SNAPSHOT_CURSOR__INIT;
     uint8_t id[16] = { 0 };
-
     cursor.aggregate_type = "item";
     (void)s_page(world, world->arena, &cursor, NULL, CN_INVALID);
     cursor.has_id = cursor.has_tenant_id = 1;
@@ -538,7 +527,6 @@ static void s_log_is_gone(struct test_world *world)
 {
     struct producer producer;
     struct replica replica;
-
     s_producer_open(&producer, world);
     s_items_make(world, 0, FEW);
     s_items_make(world, 1, 1);
@@ -574,7 +562,6 @@ static void s_whole_log(struct test_world *world)
 {
     struct producer producer;
     struct replica replica;
-
     s_producer_open(&producer, world);
     for (uint32_t i = 0; i < 20; i++) {
         s_emit(world, "item.changed", "item", cn_uuid_new(&world->env), 1, i);
@@ -620,7 +607,6 @@ static void s_first_pages(struct test_world *world)
 {
     struct producer producer;
     struct replica replica;
-
     s_producer_open(&producer, world);
     s_items_make(world, 0, FEW);
     free(test_pg_sql(s_producer_pg, "DELETE FROM probe.outbox"));
@@ -634,7 +620,6 @@ static void s_other_pages(struct test_world *world)
 {
     struct producer producer;
     struct replica replica;
-
     s_producer_open(&producer, world);
     s_replica_open(&replica, &producer);
     s_await(world, REBUILT);
@@ -659,7 +644,6 @@ static void s_two_load(struct test_world *world)
 {
     struct producer producer;
     struct replica replicas[2];
-
     s_producer_open(&producer, world);
     s_items_make(world, 0, FEW);
     free(test_pg_sql(s_producer_pg, "DELETE FROM probe.outbox"));
@@ -683,7 +667,6 @@ static void s_bad_row(struct test_world *world)
 {
     struct producer producer;
     struct replica replica;
-
     s_producer_open(&producer, world);
     s_items_make(world, 0, 5);
     free(test_pg_sql(s_producer_pg,
@@ -712,7 +695,6 @@ static void s_effect_waits(struct test_world *world)
 {
     struct producer producer;
     struct replica replica;
-
     s_producer_open(&producer, world);
     s_items_make(world, 0, FEW);
     free(test_pg_sql(s_producer_pg, "DELETE FROM probe.outbox"));
@@ -749,7 +731,6 @@ static void s_letter_waits(struct test_world *world)
     struct producer producer;
     struct replica replica;
     struct cn_err err = { 0 };
-
     s_producer_open(&producer, world);
     s_emit(world, "work.done", "work", cn_uuid_new(&world->env), 1, 0);
     s_replica_open(&replica, &producer);
@@ -801,7 +782,6 @@ static void s_asked_twice(struct test_world *world)
     struct producer producer;
     struct replica replica;
     struct cn_err err = { 0 };
-
     s_producer_open(&producer, world);
     s_items_make(world, 0, FEW);
     free(test_pg_sql(s_producer_pg, "DELETE FROM probe.outbox"));
@@ -844,7 +824,6 @@ static void s_refused(struct test_world *world)
 {
     struct cn_env env = world->env;
     struct cn_err err = { 0 };
-
     env.db = NULL;
     assert_int_equal(cn_rebuild_ask(&env, &s_consumer, "nobody", &err),
                      CN_INVALID);
@@ -871,7 +850,6 @@ static void s_unfollowed(struct test_world *world)
 {
     struct producer producer;
     struct replica replica;
-
     s_producer_open(&producer, world);
     free(test_pg_sql(
         s_consumer_pg,
@@ -919,7 +897,6 @@ static void s_missing(struct test_world *world)
                                         .subscriptions = FORGETFUL,
                                         .subscription_count = 1 };
     struct cn_err err = { 0 };
-
     assert_int_equal(cn_consumers_start(&world->env, &service, &err),
                      CN_INTERNAL);
     assert_string_equal(err.msg, "copies miss item.changed");

@@ -18,7 +18,6 @@ static char s_line[LINE_MAX_BYTES];
 static bool s_hex_read(char *text, size_t *ret_size)
 {
     size_t size = strlen(text) / 2;
-
     for (size_t i = 0; i < size; i++) {
         const char digits[] = { text[2 * i], text[2 * i + 1], '\0' };
         char *end = NULL;
@@ -43,7 +42,6 @@ static bool s_line_open(struct cn_env *env, char *line)
     struct cn_bytes plain = { 0 };
     struct cn_err err = { 0 };
     size_t size = 0;
-
     if (arena == NULL || hex == NULL || !cn_uuid_parse(tenant_text, &tenant) ||
         !s_hex_read(hex, &size)) {
         return false;
@@ -67,7 +65,6 @@ int main(void)
     struct cn_err err = { 0 };
     FILE *file = path == NULL ? NULL : fopen(path, "r");
     int status = EXIT_SUCCESS;
-
     if (file == NULL || fread(keys, 1, sizeof(keys) - 1, file) == 0) {
         (void)fprintf(stderr, "unseal: no CAIRN_SEAL_KEY_FILE\n");
         return EXIT_FAILURE;

@@ -27,7 +27,6 @@ static bool s_private;
 static void s_write(const char *path, const char *text)
 {
     FILE *file = fopen(path, "w");
-
     assert_non_null(file);
     assert_true(fputs(text, file) >= 0);
     assert_int_equal(fclose(file), 0);
@@ -52,7 +51,6 @@ static void s_hosts_hang(void)
 static void s_hosts_release(const char *text)
 {
     int fd = -1;
-
     UNTIL((fd = open("/etc/hosts", O_WRONLY | O_NONBLOCK | O_CLOEXEC)) >= 0);
     s_hosts(text);
     (void)close(fd);
@@ -62,7 +60,6 @@ static void s_hosts_release(const char *text)
 static bool s_enter(void)
 {
     char folder[] = "/tmp/cairn-names-XXXXXX";
-
     if (unshare(CLONE_NEWNS) != 0 &&
         unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) {
         return false;
@@ -103,7 +100,6 @@ static struct bus_service *s_service(const struct test_net *world)
 static void s_serve_at(struct test_net *world, unsigned which)
 {
     static char port[8];
-
     if (which == 0) {
         char address[64];
         test_free_address(address);
@@ -118,7 +114,6 @@ static void s_serve_at(struct test_net *world, unsigned which)
 static void s_connect_named(struct test_net *world, const char *name)
 {
     char endpoint[128];
-
     (void)snprintf(endpoint, sizeof(endpoint), "tcp://%s:%s", name,
                    strrchr(world->servers[0].address, ':') + 1);
     test_connect(world, endpoint, NULL);
@@ -139,7 +134,6 @@ static struct bus_replica *s_replica(const struct test_net *world,
 static bool s_is_up(const struct test_net *world, unsigned which)
 {
     const struct bus_replica *replica = s_replica(world, which);
-
     return replica != NULL && replica->up;
 }
 
@@ -293,7 +287,6 @@ static void an_address_that_vanished_ends_its_calls_and_is_closed(void **state)
 static void s_body_poll_moves(struct test_net *world)
 {
     struct cn_bus_call call = test_read("echo", "poll", 8 * CN_SECOND);
-
     s_hosts("127.0.0.2 some.cairn\n127.0.0.3 some.cairn\n");
     s_serve_at(world, 0);
     s_serve_at(world, 1);
@@ -429,7 +422,6 @@ static void s_hosts_many(unsigned count)
 {
     static char text[8192];
     size_t size = 0;
-
     for (unsigned i = 1; i <= count; i++) {
         size += (size_t)snprintf(text + size, sizeof(text) - size,
                                  "127.0.1.%u some.cairn\n", i);
@@ -465,7 +457,6 @@ static void more_addresses_than_there_is_room_for_are_left_out(void **state)
 static void s_body_ipv6(struct test_net *world)
 {
     char address[64];
-
     test_free_address(address);
     (void)snprintf(world->servers[0].address, sizeof(world->servers[0].address),
                    "tcp://[::1]:%s", strrchr(address, ':') + 1);
@@ -488,7 +479,6 @@ static void an_ipv6_address_is_served_and_called(void **state)
 static void s_body_everywhere(struct test_net *world)
 {
     char address[64];
-
     test_free_address(address);
     const char *port = strrchr(address, ':') + 1;
     (void)snprintf(world->servers[0].address, sizeof(world->servers[0].address),
@@ -516,7 +506,6 @@ static void s_body_spelling(struct test_net *world)
     };
     char endpoints[64];
     struct cn_err err = { 0 };
-
     world->client = test_bus(world, "gateway", &world->gateway, NULL, 0);
     for (size_t i = 0; i < CN_COUNT(BAD); i++) {
         (void)snprintf(endpoints, sizeof(endpoints), "%s", BAD[i]);
@@ -553,7 +542,6 @@ int main(void)
         cmocka_unit_test(a_service_bound_everywhere_is_called_by_ipv4),
         cmocka_unit_test(what_is_no_endpoint_is_refused),
     };
-
     s_private = s_enter();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

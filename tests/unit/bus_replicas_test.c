@@ -61,7 +61,6 @@ static void s_body_resent(struct test_net *world)
 {
     struct test_errand *errand =
         s_orphan(world, test_read("echo", "again", 4 * CN_SECOND));
-
     test_expect_text(errand, "again");
     assert_int_equal(cn_bus_stats(world->client)->repeats, 1);
     test_errand_free(errand);
@@ -76,7 +75,6 @@ static void a_read_whose_replica_dies_is_sent_to_another(void **state)
 static void s_body_keyed(struct test_net *world)
 {
     struct cn_bus_call call = test_read("echo", "keyed", 4 * CN_SECOND);
-
     call.writes = true;
     call.idempotency_key = "k-1";
     struct test_errand *errand = s_orphan(world, call);
@@ -94,7 +92,6 @@ static void a_keyed_write_whose_replica_dies_is_sent_to_another(void **state)
 static void s_body_once(struct test_net *world)
 {
     struct cn_bus_call call = test_read("echo", "once", 4 * CN_SECOND);
-
     call.writes = true;
     struct test_errand *errand = s_orphan(world, call);
     test_expect(errand, CN_UNKNOWN);
@@ -114,7 +111,6 @@ static void a_write_without_a_key_is_never_sent_twice(void **state)
 static enum cn_code s_alone(struct test_net *world, bool writes)
 {
     struct cn_bus_call call = test_read("echo", "alone", 4 * CN_SECOND);
-
     call.writes = writes;
     call.idempotency_key = writes ? "k-1" : NULL;
     world->servers[0].holds = true;
@@ -178,7 +174,6 @@ static void a_read_survives_the_restart_of_the_only_replica(void **state)
 static int64_t s_until_down(struct test_net *world, size_t replica)
 {
     int64_t since = cn_clock_monotonic();
-
     UNTIL(!test_up(world, replica));
     return cn_clock_monotonic() - since;
 }
@@ -188,7 +183,6 @@ static int64_t s_quickest_us;
 static void s_body_killed(struct test_net *world)
 {
     char address[64];
-
     test_free_address(address);
     for (unsigned round = 0; round < 3; round++) {
         pid_t child = test_child_start(world, address);
@@ -216,7 +210,6 @@ static void a_killed_process_is_seen_at_once(void **state)
 static void s_body_stopped(struct test_net *world)
 {
     char address[64];
-
     test_free_address(address);
     pid_t child = test_child_start(world, address);
     world->servers[0].ill = true;
@@ -249,7 +242,6 @@ static void a_stopped_process_is_seen_by_its_silence(void **state)
 static void s_body_safe_while_stopped(struct test_net *world)
 {
     char address[64];
-
     test_free_address(address);
     pid_t child = test_child_start(world, address);
     world->servers[0].ill = true;
@@ -278,7 +270,6 @@ static unsigned long s_seen_by_child(struct test_net *world)
     char text[32] = "";
     struct test_errand *errand =
         test_errand(world, test_read("seen", "", 4 * CN_SECOND));
-
     test_expect(errand, CN_OK);
     assert_true(errand->reply.body.size < sizeof(text));
     memcpy(text, errand->reply.body.data, errand->reply.body.size);
@@ -294,7 +285,6 @@ static void s_body_stale(struct test_net *world)
     struct test_errand *errands[CALLS];
     struct cn_bus_call call = test_read("echo", "stale", CN_MINUTE);
     char address[64];
-
     call.writes = true;
     test_free_address(address);
     pid_t child = test_child_start(world, address);
@@ -339,7 +329,6 @@ struct load {
 static void s_load_fiber(void *arg)
 {
     struct load *load = arg;
-
     for (unsigned i = 0; !load->ends; i++) {
         struct cn_bus_call call = test_read("echo", "load", 4 * CN_SECOND);
         call.writes = i % 2 == 0;
@@ -360,7 +349,6 @@ static void s_body_load(struct test_net *world)
     struct load load = { .world = world, .fibers = 32 };
     struct cn_err err = { 0 };
     char address[64];
-
     test_free_address(address);
     pid_t child = test_child_start(world, address);
     test_serve(world, 0, 0);
@@ -404,7 +392,6 @@ static void s_expect_line(const struct cn_buffer *page, const char *line)
 static void s_body_metrics(struct test_net *world)
 {
     struct cn_buffer page;
-
     world->servers[0].holds = true;
     world->servers[1].ill = true;
     test_serve(world, 0, 0);
@@ -536,7 +523,6 @@ static struct slow s_slow_begin(struct test_net *world)
 {
     static unsigned number;
     struct slow slow;
-
     (void)snprintf(slow.path, sizeof(slow.path), "/tmp/cairn-slow-%d-%u",
                    (int)getpid(), number++);
     slow.errand = test_start(world, test_read("slow", slow.path, CN_MINUTE));
@@ -555,7 +541,6 @@ static void s_slow_end(struct slow *slow)
 static void s_body_stopping_told(struct test_net *world)
 {
     char address[64];
-
     test_free_address(address);
     pid_t child = test_child_start(world, address);
     world->servers[0].ill = true;
@@ -590,7 +575,6 @@ static void s_body_stopping_refuses(struct test_net *world)
 {
     struct cn_bus_call call = test_read("echo", "unkeyed", 4 * CN_SECOND);
     char address[64];
-
     call.writes = true;
     test_free_address(address);
     pid_t child = test_child_start(world, address);
@@ -622,7 +606,6 @@ static void s_body_stopping_alone(struct test_net *world)
 {
     struct cn_bus_call call = test_read("echo", "next", 8 * CN_SECOND);
     char address[64];
-
     call.writes = true;
     test_free_address(address);
     pid_t child = test_child_start(world, address);
@@ -658,7 +641,6 @@ static void s_body_rolling(struct test_net *world)
     struct cn_err err = { 0 };
     char address[2][64];
     pid_t child[2];
-
     for (unsigned i = 0; i < 2; i++) {
         test_free_address(address[i]);
         child[i] = test_child_start(world, address[i]);
@@ -702,7 +684,6 @@ static void s_body_full_load(struct test_net *world)
     struct load load = { .world = world, .fibers = 64 };
     struct cn_err err = { 0 };
     char address[64];
-
     test_free_address(address);
     pid_t child = test_child_start(world, address);
     test_connect(world, address, NULL);
@@ -762,7 +743,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_replica_under_full_load_stays_up),
     };
     int status = 0;
-
     if (test_child_main(argc, argv, &status)) {
         return status;
     }

@@ -36,7 +36,6 @@ s_raw(const char *address, const struct test_keys *keys, const char *server_key)
 {
     struct raw raw = { .ctx = zmq_ctx_new() };
     int linger = 0;
-
     raw.dealer = zmq_socket(raw.ctx, ZMQ_DEALER);
     assert_int_equal(
         zmq_setsockopt(raw.dealer, ZMQ_LINGER, &linger, sizeof(linger)), 0);
@@ -74,7 +73,6 @@ s_raw_send(struct raw *raw, const void *header, size_t size, bool with_body)
 static void s_raw_request(struct raw *raw, Env__RequestHeader *header)
 {
     uint8_t packed[512];
-
     assert_true(env__request_header__get_packed_size(header) < sizeof(packed));
     size_t size = env__request_header__pack(header, packed);
     s_raw_send(raw, packed, size, true);
@@ -85,7 +83,6 @@ static int s_raw_code(struct raw *raw)
 {
     zmq_msg_t frame;
     int code = -1;
-
     (void)zmq_msg_init(&frame);
     if (zmq_msg_recv(&frame, raw->dealer, ZMQ_DONTWAIT) >= 0) {
         CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(1 << 16);
@@ -140,7 +137,6 @@ static void a_call_gets_its_reply_at_once(void **state)
 static void s_body_large(struct test_net *world)
 {
     static char text[CN_MESSAGE_SIZE_MAX + 2];
-
     memset(text, 'x', CN_MESSAGE_SIZE_MAX);
     text[CN_MESSAGE_SIZE_MAX] = '\0';
     test_serve(world, 0, 0);
@@ -195,7 +191,6 @@ static const char *const SCOPES[] = { "referrals:read", "referrals:decide" };
 static struct cn_principal s_coordinator(void)
 {
     static const struct cn_uuid BRANCHES[] = { { { 1 } }, { { 2 } } };
-
     return (struct cn_principal){ .tenant_id = { { 0xab, 0xcd } },
                                   .subject = "key_7",
                                   .role = "coordinator",
@@ -210,7 +205,6 @@ static void s_body_principal(struct test_net *world)
 {
     struct cn_principal principal = s_coordinator();
     struct cn_bus_call call = test_read("tell", "", CN_SECOND);
-
     test_serve(world, 0, 0);
     test_connect(world, world->servers[0].address, NULL);
     call.principal = &principal;
@@ -238,7 +232,6 @@ static void s_body_no_front(struct test_net *world)
 {
     struct cn_principal principal = s_coordinator();
     struct cn_bus_call call = test_read("tell", "", CN_SECOND);
-
     test_serve(world, 0, 0);
     world->client = test_bus(world, "documents", &world->documents, NULL, 0);
     test_connect(world, world->servers[0].address, NULL);
@@ -259,7 +252,6 @@ static void the_principal_of_another_service_is_not_believed(void **state)
 static void s_body_deadline(struct test_net *world)
 {
     struct test_server *server = &world->servers[0];
-
     test_serve(world, 0, 0);
     test_connect(world, server->address, NULL);
     test_must_answer(world);
@@ -351,7 +343,6 @@ static void a_service_that_is_starting_sleeps_while_it_is_pinged(void **state)
 static void s_body_absent(struct test_net *world)
 {
     struct cn_bus_call call = test_read("echo", "", CN_SECOND / 5);
-
     test_free_address(world->servers[0].address);
     test_connect(world, world->servers[0].address, NULL);
     call.writes = true;
@@ -408,7 +399,6 @@ static void a_full_server_answers_busy_at_once(void **state)
 static void s_body_busy_elsewhere(struct test_net *world)
 {
     struct cn_bus_call call = test_read("echo", "other", 4 * CN_SECOND);
-
     world->servers[0].holds = true;
     world->servers[1].ill = true;
     test_serve(world, 0, 1);
@@ -438,7 +428,6 @@ static void s_body_credit(struct test_net *world)
     enum { MORE = CN_BUS_CREDIT + 10 };
     struct test_errand *errands[MORE];
     struct test_server *server = &world->servers[0];
-
     server->holds = true;
     test_serve(world, 0, 0);
     test_connect(world, server->address, NULL);
@@ -474,7 +463,6 @@ static void s_body_spread(struct test_net *world)
 {
     enum { CALLS = 40 };
     struct test_errand *errands[CALLS];
-
     for (unsigned i = 0; i < 2; i++) {
         world->servers[i].holds = true;
         test_serve(world, i, 0);
@@ -507,7 +495,6 @@ static void s_body_strangers(struct test_net *world)
     const char *server_key = world->service.public_key;
     struct test_keys unknown = test_keys();
     Env__RequestHeader header = ENV__REQUEST_HEADER__INIT;
-
     test_serve(world, 0, 0);
     const char *address = world->servers[0].address;
     struct raw stranger = s_raw(address, &unknown, server_key);
@@ -545,7 +532,6 @@ static void s_body_malformed(struct test_net *world)
     static const uint8_t GARBAGE[] = { 0xff, 0xff, 0x00, 0x08 };
     const struct cn_bus_stats *stats = NULL;
     int code = -1;
-
     test_serve(world, 0, 0);
     stats = cn_bus_stats(world->servers[0].bus);
     struct raw raw = s_raw(world->servers[0].address, &world->gateway,
@@ -598,7 +584,6 @@ static void s_body_spent(struct test_net *world)
 {
     Env__RequestHeader header = ENV__REQUEST_HEADER__INIT;
     int code = -1;
-
     test_serve(world, 0, 0);
     struct raw raw = s_raw(world->servers[0].address, &world->gateway,
                            world->service.public_key);
@@ -629,7 +614,6 @@ static int s_dated(struct raw *raw, int64_t sent_at, int64_t budget_us)
 {
     Env__RequestHeader header = ENV__REQUEST_HEADER__INIT;
     int code = -1;
-
     header.has_id = true;
     header.id = 5;
     header.method = (char[]){ "echo" };
@@ -674,7 +658,6 @@ static void s_body_vanished(struct test_net *world)
 {
     Env__RequestHeader header = ENV__REQUEST_HEADER__INIT;
     struct test_server *server = &world->servers[0];
-
     test_serve(world, 0, 0);
     server->holds = true;
     struct raw raw =
@@ -705,7 +688,6 @@ static size_t s_rss_kib(void)
     char line[128];
     size_t kib = 0;
     FILE *status = fopen("/proc/self/status", "re");
-
     assert_non_null(status);
     while (fgets(line, sizeof(line), status) != NULL) {
         if (strncmp(line, "VmRSS:", 6) == 0) {
@@ -721,7 +703,6 @@ static int s_tcp(const char *address)
     struct sockaddr_in in = { .sin_family = AF_INET,
                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     const char *port = strrchr(address, ':') + 1;
-
     in.sin_port = htons((uint16_t)strtoul(port, NULL, 10));
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&in, sizeof(in)), 0);
@@ -736,7 +717,6 @@ static size_t s_flood(int fd, size_t size)
     static const char ZEROS[1 << 16];
     size_t sent = 0;
     unsigned idle = 0;
-
     while (sent < size && idle < 200) {
         ssize_t rc = send(fd, ZEROS, sizeof(ZEROS), MSG_NOSIGNAL);
         if (rc > 0) {
@@ -758,7 +738,6 @@ static void s_body_hostile(struct test_net *world)
     uint8_t greeting[64] = { 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 0 };
     static const uint8_t CLAIM[] = { 0x06, 0, 0, 0, 0, 0x40, 0, 0, 0 };
     size_t before = s_rss_kib();
-
     memcpy(&greeting[12], "CURVE", 5);
     test_serve(world, 0, 0);
     test_connect(world, world->servers[0].address, NULL);
@@ -794,7 +773,6 @@ static long long s_option(void *zmq, int option)
     int value = 0;
     size_t size = option == ZMQ_MAXMSGSIZE ? sizeof(wide) : sizeof(value);
     void *target = option == ZMQ_MAXMSGSIZE ? (void *)&wide : (void *)&value;
-
     assert_int_equal(zmq_getsockopt(zmq, option, target, &size), 0);
     return option == ZMQ_MAXMSGSIZE ? wide : value;
 }
@@ -817,7 +795,6 @@ static void s_body_options(struct test_net *world)
 {
     char domain[16] = "";
     size_t size = sizeof(domain);
-
     test_serve(world, 0, 0);
     test_connect(world, world->servers[0].address, NULL);
     void *router = world->servers[0].bus->router.zmq;
@@ -861,7 +838,6 @@ static enum cn_code s_try(struct test_net *world,
     struct cn_bus *bus = NULL;
     struct cn_err err = { 0 };
     enum cn_code rc = cn_bus_new(&world->env, &config, &bus, &err);
-
     cn_bus_free(bus);
     return rc;
 }
@@ -871,7 +847,6 @@ static void s_body_config(struct test_net *world)
     const char *secret = world->service.secret_key;
     char bad[CN_BUS_KEY_SIZE + 16];
     struct cn_err err = { 0 };
-
     assert_int_equal(s_try(world, secret, "", NULL, NULL), CN_OK);
     assert_int_equal(s_try(world, "short", "", NULL, NULL), CN_INVALID);
     assert_int_equal(s_try(world, NULL, "", NULL, NULL), CN_INVALID);
@@ -914,7 +889,6 @@ static void s_body_endpoints(struct test_net *world)
                                        "unknown=tcp://127.0.0.1:1" };
     char text[256];
     struct cn_err err = { 0 };
-
     test_serve(world, 0, 0);
     world->client = test_bus(world, "gateway", &world->gateway, NULL, 0);
     for (size_t i = 0; i < CN_COUNT(BAD); i++) {
@@ -941,7 +915,6 @@ static void a_secret_key_has_one_public_key(void **state)
 {
     struct test_keys keys = test_keys();
     char public_key[CN_BUS_KEY_SIZE];
-
     (void)state;
     assert_true(cn_bus_public_key(keys.secret_key, public_key));
     assert_string_equal(public_key, keys.public_key);
@@ -979,6 +952,5 @@ int main(void)
         cmocka_unit_test(one_text_names_the_replicas_of_all_services),
         cmocka_unit_test(a_secret_key_has_one_public_key),
     };
-
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,7 +20,6 @@ s_check(bool front, bool names_principal, const char *name, const char *scope)
     };
     const struct cn_method method = { .name = name, .scope = scope };
     struct cn_err err = { 0 };
-
     enum cn_code rc = cn_caller_check(&request, &method, &err);
     assert_int_equal(err.code, rc);
     return rc;
@@ -79,6 +78,5 @@ int main(void)
             a_service_may_follow_events_and_the_audit_and_nothing_else),
         cmocka_unit_test(a_service_speaks_for_nobody_else),
     };
-
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

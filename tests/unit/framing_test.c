@@ -30,7 +30,6 @@ static enum cn_code s_check(const struct cn_framing_head *head,
 {
     static struct cn_arena *arena;
     struct cn_err err = { 0 };
-
     cn_arena_free(arena);
     arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     assert_non_null(arena);
@@ -43,7 +42,6 @@ static void s_end(void)
 {
     struct cn_framing framing = { 0 };
     struct cn_framing_head head = s_head("GET", "/", "HTTP/1.1");
-
     s_add(&head, "Host", "h");
     assert_int_equal(s_check(&head, &framing), CN_OK);
 }
@@ -52,7 +50,6 @@ static void a_plain_request_passes(void **state)
 {
     struct cn_framing framing = { 0 };
     struct cn_framing_head head = s_head("POST", "/v1/x", "HTTP/1.1");
-
     (void)state;
     s_add(&head, "host", "cairn.example:8080");
     s_add(&head, "Content-Length", "12");
@@ -139,7 +136,6 @@ static void ambiguous_heads_are_refused(void **state)
         { "GET", "/", "HTTP/1.1", { "Host", "h", "X A", "a" } },
         { "GET", "/", "HTTP/1.1", { "Host", "h", "", "a" } },
     };
-
     (void)state;
     for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         struct cn_framing framing = { 0 };
@@ -159,7 +155,6 @@ static void an_old_client_needs_no_host(void **state)
 {
     struct cn_framing framing = { 0 };
     const struct cn_framing_head head = s_head("GET", "/", "HTTP/1.0");
-
     (void)state;
     assert_int_equal(s_check(&head, &framing), CN_OK);
 }
@@ -169,7 +164,6 @@ static void a_path_over_the_limit_is_too_long(void **state)
     struct cn_framing framing = { 0 };
     char path[CN_FRAMING_PATH_MAX + 2];
     struct cn_framing_head head = s_head("GET", path, "HTTP/1.1");
-
     (void)state;
     memset(path, 'a', sizeof(path) - 1);
     path[0] = '/';
@@ -186,7 +180,6 @@ static struct cn_framing_head s_cut(char *memory, const char *text)
 {
     struct cn_framing_head head = { 0 };
     size_t size = strlen(text);
-
     memset(memory, 0, 512);
     for (size_t i = 0; i < size; i++) {
         memory[i] = text[i] == '%' ? '\0' : text[i];
@@ -208,7 +201,6 @@ static void lines_that_lie_as_they_came_are_whole(void **state)
     char memory[512];
     struct cn_framing_head head =
         s_cut(memory, "GET%/x%HTTP/1.1%%NameA%a%%NameB%b%%%%");
-
     (void)state;
     assert_int_equal(head.field_count, 2);
     assert_true(cn_framing_whole(&head));
@@ -230,7 +222,6 @@ static void lines_that_were_cut_short_are_not_whole(void **state)
         "GET%/x%HTTP/1.1%%NameA%a%% folded%%NameB%b%%%%",
         "GET%/x%HTTP/1.1%%NameA%a%% folded%%%%",
     };
-
     (void)state;
     for (size_t i = 0; i < CN_COUNT(TEXTS); i++) {
         char memory[512];
@@ -251,7 +242,6 @@ int main(void)
         cmocka_unit_test(lines_that_lie_as_they_came_are_whole),
         cmocka_unit_test(lines_that_were_cut_short_are_not_whole),
     };
-
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -58,7 +58,6 @@ static void s_send(struct world *world,
 {
     struct cn_bus_reply reply = { 0 };
     struct cn_err err = { 0 };
-
     assert_int_equal(
         cn_message_pack(request->arena, message, &reply.body, &err), CN_OK);
     cn_bus_reply_send(world->access, request->back, &reply);
@@ -72,7 +71,6 @@ static void s_answer(struct world *world, struct cn_bus_request *request)
     struct cn_bus_reply failed = { 0 };
     uint8_t id[16] = { 7, 1 };
     ProtobufCBinaryData branch = { sizeof(id), id };
-
     if (world->fails) {
         (void)cn_fail(&failed.err, CN_UNAVAILABLE, "no database");
         cn_bus_reply_send(world->access, request->back, &failed);
@@ -102,7 +100,6 @@ static void s_poll_answer(struct world *world, Evt__Event *event)
     Evt__FetchResponse response = EVT__FETCH_RESPONSE__INIT;
     Evt__Position head = EVT__POSITION__INIT;
     struct cn_bus_request *poll = world->poll;
-
     assert_non_null(poll);
     world->poll = NULL;
     head.has_epoch = head.has_xid = head.has_seq = 1;
@@ -123,7 +120,6 @@ static void s_poll_answer(struct world *world, Evt__Event *event)
 static void s_on_request(void *arg, struct cn_bus_request *request)
 {
     struct world *world = arg;
-
     if (strcmp(request->method, "events.v1.Events/Fetch") == 0) {
         world->poll = request;
         if (world->polls++ == 0 && !world->silent) {
@@ -169,7 +165,6 @@ s_event(struct world *world, const char *type, const ProtobufCMessage *payload)
 {
     Evt__Event event = EVT__EVENT__INIT;
     uint8_t packed[256];
-
     assert_true(protobuf_c_message_get_packed_size(payload) <= sizeof(packed));
     event.type = type;
     event.has_payload = 1;
@@ -185,7 +180,6 @@ static void s_key_event(struct world *world, const char *type, const char *key)
 {
     Acc__KeyEvent event = ACC__KEY_EVENT__INIT;
     uint8_t hash[HASH_SIZE];
-
     cn_sha256((struct cn_bytes){ (const uint8_t *)key, strlen(key) }, hash);
     event.has_key_hash = 1;
     event.key_hash.data = hash;
@@ -199,7 +193,6 @@ static void s_fiber(void *arg)
 {
     struct world *world = arg;
     struct cn_err err = { 0 };
-
     cn_fiber_set_deadline(cn_clock_monotonic() + 30 * CN_SECOND);
     assert_int_equal(follow_new(&world->env, "access", &world->follow, &err),
                      CN_OK);
@@ -225,7 +218,6 @@ static struct cn_bus *s_bus(struct world *world,
                                           .fronts = "gateway" };
     struct cn_bus *bus = NULL;
     struct cn_err err = { 0 };
-
     if (cn_bus_new(&world->env, &config, &bus, &err) != CN_OK) {
         fail_msg("bus %s: %s", name, err.msg);
     }
@@ -238,7 +230,6 @@ static void s_run_in(void (*body)(struct world *world), bool silent)
     char peers[256];
     struct world *world = calloc(1, sizeof(*world));
     struct cn_err err = { 0 };
-
     assert_non_null(world);
     assert_true(cn_bus_keypair(keys[0], keys[1]));
     assert_true(cn_bus_keypair(keys[2], keys[3]));
@@ -292,7 +283,6 @@ struct errand {
 static void s_resolve(void *arg)
 {
     struct errand *errand = arg;
-
     errand->rc = auth_resolve(errand->world->auth, errand->arena, errand->key,
                               &errand->principal, &errand->err);
     errand->done = true;
@@ -308,7 +298,6 @@ static struct errand s_errand(struct world *world, const char *key)
 static void s_start(struct errand *errand)
 {
     struct cn_err err = { 0 };
-
     assert_int_equal(cn_fiber_spawn(errand->world->loop, s_resolve, errand,
                                     cn_clock_monotonic() + 10 * CN_SECOND,
                                     &err),
@@ -318,7 +307,6 @@ static void s_start(struct errand *errand)
 static enum cn_code s_code(struct world *world, const char *key)
 {
     struct errand errand = s_errand(world, key);
-
     s_resolve(&errand);
     cn_arena_free(errand.arena);
     return errand.rc;
@@ -327,7 +315,6 @@ static enum cn_code s_code(struct world *world, const char *key)
 static void s_known_once(struct world *world)
 {
     struct errand errand = s_errand(world, KEY);
-
     s_resolve(&errand);
     assert_int_equal(errand.rc, CN_OK);
     assert_string_equal(errand.principal->subject, "key_1");
@@ -388,7 +375,6 @@ static void a_key_of_nobody_is_remembered_until_it_is_made(void **state)
 static void s_twins(struct world *world)
 {
     struct errand errands[TWINS];
-
     world->holds = true;
     for (size_t i = 0; i < TWINS; i++) {
         errands[i] = s_errand(world, KEY);
@@ -413,7 +399,6 @@ static void twins_wait_for_one_question(void **state)
 static void s_failing(struct world *world)
 {
     struct errand errands[TWINS];
-
     world->holds = true;
     world->fails = true;
     for (size_t i = 0; i < TWINS; i++) {
@@ -440,7 +425,6 @@ static void a_failure_is_told_to_all_and_not_remembered(void **state)
 static void s_early(struct world *world)
 {
     struct errand errand = s_errand(world, KEY);
-
     s_start(&errand);
     UNTIL(world->poll != NULL);
     assert_false(errand.done);
@@ -459,7 +443,6 @@ static void a_request_before_the_first_events_waits_for_them(void **state)
 static void s_deaf(struct world *world)
 {
     int64_t from = cn_clock_monotonic();
-
     assert_int_equal(s_code(world, KEY), CN_UNAVAILABLE);
     assert_true(cn_clock_monotonic() - from <= 2 * AUTH_WAIT_US);
     from = cn_clock_monotonic();
@@ -495,7 +478,6 @@ static void s_user(struct world *world)
     static const char *const TYPES[] = { "user.changed", "role.changed" };
     const Acc__UserEvent event = ACC__USER_EVENT__INIT;
     const Acc__BranchEvent branch = ACC__BRANCH_EVENT__INIT;
-
     for (size_t i = 0; i < 2; i++) {
         world->found = true;
         s_event(world, "user.created", &event.base);
@@ -517,7 +499,6 @@ static void a_change_of_a_user_ends_all_that_was_known(void **state)
 static void s_overtaken(struct world *world)
 {
     struct errand errand = s_errand(world, KEY);
-
     world->holds = true;
     s_start(&errand);
     UNTIL(world->held_count == 1);
@@ -540,7 +521,6 @@ static void an_answer_that_an_event_overtook_is_not_kept(void **state)
 static void s_held(struct world *world)
 {
     const Acc__BranchEvent branch = ACC__BRANCH_EVENT__INIT;
-
     world->complete = false;
     s_event(world, "branch.updated", &branch.base);
     assert_int_equal(s_code(world, KEY), CN_OK);
@@ -587,7 +567,6 @@ int main(void)
         cmocka_unit_test(while_events_are_held_back_keys_are_asked_for_again),
         cmocka_unit_test(an_expired_key_is_refused),
     };
-
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,7 +50,6 @@ static void only_a_bearer_is_a_credential(void **state)
 static void parameters_of_a_media_type_do_not_matter(void **state)
 {
     static const char LIST[] = "application/json,application/x-a+b";
-
     (void)state;
     assert_true(header_type_in("application/json", LIST));
     assert_true(header_type_in("Application/JSON ; charset=utf-8", LIST));
@@ -64,7 +63,6 @@ static void parameters_of_a_media_type_do_not_matter(void **state)
 static void accept_goes_by_the_most_exact_range(void **state)
 {
     static const char JSON[] = "application/json";
-
     (void)state;
     assert_true(header_accepts(NULL, JSON));
     assert_true(header_accepts("", JSON));
@@ -85,7 +83,6 @@ static const char *s_key(const char *text)
     static struct cn_arena *arena;
     struct cn_err err = { 0 };
     const char *key = NULL;
-
     cn_arena_free(arena);
     arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     enum cn_code rc = header_key(arena, text, &key, &err);
@@ -100,7 +97,6 @@ static const char *s_key(const char *text)
 static void a_key_comes_bare_or_in_quotes(void **state)
 {
     char longest[HEADER_KEY_MAX + 2];
-
     (void)state;
     assert_string_equal(s_key("8e03978e-40d5"), "8e03978e-40d5");
     assert_string_equal(s_key(" \"8e03978e-40d5\" "), "8e03978e-40d5");
@@ -139,7 +135,6 @@ static void if_match_is_one_strong_tag_or_any(void **state)
     struct cn_err err = { 0 };
     int64_t version = 0;
     bool any = true;
-
     (void)state;
     assert_int_equal(header_if_match("\"17\"", &any, &version, &err), CN_OK);
     assert_false(any);
@@ -171,7 +166,6 @@ static void a_tag_comes_back_as_it_went(void **state)
     char tag[HEADER_ETAG_MAX];
     int64_t version = 0;
     bool any = false;
-
     (void)state;
     header_etag(42, tag);
     assert_string_equal(tag, "\"42\"");
@@ -192,7 +186,6 @@ int main(void)
         cmocka_unit_test(if_none_match_takes_a_list_of_tags),
         cmocka_unit_test(a_tag_comes_back_as_it_went),
     };
-
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,7 +17,6 @@ static const char UUID[] = "018f3c2e-7b7a-7c3e-9d8e-0123456789ab";
 static json_t *s_problem(const struct cn_err *err, const char *request_id)
 {
     struct cn_buffer body;
-
     cn_buffer_init(&body, 64 << 10);
     problem_write(&body, err, BASE, request_id);
     assert_false(body.failed);
@@ -30,14 +29,12 @@ static json_t *s_problem(const struct cn_err *err, const char *request_id)
 static const char *s_text(const json_t *json, const char *name)
 {
     const char *text = json_string_value(json_object_get(json, name));
-
     return text == NULL ? "(none)" : text;
 }
 
 static void a_problem_says_what_where_and_which_request(void **state)
 {
     struct cn_err err = { 0 };
-
     (void)state;
     (void)cn_fail_field(&err, "/patient/birth_date", "invalid_date",
                         "is no \"date\"");
@@ -59,7 +56,6 @@ static void a_problem_says_what_where_and_which_request(void **state)
 static void an_exact_word_keeps_the_type_of_its_family(void **state)
 {
     struct cn_err err = { 0 };
-
     (void)state;
     (void)cn_fail_as(&err, CN_CONFLICT, "illegal_state", "it is closed");
     json_t *json = s_problem(&err, "client-id-1");
@@ -77,7 +73,6 @@ static void records_that_are_not_there_are_all_alike(void **state)
     struct cn_err other = { 0 };
     struct cn_err unknown = { 0 };
     struct cn_buffer bodies[2];
-
     (void)state;
     (void)cn_fail_as(&other, CN_NOT_FOUND, "referral_hidden",
                      "referral ref_1 is another tenant's");
@@ -95,7 +90,6 @@ static void records_that_are_not_there_are_all_alike(void **state)
 static void a_fault_of_ours_shows_nothing_of_itself(void **state)
 {
     struct cn_err err = { 0 };
-
     (void)state;
     (void)cn_fail(&err, CN_INTERNAL, "constraint x_fkey");
     json_t *json = s_problem(&err, UUID);
@@ -106,7 +100,6 @@ static void a_fault_of_ours_shows_nothing_of_itself(void **state)
 static void a_path_that_is_too_long_is_414(void **state)
 {
     struct cn_err err = { 0 };
-
     (void)state;
     (void)cn_fail_as(&err, CN_TOO_LARGE, "uri_too_long", "too long");
     assert_int_equal(problem_status(&err), 414);
@@ -120,7 +113,6 @@ static void every_type_in_the_list_has_a_page(void **state)
     struct cn_buffer list;
     size_t index;
     json_t *row;
-
     (void)state;
     cn_buffer_init(&list, 64 << 10);
     problem_list(&list, BASE);
@@ -146,7 +138,6 @@ static void every_type_in_the_list_has_a_page(void **state)
 static void there_is_no_page_of_another_word(void **state)
 {
     struct cn_buffer page;
-
     (void)state;
     cn_buffer_init(&page, 64 << 10);
     assert_false(problem_page(&page, "ok"));
@@ -186,7 +177,6 @@ int main(void)
         cmocka_unit_test(there_is_no_page_of_another_word),
         cmocka_unit_test(a_key_is_known_by_its_checksum),
     };
-
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,7 +31,6 @@ struct fixture {
 static int s_setup(void **state)
 {
     static struct fixture fixture;
-
     fixture.arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     fixture.routes = routes_new(TABLE, CN_COUNT(TABLE));
     *state = &fixture;
@@ -41,7 +40,6 @@ static int s_setup(void **state)
 static int s_teardown(void **state)
 {
     struct fixture *fixture = *state;
-
     routes_free(fixture->routes);
     cn_arena_free(fixture->arena);
     return 0;
@@ -63,7 +61,6 @@ static void every_row_of_the_table_is_found(void **state)
     static const char *const METHODS[] = { "GET", "POST", "PUT", "PATCH",
                                            "DELETE" };
     const struct fixture *fixture = *state;
-
     for (size_t i = 0; i < CN_COUNT(TABLE); i++) {
         struct route_match match = { 0 };
         const struct cn_route *route =
@@ -76,7 +73,6 @@ static void parameters_are_named_by_their_own_route(void **state)
 {
     const struct fixture *fixture = *state;
     struct route_match match = { 0 };
-
     const struct cn_route *route =
         s_route(fixture, "GET", "/v1/things/a%20b/parts/%C3%A9", &match);
     assert_ptr_equal(route, &TABLE[5]);
@@ -90,7 +86,6 @@ static void parameters_are_named_by_their_own_route(void **state)
 static void a_literal_wins_over_a_parameter(void **state)
 {
     struct route_match match = { 0 };
-
     assert_ptr_equal(s_route(*state, "GET", "/v1/things/newest", &match),
                      &TABLE[6]);
     assert_int_equal(match.value_count, 0);
@@ -99,7 +94,6 @@ static void a_literal_wins_over_a_parameter(void **state)
 static void a_literal_that_leads_nowhere_gives_way(void **state)
 {
     struct route_match match = { 0 };
-
     assert_ptr_equal(s_route(*state, "GET", "/v1/things/newest/raw", &match),
                      &TABLE[7]);
     assert_int_equal(match.value_count, 1);
@@ -109,7 +103,6 @@ static void a_literal_that_leads_nowhere_gives_way(void **state)
 static void an_escaped_slash_stays_in_its_segment(void **state)
 {
     struct route_match match = { 0 };
-
     assert_ptr_equal(s_route(*state, "GET", "/v1/things/a%2Fparts", &match),
                      &TABLE[2]);
     assert_string_equal(match.values[0], "a/parts");
@@ -138,7 +131,6 @@ static void paths_of_nobody_are_not_found(void **state)
         "/a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q/r/s/t/u",
     };
     const struct fixture *fixture = *state;
-
     for (size_t i = 0; i < CN_COUNT(PATHS); i++) {
         struct route_match match = { 0 };
         assert_false(
@@ -151,7 +143,6 @@ static void allow_names_what_the_path_serves(void **state)
     const struct fixture *fixture = *state;
     struct route_match match = { 0 };
     char allow[ROUTE_ALLOW_MAX];
-
     assert_null(s_route(fixture, "DELETE", "/v1/things/x", &match));
     route_allow(&match, allow);
     assert_string_equal(allow, "GET, HEAD, PATCH, OPTIONS");
@@ -163,7 +154,6 @@ static void allow_names_what_the_path_serves(void **state)
 static void head_is_served_by_get(void **state)
 {
     struct route_match match = { 0 };
-
     assert_ptr_equal(s_route(*state, "HEAD", "/v1/things", &match), &TABLE[0]);
 }
 
@@ -182,7 +172,6 @@ static void only_characters_are_decoded(void **state)
         "%4",
     };
     const struct fixture *fixture = *state;
-
     for (size_t i = 0; i < CN_COUNT(RIGHT); i++) {
         assert_non_null(uri_decode(fixture->arena, RIGHT[i], strlen(RIGHT[i])));
     }
@@ -196,7 +185,6 @@ static void only_characters_are_decoded(void **state)
 static void encoding_leaves_only_the_unreserved(void **state)
 {
     struct cn_buffer buffer;
-
     (void)state;
     cn_buffer_init(&buffer, 256);
     uri_encode(&buffer, "aZ09-._~ /?&=%\xc3\xa9");
@@ -219,7 +207,6 @@ int main(void)
         cmocka_unit_test(only_characters_are_decoded),
         cmocka_unit_test(encoding_leaves_only_the_unreserved),
     };
-
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, s_setup, s_teardown);
 }

@@ -37,7 +37,6 @@ static struct cn_env s_env(const char *key)
 {
     struct cn_env env = cn_env_real();
     struct cn_err err = { 0 };
-
     env.now = s_now;
     env.seal = cn_seal_new(key, &err);
     assert_non_null(env.seal);
@@ -54,7 +53,6 @@ static struct follow_position s_at(uint64_t number)
 static struct stream_vector s_vector(void)
 {
     struct stream_vector vector = { .known = 0 };
-
     for (size_t i = 0; i < CN_EVENT_SOURCE_COUNT; i++) {
         vector.known |= 1U << i;
         vector.at[i] = (struct follow_position){ INT32_MAX, UINT64_MAX - i,
@@ -74,7 +72,6 @@ static void a_position_is_read_by_another_gateway_with_the_key(void **state)
     struct stream_vector got;
     struct cn_err err = { 0 };
     char text[STREAM_TOKEN_MAX];
-
     (void)state;
     s_now_at = CN_DAY;
     assert_int_equal(stream_token_write(&one, TENANT, &vector, text, &err),
@@ -96,7 +93,6 @@ static void a_position_of_another_tenant_key_or_day_is_not_read(void **state)
     struct stream_vector got;
     struct cn_err err = { 0 };
     char text[STREAM_TOKEN_MAX];
-
     (void)state;
     s_now_at = CN_DAY;
     assert_int_equal(stream_token_write(&env, TENANT, &vector, text, &err),
@@ -117,7 +113,6 @@ static void a_position_with_one_other_character_is_not_read(void **state)
     struct stream_vector got;
     struct cn_err err = { 0 };
     char text[STREAM_TOKEN_MAX];
-
     (void)state;
     s_now_at = CN_DAY;
     assert_int_equal(stream_token_write(&env, TENANT, &vector, text, &err),
@@ -141,7 +136,6 @@ static void a_position_with_one_other_character_is_not_read(void **state)
 static struct stream_entry *s_entry(uint16_t producer, uint64_t number)
 {
     struct stream_entry *entry = stream_entry_new("event", 5);
-
     assert_non_null(entry);
     entry->producer = producer;
     entry->at = s_at(number);
@@ -157,7 +151,6 @@ static void a_full_ring_drops_its_oldest_and_says_so(void **state)
 {
     struct stream_ring ring = { 0 };
     const uint64_t more = 10;
-
     (void)state;
     stream_ring_base(&ring, 0, s_at(0));
     stream_ring_base(&ring, 1, s_at(0));
@@ -187,7 +180,6 @@ static void what_was_missed_goes_in_front(void **state)
     struct stream_ring ring = { 0 };
     struct stream_entry *missed[20];
     const size_t count = CN_COUNT(missed);
-
     (void)state;
     stream_ring_base(&ring, 0, s_at(100));
     for (uint64_t i = 101; i <= 103; i++) {
@@ -212,7 +204,6 @@ static void what_was_missed_goes_in_front(void **state)
 static void what_finds_no_room_changes_nothing(void **state)
 {
     struct stream_ring ring = { 0 };
-
     (void)state;
     stream_ring_base(&ring, 0, s_at(5));
     for (uint64_t i = 6; i < 5 + STREAM_RING_MAX; i++) {
@@ -267,7 +258,6 @@ static void an_event_is_told_without_what_the_record_says(void **state)
     struct cn_buffer text;
     struct cn_err err = { 0 };
     char family[] = "Quillfeather";
-
     (void)state;
     name.family = family;
     patient.name = &name;
@@ -310,7 +300,6 @@ static void a_payload_that_is_none_is_not_told(void **state)
     struct cn_uuid branch;
     struct cn_buffer text;
     struct cn_err err = { 0 };
-
     (void)state;
     cn_buffer_init(&text, STREAM_TEXT_MAX);
     assert_int_equal(
@@ -351,7 +340,6 @@ static void a_reader_sees_what_the_policy_grants(void **state)
         { "referral_source", "referrals", "referral.received", STREAM_NOTHING },
     };
     struct stream_kinds kinds;
-
     (void)state;
     for (size_t i = 0; i < CN_COUNT(CELLS); i++) {
         const struct cell *cell = &CELLS[i];
@@ -383,7 +371,6 @@ static void a_branch_sees_its_own_records_alone(void **state)
                                             .branch_count = 2 };
     const struct cn_principal nowhere = { 0 };
     const struct cn_uuid none = { { 0 } };
-
     (void)state;
     assert_true(stream_kind_visible(STREAM_BRANCHES, &principal, BRANCHES[1]));
     assert_false(stream_kind_visible(STREAM_BRANCHES, &principal,
@@ -397,7 +384,6 @@ static void a_branch_sees_its_own_records_alone(void **state)
 static void every_event_that_a_branch_reads_names_its_branch(void **state)
 {
     struct stream_kinds kinds;
-
     (void)state;
     stream_kinds_init(&kinds);
     assert_true(kinds.count > 20);
@@ -415,7 +401,6 @@ static void a_topic_is_the_word_of_the_scope(void **state)
     struct stream_kinds kinds;
     const struct stream_kind *kind =
         s_kind(&kinds, "referrals", "episode.opened");
-
     (void)state;
     assert_true(stream_kind_of_topic(kind, "referrals,visits", 9));
     assert_false(stream_kind_of_topic(kind, "referral", 8));
@@ -439,6 +424,5 @@ int main(void)
         cmocka_unit_test(every_event_that_a_branch_reads_names_its_branch),
         cmocka_unit_test(a_topic_is_the_word_of_the_scope),
     };
-
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,7 +25,6 @@ enum { ROLE_COUNT = CN_COUNT(ROLES) };
 static struct cn_principal s_principal(const char *role)
 {
     struct cn_principal principal = { .subject = "key_1", .role = role };
-
     principal.scopes = cn_policy_scopes(role);
     while (principal.scopes[principal.scope_count] != NULL) {
         principal.scope_count++;
@@ -39,7 +38,6 @@ s_allowed(const char *role, const char *permission, enum cn_reach reach)
     struct cn_principal principal = s_principal(role);
     struct cn_err err = { 0 };
     enum cn_reach found = CN_REACH_NONE;
-
     assert_int_equal(cn_policy_check(&principal, permission, &found, &err),
                      CN_OK);
     assert_int_equal(found, reach);
@@ -51,7 +49,6 @@ static void s_denied(const char *role, const char *permission)
     struct cn_err err = { 0 };
     enum cn_reach found = CN_REACH_NONE;
     const char *all[] = { permission };
-
     assert_int_equal(cn_policy_check(&principal, permission, &found, &err),
                      CN_FORBIDDEN);
     /* A credential that was given the scope by mistake gets no further. */
@@ -168,7 +165,6 @@ static void a_scope_that_the_credential_lacks_is_refused(void **state)
                                       .scope_count = 1 };
     struct cn_err err = { 0 };
     enum cn_reach reach = CN_REACH_NONE;
-
     (void)state;
     assert_int_equal(cn_policy_check(&principal, "visits:write", &reach, &err),
                      CN_FORBIDDEN);
@@ -210,7 +206,6 @@ static void an_empty_permission_needs_nothing_but_a_principal(void **state)
     struct cn_principal nobody = { .role = "supervisor" };
     struct cn_err err = { 0 };
     enum cn_reach reach = CN_REACH_NONE;
-
     (void)state;
     assert_int_equal(cn_policy_check(&principal, "", &reach, &err), CN_OK);
     assert_int_equal(reach, CN_REACH_SELF);
@@ -222,7 +217,6 @@ static void each_role_has_as_many_scopes_as_its_column(void **state)
 {
     static const size_t COUNTS[ROLE_COUNT] = { 14, 17, 12, 13, 11, 19,
                                                5,  14, 3,  5,  1 };
-
     (void)state;
     for (size_t i = 0; i < ROLE_COUNT; i++) {
         struct cn_principal principal = s_principal(ROLES[i]);
@@ -255,6 +249,5 @@ int main(void)
         cmocka_unit_test(an_empty_permission_needs_nothing_but_a_principal),
         cmocka_unit_test(each_role_has_as_many_scopes_as_its_column),
     };
-
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
