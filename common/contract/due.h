@@ -30,14 +30,10 @@ struct cn_due {
  * longer than its claims finds that another has begun the same work: the unit
  * must settle that by a version or a constraint. */
 typedef void cn_work_fn(struct cn_op *op, const struct cn_due *due);
-/* Work of a service that does not use struct cn_op yet. */
-typedef enum cn_code
-cn_due_fn(void *self, const struct cn_due *due, struct cn_err *err);
 
 struct cn_due_handler {
     const char *kind;
-    cn_due_fn *handler;
-    cn_work_fn *work; /* instead of handler */
+    cn_work_fn *work;
 };
 
 #endif

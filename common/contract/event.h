@@ -16,9 +16,6 @@
 
 struct cn_env;
 struct cn_op;
-struct cn_resource;
-struct cn_store;
-struct cn_write;
 
 enum {
     CN_EVENT_ATTEMPTS_MAX = 5,
@@ -42,7 +39,8 @@ enum {
 
 enum { CN_SNAPSHOT_LIMIT_MAX = 100 /* rows of one page */ };
 
-/* What the type of a row ends with: "patient.snapshot". No event of a log has
+/* A resource whose "<name>.snapshot" is in the service's table of events is
+ * copied by others: its rows are told under that type. No event of a log has
  * such a type (constraint outbox_type). */
 #define CN_SNAPSHOT_SUFFIX ".snapshot"
 
@@ -69,11 +67,6 @@ struct cn_event {
  * handler again from its read. Any other failure counts as an attempt. It has
  * CN_EVENT_BUDGET_US. */
 typedef void cn_effect_fn(struct cn_op *op, const struct cn_event *event);
-/* An effect of a service that does not use struct cn_op yet. */
-typedef enum cn_code cn_event_fn(void *self,
-                                 const struct cn_event *event,
-                                 struct cn_write *write,
-                                 struct cn_err *err);
 
 /* A copy handler (copy = true) reads nothing and tells nothing: by the event
  * alone it adds changes to write, each guarded so that the newer row stays
@@ -83,9 +76,8 @@ typedef enum cn_code cn_event_fn(void *self,
  * aggregate's own. All others are effects, and applied one by one. */
 struct cn_event_handler {
     const char *type;
-    cn_event_fn *handler;
+    cn_effect_fn *effect;
     bool copy;
-    cn_effect_fn *effect; /* instead of handler */
 };
 
 /* What a service follows of one producer. events is the producer's generated
@@ -105,31 +97,5 @@ struct cn_subscription {
         .event_count = service##_event_count, .handlers = (rows),              \
         .handler_count = CN_COUNT(rows)                                        \
     }
-
-/* One row as it is now, in the store's arena. payload is the message of the
- * aggregate's events. */
-struct cn_provided {
-    struct cn_uuid id;
-    int64_t event_seq;
-    const ProtobufCMessage *payload;
-};
-
-/* Up to limit rows of the store's tenant whose id is greater than after (nil:
- * the first), in the order of their ids. Fewer than limit: there are no more.
- */
-typedef enum cn_code cn_provider_fn(const struct cn_store *store,
-                                    struct cn_uuid after,
-                                    int limit,
-                                    struct cn_provided **ret_rows,
-                                    size_t *ret_count,
-                                    struct cn_err *err);
-
-/* One kind of aggregate that a service owns and others copy. Its rows are told
- * as "<aggregate_type>.snapshot", which is in the service's table of events. */
-struct cn_provider {
-    const struct cn_resource *resource;
-    const char *aggregate_type; /* of a service without resources yet */
-    cn_provider_fn *page;
-};
 
 #endif

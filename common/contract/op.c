@@ -21,7 +21,7 @@ void cn_refuse(struct cn_op *op,
 {
     char msg[CN_ERR_MSG_MAX];
     va_list args;
-    if (op->err->code != CN_OK) {
+    if (cn_failed(op)) {
         return;
     }
     va_start(args, format);
@@ -39,7 +39,8 @@ void cn_refuse_field(struct cn_op *op,
 {
     char msg[CN_ERR_MSG_MAX];
     va_list args;
-    if (op->err->code != CN_OK && op->err->field_count == 0) {
+    if (cn_arena_failed(op->arena) ||
+        (op->err->code != CN_OK && op->err->field_count == 0)) {
         return;
     }
     va_start(args, format);

@@ -17,8 +17,6 @@ struct cn_service {
     const struct cn_event_shape *events; /* that it produces, generated */
     size_t event_count;
     const struct cn_resource *const *resources; /* generated, NULL at the end */
-    const struct cn_provider *providers; /* what others copy (snapshot.h) */
-    size_t provider_count;
     const struct cn_subscription *subscriptions;
     size_t subscription_count;
     const struct cn_due_handler *due_handlers;

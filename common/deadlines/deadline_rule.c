@@ -98,22 +98,21 @@ static void s_rule_read(struct cn_arena *arena,
     }
 }
 
-static enum cn_code s_read(const struct cn_store *store,
-                           struct generation *self,
-                           struct cn_err *err)
+static enum cn_code
+s_read(struct cn_db *db, struct generation *self, struct cn_err *err)
 {
     const struct cn_rows *rules = NULL;
     const struct cn_rows *days = NULL;
-    enum cn_code rc = cn_db_read_all(store->env->db, self->arena,
-                                     &SQL_CLOCK_RULES, NULL, 0, &rules, err);
+    enum cn_code rc =
+        cn_db_read_all(db, self->arena, &SQL_CLOCK_RULES, NULL, 0, &rules, err);
     if (rc == CN_OK) {
-        rc = cn_db_read_all(store->env->db, self->arena, &SQL_CLOCK_HOLIDAYS,
-                            NULL, 0, &days, err);
+        rc = cn_db_read_all(db, self->arena, &SQL_CLOCK_HOLIDAYS, NULL, 0,
+                            &days, err);
     }
     if (rc != CN_OK) {
         return rc;
     }
-    self->schema = cn_arena_strdup(self->arena, cn_db_schema(store->env->db));
+    self->schema = cn_arena_strdup(self->arena, cn_db_schema(db));
     self->rule_count = cn_rows_count(rules);
     self->holiday_count = cn_rows_count(days);
     self->rules =
@@ -161,37 +160,35 @@ static void s_keep(struct generation *self)
     }
 }
 
-static bool s_fresh(const struct cn_store *store, const struct generation *self)
+static bool s_fresh(const struct cn_op *op, const struct generation *self)
 {
-    int64_t age = store->env->now(store->env) - self->read_at;
+    int64_t age = op->env->now(op->env) - self->read_at;
     return age >= 0 && age < CN_CLOCK_RULES_KEEP_US &&
-           strcmp(self->schema, cn_db_schema(store->env->db)) == 0;
+           strcmp(self->schema, cn_db_schema(op->env->db)) == 0;
 }
 
-static enum cn_code s_present(const struct cn_store *store,
-                              const struct generation **ret_rules,
-                              struct cn_err *err)
+/* NULL: the operation has failed. */
+static const struct generation *s_present(struct cn_op *op)
 {
-    if (s_generations != NULL && s_fresh(store, s_generations)) {
-        *ret_rules = s_generations;
-        return CN_OK;
+    if (cn_failed(op)) {
+        return NULL;
+    }
+    if (s_generations != NULL && s_fresh(op, s_generations)) {
+        return s_generations;
     }
     struct generation *self = calloc(1, sizeof(*self));
-    if (self == NULL) {
-        return cn_fail(err, CN_NOMEM, "read the rules of clocks");
+    if (self == NULL || (self->arena = cn_arena_new(ARENA_MAX)) == NULL) {
+        free(self);
+        cn_refuse(op, CN_NOMEM, NULL, "read the rules of clocks");
+        return NULL;
     }
-    self->arena = cn_arena_new(ARENA_MAX);
-    self->read_at = store->env->now(store->env);
-    enum cn_code rc = self->arena == NULL
-                          ? cn_fail(err, CN_NOMEM, "read the rules of clocks")
-                          : s_read(store, self, err);
-    if (rc != CN_OK) {
+    self->read_at = op->env->now(op->env);
+    if (s_read(op->env->db, self, op->err) != CN_OK) {
         s_free(self);
-        return rc;
+        return NULL;
     }
     s_keep(self);
-    *ret_rules = self;
-    return CN_OK;
+    return self;
 }
 
 static bool s_listed(const char *const *words, size_t count, const char *word)
@@ -217,67 +214,40 @@ static bool s_is_for(const struct cn_clock_rule *rule,
            s_listed(rule->payers, rule->payer_count, of->payer);
 }
 
-enum cn_code cn_clock_rule_find(const struct cn_store *store,
-                                const char *id,
-                                const struct cn_clock_case *of,
-                                const struct cn_clock_rule **ret_rule,
-                                struct cn_err *err)
-{
-    const struct generation *rules = NULL;
-    const struct cn_clock_rule *found = NULL;
-    enum cn_code rc = s_present(store, &rules, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    for (size_t i = 0; i < rules->rule_count; i++) {
-        const struct cn_clock_rule *rule = &rules->rules[i];
-        if (s_is_for(rule, store->tenant_id, id, of) &&
-            (found == NULL || (cn_uuid_is_nil(found->tenant_id) &&
-                               !cn_uuid_is_nil(rule->tenant_id)))) {
-            found = rule;
-        }
-    }
-    if (found == NULL) {
-        return cn_fail(err, CN_INTERNAL, "no rule %s is in effect", id);
-    }
-    *ret_rule = found;
-    return CN_OK;
-}
-
-enum cn_code cn_clock_holidays(const struct cn_store *store,
-                               const struct cn_date **ret_holidays,
-                               size_t *ret_count,
-                               struct cn_err *err)
-{
-    const struct generation *rules = NULL;
-    size_t count = 0;
-    enum cn_code rc = s_present(store, &rules, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
-    struct cn_date *days =
-        cn_arena_array(store->arena, rules->holiday_count + 1, sizeof(*days));
-    for (size_t i = 0; i < rules->holiday_count; i++) {
-        const struct holiday *holiday = &rules->holidays[i];
-        if (cn_uuid_is_nil(holiday->tenant_id) ||
-            cn_uuid_equal(holiday->tenant_id, store->tenant_id)) {
-            days[count++] = holiday->day;
-        }
-    }
-    *ret_holidays = days;
-    *ret_count = count;
-    return CN_OK;
-}
-
 const struct cn_clock_rule *cn_clock_rule_of(struct cn_op *op,
                                              const char *id,
                                              const struct cn_clock_case *of)
 {
     static const struct cn_clock_rule NONE = { .id = "" };
-    const struct cn_clock_rule *rule = &NONE;
-    struct cn_store store = cn_store_of(op);
-    if (!cn_failed(op)) {
-        (void)!cn_clock_rule_find(&store, id, of, &rule, op->err);
+    const struct generation *rules = s_present(op);
+    const struct cn_clock_rule *found = &NONE;
+    for (size_t i = 0; rules != NULL && i < rules->rule_count; i++) {
+        const struct cn_clock_rule *rule = &rules->rules[i];
+        if (s_is_for(rule, op->tenant_id, id, of) &&
+            (found == &NONE || (cn_uuid_is_nil(found->tenant_id) &&
+                                !cn_uuid_is_nil(rule->tenant_id)))) {
+            found = rule;
+        }
     }
-    return rule;
+    if (rules != NULL && found == &NONE) {
+        cn_refuse(op, CN_INTERNAL, NULL, "no rule %s is in effect", id);
+    }
+    return found;
+}
+
+const struct cn_date *cn_clock_holidays(struct cn_op *op, size_t *ret_count)
+{
+    const struct generation *rules = s_present(op);
+    const size_t known = rules != NULL ? rules->holiday_count : 0;
+    struct cn_date *days = cn_arena_array(op->arena, known, sizeof(*days));
+    size_t count = 0;
+    for (size_t i = 0; i < known; i++) {
+        const struct holiday *holiday = &rules->holidays[i];
+        if (cn_uuid_is_nil(holiday->tenant_id) ||
+            cn_uuid_equal(holiday->tenant_id, op->tenant_id)) {
+            days[count++] = holiday->day;
+        }
+    }
+    *ret_count = count;
+    return days;
 }

@@ -15,21 +15,18 @@ enum { CONTEXT_MAX = 96 };
     " d.version, d.event_seq, d.created_at, d.body"
 
 /* What the seal of a body is bound to; in the arena. */
-static const char *s_context(const struct cn_store *store)
+static const char *s_context(const struct cn_op *op)
 {
-    return cn_arena_printf(store->arena, "%s.deadline.body",
-                           cn_db_schema(store->env->db));
+    return cn_arena_printf(op->arena, "%s.deadline.body",
+                           cn_db_schema(op->env->db));
 }
 
 /* ---- read ---- */
 
-static enum cn_code s_read(const struct cn_store *store,
-                           const struct cn_rows *rows,
-                           size_t row,
-                           struct cn_deadline *ret_deadline,
-                           struct cn_err *err)
+static struct cn_deadline
+s_read(struct cn_op *op, const struct cn_rows *rows, size_t row)
 {
-    struct cn_deadline deadline = {
+    return (struct cn_deadline){
         .id = cn_row_uuid(rows, row, 0),
         .subject_type = cn_row_text(rows, row, 1),
         .subject_id = cn_row_uuid(rows, row, 2),
@@ -37,16 +34,9 @@ static enum cn_code s_read(const struct cn_store *store,
         .patient_id = cn_row_uuid(rows, row, 4),
         .version = cn_row_int(rows, row, 5),
         .event_seq = cn_row_int(rows, row, 6),
+        .body = cn_opened(op, s_context(op), rows, row, 8,
+                          &dln__deadline__descriptor),
     };
-    ProtobufCMessage *message = NULL;
-    enum cn_code rc =
-        cn_store_unseal(store, s_context(store), rows, row, 8,
-                        &dln__deadline__descriptor, &message, err);
-    if (rc == CN_OK) {
-        deadline.body = (Dln__Deadline *)message;
-        *ret_deadline = deadline;
-    }
-    return rc;
 }
 
 CN_SQL_READ(SQL_DEADLINE_OF_RULE,
@@ -54,25 +44,16 @@ CN_SQL_READ(SQL_DEADLINE_OF_RULE,
             " WHERE d.tenant_id = $1 AND d.subject_type = $2"
             " AND d.subject_id = $3 AND d.rule = $4");
 
-enum cn_code cn_deadline_load(const struct cn_store *store,
-                              const char *subject_type,
-                              struct cn_uuid subject_id,
-                              const char *rule,
-                              struct cn_deadline *ret_deadline,
-                              struct cn_err *err)
+struct cn_deadline cn_deadline_find(struct cn_op *op,
+                                    const char *subject_type,
+                                    struct cn_uuid subject_id,
+                                    const char *rule)
 {
-    const struct cn_rows *rows = NULL;
-    enum cn_code rc = CN_STORE_READ(
-        store, &SQL_DEADLINE_OF_RULE, &rows, err, cn_uuid(store->tenant_id),
-        cn_text(subject_type), cn_uuid(subject_id), cn_text(rule));
-    if (rc != CN_OK) {
-        return rc;
-    }
-    if (cn_rows_count(rows) == 0) {
-        *ret_deadline = (struct cn_deadline){ 0 };
-        return CN_OK;
-    }
-    return s_read(store, rows, 0, ret_deadline, err);
+    const struct cn_rows *rows =
+        CN_READ(op, &SQL_DEADLINE_OF_RULE, cn_uuid(op->tenant_id),
+                cn_text(subject_type), cn_uuid(subject_id), cn_text(rule));
+    return cn_rows_count(rows) > 0 ? s_read(op, rows, 0)
+                                   : (struct cn_deadline){ .body = NULL };
 }
 
 CN_SQL_READ(SQL_DEADLINE_GET,
@@ -110,41 +91,28 @@ static int64_t s_again_us(int64_t late_us)
                                            : us;
 }
 
-static void
-s_due(struct cn_write *write, const struct cn_deadline *self, int64_t now_at)
+static void s_due(struct cn_op *op, const struct cn_deadline *self)
 {
     if (self->body->state == DLN__DEADLINE__STATE__BREACH_SUSPECTED) {
-        cn_write_due(write, CN_DEADLINE_KIND, self->id,
-                     now_at + s_again_us(now_at - self->body->due_at));
+        cn_due_put(op, CN_DEADLINE_KIND, self->id,
+                   op->now_at + s_again_us(op->now_at - self->body->due_at));
     } else if (cn_deadline_runs(self)) {
-        cn_write_due(write, CN_DEADLINE_KIND, self->id,
-                     cn_deadline_next_at(self));
+        cn_due_put(op, CN_DEADLINE_KIND, self->id, cn_deadline_next_at(self));
     } else if (self->version > 0) {
-        cn_write_due_done(write, CN_DEADLINE_KIND, self->id);
+        cn_due_end(op, CN_DEADLINE_KIND, self->id);
     }
 }
 
-enum cn_code cn_deadline_change(const struct cn_store *store,
-                                struct cn_write *write,
-                                struct cn_deadline *self,
-                                struct cn_err *err)
+static void s_row_put(struct cn_op *op, struct cn_deadline *self)
 {
     Dln__Deadline *body = self->body;
-    struct cn_param sealed;
-    if (!self->changed) {
-        return CN_OK;
-    }
-    CN_SET(body, version, self->version + 1);
-    enum cn_code rc =
-        cn_store_seal(store, s_context(store), &body->base, &sealed, err);
-    if (rc != CN_OK) {
-        return rc;
-    }
     const char *state =
         cn_enum_word(&dln__deadline__state__descriptor, (int)body->state);
     assert(state != NULL);
+    CN_SET(body, version, self->version + 1);
+    struct cn_param sealed = cn_sealed(op, s_context(op), body);
     if (self->version == 0) {
-        CN_CHANGE(write, &SQL_DEADLINE_ADD, cn_uuid(store->tenant_id),
+        CN_CHANGE(op, &SQL_DEADLINE_ADD, cn_uuid(op->tenant_id),
                   cn_uuid(self->id), cn_text(self->subject_type),
                   cn_uuid(self->subject_id), cn_text(body->rule),
                   cn_uuid_or_null(self->branch_id), cn_uuid(self->patient_id),
@@ -152,170 +120,72 @@ enum cn_code cn_deadline_change(const struct cn_store *store,
                   cn_int((int64_t)self->event_count), cn_at(body->created_at),
                   cn_at(body->updated_at), sealed);
     } else {
-        CN_CHANGE(write, &SQL_DEADLINE_CHANGE, cn_uuid(store->tenant_id),
+        CN_CHANGE(op, &SQL_DEADLINE_CHANGE, cn_uuid(op->tenant_id),
                   cn_uuid(self->id), cn_int(self->version),
                   cn_int((int64_t)self->event_count),
                   cn_uuid_or_null(self->branch_id), cn_text(state),
                   cn_at(body->starts_at), cn_at(body->due_at),
                   cn_at(body->updated_at), sealed);
     }
-    s_due(write, self, store->now_at);
-    return CN_OK;
 }
 
-enum cn_code cn_deadline_tell(const struct cn_store *store,
-                              struct cn_write *write,
-                              const struct cn_deadline *self,
-                              struct cn_err *err)
+void cn_deadline_put(struct cn_op *op, struct cn_deadline *self)
 {
-    if (!self->changed || self->event_count == 0) {
-        return CN_OK;
+    if (cn_failed(op) || !self->changed) {
+        return;
     }
+    s_row_put(op, self);
+    s_due(op, self);
     Dln__DeadlineChange *told =
-        CN_NEW(store->arena, dln__deadline_change, Dln__DeadlineChange);
+        CN_NEW(op->arena, dln__deadline_change, Dln__DeadlineChange);
     told->deadline = self->body;
     for (size_t i = 0; i < self->event_count; i++) {
-        cn_write_event(write, self->events[i], "deadline", self->id,
-                       self->event_seq + 1 + (int64_t)i, &told->base);
+        cn_tell(op, self->events[i], "deadline", self->id,
+                self->event_seq + 1 + (int64_t)i, &told->base);
     }
-    return cn_arena_failed(store->arena)
-               ? cn_fail(err, CN_NOMEM, "tell of a deadline")
-               : CN_OK;
 }
 
 /* ---- the ticker ---- */
 
-/* Has all been told that was done by then? */
-static enum cn_code s_settled(const struct cn_store *store,
-                              const Dln__Deadline *body,
-                              bool *ret_settled,
-                              struct cn_err *err)
+/* Has all been told that was done before the deadline was due? */
+static bool s_settled(struct cn_op *op, const Dln__Deadline *body)
 {
     int64_t until = 0;
+    if (cn_failed(op) || body->due_at >= op->now_at) {
+        return false;
+    }
     if (body->told_by == NULL) {
-        *ret_settled = true;
-        return CN_OK;
+        return true;
     }
-    enum cn_code rc =
-        cn_consumer_complete_until(store->env, body->told_by, &until, err);
-    if (rc == CN_OK) {
-        *ret_settled = until > body->due_at;
-    }
-    return rc;
+    (void)!cn_consumer_complete_until(op->env, body->told_by, &until, op->err);
+    return until > body->due_at;
 }
 
-static enum cn_code s_fire(const struct cn_store *store,
-                           struct cn_deadline *deadline,
-                           struct cn_err *err)
+void cn_deadline_fire(struct cn_op *op, const struct cn_due *due)
 {
-    struct cn_write *write =
-        cn_write_begin_system(store->env, store->arena, store->tenant_id, NULL);
-    enum cn_code rc = CN_OK;
-    if (deadline->changed) {
-        rc = cn_deadline_change(store, write, deadline, err);
-    } else {
-        s_due(write, deadline, store->now_at);
+    const struct cn_rows *rows = CN_READ(
+        op, &SQL_DEADLINE_GET, cn_uuid(op->tenant_id), cn_uuid(due->id));
+    if (cn_rows_count(rows) == 0) {
+        cn_refuse(op, CN_INTERNAL, NULL, "a due row without its deadline");
+        return;
     }
-    if (rc == CN_OK) {
-        rc = cn_deadline_tell(store, write, deadline, err);
+    struct cn_deadline deadline = s_read(op, rows, 0);
+    bool settled = s_settled(op, deadline.body);
+    if (cn_failed(op)) {
+        return;
     }
-    if (rc != CN_OK) {
-        return rc;
+    cn_deadline_pass(&deadline, settled, op->now_at);
+    cn_deadline_put(op, &deadline);
+    if (!deadline.changed) {
+        s_due(op, &deadline);
     }
-    if (deadline->event_count > 0) {
-        cn_write_audit(write, deadline->events[0], deadline->body->subject_id,
-                       deadline->patient_id);
+    if (deadline.event_count > 0) {
+        cn_audit(op, deadline.events[0], deadline.body->subject_id,
+                 deadline.patient_id);
     }
-    return cn_write_commit(write, err);
-}
-
-enum cn_code
-cn_deadline_fire(void *self, const struct cn_due *due, struct cn_err *err)
-{
-    (void)self;
-    const struct cn_store store = cn_store_of_due(due);
-    const struct cn_rows *rows = NULL;
-    struct cn_deadline deadline;
-    bool settled = false;
-    enum cn_code rc = CN_STORE_READ(&store, &SQL_DEADLINE_GET, &rows, err,
-                                    cn_uuid(store.tenant_id), cn_uuid(due->id));
-    if (rc == CN_OK && cn_rows_count(rows) == 0) {
-        rc = cn_fail(err, CN_INTERNAL, "a due row without its deadline");
-    }
-    if (rc == CN_OK) {
-        rc = s_read(&store, rows, 0, &deadline, err);
-    }
-    if (rc == CN_OK && deadline.body->due_at < store.now_at) {
-        rc = s_settled(&store, deadline.body, &settled, err);
-    }
-    if (rc != CN_OK) {
-        return rc;
-    }
-    cn_deadline_pass(&deadline, settled, store.now_at);
-    return s_fire(&store, &deadline, err);
 }
 
 /* ---- shown ---- */
-
-static enum cn_code s_page(const struct cn_request *request,
-                           const struct cn_deadline_subject *subject,
-                           const struct cn_page *page,
-                           struct cn_page_row **ret_rows,
-                           size_t *ret_count,
-                           struct cn_err *err)
-{
-    const struct cn_store store = cn_store_of_request(request);
-    const struct cn_rows *rows = NULL;
-    enum cn_code rc = CN_STORE_READ(
-        &store, &SQL_DEADLINES_OF_SUBJECT, &rows, err, cn_uuid(store.tenant_id),
-        cn_text(subject->type), cn_uuid(subject->id), cn_at(page->after.key),
-        cn_uuid(page->after.id), cn_int(page->limit + 1));
-    if (rc != CN_OK) {
-        return rc;
-    }
-    size_t count = cn_rows_count(rows);
-    struct cn_page_row *shown =
-        cn_arena_array(store.arena, count + 1, sizeof(*shown));
-    for (size_t i = 0; rc == CN_OK && i < count; i++) {
-        struct cn_deadline deadline;
-        rc = s_read(&store, rows, i, &deadline, err);
-        if (rc == CN_OK) {
-            shown[i] = (struct cn_page_row){
-                .shown = &deadline.body->base,
-                .patient_id = deadline.patient_id,
-                .place = { cn_row_at(rows, i, 7), deadline.id },
-            };
-        }
-    }
-    if (rc == CN_OK) {
-        *ret_rows = shown;
-        *ret_count = count;
-    }
-    return rc;
-}
-
-enum cn_code cn_deadlines_answer(const struct cn_request *request,
-                                 struct cn_reply *reply,
-                                 const struct cn_deadline_subject *subject,
-                                 struct cn_err *err)
-{
-    const Dln__ListDeadlinesRequest *body = request->body;
-    const char *filters =
-        cn_arena_printf(request->arena, "deadlines|%s", subject->text);
-    struct cn_page_row *rows = NULL;
-    struct cn_page page;
-    size_t count = 0;
-    enum cn_code rc = cn_page_open(request, filters, body->has_limit,
-                                   body->limit, body->cursor, &page, err);
-    if (rc == CN_OK) {
-        rc = s_page(request, subject, &page, &rows, &count, err);
-    }
-    return rc == CN_OK ? cn_page_answer(request, reply, &page, rows, count,
-                                        "deadline.list", subject->text, err)
-                       : rc;
-}
-
-/* ---- for an operation ---- */
 
 struct cn_deadline_subject
 cn_deadline_subject_of(const struct cn_record *record)
@@ -332,36 +202,25 @@ cn_deadline_subject_of(const struct cn_record *record)
     };
 }
 
-struct cn_deadline cn_deadline_find(struct cn_op *op,
-                                    const char *subject_type,
-                                    struct cn_uuid subject_id,
-                                    const char *rule)
-{
-    struct cn_store store = cn_store_of(op);
-    struct cn_deadline found = { .body = NULL };
-    if (!cn_failed(op)) {
-        (void)!cn_deadline_load(&store, subject_type, subject_id, rule, &found,
-                                op->err);
-    }
-    return found;
-}
-
-void cn_deadline_put(struct cn_op *op, struct cn_deadline *self)
-{
-    struct cn_store store = cn_store_of(op);
-    if (cn_failed(op) || !self->changed) {
-        return;
-    }
-    struct cn_write *write = cn_op_write(op);
-    if (cn_deadline_change(&store, write, self, op->err) == CN_OK) {
-        (void)!cn_deadline_tell(&store, write, self, op->err);
-    }
-}
-
 void cn_deadlines_show(struct cn_op *op,
                        const struct cn_deadline_subject *subject)
 {
-    if (!cn_failed(op)) {
-        (void)!cn_deadlines_answer(op->request, op->reply, subject, op->err);
+    struct cn_page page = cn_page_open(
+        op, cn_arena_printf(op->arena, "deadlines|%s", subject->text));
+    const struct cn_rows *rows = CN_READ(
+        op, &SQL_DEADLINES_OF_SUBJECT, cn_uuid(op->tenant_id),
+        cn_text(subject->type), cn_uuid(subject->id), cn_at(page.after.key),
+        cn_uuid(page.after.id), cn_int(page.limit + 1));
+    size_t count = cn_rows_count(rows);
+    struct cn_page_row *shown =
+        cn_arena_array(op->arena, count, sizeof(*shown));
+    for (size_t i = 0; i < count && !cn_failed(op); i++) {
+        struct cn_deadline deadline = s_read(op, rows, i);
+        shown[i] = (struct cn_page_row){
+            .shown = &deadline.body->base,
+            .patient_id = deadline.patient_id,
+            .place = { cn_row_at(rows, i, 7), deadline.id },
+        };
     }
+    cn_page_answer(op, &page, shown, count, "deadline.list", subject->text);
 }

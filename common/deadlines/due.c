@@ -201,12 +201,8 @@ enum cn_code cn_due_handle(const struct cn_service *service,
                            struct cn_err *err)
 {
     struct cn_op op = cn_op_of_due(service, due, err);
-    if (handler->work == NULL) {
-        (void)!handler->handler(service->self, due, err);
-    } else {
-        handler->work(&op, due);
-        cn_commit(&op);
-    }
+    handler->work(&op, due);
+    cn_commit(&op);
     if (err->code == CN_OK && cn_arena_failed(due->arena)) {
         (void)cn_fail(err, CN_NOMEM, "due: no memory");
     }

@@ -73,17 +73,11 @@ enum cn_code cn_event_handle(const struct cn_service *service,
                              struct cn_err *err)
 {
     struct cn_op op = cn_op_of_event(service, event, write, err);
-    enum cn_code rc = CN_OK;
-    if (handler->effect != NULL) {
-        handler->effect(&op, event);
-        rc = err->code;
-    } else {
-        rc = handler->handler(service->self, event, write, err);
+    handler->effect(&op, event);
+    if (err->code == CN_OK && cn_arena_failed(event->arena)) {
+        (void)cn_fail(err, CN_NOMEM, "event: no memory");
     }
-    if (rc == CN_OK && cn_arena_failed(event->arena)) {
-        rc = cn_fail(err, CN_NOMEM, "event: no memory");
-    }
-    return rc;
+    return err->code;
 }
 
 /* ---- copies in one unit ---- */

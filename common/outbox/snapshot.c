@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A page of a snapshot: from provider to provider and tenant to tenant, until
+/* A page of a snapshot: from resource to resource and tenant to tenant, until
  * it is full. */
 #include "common/outbox/snapshot.h"
 
@@ -31,12 +31,6 @@ struct page {
     size_t size; /* bytes of the payloads */
     bool full;
 };
-
-static const char *s_type(const struct cn_provider *provider)
-{
-    return provider->resource != NULL ? provider->resource->name
-                                      : provider->aggregate_type;
-}
 
 /* ---- tenants ---- */
 
@@ -72,11 +66,11 @@ static ProtobufCBinaryData s_id_data(struct cn_arena *arena, struct cn_uuid id)
 
 /* The event of a row, with its packed payload. */
 static Evt__Event *s_event_new(const struct page *self,
-                               const char *aggregate_type,
-                               const struct cn_provided *row,
+                               const struct cn_record *row,
                                struct cn_bytes payload)
 {
     struct cn_arena *arena = self->op.arena;
+    const char *name = row->resource->name;
     Evt__Event *event = CN_NEW(arena, evt__event, Evt__Event);
     CN_SET(event, event_id, s_id_data(arena, cn_uuid_new(self->op.env)));
     CN_SET(event, tenant_id, s_id_data(arena, self->op.tenant_id));
@@ -85,95 +79,74 @@ static Evt__Event *s_event_new(const struct page *self,
         event, payload,
         ((ProtobufCBinaryData){
             payload.size, cn_arena_copy(arena, payload.data, payload.size) }));
-    event->aggregate_type = aggregate_type;
+    event->aggregate_type = name;
     CN_SET(event, aggregate_seq, row->event_seq);
-    event->type =
-        cn_arena_printf(arena, "%s" CN_SNAPSHOT_SUFFIX, aggregate_type);
+    event->type = cn_arena_printf(arena, "%s" CN_SNAPSHOT_SUFFIX, name);
     CN_SET(event, schema_version, 1);
     CN_SET(event, occurred_at, self->op.now_at);
     return event;
 }
 
 /* Adds one row. False: the page would be too big for a reply with it. */
-static bool s_row_add(struct page *self,
-                      const char *aggregate_type,
-                      const struct cn_provided *row)
+static bool s_row_add(struct page *self, struct cn_record *row)
 {
     Evt__SnapshotResponse *body = self->body;
     struct cn_bytes payload = { 0 };
-    (void)!cn_message_pack(self->op.arena, row->payload, &payload,
+    (void)!cn_message_pack(self->op.arena, cn_told(&self->op, row), &payload,
                            self->op.err);
     if (body->n_events > 0 && self->size + payload.size > PAGE_BYTES_MAX) {
         self->full = true;
         return false;
     }
-    body->events[body->n_events++] =
-        s_event_new(self, aggregate_type, row, payload);
+    body->events[body->n_events++] = s_event_new(self, row, payload);
     self->size += payload.size;
     self->full = body->n_events == self->limit;
     return true;
 }
 
 /* Where the next page begins. */
-static void
-s_next_set(struct page *self, const char *aggregate_type, struct cn_uuid id)
+static void s_next_set(struct page *self, const char *name, struct cn_uuid id)
 {
     struct cn_arena *arena = self->op.arena;
     Evt__SnapshotCursor *next =
         CN_NEW(arena, evt__snapshot_cursor, Evt__SnapshotCursor);
-    next->aggregate_type = aggregate_type;
+    next->aggregate_type = name;
     CN_SET(next, tenant_id, s_id_data(arena, self->op.tenant_id));
     CN_SET(next, id, s_id_data(arena, id));
     self->body->next = next;
 }
 
-static struct cn_provided *s_provide(struct page *self,
-                                     const struct cn_provider *provider,
-                                     struct cn_uuid after,
-                                     int limit,
-                                     size_t *ret_count)
-{
-    struct cn_op *op = &self->op;
-    struct cn_provided *rows = NULL;
-    if (provider->resource != NULL) {
-        return cn_records_provided(op, provider->resource, after, limit,
-                                   ret_count);
-    }
-    struct cn_store store = cn_store_of(op);
-    (void)!provider->page(&store, after, limit, &rows, ret_count, op->err);
-    return rows;
-}
-
 /* The rows of the page's tenant after an id, as far as there is room. */
 static void s_tenant_add(struct page *self,
-                         const struct cn_provider *provider,
+                         const struct cn_resource *resource,
                          struct cn_uuid after)
 {
-    int room = (int)(self->limit - self->body->n_events);
-    size_t count = 0;
-    const struct cn_provided *rows =
-        s_provide(self, provider, after, room, &count);
-    for (size_t i = 0; i < count && !self->full && !cn_failed(&self->op); i++) {
-        if (s_row_add(self, s_type(provider), &rows[i])) {
-            after = rows[i].id;
+    struct cn_op *op = &self->op;
+    const size_t room = self->limit - self->body->n_events;
+    struct cn_records rows = cn_records_of(
+        op, resource,
+        CN_READ(op, resource->after, cn_uuid(after), cn_int((int64_t)room)));
+    for (size_t i = 0; i < rows.count && !self->full && !cn_failed(op); i++) {
+        if (s_row_add(self, &rows.items[i])) {
+            after = rows.items[i].id;
         }
     }
     self->full = self->full || cn_clock_monotonic() >= self->until_at;
     if (self->full) {
-        s_next_set(self, s_type(provider), after);
+        s_next_set(self, resource->name, after);
     }
 }
 
-/* All tenants of one provider from the page's on; nil: from the first. */
-static void s_provider_add(struct page *self,
-                           const struct cn_provider *provider,
+/* All tenants of one resource from the page's on; nil: from the first. */
+static void s_resource_add(struct page *self,
+                           const struct cn_resource *resource,
                            struct cn_uuid after)
 {
     if (cn_uuid_is_nil(self->op.tenant_id)) {
         s_tenant_next(self);
     }
     while (!cn_failed(&self->op) && !cn_uuid_is_nil(self->op.tenant_id)) {
-        s_tenant_add(self, provider, after);
+        s_tenant_add(self, resource, after);
         if (self->full) {
             return;
         }
@@ -184,40 +157,52 @@ static void s_provider_add(struct page *self,
 
 /* ---- the request ---- */
 
-/* Is "<aggregate_type>.snapshot" among the types asked for? */
-static bool s_is_wanted(const Evt__SnapshotRequest *wanted,
-                        const char *aggregate_type)
+/* Is this type "<name>.snapshot"? */
+static bool s_is_of(const char *type, const char *name)
 {
-    size_t size = strlen(aggregate_type);
-    for (size_t i = 0; i < wanted->n_type; i++) {
-        if (strncmp(wanted->type[i], aggregate_type, size) == 0 &&
-            strcmp(wanted->type[i] + size, CN_SNAPSHOT_SUFFIX) == 0) {
-            return true;
-        }
-    }
-    return wanted->n_type == 0;
+    size_t size = strlen(name);
+    return strncmp(type, name, size) == 0 &&
+           strcmp(type + size, CN_SNAPSHOT_SUFFIX) == 0;
 }
 
-/* The provider to begin with, its tenant (of the page) and the id after which
- * to go on. */
-static size_t s_cursor_read(struct page *self, struct cn_uuid *ret_after)
+/* Does the service let others copy the resource, and is it asked for? */
+static bool s_is_wanted(const struct page *self,
+                        const struct cn_resource *resource)
 {
     const struct cn_service *service = self->op.request->service;
+    const Evt__SnapshotRequest *wanted = self->wanted;
+    bool copied = false;
+    bool asked = wanted->n_type == 0;
+    for (size_t i = 0; i < service->event_count; i++) {
+        copied |= s_is_of(service->events[i].type, resource->name);
+    }
+    for (size_t i = 0; i < wanted->n_type; i++) {
+        asked |= s_is_of(wanted->type[i], resource->name);
+    }
+    return copied && asked;
+}
+
+/* The resource to begin with, its tenant (of the page) and the id after which
+ * to go on. */
+static const struct cn_resource *const *s_cursor_read(struct page *self,
+                                                      struct cn_uuid *ret_after)
+{
     const Evt__SnapshotCursor *cursor = self->wanted->after;
-    for (size_t i = 0; cursor != NULL && i < service->provider_count; i++) {
+    const struct cn_resource *const *at = self->op.request->service->resources;
+    if (cursor == NULL) {
+        return at;
+    }
+    for (; *at != NULL; at++) {
         if (cursor->aggregate_type != NULL &&
-            strcmp(s_type(&service->providers[i]), cursor->aggregate_type) ==
-                0 &&
+            strcmp((*at)->name, cursor->aggregate_type) == 0 &&
             cn_message_uuid(cursor->has_tenant_id, cursor->tenant_id,
                             &self->op.tenant_id) &&
             cn_message_uuid(cursor->has_id, cursor->id, ret_after)) {
-            return i;
+            return at;
         }
     }
-    if (cursor != NULL) {
-        cn_refuse_field(&self->op, "/after", "invalid_value", "no such row");
-    }
-    return 0;
+    cn_refuse_field(&self->op, "/after", "invalid_value", "no such row");
+    return at;
 }
 
 CN_SQL_RELAY(SQL_OUTBOX_CUT,
@@ -263,7 +248,6 @@ static void s_log_set(struct page *self)
 
 void cn_snapshot_page(struct cn_op *op)
 {
-    const struct cn_service *service = op->request->service;
     const char *subject = op->request->principal.subject;
     struct page page = {
         .op = *op,
@@ -287,10 +271,10 @@ void cn_snapshot_page(struct cn_op *op)
     if (page.wanted->after == NULL) {
         s_log_set(&page);
     }
-    for (size_t i = s_cursor_read(&page, &after);
-         i < service->provider_count && !page.full && !cn_failed(op); i++) {
-        if (s_is_wanted(page.wanted, s_type(&service->providers[i]))) {
-            s_provider_add(&page, &service->providers[i], after);
+    for (const struct cn_resource *const *at = s_cursor_read(&page, &after);
+         *at != NULL && !page.full && !cn_failed(op); at++) {
+        if (s_is_wanted(&page, *at)) {
+            s_resource_add(&page, *at, after);
         }
         page.op.tenant_id = (struct cn_uuid){ 0 };
         after = (struct cn_uuid){ 0 };

@@ -10,7 +10,6 @@
 #define CN_SNAPSHOT_H
 
 #include "common/contract/service.h"
-#include "common/store/store.h"
 
 /* The handler of events.v1.Events/Snapshot, which every service has. It shows
  * rows of all tenants: only a service in its own name may call it. */

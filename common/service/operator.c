@@ -141,10 +141,7 @@ static void s_letters_answer(struct cn_op *op,
             .place = { letter.message->created_at, letter.event_id },
         };
     }
-    if (!cn_failed(op)) {
-        (void)!cn_page_answer(op->request, op->reply, page, shown, count,
-                              "dead_letter.list", NULL, op->err);
-    }
+    cn_page_answer(op, page, shown, count, "dead_letter.list", NULL);
 }
 
 void dead_letters_list(struct cn_op *op,
@@ -156,13 +153,11 @@ void dead_letters_list(struct cn_op *op,
     const bool all = body->n_status == 0;
     const struct cn_rows *rows = cn_rows_none();
     struct cn_filter filter;
-    struct cn_page page = { .limit = 0 };
     cn_filter_begin(&filter, op->request, "dead_letters");
     struct cn_param statuses =
         cn_filter_words(&filter, &opr__dead_letter__status__descriptor,
                         all ? OPEN : body->status, all ? 2 : body->n_status);
-    (void)!cn_page_open(op->request, filter.text, body->has_limit, body->limit,
-                        body->cursor, &page, op->err);
+    struct cn_page page = cn_page_open(op, filter.text);
     if (!filter.nothing) {
         rows =
             CN_READ(op, &SQL_DEAD_LETTERS_PAGE, cn_at(page.after.key),

@@ -51,10 +51,7 @@ static struct given s_given(struct cn_op *op, const struct cn_listing *listing)
             given.words |= given.params[i].kind != CN_PARAM_NULL ? 1U << i : 0;
         }
     }
-    given.nothing = cn_filter_end(&filter, op->err) == CN_NOT_FOUND;
-    if (given.nothing) {
-        cn_forgive(op);
-    }
+    given.nothing = filter.nothing;
     given.text = filter.text;
     return given;
 }
@@ -108,22 +105,8 @@ struct cn_records cn_list_read(struct cn_op *op,
                                const struct cn_listing *listing,
                                struct cn_page *ret_page)
 {
-    const char *body = op->request->body;
-    const ProtobufCMessageDescriptor *descriptor = listing->request->descriptor;
-    const ProtobufCFieldDescriptor *limit =
-        protobuf_c_message_descriptor_get_field_by_name(descriptor, "limit");
-    const ProtobufCFieldDescriptor *cursor =
-        protobuf_c_message_descriptor_get_field_by_name(descriptor, "cursor");
     struct given given = s_given(op, listing);
-    if (!cn_failed(op)) {
-        (void)!cn_page_open(
-            op->request, given.text,
-            *(const protobuf_c_boolean
-                  *)(const void *)(body + limit->quantifier_offset),
-            *(const int32_t *)(const void *)(body + limit->offset),
-            *(const char *const *)(const void *)(body + cursor->offset),
-            ret_page, op->err);
-    }
+    *ret_page = cn_page_open(op, given.text);
     return cn_failed(op) || given.nothing
                ? (struct cn_records){ 0 }
                : s_read(op, listing, &given, ret_page);
@@ -148,10 +131,7 @@ void cn_list_answer(struct cn_op *op,
             .place = { record->place_at, record->id },
         };
     }
-    if (!cn_failed(op)) {
-        (void)!cn_page_answer(op->request, op->reply, page, shown,
-                              records.count, action, resource, op->err);
-    }
+    cn_page_answer(op, page, shown, records.count, action, resource);
 }
 
 void cn_list(struct cn_op *op, const struct cn_listing *listing)

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/store/page.h"
-#include "common/wire/message.h"
 
-#include "common/store/audit.h"
-#include "common/store/reply.h"
 #include "common/wire/json.h"
+#include "common/wire/message.h"
 
 #include <assert.h>
 #include <string.h>
@@ -67,62 +65,35 @@ struct cn_param cn_filter_words(struct cn_filter *self,
     return cn_texts(known > 0 ? words : NULL, known);
 }
 
-enum cn_code cn_filter_end(const struct cn_filter *self, struct cn_err *err)
-{
-    return self->nothing ? cn_fail(err, CN_NOT_FOUND, "no such id") : CN_OK;
-}
+/* ---- pages ---- */
 
-enum cn_code cn_page_open(const struct cn_request *request,
-                          const char *filters,
-                          bool has_limit,
-                          int32_t limit,
-                          const char *cursor,
-                          struct cn_page *ret_page,
-                          struct cn_err *err)
-{
-    struct cn_page page = { .filters = filters };
-    enum cn_code rc = cn_page_limit(has_limit, limit, &page.limit, err);
-    if (rc == CN_OK && cursor != NULL) {
-        rc = cn_cursor_read(request, filters, cursor, &page.after, err);
-    }
-    if (rc == CN_OK) {
-        *ret_page = page;
-    }
-    return rc;
-}
-
-size_t cn_page_count(const struct cn_page *page, size_t rows_read)
-{
-    size_t limit = (size_t)page->limit;
-    return rows_read > limit ? limit : rows_read;
-}
-
-enum cn_code cn_page_next(const struct cn_request *request,
-                          const struct cn_page *page,
-                          size_t rows_read,
-                          struct cn_cursor last,
-                          const char **ret_cursor,
-                          struct cn_err *err)
-{
-    const char *cursor = NULL;
-    (void)err;
-    if (rows_read > (size_t)page->limit) {
-        cursor = cn_cursor_write(request, page->filters, last);
-    }
-    *ret_cursor = cursor;
-    return CN_OK;
-}
-
-/* Where the reply keeps a field; every list has it. */
+/* Where the message of a list keeps a field; every request and every reply of a
+ * list has it. */
 static void *
-s_member(ProtobufCMessage *reply, const char *name, bool quantifier)
+s_member(const ProtobufCMessage *message, const char *name, bool quantifier)
 {
     const ProtobufCFieldDescriptor *field =
-        protobuf_c_message_descriptor_get_field_by_name(reply->descriptor,
+        protobuf_c_message_descriptor_get_field_by_name(message->descriptor,
                                                         name);
     assert(field != NULL);
-    return (char *)reply +
+    return (char *)(uintptr_t)message +
            (quantifier ? field->quantifier_offset : field->offset);
+}
+
+struct cn_page cn_page_open(struct cn_op *op, const char *filters)
+{
+    const void *body = op->request->body;
+    const protobuf_c_boolean *has_limit = s_member(body, "limit", true);
+    const int32_t *limit = s_member(body, "limit", false);
+    const char *const *cursor = s_member(body, "cursor", false);
+    struct cn_page page = { .filters = filters };
+    if (!cn_failed(op) &&
+        cn_page_limit(*has_limit, *limit, &page.limit, op->err) == CN_OK &&
+        *cursor != NULL) {
+        (void)!cn_cursor_read(op->request, filters, *cursor, &page.after,
+                              op->err);
+    }
+    return page;
 }
 
 static void s_put(ProtobufCMessage *list,
@@ -140,42 +111,34 @@ static void s_put(ProtobufCMessage *list,
     memcpy(s_member(list, "has_more", true), &has, sizeof(has));
 }
 
-enum cn_code cn_page_answer(const struct cn_request *request,
-                            struct cn_reply *reply,
-                            const struct cn_page *page,
-                            const struct cn_page_row *rows,
-                            size_t rows_read,
-                            const char *action,
-                            const char *resource,
-                            struct cn_err *err)
+void cn_page_answer(struct cn_op *op,
+                    const struct cn_page *page,
+                    const struct cn_page_row *rows,
+                    size_t rows_read,
+                    const char *action,
+                    const char *resource)
 {
-    struct cn_arena *arena = request->arena;
-    size_t count = cn_page_count(page, rows_read);
+    if (cn_failed(op)) {
+        return;
+    }
+    const bool more = rows_read > (size_t)page->limit;
+    const size_t count = more ? (size_t)page->limit : rows_read;
     ProtobufCMessage *list =
-        cn_message_new(arena, request->method->output->descriptor);
+        cn_message_new(op->arena, op->request->method->output->descriptor);
     const ProtobufCMessage **data =
-        cn_arena_array(arena, count + 1, sizeof(void *));
+        cn_arena_array(op->arena, count + 1, sizeof(void *));
     struct cn_uuid *patients =
-        cn_arena_array(arena, count + 1, sizeof(*patients));
-    const char *next_cursor = NULL;
-    struct cn_cursor last = { 0 };
+        cn_arena_array(op->arena, count + 1, sizeof(*patients));
     for (size_t i = 0; i < count; i++) {
         data[i] = rows[i].shown;
         patients[i] = rows[i].patient_id;
-        last = rows[i].place;
     }
-    enum cn_code rc =
-        cn_page_next(request, page, rows_read, last, &next_cursor, err);
-    if (rc != CN_OK) {
-        return rc;
+    s_put(list, data, count,
+          more ? cn_cursor_write(op->request, page->filters,
+                                 rows[count - 1].place)
+               : NULL);
+    op->reply->body = list;
+    if (action != NULL && (count > 0 || resource != NULL)) {
+        cn_audit_shown(op, action, resource, patients, count);
     }
-    s_put(list, data, count, next_cursor);
-    reply->body = list;
-    if (action == NULL || (count == 0 && resource == NULL)) {
-        return CN_OK;
-    }
-    rc = cn_reply_pack(request, reply, err);
-    return rc == CN_OK
-               ? cn_audit_read(request, action, resource, patients, count, err)
-               : rc;
 }

@@ -5,9 +5,10 @@
 
 #include "common/db/db.h"
 #include "common/store/cursor.h"
+#include "common/store/step.h"
 
 /* The filters of a list, gathered into the text that its cursors are bound to:
- * begin, then one call for each filter, then end, which looks at the ids. */
+ * begin, then one call for each filter. */
 struct cn_filter {
     const struct cn_request *request;
     const char *text;
@@ -26,10 +27,6 @@ struct cn_param cn_filter_words(struct cn_filter *self,
                                 const ProtobufCEnumDescriptor *descriptor,
                                 const void *values,
                                 size_t count);
-/* CN_NOT_FOUND when no row can match: an empty page. */
-CN_CHECKED enum cn_code cn_filter_end(const struct cn_filter *self,
-                                      struct cn_err *err);
-
 /* A page being read. The statement is asked for limit + 1 rows after `after`.
  */
 struct cn_page {
@@ -38,24 +35,9 @@ struct cn_page {
     int limit;
 };
 
-/* Checks limit and cursor (NULL: the first page). */
-CN_CHECKED enum cn_code cn_page_open(const struct cn_request *request,
-                                     const char *filters,
-                                     bool has_limit,
-                                     int32_t limit,
-                                     const char *cursor,
-                                     struct cn_page *ret_page,
-                                     struct cn_err *err);
-/* How many of the rows read belong to the page. */
-size_t cn_page_count(const struct cn_page *page, size_t rows_read);
-/* Cursor of the next page, given the last row of this one; *ret_cursor is NULL
- * when this page is the last. */
-CN_CHECKED enum cn_code cn_page_next(const struct cn_request *request,
-                                     const struct cn_page *page,
-                                     size_t rows_read,
-                                     struct cn_cursor last,
-                                     const char **ret_cursor,
-                                     struct cn_err *err);
+/* The page that the request asks for by its fields limit and cursor. filters
+ * names the list and its filters: its cursors are bound to them. */
+struct cn_page cn_page_open(struct cn_op *op, const char *filters);
 
 /* One row of a list, as it is shown. */
 struct cn_page_row {
@@ -66,15 +48,12 @@ struct cn_page_row {
 /* Answers a list: the rows of the page (rows_read of them were read), the
  * cursor of the next, the audit row (none without an action, and none when
  * nothing is shown and no resource is named). The method's reply is a message
- * of data, next_cursor and has_more.
- */
-CN_CHECKED enum cn_code cn_page_answer(const struct cn_request *request,
-                                       struct cn_reply *reply,
-                                       const struct cn_page *page,
-                                       const struct cn_page_row *rows,
-                                       size_t rows_read,
-                                       const char *action,
-                                       const char *resource,
-                                       struct cn_err *err);
+ * of data, next_cursor and has_more. */
+void cn_page_answer(struct cn_op *op,
+                    const struct cn_page *page,
+                    const struct cn_page_row *rows,
+                    size_t rows_read,
+                    const char *action,
+                    const char *resource);
 
 #endif

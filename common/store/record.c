@@ -640,26 +640,6 @@ void cn_show(struct cn_op *op, struct cn_record *record)
     }
 }
 
-struct cn_provided *cn_records_provided(struct cn_op *op,
-                                        const struct cn_resource *resource,
-                                        struct cn_uuid after,
-                                        int limit,
-                                        size_t *ret_count)
-{
-    struct cn_records records = cn_records_of(
-        op, resource,
-        CN_READ(op, resource->after, cn_uuid(after), cn_int(limit)));
-    struct cn_provided *rows =
-        cn_arena_array(op->arena, records.count, sizeof(*rows));
-    for (size_t i = 0; i < records.count; i++) {
-        struct cn_record *record = &records.items[i];
-        rows[i] = (struct cn_provided){ record->id, record->event_seq,
-                                        cn_told(op, record) };
-    }
-    *ret_count = records.count;
-    return rows;
-}
-
 void cn_get(struct cn_op *op,
             const struct cn_resource *resource,
             const char *id)

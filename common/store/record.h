@@ -123,14 +123,6 @@ void cn_keep(struct cn_op *op,
 /* Says in the reply where a new record is; cn_put does so for what it inserts.
  */
 void cn_record_locate(struct cn_op *op, const struct cn_record *record);
-/* A page of the tenant's records in the order of their ids, as their events
- * tell them: a provider of snapshots (contract/event.h). */
-struct cn_provided *cn_records_provided(struct cn_op *op,
-                                        const struct cn_resource *resource,
-                                        struct cn_uuid after,
-                                        int limit,
-                                        size_t *ret_count);
-
 /* What is generated for GET {path}/{id}. */
 void cn_get(struct cn_op *op,
             const struct cn_resource *resource,

@@ -14,7 +14,6 @@ static const char *s_text(const char *text)
 void audit_list(struct cn_op *op, const Acc__ListAuditRequest *body)
 {
     struct audit_entries entries = { .count = 0 };
-    struct cn_page page = { .limit = 0 };
     struct cn_filter filter;
     cn_filter_begin(
         &filter, op->request,
@@ -23,16 +22,11 @@ void audit_list(struct cn_op *op, const Acc__ListAuditRequest *body)
                         s_text(body->resource), s_text(body->service),
                         (long long)body->since, (long long)body->until));
     struct cn_uuid patient_id = cn_filter_id(&filter, "pat", body->patient_id);
-    (void)!cn_page_open(op->request, filter.text, body->has_limit, body->limit,
-                        body->cursor, &page, op->err);
+    struct cn_page page = cn_page_open(op, filter.text);
     if (!filter.nothing) {
         entries = audit_entries(op, body, patient_id, &page);
     }
-    if (cn_failed(op)) {
-        return;
-    }
-    (void)!cn_page_answer(op->request, op->reply, &page, entries.items,
-                          entries.count, NULL, NULL, op->err);
+    cn_page_answer(op, &page, entries.items, entries.count, NULL, NULL);
     if (!filter.nothing) {
         cn_audit_shown(op, "audit.list", NULL, &patient_id, 1);
     }

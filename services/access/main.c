@@ -40,8 +40,6 @@ int main(int argc, char **argv)
         .events = access_events,
         .event_count = access_event_count,
         .resources = access_resources,
-        .providers = ACCESS_PROVIDERS,
-        .provider_count = ACCESS_PROVIDER_COUNT,
         .options = OPTIONS,
         .option_count = CN_COUNT(OPTIONS),
         .start = s_access_start,

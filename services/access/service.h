@@ -11,8 +11,4 @@ struct access_service {
     uint8_t platform_key_hash[32];
 };
 
-/* Agencies and branches, as others copy them (snapshot.c). */
-extern const struct cn_provider ACCESS_PROVIDERS[];
-extern const size_t ACCESS_PROVIDER_COUNT;
-
 #endif

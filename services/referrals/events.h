@@ -12,8 +12,4 @@
 extern const struct cn_subscription REFERRALS_SUBSCRIPTIONS[];
 extern const size_t REFERRALS_SUBSCRIPTION_COUNT;
 
-/* Patients and referrals, as others copy them (snapshot.c). */
-extern const struct cn_provider REFERRALS_PROVIDERS[];
-extern const size_t REFERRALS_PROVIDER_COUNT;
-
 #endif

@@ -149,11 +149,9 @@ void referrals_list(struct cn_op *op, const Ref__ListReferralsRequest *body)
 {
     struct referral_filter filter;
     struct cn_records records = { .count = 0 };
-    struct cn_page page = { .limit = 0 };
     const char *text = NULL;
     bool some = s_filter_read(op, body, &filter, &text);
-    (void)!cn_page_open(op->request, text, body->has_limit, body->limit,
-                        body->cursor, &page, op->err);
+    struct cn_page page = cn_page_open(op, text);
     if (some) {
         records = referrals_by(op, &filter, page.after, page.limit + 1);
     }
@@ -169,10 +167,8 @@ void patient_referrals_list(struct cn_op *op,
         .statuses = s_all_statuses(op->arena),
         .patient_id = patient->id,
     };
-    struct cn_page page = { .limit = 0 };
-    (void)!cn_page_open(
-        op->request, cn_arena_printf(op->arena, "patient|%s", body->id),
-        body->has_limit, body->limit, body->cursor, &page, op->err);
+    struct cn_page page =
+        cn_page_open(op, cn_arena_printf(op->arena, "patient|%s", body->id));
     cn_list_answer(op, &page,
                    referrals_by(op, &filter, page.after, page.limit + 1),
                    "referral.list", NULL);

@@ -33,10 +33,8 @@ void patient_get(struct cn_op *op, const Ref__GetPatientRequest *body)
 void patients_list(struct cn_op *op, const Ref__ListPatientsRequest *body)
 {
     const char *family = name_norm(op->arena, body->family);
-    struct cn_page page = { .limit = 0 };
-    (void)!cn_page_open(
-        op->request, cn_arena_printf(op->arena, "patients family=%s", family),
-        body->has_limit, body->limit, body->cursor, &page, op->err);
+    struct cn_page page = cn_page_open(
+        op, cn_arena_printf(op->arena, "patients family=%s", family));
     cn_list_answer(op, &page,
                    patients_by_name(op, family, page.after.id, page.limit + 1),
                    "patient.list", NULL);

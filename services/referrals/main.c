@@ -14,8 +14,6 @@ int main(int argc, char **argv)
         REFERRALS_CONTRACT,
         .due_handlers = DUE,
         .due_handler_count = CN_COUNT(DUE),
-        .providers = REFERRALS_PROVIDERS,
-        .provider_count = REFERRALS_PROVIDER_COUNT,
         .subscriptions = REFERRALS_SUBSCRIPTIONS,
         .subscription_count = REFERRALS_SUBSCRIPTION_COUNT,
     };

@@ -10,8 +10,4 @@
 extern const struct cn_subscription SCHEDULING_SUBSCRIPTIONS[];
 extern const size_t SCHEDULING_SUBSCRIPTION_COUNT;
 
-/* Clinicians and visits, as others copy them (snapshot.c). */
-extern const struct cn_provider SCHEDULING_PROVIDERS[];
-extern const size_t SCHEDULING_PROVIDER_COUNT;
-
 #endif

@@ -64,8 +64,6 @@ int main(void)
     static struct access_service access;
     const struct cn_service service = {
         ACCESS_CONTRACT,
-        .providers = ACCESS_PROVIDERS,
-        .provider_count = ACCESS_PROVIDER_COUNT,
         .self = &access,
     };
     const struct contract contract = {

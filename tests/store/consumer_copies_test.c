@@ -4,7 +4,7 @@
 #include "common/inbox/consumer.h"
 
 #include "common/loop/fiber.h"
-#include "common/store/write.h"
+#include "common/store/step.h"
 #include "tests/lib/follow.h"
 #include "tests/lib/pg.h"
 
@@ -39,34 +39,22 @@ CN_SQL_WRITE(SQL_TEST_COPY,
              "1, event_seq = excluded.event_seq, name = excluded.name "
              "WHERE t.event_seq < excluded.event_seq");
 
-static enum cn_code s_copied(void *self,
-                             const struct cn_event *event,
-                             struct cn_write *write,
-                             struct cn_err *err)
+static void s_copied(struct cn_op *op, const struct cn_event *event)
 {
     const Evt__FetchRequest *payload = event->payload;
-    char *name = cn_arena_alloc(event->arena, CN_UUID_TEXT_SIZE);
-    (void)self;
-    assert_non_null(name);
+    char *name = cn_arena_alloc(op->arena, CN_UUID_TEXT_SIZE);
     cn_uuid_format(event->aggregate_id, name);
     if ((payload->limit & REFUSED) != 0) {
-        return cn_fail(err, CN_INVALID, "this event is not to be had");
+        cn_refuse(op, CN_INVALID, NULL, "this event is not to be had");
     }
-    CN_CHANGE(write, &SQL_TEST_COPY, cn_uuid(event->tenant_id),
+    CN_CHANGE(op, &SQL_TEST_COPY, cn_uuid(event->tenant_id),
               cn_uuid(event->aggregate_id), cn_int(event->aggregate_seq),
               cn_text((payload->limit & FORBIDDEN) != 0 ? "" : name));
-    return CN_OK;
 }
 
-static enum cn_code s_changed(void *self,
-                              const struct cn_event *event,
-                              struct cn_write *write,
-                              struct cn_err *err)
+static void s_changed(struct cn_op *op, const struct cn_event *event)
 {
-    (void)self;
-    (void)err;
-    cn_write_audit(write, "effect", event->type, event->aggregate_id);
-    return CN_OK;
+    cn_audit(op, "effect", event->type, event->aggregate_id);
 }
 
 static const struct cn_event_shape EVENTS_OF_PRODUCER[] = {

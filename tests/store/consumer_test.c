@@ -4,7 +4,7 @@
 #include "common/inbox/consumer.h"
 
 #include "common/loop/fiber.h"
-#include "common/store/write.h"
+#include "common/store/step.h"
 #include "tests/lib/follow.h"
 #include "tests/lib/pg.h"
 
@@ -41,12 +41,9 @@ struct effects {
 };
 static struct effects s_effects;
 
-static enum cn_code s_changed(void *self,
-                              const struct cn_event *event,
-                              struct cn_write *write,
-                              struct cn_err *err)
+static void s_changed(struct cn_op *op, const struct cn_event *event)
 {
-    struct effects *effects = self;
+    struct effects *effects = op->self;
     const Evt__FetchRequest *payload = event->payload;
     uint32_t number = payload->limit % POISON;
     unsigned calls = ++effects->calls[number];
@@ -55,18 +52,17 @@ static enum cn_code s_changed(void *self,
         effects->order[effects->count++] = number;
     }
     if (payload->limit & POISON) {
-        return cn_fail(err, CN_INVALID, "this event is not to be had");
+        cn_refuse(op, CN_INVALID, NULL, "this event is not to be had");
     }
     if ((payload->limit & STALE_TWICE) != 0 && calls <= 2) {
-        return cn_fail(err, CN_STALE, "probe_version");
+        cn_refuse(op, CN_STALE, NULL, "probe_version");
     }
     if ((payload->limit & AWAY) != 0 && calls <= AWAY_TIMES) {
-        return cn_fail(err, CN_UNAVAILABLE, "away");
+        cn_refuse(op, CN_UNAVAILABLE, NULL, "away");
     }
     if ((payload->limit & WITHOUT_EFFECT) == 0) {
-        cn_write_audit(write, "effect", event->type, (struct cn_uuid){ 0 });
+        cn_audit(op, "effect", event->type, (struct cn_uuid){ 0 });
     }
-    return CN_OK;
 }
 
 static const struct cn_event_shape EVENTS_OF_PRODUCER[] = {

@@ -43,12 +43,14 @@ static int64_t s_now(struct cn_env *env)
     return s_clock;
 }
 
-static struct cn_store s_store(struct test_world *world)
+/* An operation of the test's own. */
+static struct cn_op s_op(struct test_world *world, struct cn_err *err)
 {
-    return (struct cn_store){ .env = &world->env,
-                              .arena = world->arena,
-                              .tenant_id = world->tenant,
-                              .now_at = s_clock };
+    return (struct cn_op){ .env = &world->env,
+                           .arena = world->arena,
+                           .tenant_id = world->tenant,
+                           .now_at = s_clock,
+                           .err = err };
 }
 
 /* ---- writing and reading ---- */
@@ -62,29 +64,28 @@ static void s_begin(struct test_world *world)
 static struct cn_clock
 s_apply(struct test_world *world, const char *id, int64_t valid_at)
 {
-    const struct cn_store store = s_store(world);
     const struct cn_clock_case of = { .at = valid_at };
     const struct cn_clock_fact start = { "valid", true, valid_at };
     const struct cn_clock_facts facts = { .starts = &start,
                                           .start_count = 1,
                                           .zone = ZONE };
-    const struct cn_clock_rule *rule = NULL;
     struct cn_clock clock;
     struct cn_err err = { 0 };
-    assert_int_equal(cn_clock_rule_find(&store, id, &of, &rule, &err), CN_OK);
+    struct cn_op op = s_op(world, &err);
+    const struct cn_clock_rule *rule = cn_clock_rule_of(&op, id, &of);
+    assert_false(cn_failed(&op));
     assert_true(cn_clock_apply(rule, &facts, &clock));
     return clock;
 }
 
-static void s_commit(struct test_world *world, struct cn_deadline *deadline)
+static enum cn_code s_commit(struct test_world *world,
+                             struct cn_deadline *deadline)
 {
-    const struct cn_store store = s_store(world);
     struct cn_err err = { 0 };
-    struct cn_write *write =
-        cn_write_begin_system(&world->env, world->arena, world->tenant, NULL);
-    assert_int_equal(cn_deadline_change(&store, write, deadline, &err), CN_OK);
-    assert_int_equal(cn_deadline_tell(&store, write, deadline, &err), CN_OK);
-    assert_int_equal(cn_write_commit(write, &err), CN_OK);
+    struct cn_op op = s_op(world, &err);
+    cn_deadline_put(&op, deadline);
+    cn_commit(&op);
+    return err.code;
 }
 
 /* A clock that starts now, of a subject of its own. */
@@ -105,19 +106,17 @@ static struct cn_uuid s_start(struct test_world *world, const char *rule)
     assert_int_equal(cn_deadline_run(&deadline, world->arena, &subject, &clock,
                                      cn_uuid_new(&world->env), s_clock, &err),
                      CN_OK);
-    s_commit(world, &deadline);
+    assert_int_equal(s_commit(world, &deadline), CN_OK);
     return subject.id;
 }
 
 static struct cn_deadline
 s_load(struct test_world *world, struct cn_uuid subject, const char *rule)
 {
-    const struct cn_store store = s_store(world);
-    struct cn_deadline deadline;
     struct cn_err err = { 0 };
-    assert_int_equal(
-        cn_deadline_load(&store, "thing", subject, rule, &deadline, &err),
-        CN_OK);
+    struct cn_op op = s_op(world, &err);
+    struct cn_deadline deadline = cn_deadline_find(&op, "thing", subject, rule);
+    assert_false(cn_failed(&op));
     return deadline;
 }
 
@@ -138,10 +137,9 @@ static void s_rules(struct test_world *world)
 {
     char sql[SQL_MAX];
     char tenant[CN_UUID_TEXT_SIZE];
-    struct cn_store store = s_store(world);
     struct cn_clock_case of = { .at = s_at(VALID_AT) };
-    const struct cn_clock_rule *rule = NULL;
     struct cn_err err = { 0 };
+    struct cn_op op = s_op(world, &err);
     s_begin(world);
     cn_uuid_format(world->tenant, tenant);
     assert_int_equal(s_apply(world, "C01", s_clock).due_at,
@@ -168,24 +166,23 @@ static void s_rules(struct test_world *world)
     /* Outside its days the agency's own row is none. */
     assert_int_equal(s_apply(world, "C01", s_at("2026-07-01T00:00:00Z")).due_at,
                      s_at("2026-07-03T00:00:00Z"));
-    assert_int_equal(cn_clock_rule_find(&store, "C99", &of, &rule, &err),
-                     CN_INTERNAL);
+    (void)cn_clock_rule_of(&op, "C99", &of);
+    assert_int_equal(err.code, CN_INTERNAL);
+    cn_forgive(&op);
     of.payer = "commercial";
-    assert_int_equal(cn_clock_rule_find(&store, "C99", &of, &rule, &err),
-                     CN_INTERNAL);
+    (void)cn_clock_rule_of(&op, "C99", &of);
+    assert_int_equal(err.code, CN_INTERNAL);
+    cn_forgive(&op);
     of.payer = "medicare";
-    assert_int_equal(cn_clock_rule_find(&store, "C99", &of, &rule, &err),
-                     CN_OK);
-    const struct cn_date *days = NULL;
+    (void)cn_clock_rule_of(&op, "C99", &of);
     size_t count = 0;
-    assert_int_equal(cn_clock_holidays(&store, &days, &count, &err), CN_OK);
+    const struct cn_date *days = cn_clock_holidays(&op, &count);
+    assert_false(cn_failed(&op));
     assert_int_equal(count, 1);
     assert_int_equal(days[0].day, 26);
     /* Another agency keeps the rule of all. */
-    store.tenant_id = cn_uuid_new(&world->env);
-    assert_int_equal(cn_clock_rule_find(&store, "C01", &of, &rule, &err),
-                     CN_OK);
-    assert_int_equal(rule->amount, 48);
+    op.tenant_id = cn_uuid_new(&world->env);
+    assert_int_equal(cn_clock_rule_of(&op, "C01", &of)->amount, 48);
 }
 
 /* ---- the ticker ---- */
@@ -276,7 +273,7 @@ static void s_fire(void *arg)
     for (int i = 0; i < CN_STALE_AGAIN_MAX && fire->rc == CN_STALE; i++) {
         cn_err_clear(&err);
         fire->due.now_at = s_clock;
-        fire->rc = cn_deadline_fire(NULL, &fire->due, &err);
+        fire->rc = cn_due_handle(&s_service, &DUE[0], &fire->due, &err);
     }
     test_world_ended(fire->world);
 }
@@ -316,21 +313,15 @@ static void s_same_row(struct test_world *world)
 
 static void s_moved_while_it_ticks(struct test_world *world)
 {
-    struct cn_err err = { 0 };
     s_begin(world);
     struct cn_uuid subject = s_start(world, "C01");
     struct cn_deadline stale = s_load(world, subject, "C01");
     struct cn_deadline deadline = s_load(world, subject, "C01");
     cn_deadline_stop(&deadline, s_clock);
-    s_commit(world, &deadline);
+    assert_int_equal(s_commit(world, &deadline), CN_OK);
     assert_int_equal(s_count(world, "due WHERE true"), 0);
-    const struct cn_store store = s_store(world);
-    struct cn_write *write =
-        cn_write_begin_system(&world->env, world->arena, world->tenant, NULL);
     cn_deadline_pass(&stale, true, s_clock + 72 * CN_HOUR);
-    assert_int_equal(cn_deadline_change(&store, write, &stale, &err), CN_OK);
-    assert_int_equal(cn_deadline_tell(&store, write, &stale, &err), CN_OK);
-    assert_int_equal(cn_write_commit(write, &err), CN_STALE);
+    assert_int_equal(s_commit(world, &stale), CN_STALE);
     assert_int_equal(s_load(world, subject, "C01").body->state,
                      DLN__DEADLINE__STATE__CANCELLED);
 }

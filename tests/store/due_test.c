@@ -3,7 +3,7 @@
 #include "common/deadlines/due.h"
 
 #include "common/loop/fiber.h"
-#include "common/store/write.h"
+#include "common/store/step.h"
 #include "tests/lib/pg.h"
 
 #include <setjmp.h>
@@ -29,33 +29,29 @@ struct works {
 };
 static struct works s_works;
 
-static enum cn_code
-s_remind(void *self, const struct cn_due *due, struct cn_err *err)
+static void s_remind(struct cn_op *op, const struct cn_due *due)
 {
-    struct works *works = self;
+    struct works *works = op->self;
     works->calls++;
     assert_string_equal(due->kind, "reminder");
     assert_true(due->fire_at <= due->now_at);
     if (works->stuck) {
-        return CN_OK;
+        return;
     }
     if (works->work_us > 0) {
         assert_int_equal(cn_fiber_sleep(works->work_us), CN_OK);
     }
     if (works->calls <= works->failures) {
-        return cn_fail(err, CN_UNAVAILABLE, "not now");
+        cn_refuse(op, CN_UNAVAILABLE, NULL, "not now");
     }
-    struct cn_write *write =
-        cn_write_begin_system(due->env, due->arena, due->tenant_id, "req_due");
-    cn_write_due_done(write, due->kind, due->id);
-    cn_write_audit(write, "remind", NULL, (struct cn_uuid){ 0 });
-    enum cn_code rc = cn_write_commit(write, err);
-    works->done += rc == CN_OK;
-    return rc;
+    cn_due_end(op, due->kind, due->id);
+    cn_audit(op, "remind", NULL, (struct cn_uuid){ 0 });
+    cn_commit(op);
+    works->done += !cn_failed(op);
 }
 
 static const struct cn_due_handler HANDLERS[] = {
-    { .kind = "reminder", .handler = s_remind },
+    { .kind = "reminder", .work = s_remind },
 };
 static struct cn_service s_service = { .name = "probe",
                                        .due_handlers = HANDLERS,

@@ -7,7 +7,7 @@
 #include "common/inbox/consumer.h"
 #include "common/loop/fiber.h"
 #include "common/service/service.h"
-#include "common/store/write.h"
+#include "common/store/step.h"
 #include "common/wire/seal.h"
 #include "tests/lib/follow.h"
 #include "tests/lib/pg.h"
@@ -52,33 +52,22 @@ CN_SQL_WRITE(SQL_TEST_FOLLOW_COPY,
              "UPDATE SET event_seq = excluded.event_seq, written = c.written + "
              "1 WHERE c.event_seq < excluded.event_seq");
 
-static enum cn_code s_add(const struct cn_event *event,
-                          struct cn_write *write,
-                          const struct cn_statement *statement)
+static void s_add(struct cn_op *op,
+                  const struct cn_event *event,
+                  const struct cn_statement *statement)
 {
-    CN_CHANGE(write, statement, cn_uuid(event->tenant_id),
+    CN_CHANGE(op, statement, cn_uuid(event->tenant_id),
               cn_uuid(event->aggregate_id), cn_int(event->aggregate_seq));
-    return CN_OK;
 }
 
-static enum cn_code s_changed(void *self,
-                              const struct cn_event *event,
-                              struct cn_write *write,
-                              struct cn_err *err)
+static void s_changed(struct cn_op *op, const struct cn_event *event)
 {
-    (void)self;
-    (void)err;
-    return s_add(event, write, &SQL_TEST_FOLLOW_EFFECT);
+    s_add(op, event, &SQL_TEST_FOLLOW_EFFECT);
 }
 
-static enum cn_code s_copied(void *self,
-                             const struct cn_event *event,
-                             struct cn_write *write,
-                             struct cn_err *err)
+static void s_copied(struct cn_op *op, const struct cn_event *event)
 {
-    (void)self;
-    (void)err;
-    return s_add(event, write, &SQL_TEST_FOLLOW_COPY);
+    s_add(op, event, &SQL_TEST_FOLLOW_COPY);
 }
 
 static const struct cn_event_shape EVENTS_OF_PRODUCER[] = {

@@ -111,14 +111,14 @@ static const char *s_booked(struct test_world *world)
 
 static void s_rule_body(struct test_world *world)
 {
-    const struct cn_store store = { .env = &world->env,
-                                    .arena = world->arena,
-                                    .tenant_id = world->tenant };
-    const struct cn_clock_case of = { .at = s_at("2026-06-01T15:00:00Z") };
-    const struct cn_clock_rule *rule = NULL;
     struct cn_err err = { 0 };
-    assert_int_equal(cn_clock_rule_find(&store, "C01", &of, &rule, &err),
-                     CN_OK);
+    struct cn_op op = { .env = &world->env,
+                        .arena = world->arena,
+                        .tenant_id = world->tenant,
+                        .err = &err };
+    const struct cn_clock_case of = { .at = s_at("2026-06-01T15:00:00Z") };
+    const struct cn_clock_rule *rule = cn_clock_rule_of(&op, "C01", &of);
+    assert_false(cn_failed(&op));
     assert_int_equal(rule->amount, 48);
     assert_int_equal(rule->unit, CN_CLOCK_ELAPSED_HOURS);
     assert_int_equal(rule->start_count, 2);

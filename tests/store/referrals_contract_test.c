@@ -125,8 +125,6 @@ int main(void)
     };
     const struct cn_service service = {
         REFERRALS_CONTRACT,
-        .providers = REFERRALS_PROVIDERS,
-        .provider_count = REFERRALS_PROVIDER_COUNT,
         .subscriptions = REFERRALS_SUBSCRIPTIONS,
         .subscription_count = REFERRALS_SUBSCRIPTION_COUNT,
     };

@@ -29,8 +29,6 @@ int main(void)
 {
     const struct cn_service service = {
         SCHEDULING_CONTRACT,
-        .providers = SCHEDULING_PROVIDERS,
-        .provider_count = SCHEDULING_PROVIDER_COUNT,
         .subscriptions = SCHEDULING_SUBSCRIPTIONS,
         .subscription_count = SCHEDULING_SUBSCRIPTION_COUNT,
     };

@@ -741,17 +741,11 @@ static void a_second_signal_ends_it_at_once(void **state)
 
 static unsigned s_effects;
 
-static enum cn_code s_on_changed(void *self,
-                                 const struct cn_event *event,
-                                 struct cn_write *write,
-                                 struct cn_err *err)
+static void s_on_changed(struct cn_op *op, const struct cn_event *event)
 {
-    (void)self;
+    (void)op;
     (void)event;
-    (void)write;
-    (void)err;
     s_effects++;
-    return CN_OK;
 }
 
 static bool s_effects_reach(void *arg)
@@ -776,7 +770,7 @@ static void s_killed(struct test_world *world)
         { "thing.changed", "", &evt__fetch_request__shape },
     };
     static const struct cn_event_handler HANDLERS[] = {
-        { "thing.changed", .handler = s_on_changed },
+        { "thing.changed", .effect = s_on_changed },
     };
     static const struct cn_subscription SUBSCRIPTIONS[] = {
         { "probe", EVENTS, 1, HANDLERS, 1 },

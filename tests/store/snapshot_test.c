@@ -11,8 +11,10 @@
 #include "common/loop/fiber.h"
 #include "common/outbox/outbox.h"
 #include "common/service/dispatch.h"
+#include "common/store/record.h"
 #include "common/store/write.h"
 #include "common/wire/message.h"
+#include "common/wire/seal.h"
 #include "tests/lib/call.h"
 #include "tests/lib/pg.h"
 
@@ -38,57 +40,54 @@ static struct test_pg *s_consumer_pg;
 
 /* ---- the producer: items ---- */
 
+/* The columns of a resource; the value of an item is its `also`. */
 CN_SQL_READ(SQL_ITEMS_AFTER,
-            "SELECT i.id, i.event_seq, i.value FROM probe.item i"
+            "SELECT i.id, NULL::uuid, NULL::uuid, now(), 1::bigint,"
+            " i.event_seq, i.body, i.value::text FROM probe.item i"
             " WHERE i.id > $1 ORDER BY i.id LIMIT $2");
 
-static enum cn_code s_items(const struct cn_store *store,
-                            struct cn_uuid after,
-                            int limit,
-                            struct cn_provided **ret_rows,
-                            size_t *ret_count,
-                            struct cn_err *err)
+static void *s_item_tell(struct cn_op *op, struct cn_record *record)
 {
-    const struct cn_rows *rows = NULL;
-    enum cn_code rc = CN_STORE_READ(store, &SQL_ITEMS_AFTER, &rows, err,
-                                    cn_uuid(after), cn_int(limit));
-    if (rc != CN_OK) {
-        return rc;
-    }
-    size_t count = cn_rows_count(rows);
-    struct cn_provided *items =
-        cn_arena_array(store->arena, count + 1, sizeof(*items));
-    for (size_t i = 0; i < count; i++) {
-        Evt__FetchRequest *payload =
-            CN_NEW(store->arena, evt__fetch_request, Evt__FetchRequest);
-        CN_SET(payload, limit, (uint32_t)cn_row_int(rows, i, 2));
-        items[i] =
-            (struct cn_provided){ cn_row_uuid(rows, i, 0),
-                                  cn_row_int(rows, i, 1), &payload->base };
-    }
-    *ret_rows = items;
-    *ret_count = count;
-    return CN_OK;
+    Evt__FetchRequest *payload =
+        CN_NEW(op->arena, evt__fetch_request, Evt__FetchRequest);
+    CN_SET(payload, limit, (uint32_t)strtoul(record->also, NULL, 10));
+    return payload;
 }
 
-static const struct cn_provider PROVIDERS[] = { { .aggregate_type = "item",
-                                                  .page = s_items } };
+static const char ITEM_CONTEXT[] = "probe.item.body";
+static const struct cn_resource ITEM = {
+    .name = "item",
+    .context = ITEM_CONTEXT,
+    .shape = &evt__fetch_request__shape,
+    .shown = &evt__fetch_request__shape,
+    .shows = -1,
+    .tell = s_item_tell,
+    .after = &SQL_ITEMS_AFTER,
+};
+static const struct cn_resource *const RESOURCES[] = { &ITEM, NULL };
+static const struct cn_event_shape EVENTS[] = {
+    { "item.changed", "", &evt__fetch_request__shape },
+    { "item.snapshot", "", &evt__fetch_request__shape },
+    { "work.done", "", &evt__fetch_response__shape },
+};
 static struct cn_service s_producer = { .name = "probe",
-                                        .providers = PROVIDERS,
-                                        .provider_count = 1 };
+                                        .resources = RESOURCES,
+                                        .events = EVENTS,
+                                        .event_count = CN_COUNT(EVENTS) };
 
 static const char TABLES[] =
     "CREATE TABLE probe.item (tenant_id uuid, id uuid, event_seq bigint,"
-    " value bigint, PRIMARY KEY (tenant_id, id));"
+    " value bigint, body bytea, PRIMARY KEY (tenant_id, id));"
     "ALTER TABLE probe.item ENABLE ROW LEVEL SECURITY;"
     "CREATE POLICY tenant ON probe.item TO probe_app"
     " USING (tenant_id = current_setting('cairn.tenant')::uuid);"
     "GRANT SELECT, INSERT, UPDATE ON probe.item TO probe_app;"
     /* One event of each item, as its write would have added it; the payload is
      * of no use, for it is deleted before somebody asks. */
-    "CREATE FUNCTION probe.items_make(tenant uuid, n int) RETURNS void"
-    " LANGUAGE sql AS $$ WITH i AS (INSERT INTO probe.item SELECT tenant,"
-    " gen_random_uuid(), 1, g FROM generate_series(1, n) g RETURNING *)"
+    "CREATE FUNCTION probe.items_make(tenant uuid, n int, body bytea)"
+    " RETURNS void LANGUAGE sql AS $$"
+    " WITH i AS (INSERT INTO probe.item SELECT tenant,"
+    " gen_random_uuid(), 1, g, body FROM generate_series(1, n) g RETURNING *)"
     " INSERT INTO probe.outbox (tenant_id, epoch, partition, event_id,"
     " aggregate_type, aggregate_id, aggregate_seq, type, payload, actor,"
     " occurred_at) SELECT tenant, 1, i.value % 16, gen_random_uuid(), 'item',"
@@ -110,48 +109,34 @@ struct effects {
 };
 static struct effects s_effects;
 
-static enum cn_code s_copy(void *self,
-                           const struct cn_event *event,
-                           struct cn_write *write,
-                           struct cn_err *err)
+static void s_copy(struct cn_op *op, const struct cn_event *event)
 {
-    struct effects *effects = self;
+    struct effects *effects = op->self;
     const Evt__FetchRequest *payload = event->payload;
     if (payload->limit >= POISON) {
         effects->refused++;
-        return cn_fail(err, CN_INVALID, "this row is not to be had");
+        cn_refuse(op, CN_INVALID, NULL, "this row is not to be had");
+        return;
     }
-    CN_CHANGE(write, &SQL_COPY_KEEP, cn_uuid(event->tenant_id),
+    CN_CHANGE(op, &SQL_COPY_KEEP, cn_uuid(event->tenant_id),
               cn_uuid(event->aggregate_id), cn_int(event->aggregate_seq),
               cn_int(payload->limit));
-    return CN_OK;
 }
 
 CN_SQL_READ(SQL_COPIES, "SELECT count(*) FROM probe.item");
 
-static enum cn_code s_effect(void *self,
-                             const struct cn_event *event,
-                             struct cn_write *write,
-                             struct cn_err *err)
+static void s_effect(struct cn_op *op, const struct cn_event *event)
 {
-    struct effects *effects = self;
-    struct cn_store store = cn_store_of_event(event);
-    const struct cn_rows *rows = NULL;
-    enum cn_code rc = cn_store_read(&store, &SQL_COPIES, NULL, 0, &rows, err);
-    if (rc != CN_OK) {
-        return rc;
+    struct effects *effects = op->self;
+    const struct cn_rows *rows = cn_read(op, &SQL_COPIES, NULL, 0);
+    if (cn_failed(op)) {
+        return;
     }
     effects->calls++;
     effects->copies = cn_row_int(rows, 0, 0);
-    cn_write_audit(write, "effect", event->type, (struct cn_uuid){ 0 });
-    return CN_OK;
+    cn_audit(op, "effect", event->type, (struct cn_uuid){ 0 });
 }
 
-static const struct cn_event_shape EVENTS[] = {
-    { "item.changed", "", &evt__fetch_request__shape },
-    { "item.snapshot", "", &evt__fetch_request__shape },
-    { "work.done", "", &evt__fetch_response__shape },
-};
 static const struct cn_event_handler HANDLERS[] = {
     { "item.changed", s_copy, .copy = true },
     { "item.snapshot", s_copy, .copy = true },
@@ -271,15 +256,25 @@ static int s_empty(void **state)
 
 /* ---- rows and events ---- */
 
-static void s_items_make(const struct test_world *world, unsigned n, int rows)
+static void s_items_make(struct test_world *world, unsigned n, int rows)
 {
     char sql[SQL_MAX];
     struct cn_uuid tenant = world->tenant;
     char text[CN_UUID_TEXT_SIZE];
+    CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
+    const Evt__FetchRequest empty = EVT__FETCH_REQUEST__INIT;
+    struct cn_bytes body;
+    struct cn_err err = { 0 };
     tenant.bytes[15] = (uint8_t)(tenant.bytes[15] + n);
     cn_uuid_format(tenant, text);
-    (void)snprintf(sql, sizeof(sql), "SELECT probe.items_make('%s', %d)", text,
-                   rows);
+    assert_int_equal(cn_seal_message(&world->env, arena, tenant, ITEM_CONTEXT,
+                                     &empty.base, &body, &err),
+                     CN_OK);
+    char *hex = cn_arena_alloc(arena, 2 * body.size + 1);
+    cn_hex(body.data, body.size, hex);
+    (void)snprintf(sql, sizeof(sql),
+                   "SELECT probe.items_make('%s', %d, '\\x%s')", text, rows,
+                   hex);
     free(test_pg_sql(s_producer_pg, sql));
 }
 
@@ -447,7 +442,7 @@ static void s_pages(struct test_world *world)
                              "UPDATE probe.item SET event_seq = 2;"
                              "DELETE FROM probe.outbox;"
                              "INSERT INTO probe.item SELECT tenant_id,"
-                             " gen_random_uuid(), 3, 0 FROM probe.item"
+                             " gen_random_uuid(), 3, 0, body FROM probe.item"
                              " LIMIT 500"));
         }
     } while (after != NULL);
