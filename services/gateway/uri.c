@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-static int s_digit(char c)
+static int s_escape_digit(char c)
 {
     if (c >= '0' && c <= '9') {
         return c - '0';
@@ -77,8 +77,8 @@ const char *uri_decode(struct cn_arena *arena, const char *text, size_t size)
             decoded[count++] = text[i];
             continue;
         }
-        int high = i + 2 < size ? s_digit(text[i + 1]) : -1;
-        int low = high >= 0 ? s_digit(text[i + 2]) : -1;
+        int high = i + 2 < size ? s_escape_digit(text[i + 1]) : -1;
+        int low = high >= 0 ? s_escape_digit(text[i + 2]) : -1;
         if (low < 0) {
             return NULL;
         }
