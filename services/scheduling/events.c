@@ -142,7 +142,7 @@ static void s_told_keep(struct cn_op *op, const struct told *told)
     cn_lock(op, "patient", told->need.patient_id);
     cn_keep(op, &sch__need__resource, told->need.referral_id,
             told->need.event_seq, told->need.need);
-    patient_keep(op, told->need.patient_id, told->patient);
+    sch_patient_keep(op, told->need.patient_id, told->patient);
 }
 
 static void sch_on_referral(struct cn_op *op, const struct cn_event *event)
@@ -159,15 +159,15 @@ static void sch_on_patient(struct cn_op *op, const struct cn_event *event)
         return;
     }
     cn_lock(op, "patient", event->aggregate_id);
-    patient_keep(op, event->aggregate_id,
-                 s_need_of_patient(op->arena, payload->patient));
+    sch_patient_keep(op, event->aggregate_id,
+                     s_need_of_patient(op->arena, payload->patient));
 }
 
 /* The need to act on: the referral's part as the event tells it, the patient's
  * as it is known now, for a later event of the patient may have come first. */
 static Sch__Need *s_need_whole(struct cn_op *op, const struct told *told)
 {
-    const Sch__Need *known = patient_get(op, told->need.patient_id);
+    const Sch__Need *known = sch_patient_get(op, told->need.patient_id);
     Sch__Need *whole = CN_NEW(op->arena, sch__need, Sch__Need);
     bool newer = known != NULL &&
                  known->patient_version > told->patient->patient_version;
