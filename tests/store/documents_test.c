@@ -323,7 +323,7 @@ static void s_clock_starts(struct test_world *world)
     assert_non_null(clock);
     assert_string_equal(clock->rule, "C07");
     assert_int_equal(clock->state, STATE(OPEN));
-    /* Vectors of the domain reference: 2026-03-03..2026-07-01. */
+    /* Worked out by hand: 2026-03-03 to 2026-07-01. */
     assert_int_equal(clock->opens_at, s_at("2026-03-03T05:00:00Z"));
     assert_int_equal(clock->due_at, s_at("2026-07-02T03:59:59Z"));
     assert_string_equal(clock->branch_id, s_id(world, "brn", told.branch_id));

@@ -732,7 +732,7 @@ static size_t s_flood(int fd, size_t size)
     return sent;
 }
 
-/* reliability.md TV2: a peer that never authenticates claims a 1 GiB frame. */
+/* A peer that never authenticates claims a frame of 1 GiB. */
 static void s_body_hostile(struct test_net *world)
 {
     uint8_t greeting[64] = { 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 0 };

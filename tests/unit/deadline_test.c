@@ -48,8 +48,8 @@ static const struct cn_clock_rule C18 = DAYS("C18", 5, BUSINESS);
 static const struct cn_clock_rule C27 = DAYS("C27", 2, BUSINESS);
 static const struct cn_clock_rule C28 = DAYS("C28", 14, CALENDAR);
 
-/* Vectors of the domain reference, section 2: the day on which something is due
- * ends at 23:59:59 in New York. */
+/* Worked out by hand: the day on which something is due ends at 23:59:59 in New
+ * York. */
 static const struct {
     const struct cn_clock_rule *rule;
     const char *from;
@@ -248,7 +248,8 @@ static void warnings_that_were_slept_through_are_one(void **state)
     cn_arena_free(self.arena);
 }
 
-/* Domain reference 2: due Mon 21:00 EDT, by the wall clock 20:00: warn then. */
+/* Due on Monday at 21:00 EDT, 48 hours after Saturday 20:00 EST. The last
+ * warning comes at 20:00: by the wall clock 48 hours are over then. */
 static void at_the_change_to_summer_time_the_wall_clock_warns(void **state)
 {
     struct world self = begin("2026-03-08T01:00:00Z", NULL);

@@ -248,7 +248,7 @@ static void a_message_within_a_message_ends_at_its_depth(void **state)
 
 static void many_small_messages_stay_within_the_arena(void **state)
 {
-    /* 70 bytes of memory for each byte of the wire (reliability.md P2). */
+    /* The worst case: 70 bytes of memory for each byte of the wire. */
     enum { PAIRS = CN_MESSAGE_SIZE_MAX / 2 };
     uint8_t *bytes = calloc(PAIRS, 2);
     const ProtobufCMessage *message = NULL;
