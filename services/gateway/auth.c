@@ -18,7 +18,7 @@
 
 enum {
     HASH_SIZE = 32,
-    WAYS = 4, /* places of one hash */
+    WAYS = 4, /* entries that one hash may use */
     SETS = AUTH_CACHE_MAX / WAYS,
     KEY_RANDOM = 32, /* base62 digits of a key */
     KEY_CHECK = 6,   /* hex digits of its checksum */
@@ -49,7 +49,7 @@ struct entry {
     struct auth_grant *grant; /* NULL: free */
     int64_t used_at;          /* monotonic */
     int64_t asked_at;         /* monotonic */
-    int64_t forget_at;        /* monotonic; INT64_MAX: when an event says so */
+    int64_t forget_at;        /* monotonic; INT64_MAX: only an event ends it */
 };
 
 /* Fibers that wait for one thing. */
@@ -329,8 +329,8 @@ static enum cn_code s_access_ask(struct auth *self,
         cn_bus_ask(self->env->bus, arena, &call, &request->base,
                    &acc__resolve_key_response__descriptor, &message, err);
     if (rc != CN_OK) {
-        /* The client's request has not begun, even where the outcome of this
-         * question is unknown. */
+        /* This is a separate call: even if its outcome is unknown, the
+         * client's request has not begun. */
         cn_err_clear(err);
         return cn_fail(err, rc == CN_DEADLINE ? CN_DEADLINE : CN_UNAVAILABLE,
                        "the credential cannot be checked now");
@@ -394,8 +394,8 @@ static enum cn_code s_lookup(struct auth *self,
     if (grant != NULL && changes == self->changes) {
         s_cache_put(self, hash, grant);
     }
-    /* CN_OK after a deadline: only the asker's time has run out, and those who
-     * wait may still ask themselves. */
+    /* CN_OK after a deadline: only the asker's time is over, and the fibers
+     * that wait may still ask themselves. */
     s_lookup_end(self, lookup, rc == CN_DEADLINE ? CN_OK : rc);
     if (grant != NULL) {
         *ret_grant = grant;
@@ -606,8 +606,8 @@ s_watch_tell(struct auth *self, struct cn_uuid tenant, const uint8_t *key_hash)
     }
 }
 
-/* The event of a key removes that key from the cache; any other event of who
- * may do what empties the cache. */
+/* The event of a key removes that key from the cache. An event of a user or a
+ * role empties the cache. */
 static void
 s_on_key_event(void *arg, struct cn_arena *arena, const Evt__Event *event)
 {
@@ -640,7 +640,8 @@ s_on_key_event(void *arg, struct cn_arena *arena, const Evt__Event *event)
     s_watch_tell(self, tenant, NULL);
 }
 
-/* After an answer of the log the cache is as new as the question. */
+/* After an answer of the log the cache is as fresh as the time of the
+ * question. */
 static void s_on_key_look(void *arg, const struct follow_look *look)
 {
     struct auth *self = arg;

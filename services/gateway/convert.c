@@ -264,7 +264,7 @@ static enum cn_code s_query_set(const struct cn_http_request *request,
                                 struct cn_err *err)
 {
     const char *names[CN_HTTP_QUERY_MAX];
-    /* A route with a body takes all its fields from there. */
+    /* A route with a body has no query parameters. */
     if (request->query_count > 0 &&
         (route->body[0] != '\0' || route->consumes != NULL)) {
         return s_unknown(err);

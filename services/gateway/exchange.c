@@ -428,8 +428,8 @@ static void s_exchange_tell(const struct exchange *self,
                    elapsed_us);
 }
 
-/* Sends what s_exchange_serve made, or the failure. What was made in a failed
- * arena is never sent. */
+/* Finishes the answer of s_exchange_serve, or answers the failure. An answer
+ * from a failed arena is never sent. */
 static void
 s_answer_finish(struct exchange *self, enum cn_code rc, struct cn_err *err)
 {

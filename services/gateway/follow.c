@@ -84,7 +84,7 @@ static enum cn_code s_events_fetch(struct follow *self,
     Evt__FetchRequest request = EVT__FETCH_REQUEST__INIT;
     Evt__Position after = EVT__POSITION__INIT;
     request.consumer = "gateway";
-    /* Nobody here needs the events before the start. */
+    /* The gateway needs no events from before its start. */
     request.has_only_head = !self->has_position;
     request.only_head = !self->has_position;
     if (self->has_position) {

@@ -62,7 +62,8 @@ static const struct cn_option OPTIONS[] = {
               "the gateway that opened it." },
 };
 
-/* The health check of a service. When it is away only its routes fail. */
+/* The health check of a service. When the service does not answer, only its
+ * own routes fail. */
 struct reach {
     const struct gateway *gateway;
     const char *service;

@@ -77,7 +77,7 @@ static void
 s_problem_type(struct cn_buffer *body, const char *base, const char *word)
 {
     cn_buffer_puts(body, "\"type\":\"");
-    cn_buffer_puts(body, base); /* checked: it holds nothing to escape */
+    cn_buffer_puts(body, base); /* already checked: nothing to escape */
     cn_buffer_puts(body, "/problems/");
     cn_buffer_puts(body, word);
     cn_buffer_puts(body, "\"");
@@ -109,9 +109,9 @@ static void s_errors(struct cn_buffer *body, const struct cn_err *err)
     cn_buffer_puts(body, "]");
 }
 
-/* May the client see the message and the word of the failure? Not of a record
- * that is not found, so that it looks like one of another agency; a path that
- * does not exist is the gateway's own answer. */
+/* May the client see the message and the word of the failure? Not for a record
+ * that is not found, because it must look like a record of another agency. For
+ * an unknown path yes: the gateway itself answers. */
 static bool s_speaks(const struct cn_err *err)
 {
     if (err->code == CN_NOT_FOUND) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The streams: what each sends next, when it is woken, when it ends. */
+/* The streams: what each one sends next, when it is woken, when it ends. */
 #include "services/gateway/stream_internal.h"
 
 #include "common/base/clock.h"
@@ -18,7 +18,8 @@ enum { RETRY_MS = 2000 };
 
 #define TICK_US       CN_SECOND
 #define TOKEN_HOLD_US (5 * CN_SECOND)
-/* A ring outlives its last reader by this time: the reader may come back. */
+/* A ring is kept for this time after its last reader has gone: the reader may
+ * come back. */
 #define IDLE_US CN_MINUTE
 /* Older entries are dropped; the logs still have them. */
 #define AGE_US (5 * CN_MINUTE)
@@ -119,7 +120,7 @@ bool stream_misses(const struct stream *stream, size_t producer)
            follow_compare(stream->vector.at[producer], base->at[producer]) < 0;
 }
 
-/* When the ring's base has moved: asks for the logs to be read again of which
+/* When the ring's base has moved: asks for a new read of each log from which
  * this reader misses something. */
 static void s_look_at_base(struct stream *stream)
 {
@@ -146,7 +147,7 @@ static void s_look_at_base(struct stream *stream)
     }
 }
 
-/* A reader that has passed all of the ring is where the logs were read to. */
+/* A reader that has passed the whole ring is where the logs were read to. */
 static void s_to_heads(struct stream *stream)
 {
     const struct stream_vector *heads = &stream->streams->heads;
@@ -158,8 +159,8 @@ static void s_to_heads(struct stream *stream)
     }
 }
 
-/* The next entry for this reader; skips those that are not. NULL at the end of
- * the ring. */
+/* The next entry that this reader may see; skips the others. NULL at the end
+ * of the ring. */
 static const struct stream_entry *s_entry_next(struct stream *stream)
 {
     const struct stream_ring *ring = &stream->tenant->ring;
@@ -530,7 +531,7 @@ enum cn_code streams_new(struct cn_env *env,
     if (rc == CN_OK) {
         stream_metrics(self);
     }
-    /* Also after a failure: fibers that have been started use it. */
+    /* Set after a failure too: the fibers that have been started use it. */
     *ret_streams = self;
     return rc;
 }

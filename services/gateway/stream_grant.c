@@ -19,7 +19,7 @@ void stream_grant_doubt(struct stream *stream)
 }
 
 /* Runs in the follower's fiber at an event of access. The event that a key was
- * made may come after its first use; so the key is asked for again. */
+ * made may come after the key's first use, so the key is asked for again. */
 static void
 s_on_change(void *arg, struct cn_uuid tenant_id, const uint8_t *key_hash)
 {
@@ -65,9 +65,9 @@ static struct stream *s_asking(const struct streams *self)
     return NULL;
 }
 
-/* Applies the answer to all streams of the tenant with the same grant; the one
- * for which it was asked may be gone. now NULL: the key gives no rights any
- * more. */
+/* Applies the answer to all streams of the tenant with the same grant. The
+ * stream for which it was asked may have ended. now NULL: the key gives no
+ * rights any more. */
 static void s_grant_apply(struct streams *self,
                           const struct auth_grant *held,
                           const struct auth_grant *now)

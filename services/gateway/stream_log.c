@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From the logs to the rings: new events, and those that a reader which comes
- * back has missed. */
+/* From the logs to the rings: new events, and events that a returning reader
+ * has missed. */
 #include "services/gateway/stream_internal.h"
 
 #include "common/base/clock.h"
@@ -38,7 +38,7 @@ static enum cn_code s_entry_render(struct stream_producer *self,
     if (rc != CN_OK) {
         cn_buffer_done(&text);
         if (rc == CN_MALFORMED) {
-            /* Another try would fail as well. */
+            /* Another try would fail too. */
             streams->counts.skipped++;
             cn_err_clear(err);
             rc = CN_OK;
@@ -304,7 +304,8 @@ static enum cn_code s_catch_up_fetch(struct catch_up *self, struct cn_err *err)
     return rc;
 }
 
-/* All readers look at the whole ring: their vectors tell what they have had. */
+/* All readers look at the whole ring again: their vectors say what they have
+ * had. */
 static void s_go_on(struct catch_up *self)
 {
     for (struct stream *stream = self->tenant->streams; stream != NULL;
@@ -314,7 +315,7 @@ static void s_go_on(struct catch_up *self)
     }
 }
 
-/* Readers that miss more than can be read again must begin anew. */
+/* Readers that miss more events than can be read again must begin anew. */
 static void s_give_up(struct catch_up *self)
 {
     for (struct stream *stream = self->tenant->streams; stream != NULL;

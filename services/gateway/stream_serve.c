@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* How long after the start a request waits until the ends of all logs are
- * known. A stream opened before would have to begin anew when the last one
+ * known. A stream opened earlier would have to begin anew when the last end
  * becomes known. */
 #define START_US (3 * CN_SECOND)
 #define LOOK_US  (20 * CN_SECOND / 1000)
@@ -215,8 +215,8 @@ enum cn_code streams_serve(struct streams *self,
     struct stream *stream = NULL;
     struct query query = { 0 };
     uint8_t sight[STREAM_KINDS_MAX];
-    /* An event that comes while the key is asked for finds no stream yet; it is
-     * noticed by this count. */
+    /* An event that comes while the key is asked for does not find the stream
+     * yet. A change of this count shows that one came. */
     uint64_t changes = auth_changes(self->auth);
     enum cn_code rc = auth_hold(self->auth, request->arena, key, &grant, err);
     if (rc != CN_OK) {

@@ -59,8 +59,8 @@ static uint64_t s_get(struct reader *self)
     return 0;
 }
 
-/* A digest of which services there are, in which order: a token of an older
- * release may mean others. */
+/* A digest of the list of services: in a token of an older release the
+ * positions may be those of other services. */
 static void s_names(uint8_t names[NAMES_SIZE])
 {
     struct cn_bytes parts[2 * CN_EVENT_SOURCE_COUNT];

@@ -17,9 +17,9 @@ static int s_escape_digit(char c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* By the first byte of a UTF-8 character (RFC 3629): how many bytes it has, and
- * which second bytes are allowed, so that neither surrogates nor overlong forms
- * pass. */
+/* For each first byte of a UTF-8 character (RFC 3629): how many bytes the
+ * character has, and which second bytes are allowed. Surrogates and overlong
+ * forms do not pass. */
 static const struct {
     unsigned char from;
     unsigned char to;
