@@ -51,7 +51,7 @@ static void s_denied(const char *role, const char *permission)
     const char *all[] = { permission };
     assert_int_equal(cn_policy_check(&principal, permission, &found, &err),
                      CN_FORBIDDEN);
-    /* A credential that was given the scope by mistake gets no further. */
+    /* A scope outside its role gives a credential no more rights. */
     principal.scopes = all;
     principal.scope_count = 1;
     cn_err_clear(&err);
