@@ -4,7 +4,7 @@
 names and numbers; dbmate's two blocks; row-level security enabled and forced,
 with a policy, for each table that has a tenant_id; a name for each constraint;
 a down block that drops the tables and functions of its up block; no name in
-another service's schema. That the SQL runs is for the store tests to show.
+another service's schema. The store tests show that the SQL runs.
 
     tests/migrations.py [root]"""
 import glob
@@ -19,7 +19,8 @@ CONSTRAINT = re.compile(
     r"\b(PRIMARY\s+KEY|UNIQUE|CHECK|FOREIGN\s+KEY\s*\([^)]*\)\s*REFERENCES|"
     r"REFERENCES|EXCLUDE)\b")
 MADE = re.compile(r"\bCREATE\s+(TABLE|FUNCTION)\s+([\w.{}]+)")
-# Tables of no tenant's: audit_sealer's one row says how far the sealer has come.
+# Tables that belong to no tenant. The one row of audit_sealer says how far the
+# sealer has come.
 OF_NO_TENANT = {"{{schema}}.audit_sealer"}
 PART_OF_TABLE = r"CREATE\s+TABLE\s+{}\s*\((.*?)\n\);"
 

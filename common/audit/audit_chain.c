@@ -31,7 +31,8 @@ static void s_big_endian(uint64_t value, uint8_t *bytes, size_t size)
     }
 }
 
-static void s_column(struct canonical *self, const void *data, size_t size)
+static void
+s_canonical_data(struct canonical *self, const void *data, size_t size)
 {
     uint8_t *length = self->lengths[self->count / 2];
     uint32_t told = data == NULL ? (uint32_t)NULL_LENGTH : (uint32_t)size;
@@ -42,16 +43,16 @@ static void s_column(struct canonical *self, const void *data, size_t size)
         (struct cn_bytes){ data, data == NULL ? 0 : size };
 }
 
-static void s_text(struct canonical *self, const char *text)
+static void s_canonical_text(struct canonical *self, const char *text)
 {
-    s_column(self, text, text == NULL ? 0 : strlen(text));
+    s_canonical_data(self, text, text == NULL ? 0 : strlen(text));
 }
 
-static void s_number(struct canonical *self, int64_t number)
+static void s_canonical_number(struct canonical *self, int64_t number)
 {
     uint8_t *bytes = self->numbers[self->count / 2];
     s_big_endian((uint64_t)number, bytes, NUMBER_SIZE);
-    s_column(self, bytes, NUMBER_SIZE);
+    s_canonical_data(self, bytes, NUMBER_SIZE);
 }
 
 void cn_audit_chain_begin(const char *service,
@@ -75,22 +76,23 @@ bool cn_audit_chain_next(const uint8_t previous[CN_SHA256_SIZE],
         return false;
     }
     row.parts[row.count++] = (struct cn_bytes){ previous, CN_SHA256_SIZE };
-    s_column(&row, entry->tenant_id.bytes, sizeof(entry->tenant_id.bytes));
-    s_column(&row, entry->id.bytes, sizeof(entry->id.bytes));
-    s_number(&row, entry->at);
-    s_text(&row, entry->actor);
-    s_text(&row, entry->role);
-    s_text(&row, entry->action);
-    s_text(&row, entry->resource);
-    s_text(&row, entry->patients);
-    s_text(&row, entry->request_id);
-    s_number(&row, entry->epoch);
-    s_number(&row, entry->xid);
+    s_canonical_data(&row, entry->tenant_id.bytes,
+                     sizeof(entry->tenant_id.bytes));
+    s_canonical_data(&row, entry->id.bytes, sizeof(entry->id.bytes));
+    s_canonical_number(&row, entry->at);
+    s_canonical_text(&row, entry->actor);
+    s_canonical_text(&row, entry->role);
+    s_canonical_text(&row, entry->action);
+    s_canonical_text(&row, entry->resource);
+    s_canonical_text(&row, entry->patients);
+    s_canonical_text(&row, entry->request_id);
+    s_canonical_number(&row, entry->epoch);
+    s_canonical_number(&row, entry->xid);
     cn_sha256_parts(row.parts, row.count, hash);
     return true;
 }
 
-static int s_compare(int64_t a, int64_t b)
+static int s_int64_compare(int64_t a, int64_t b)
 {
     return a < b ? -1 : a > b;
 }
@@ -98,9 +100,9 @@ static int s_compare(int64_t a, int64_t b)
 int cn_audit_order(const struct cn_audit_entry *a,
                    const struct cn_audit_entry *b)
 {
-    int order = s_compare(a->epoch, b->epoch);
+    int order = s_int64_compare(a->epoch, b->epoch);
     if (order == 0) {
-        order = s_compare(a->xid, b->xid);
+        order = s_int64_compare(a->xid, b->xid);
     }
     return order != 0 ? order : cn_uuid_compare(a->id, b->id);
 }

@@ -115,7 +115,7 @@ struct writer {
 };
 
 static enum cn_code
-s_write(FILE *file, const char *text, size_t size, struct cn_err *err)
+s_export_write(FILE *file, const char *text, size_t size, struct cn_err *err)
 {
     if (fwrite(text, 1, size, file) != size) {
         return cn_fail(err, CN_UNAVAILABLE, "the export cannot be written");
@@ -132,16 +132,18 @@ s_write_entry(void *arg, const struct cn_audit_entry *entry, struct cn_err *err)
     s_line_write(&buffer, entry);
     cn_buffer_puts(&buffer, "\n");
     enum cn_code rc =
-        buffer.failed ? cn_fail(err, CN_NOMEM, "export: no memory for a line")
-                      : s_write(self->file, buffer.data, buffer.size, err);
+        buffer.failed
+            ? cn_fail(err, CN_NOMEM, "export: no memory for a line")
+            : s_export_write(self->file, buffer.data, buffer.size, err);
     cn_buffer_done(&buffer);
     self->count++;
     self->last_seq = entry->seq;
     return rc;
 }
 
-static void
-s_header(const char *service, struct cn_uuid tenant, char text[HEADER_SIZE_MAX])
+static void s_export_header(const char *service,
+                            struct cn_uuid tenant,
+                            char text[HEADER_SIZE_MAX])
 {
     char id[CN_UUID_TEXT_SIZE];
     bool whole = cn_uuid_is_nil(tenant);
@@ -170,14 +172,14 @@ enum cn_code cn_audit_export_write(struct cn_env *env,
     struct writer writer = { .file = file };
     char line[HEADER_SIZE_MAX];
     int64_t last_seq = 0;
-    s_header(service, tenant, line);
-    enum cn_code rc = s_write(file, line, strlen(line), err);
+    s_export_header(service, tenant, line);
+    enum cn_code rc = s_export_write(file, line, strlen(line), err);
     if (rc == CN_OK) {
         rc = cn_audit_scan(env, tenant, s_write_entry, &writer, &last_seq, err);
     }
     if (rc == CN_OK) {
         s_footer(writer.count, writer.last_seq, line);
-        rc = s_write(file, line, strlen(line), err);
+        rc = s_export_write(file, line, strlen(line), err);
     }
     if (rc == CN_OK && fflush(file) != 0) {
         rc = cn_fail(err, CN_UNAVAILABLE, "the export cannot be written");
@@ -221,7 +223,7 @@ enum cn_code cn_audit_export_open(FILE *file,
     if (id[0] != '\0' && !cn_uuid_parse(id, &tenant)) {
         return cn_fail(err, CN_MALFORMED, "this is not an export of an audit");
     }
-    s_header(service, tenant, again);
+    s_export_header(service, tenant, again);
     if (strcmp(line, again) != 0) {
         return cn_fail(err, CN_MALFORMED, "this is not an export of an audit");
     }

@@ -76,11 +76,11 @@ enum cn_code cn_audit_heads_load(struct cn_env *env,
 
 /* ---- as text ---- */
 
-static void s_body(struct cn_buffer *buffer,
-                   const char *service,
-                   const char *at,
-                   const struct cn_audit_head *heads,
-                   size_t count)
+static void s_heads_body(struct cn_buffer *buffer,
+                         const char *service,
+                         const char *at,
+                         const struct cn_audit_head *heads,
+                         size_t count)
 {
     char line[LINE_SIZE_MAX];
     (void)snprintf(line, sizeof(line), "%s\nservice %.64s\nat %.40s\n",
@@ -146,7 +146,7 @@ const char *cn_audit_heads_text(struct cn_arena *arena,
     char when[CN_TIME_TEXT_MAX];
     cn_time_format(at, when);
     cn_buffer_init(&buffer, FILE_SIZE_MAX);
-    s_body(&buffer, service, when, heads, count);
+    s_heads_body(&buffer, service, when, heads, count);
     s_sign(&buffer, key);
     char *text = buffer.failed ? NULL : cn_arena_try(arena, buffer.size + 1);
     if (text != NULL) {
@@ -159,7 +159,7 @@ const char *cn_audit_heads_text(struct cn_arena *arena,
 
 /* The rest of the next line behind its word; NULL when the line begins with
  * another one. The line's end becomes a NUL. */
-static char *s_line(char **text, const char *word)
+static char *s_line_rest(char **text, const char *word)
 {
     char *line = *text;
     size_t size = strlen(word);
@@ -188,8 +188,8 @@ static bool s_read_head(char *line, struct cn_audit_head *head)
 
 static bool s_read_signature(char *rest, struct cn_audit_heads *heads)
 {
-    const char *key = s_line(&rest, "key");
-    const char *told = key == NULL ? NULL : s_line(&rest, "signature");
+    const char *key = s_line_rest(&rest, "key");
+    const char *told = key == NULL ? NULL : s_line_rest(&rest, "signature");
     if (told == NULL || rest[0] != '\0') {
         return false;
     }
@@ -199,14 +199,15 @@ static bool s_read_signature(char *rest, struct cn_audit_heads *heads)
             cn_unhex(told, heads->signature, sizeof(heads->signature)));
 }
 
-/* Is the text exactly what s_body and s_sign write for its contents? Then no
- * two texts mean the same. Also checks the signature. */
+/* Is the text exactly what s_heads_body and s_sign write for its contents? Then
+ * no two texts mean the same. Also checks the signature. */
 static bool s_is_exact(const char *text, struct cn_audit_heads *heads)
 {
     bool is_signed = heads->is_signed;
     struct cn_buffer buffer;
     cn_buffer_init(&buffer, FILE_SIZE_MAX);
-    s_body(&buffer, heads->service, heads->at, heads->items, heads->count);
+    s_heads_body(&buffer, heads->service, heads->at, heads->items,
+                 heads->count);
     s_hex_line(&buffer, "key", is_signed ? heads->public_key : NULL,
                sizeof(heads->public_key));
     heads->is_right =
@@ -245,13 +246,13 @@ enum cn_code cn_audit_heads_read(struct cn_arena *arena,
     if (strncmp(rest, FIRST_LINE, strlen(FIRST_LINE)) == 0 &&
         rest[strlen(FIRST_LINE)] == '\n') {
         rest += strlen(FIRST_LINE) + 1;
-        heads.service = s_line(&rest, "service");
-        heads.at = heads.service == NULL ? NULL : s_line(&rest, "at");
+        heads.service = s_line_rest(&rest, "service");
+        heads.at = heads.service == NULL ? NULL : s_line_rest(&rest, "at");
     }
     if (heads.at == NULL) {
         return cn_fail(err, CN_MALFORMED, "these are not heads of an audit");
     }
-    for (char *line = NULL; (line = s_line(&rest, "head")) != NULL;) {
+    for (char *line = NULL; (line = s_line_rest(&rest, "head")) != NULL;) {
         if (!s_read_head(line, &items[heads.count++])) {
             return cn_fail(err, CN_MALFORMED, "head %zu cannot be read",
                            heads.count);

@@ -62,20 +62,20 @@ struct place {
     struct cn_uuid id;
 };
 
-static enum cn_code s_read(struct cn_env *env,
-                           struct cn_arena *arena,
-                           const struct cn_statement *statement,
-                           const struct cn_param *params,
-                           size_t count,
-                           const struct cn_rows **ret_rows,
-                           struct cn_err *err)
+static enum cn_code s_scan_read(struct cn_env *env,
+                                struct cn_arena *arena,
+                                const struct cn_statement *statement,
+                                const struct cn_param *params,
+                                size_t count,
+                                const struct cn_rows **ret_rows,
+                                struct cn_err *err)
 {
     cn_fiber_set_deadline(cn_clock_monotonic() + BUDGET_US);
     return cn_db_read_all(env->db, arena, statement, params, count, ret_rows,
                           err);
 }
 
-static struct place s_place(const struct cn_rows *rows, size_t row)
+static struct place s_row_place(const struct cn_rows *rows, size_t row)
 {
     return (struct place){ cn_row_int(rows, row, 0), cn_row_int(rows, row, 1),
                            cn_row_uuid(rows, row, 2),
@@ -90,18 +90,18 @@ static enum cn_code s_sealer(struct cn_env *env,
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(ARENA_MAX);
     const struct cn_rows *rows = NULL;
     enum cn_code rc =
-        s_read(env, arena, &SQL_AUDIT_SCAN_PLACE, NULL, 0, &rows, err);
+        s_scan_read(env, arena, &SQL_AUDIT_SCAN_PLACE, NULL, 0, &rows, err);
     if (rc == CN_OK && cn_rows_count(rows) != 1) {
         rc = cn_fail(err, CN_INTERNAL, "the sealer has no place");
     }
     if (rc == CN_OK) {
-        *ret_place = s_place(rows, 0);
+        *ret_place = s_row_place(rows, 0);
         *ret_seq = cn_row_int(rows, 0, 4);
     }
     return rc;
 }
 
-static struct cn_audit_entry s_entry(const struct cn_rows *rows, size_t row)
+static struct cn_audit_entry s_row_entry(const struct cn_rows *rows, size_t row)
 {
     struct cn_bytes hash = cn_row_bytes(rows, row, 5);
     struct cn_audit_entry entry = {
@@ -119,13 +119,13 @@ static struct cn_audit_entry s_entry(const struct cn_rows *rows, size_t row)
 }
 
 /* One page after the last entry; *ret_count: how many. */
-static enum cn_code s_page(struct cn_env *env,
-                           struct cn_uuid tenant,
-                           struct cn_audit_entry *last,
-                           cn_audit_entry_fn *fn,
-                           void *arg,
-                           size_t *ret_count,
-                           struct cn_err *err)
+static enum cn_code s_scan_page(struct cn_env *env,
+                                struct cn_uuid tenant,
+                                struct cn_audit_entry *last,
+                                cn_audit_entry_fn *fn,
+                                void *arg,
+                                size_t *ret_count,
+                                struct cn_err *err)
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(ARENA_MAX);
     const struct cn_param all[] = { cn_int(last->seq), cn_uuid(last->tenant_id),
@@ -134,14 +134,15 @@ static enum cn_code s_page(struct cn_env *env,
     bool whole = cn_uuid_is_nil(tenant);
     const struct cn_rows *rows = NULL;
     enum cn_code rc =
-        whole ? s_read(env, arena, &SQL_AUDIT_SCAN, all, 3, &rows, err)
-              : s_read(env, arena, &SQL_AUDIT_SCAN_TENANT, own, 2, &rows, err);
+        whole ? s_scan_read(env, arena, &SQL_AUDIT_SCAN, all, 3, &rows, err)
+              : s_scan_read(env, arena, &SQL_AUDIT_SCAN_TENANT, own, 2, &rows,
+                            err);
     if (rc != CN_OK) {
         return rc;
     }
     *ret_count = cn_rows_count(rows);
     for (size_t row = 0; rc == CN_OK && row < *ret_count; row++) {
-        struct cn_audit_entry entry = s_entry(rows, row);
+        struct cn_audit_entry entry = s_row_entry(rows, row);
         rc = fn(arg, &entry, err);
         *last = entry; /* Nobody reads its texts, which end with the arena. */
     }
@@ -163,7 +164,7 @@ enum cn_code cn_audit_scan(struct cn_env *env,
     }
     enum cn_code rc = s_sealer(env, &place, ret_last_seq, err);
     while (rc == CN_OK && count == ENTRY_PAGE) {
-        rc = s_page(env, tenant, &last, fn, arg, &count, err);
+        rc = s_scan_page(env, tenant, &last, fn, arg, &count, err);
     }
     return rc;
 }
@@ -193,14 +194,14 @@ static enum cn_code s_unsealed(struct cn_env *env,
         cn_uuid(to.tenant_id), cn_uuid(to.id),
     };
     const struct cn_rows *rows = NULL;
-    enum cn_code rc = s_read(env, arena, &SQL_AUDIT_SCAN_KEYS, params,
-                             CN_COUNT(params), &rows, err);
+    enum cn_code rc = s_scan_read(env, arena, &SQL_AUDIT_SCAN_KEYS, params,
+                                  CN_COUNT(params), &rows, err);
     if (rc != CN_OK) {
         return rc;
     }
     *ret_count = cn_rows_count(rows);
     for (size_t row = 0; rc == CN_OK && row < *ret_count; row++) {
-        *from = s_place(rows, row);
+        *from = s_row_place(rows, row);
         bool wanted =
             cn_uuid_is_nil(tenant) || cn_uuid_equal(tenant, from->tenant_id);
         if (wanted && !cn_row_bool(rows, row, 4)) {

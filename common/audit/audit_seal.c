@@ -128,7 +128,7 @@ struct batch {
     size_t chain_count;
 };
 
-static enum cn_code s_look(struct batch *self, struct cn_err *err)
+static enum cn_code s_batch_look(struct batch *self, struct cn_err *err)
 {
     const struct cn_param epoch = cn_int(cn_db_epoch(self->env->db));
     enum cn_code rc =
@@ -153,7 +153,7 @@ static enum cn_code s_look(struct batch *self, struct cn_err *err)
 
 /* The tenant's chain, added to the list when it is missing. The list is short:
  * a batch has few tenants. */
-static struct chain *s_chain(struct batch *self, struct cn_uuid tenant_id)
+static struct chain *s_batch_chain(struct batch *self, struct cn_uuid tenant_id)
 {
     size_t i = 0;
     while (i < self->chain_count &&
@@ -169,11 +169,11 @@ static struct chain *s_chain(struct batch *self, struct cn_uuid tenant_id)
 
 /* Where the chain of each tenant of the batch ends now. */
 static enum cn_code
-s_chains_load(struct batch *self, const char *service, struct cn_err *err)
+s_batch_chains_load(struct batch *self, const char *service, struct cn_err *err)
 {
     const struct cn_rows *rows = NULL;
     for (size_t i = 0; i < self->count; i++) {
-        (void)s_chain(self, self->entries[i].tenant_id);
+        (void)s_batch_chain(self, self->entries[i].tenant_id);
     }
     struct cn_uuid *tenants =
         cn_arena_array(self->arena, self->chain_count, sizeof(*tenants));
@@ -184,7 +184,7 @@ s_chains_load(struct batch *self, const char *service, struct cn_err *err)
     enum cn_code rc = cn_db_read_all(self->env->db, self->arena, &SQL_SEAL_LAST,
                                      &param, 1, &rows, err);
     for (size_t i = 0; rc == CN_OK && i < cn_rows_count(rows); i++) {
-        struct chain *chain = s_chain(self, cn_row_uuid(rows, i, 0));
+        struct chain *chain = s_batch_chain(self, cn_row_uuid(rows, i, 0));
         if (cn_row_null(rows, i, 1)) {
             cn_audit_chain_begin(service, chain->tenant_id, chain->hash);
             continue;
@@ -196,12 +196,12 @@ s_chains_load(struct batch *self, const char *service, struct cn_err *err)
     return rc;
 }
 
-static void s_link(struct batch *self)
+static void s_batch_link(struct batch *self)
 {
     int64_t seq = cn_row_int(self->rows, 0, LOOK_SEQ);
     for (size_t i = 0; i < self->count; i++) {
         struct cn_audit_entry *entry = &self->entries[i];
-        struct chain *chain = s_chain(self, entry->tenant_id);
+        struct chain *chain = s_batch_chain(self, entry->tenant_id);
         bool known = cn_audit_chain_next(chain->hash, entry, chain->hash);
         assert(known);
         entry->n = ++chain->n;
@@ -289,11 +289,11 @@ static enum cn_code s_batch(struct cn_env *env,
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory to seal the audit");
     }
-    enum cn_code rc = s_look(&batch, err);
+    enum cn_code rc = s_batch_look(&batch, err);
     if (rc == CN_OK && batch.count > 0) {
-        rc = s_chains_load(&batch, service, err);
+        rc = s_batch_chains_load(&batch, service, err);
         if (rc == CN_OK) {
-            s_link(&batch);
+            s_batch_link(&batch);
             rc = s_commit(&batch, err);
         }
     }
@@ -339,7 +339,7 @@ static enum cn_code s_lease(const struct sealer *self,
     return rc;
 }
 
-static enum cn_code s_renew(struct sealer *self, struct cn_err *err)
+static enum cn_code s_lease_renew(struct sealer *self, struct cn_err *err)
 {
     int64_t now = cn_clock_monotonic();
     if (self->leads && now < self->renew_at) {
@@ -377,7 +377,8 @@ static void s_export(struct sealer *self)
 
 /* ---- the fiber ---- */
 
-static void s_tell(struct sealer *self, enum cn_code rc, const char *what)
+static void
+s_sealer_tell(struct sealer *self, enum cn_code rc, const char *what)
 {
     if (rc == CN_OK || rc == CN_CONFLICT) {
         if (self->failures >= TELL_AFTER) {
@@ -393,13 +394,13 @@ static void s_tell(struct sealer *self, enum cn_code rc, const char *what)
 }
 
 /* Seals one batch. Returns how long to rest after it. */
-static int64_t s_round(struct sealer *self)
+static int64_t s_sealer_round(struct sealer *self)
 {
     struct cn_err err = { 0 };
     int64_t count = 0;
     int64_t oldest_at = INT64_MAX;
     cn_fiber_set_deadline(cn_clock_monotonic() + BUDGET_US);
-    enum cn_code rc = s_renew(self, &err);
+    enum cn_code rc = s_lease_renew(self, &err);
     bool leads = self->leads;
     if (rc == CN_OK && leads) {
         rc = s_batch(self->env, self->heads.service, &count, &oldest_at, &err);
@@ -412,7 +413,7 @@ static int64_t s_round(struct sealer *self)
         s_export(self);
     }
     cn_fiber_set_deadline(INT64_MAX);
-    s_tell(self, rc, err.msg);
+    s_sealer_tell(self, rc, err.msg);
     self->sealed += (uint64_t)count;
     self->lag_us = count > 0 ? self->env->now(self->env) - oldest_at : 0;
     if (rc == CN_OK && count == CN_AUDIT_SEAL_BATCH) {
@@ -421,7 +422,7 @@ static int64_t s_round(struct sealer *self)
     return leads ? CN_AUDIT_SEAL_POLL_US : IDLE_US;
 }
 
-static void s_forget(struct sealer *self)
+static void s_sealer_forget(struct sealer *self)
 {
     struct sealer **link = &s_sealers;
     while (*link != self) {
@@ -448,14 +449,14 @@ static void s_stop(struct sealer *self)
         self->leads = false;
         (void)!s_lease(self, &SQL_SEALER_GIVE, 1, &given, &err);
     }
-    s_forget(self);
+    s_sealer_forget(self);
 }
 
 static void s_seal(void *arg)
 {
     struct sealer *self = arg;
     while (!cn_loop_stopping(self->env->loop)) {
-        int64_t rest_us = s_round(self);
+        int64_t rest_us = s_sealer_round(self);
         if (cn_fiber_sleep(rest_us) != CN_OK) {
             break;
         }
@@ -463,7 +464,7 @@ static void s_seal(void *arg)
     s_stop(self);
 }
 
-static void s_metrics(void *arg, struct cn_metrics_page *page)
+static void s_sealer_metrics(void *arg, struct cn_metrics_page *page)
 {
     static const struct cn_metric SEALED = {
         "cairn_audit_sealed_total", "Audit rows that this process has sealed.",
@@ -514,7 +515,7 @@ enum cn_code cn_audit_seal_start(struct cn_env *env,
     }
     self->next = s_sealers;
     s_sealers = self;
-    cn_metrics_register(s_metrics, self);
+    cn_metrics_register(s_sealer_metrics, self);
     return CN_OK;
 }
 

@@ -84,7 +84,7 @@ void cn_audit_verify_free(struct cn_audit_verify *self)
 }
 
 /* items with room for one more. NULL without memory: items stays as it was. */
-static void *s_room(void *items, size_t count, size_t *room, size_t size)
+static void *s_items_room(void *items, size_t count, size_t *room, size_t size)
 {
     if (count < *room) {
         return items;
@@ -98,7 +98,8 @@ static void *s_room(void *items, size_t count, size_t *room, size_t size)
 }
 
 /* Where the tenant is, or belongs, in the sorted list. */
-static size_t s_place(const struct cn_audit_verify *self, struct cn_uuid tenant)
+static size_t s_chain_place(const struct cn_audit_verify *self,
+                            struct cn_uuid tenant)
 {
     size_t low = 0;
     size_t high = self->chain_count;
@@ -114,16 +115,16 @@ static size_t s_place(const struct cn_audit_verify *self, struct cn_uuid tenant)
 }
 
 /* The tenant's chain, added when it is missing. NULL without memory. */
-static struct chain *s_chain(struct cn_audit_verify *self,
-                             struct cn_uuid tenant)
+static struct chain *s_verify_chain(struct cn_audit_verify *self,
+                                    struct cn_uuid tenant)
 {
-    size_t place = s_place(self, tenant);
+    size_t place = s_chain_place(self, tenant);
     if (place < self->chain_count &&
         cn_uuid_equal(self->chains[place].tenant_id, tenant)) {
         return &self->chains[place];
     }
-    struct chain *chains = s_room(self->chains, self->chain_count,
-                                  &self->chain_room, sizeof(*chains));
+    struct chain *chains = s_items_room(self->chains, self->chain_count,
+                                        &self->chain_room, sizeof(*chains));
     if (chains == NULL) {
         return NULL;
     }
@@ -140,8 +141,8 @@ enum cn_code cn_audit_verify_add(struct cn_audit_verify *self,
                                  struct cn_audit_fault fault,
                                  struct cn_err *err)
 {
-    struct cn_audit_fault *faults = s_room(self->faults, self->fault_count,
-                                           &self->fault_room, sizeof(*faults));
+    struct cn_audit_fault *faults = s_items_room(
+        self->faults, self->fault_count, &self->fault_room, sizeof(*faults));
     if (faults == NULL) {
         return cn_fail(err, CN_NOMEM, "verify: no memory");
     }
@@ -165,7 +166,7 @@ enum cn_code cn_audit_verify_heads(struct cn_audit_verify *self,
             !cn_uuid_equal(tenant, head->tenant_id)) {
             continue;
         }
-        struct chain *chain = s_chain(self, head->tenant_id);
+        struct chain *chain = s_verify_chain(self, head->tenant_id);
         if (chain == NULL) {
             return cn_fail(err, CN_NOMEM, "verify: no memory");
         }
@@ -175,13 +176,13 @@ enum cn_code cn_audit_verify_heads(struct cn_audit_verify *self,
     return CN_OK;
 }
 
-static enum cn_code s_fail(struct cn_audit_verify *self,
-                           struct chain *chain,
-                           enum cn_audit_wrong wrong,
-                           int64_t n,
-                           struct cn_uuid id,
-                           size_t line,
-                           struct cn_err *err)
+static enum cn_code s_entry_wrong(struct cn_audit_verify *self,
+                                  struct chain *chain,
+                                  enum cn_audit_wrong wrong,
+                                  int64_t n,
+                                  struct cn_uuid id,
+                                  size_t line,
+                                  struct cn_err *err)
 {
     chain->failed = true;
     chain->fault = self->fault_count;
@@ -228,11 +229,11 @@ static void s_order(struct cn_audit_verify *self,
     self->seq = entry->seq;
 }
 
-static enum cn_code s_link(struct cn_audit_verify *self,
-                           struct chain *chain,
-                           const struct cn_audit_entry *entry,
-                           size_t line,
-                           struct cn_err *err)
+static enum cn_code s_entry_link(struct cn_audit_verify *self,
+                                 struct chain *chain,
+                                 const struct cn_audit_entry *entry,
+                                 size_t line,
+                                 struct cn_err *err)
 {
     uint8_t hash[CN_SHA256_SIZE];
     if (!cn_audit_chain_next(chain->hash, entry, hash) ||
@@ -240,16 +241,17 @@ static enum cn_code s_link(struct cn_audit_verify *self,
         bool moved = chain->n > 0 && cn_audit_order(entry, &chain->last) < 0;
         chain->last = *entry;
         chain->undecided = !moved;
-        return s_fail(self, chain, moved ? CN_AUDIT_MOVED : CN_AUDIT_CHANGED,
-                      entry->n, entry->id, line, err);
+        return s_entry_wrong(self, chain,
+                             moved ? CN_AUDIT_MOVED : CN_AUDIT_CHANGED,
+                             entry->n, entry->id, line, err);
     }
     chain->n = entry->n;
     chain->last = *entry;
     memcpy(chain->hash, hash, sizeof(hash));
     if (chain->has_head && chain->head.n == entry->n &&
         memcmp(chain->head.hash, hash, sizeof(hash)) != 0) {
-        return s_fail(self, chain, CN_AUDIT_OTHER, entry->n, entry->id, line,
-                      err);
+        return s_entry_wrong(self, chain, CN_AUDIT_OTHER, entry->n, entry->id,
+                             line, err);
     }
     return CN_OK;
 }
@@ -259,7 +261,7 @@ enum cn_code cn_audit_verify_entry(struct cn_audit_verify *self,
                                    size_t line,
                                    struct cn_err *err)
 {
-    struct chain *chain = s_chain(self, entry->tenant_id);
+    struct chain *chain = s_verify_chain(self, entry->tenant_id);
     if (chain == NULL) {
         return cn_fail(err, CN_NOMEM, "verify: no memory");
     }
@@ -270,18 +272,18 @@ enum cn_code cn_audit_verify_entry(struct cn_audit_verify *self,
         return CN_OK;
     }
     if (entry->n > chain->n + 1) {
-        return s_fail(self, chain, CN_AUDIT_MISSING, chain->n + 1,
-                      (struct cn_uuid){ { 0 } }, line, err);
+        return s_entry_wrong(self, chain, CN_AUDIT_MISSING, chain->n + 1,
+                             (struct cn_uuid){ { 0 } }, line, err);
     }
     if (entry->n <= chain->n) {
-        return s_fail(self, chain, CN_AUDIT_EXTRA, entry->n, entry->id, line,
-                      err);
+        return s_entry_wrong(self, chain, CN_AUDIT_EXTRA, entry->n, entry->id,
+                             line, err);
     }
     if (!entry->has_row) {
-        return s_fail(self, chain, CN_AUDIT_MISSING, entry->n, entry->id, line,
-                      err);
+        return s_entry_wrong(self, chain, CN_AUDIT_MISSING, entry->n, entry->id,
+                             line, err);
     }
-    return s_link(self, chain, entry, line, err);
+    return s_entry_link(self, chain, entry, line, err);
 }
 
 enum cn_code cn_audit_verify_end(struct cn_audit_verify *self,
@@ -292,8 +294,8 @@ enum cn_code cn_audit_verify_end(struct cn_audit_verify *self,
     for (size_t i = 0; rc == CN_OK && i < self->chain_count; i++) {
         struct chain *chain = &self->chains[i];
         if (!chain->failed && chain->has_head && chain->n < chain->head.n) {
-            rc = s_fail(self, chain, CN_AUDIT_CUT, chain->n + 1,
-                        (struct cn_uuid){ { 0 } }, 0, err);
+            rc = s_entry_wrong(self, chain, CN_AUDIT_CUT, chain->n + 1,
+                               (struct cn_uuid){ { 0 } }, 0, err);
         }
     }
     if (rc == CN_OK && self->fault_count == 0 && self->has_gap) {

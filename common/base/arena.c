@@ -185,7 +185,7 @@ static struct block *s_block_new(size_t size)
 }
 
 /* Room for size bytes, or NULL. */
-static void *s_take(struct cn_arena *self, size_t size, size_t rounded)
+static void *s_block_take(struct cn_arena *self, size_t size, size_t rounded)
 {
     struct block *block = self->blocks;
     if (block != NULL && block->size - block->used >= rounded) {
@@ -246,7 +246,7 @@ void *cn_arena_try(struct cn_arena *self, size_t size)
     if (self->fail_at != 0 && self->count >= self->fail_at) {
         return NULL;
     }
-    void *memory = s_take(self, size, rounded);
+    void *memory = s_block_take(self, size, rounded);
     if (memory == NULL) {
         return NULL;
     }

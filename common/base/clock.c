@@ -16,7 +16,7 @@ static const char s_months[12][4] = {
     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"
 };
 
-static int64_t s_clock(clockid_t clock)
+static int64_t s_clock_read(clockid_t clock)
 {
     struct timespec now = { 0 };
     (void)clock_gettime(clock, &now);
@@ -25,12 +25,12 @@ static int64_t s_clock(clockid_t clock)
 
 int64_t cn_clock_real(void)
 {
-    return s_clock(CLOCK_REALTIME);
+    return s_clock_read(CLOCK_REALTIME);
 }
 
 int64_t cn_clock_monotonic(void)
 {
-    return s_clock(CLOCK_MONOTONIC);
+    return s_clock_read(CLOCK_MONOTONIC);
 }
 
 /* Calendar. A year begins in March here, so that the leap day is its last. */
@@ -115,7 +115,7 @@ static int64_t s_seconds_of(struct cn_civil civil)
 
 /* Text. */
 
-static void s_copy(char *text, size_t size_max, const char *from)
+static void s_cut_copy(char *text, size_t size_max, const char *from)
 {
     size_t size = strnlen(from, size_max - 1);
     memcpy(text, from, size);
@@ -180,7 +180,7 @@ void cn_time_format_http(int64_t at, char text[CN_TIME_TEXT_MAX])
                    s_months[civil.date.month - 1], civil.date.year,
                    civil.minute_of_day / 60, civil.minute_of_day % 60,
                    civil.second);
-    s_copy(text, CN_TIME_TEXT_MAX, whole);
+    s_cut_copy(text, CN_TIME_TEXT_MAX, whole);
 }
 
 void cn_date_format(struct cn_date date, char text[CN_TIME_TEXT_MAX])
@@ -188,11 +188,11 @@ void cn_date_format(struct cn_date date, char text[CN_TIME_TEXT_MAX])
     char whole[96];
     (void)snprintf(whole, sizeof whole, "%04d-%02d-%02d", date.year, date.month,
                    date.day);
-    s_copy(text, CN_TIME_TEXT_MAX, whole);
+    s_cut_copy(text, CN_TIME_TEXT_MAX, whole);
 }
 
 /* Reads exactly count digits. */
-static bool s_digits(const char **text, int count, int *ret_number)
+static bool s_digits_read(const char **text, int count, int *ret_number)
 {
     int number = 0;
     for (int i = 0; i < count; i++) {
@@ -228,9 +228,9 @@ static int s_month_days(int year, int month)
 static bool s_date(const char **text, struct cn_date *ret_date)
 {
     struct cn_date date = { 0 };
-    if (!s_digits(text, 4, &date.year) || !s_char(text, '-') ||
-        !s_digits(text, 2, &date.month) || !s_char(text, '-') ||
-        !s_digits(text, 2, &date.day)) {
+    if (!s_digits_read(text, 4, &date.year) || !s_char(text, '-') ||
+        !s_digits_read(text, 2, &date.month) || !s_char(text, '-') ||
+        !s_digits_read(text, 2, &date.day)) {
         return false;
     }
     if (date.year < 1 || date.month < 1 || date.month > 12 || date.day < 1 ||
@@ -288,8 +288,8 @@ static bool s_offset(const char **text, int *ret_minutes)
     (*text)++;
     int hours = 0;
     int minutes = 0;
-    if (!s_digits(text, 2, &hours) || !s_char(text, ':') ||
-        !s_digits(text, 2, &minutes) || hours > 23 || minutes > 59) {
+    if (!s_digits_read(text, 2, &hours) || !s_char(text, ':') ||
+        !s_digits_read(text, 2, &minutes) || hours > 23 || minutes > 59) {
         return false;
     }
     *ret_minutes = (west ? -1 : 1) * (hours * 60 + minutes);
@@ -304,9 +304,9 @@ bool cn_time_parse(const char *text, int64_t *ret_at)
     int us = 0;
     int offset = 0;
     if (text == NULL || !s_date(&text, &civil.date) || !s_char(&text, 'T') ||
-        !s_digits(&text, 2, &hour) || !s_char(&text, ':') ||
-        !s_digits(&text, 2, &minute) || !s_char(&text, ':') ||
-        !s_digits(&text, 2, &civil.second) || !s_fraction(&text, &us) ||
+        !s_digits_read(&text, 2, &hour) || !s_char(&text, ':') ||
+        !s_digits_read(&text, 2, &minute) || !s_char(&text, ':') ||
+        !s_digits_read(&text, 2, &civil.second) || !s_fraction(&text, &us) ||
         !s_offset(&text, &offset) || *text != '\0') {
         return false;
     }
@@ -371,7 +371,7 @@ static icaltimezone *s_zone(const char *name)
     icalerror_set_errors_are_fatal(false);
     icaltimezone *zone = icaltimezone_get_builtin_timezone(name);
     if (zone != NULL && s_zone_count < ZONES_MAX - 1) {
-        s_copy(s_zones[slot].name, ZONE_NAME_MAX, name);
+        s_cut_copy(s_zones[slot].name, ZONE_NAME_MAX, name);
         s_zones[slot].zone = zone;
         s_zone_count++;
     }
@@ -443,12 +443,12 @@ static void s_zone_word(icaltimezone *zone, bool dst, char *word, size_t size)
     }
     const char *slash = strchr(names, '/');
     if (slash == NULL) {
-        s_copy(word, size, names);
+        s_cut_copy(word, size, names);
     } else if (dst) {
-        s_copy(word, size, slash + 1);
+        s_cut_copy(word, size, slash + 1);
     } else {
         size_t part = (size_t)(slash - names) + 1;
-        s_copy(word, part < size ? part : size, names);
+        s_cut_copy(word, part < size ? part : size, names);
     }
 }
 
@@ -471,6 +471,6 @@ bool cn_zone_format(const char *zone_name,
                    s_weekdays[cn_date_weekday(civil.date)], civil.date.year,
                    civil.date.month, civil.date.day, civil.minute_of_day / 60,
                    civil.minute_of_day % 60, word);
-    s_copy(text, (size_t)CN_TIME_TEXT_MAX * 2, whole);
+    s_cut_copy(text, (size_t)CN_TIME_TEXT_MAX * 2, whole);
     return true;
 }

@@ -171,7 +171,7 @@ static void s_read_option(struct reader *reader, size_t index)
 }
 
 static bool
-s_known(const struct cn_config *config, const char *name, size_t size)
+s_name_known(const struct cn_config *config, const char *name, size_t size)
 {
     for (size_t i = 0; i < config->count; i++) {
         const struct cn_option *option = &config->options[i];
@@ -194,7 +194,7 @@ static void s_refuse_unknown(struct reader *reader)
     for (char **entry = environ; entry != NULL && *entry != NULL; entry++) {
         size_t size = strcspn(*entry, "=");
         if (strncmp(*entry, "CAIRN_", 6) == 0 &&
-            !s_known(reader->config, *entry, size)) {
+            !s_name_known(reader->config, *entry, size)) {
             char name[NAME_MAX_SIZE];
             (void)snprintf(name, sizeof name, "%.*s",
                            (int)(size < 100 ? size : 100), *entry);
@@ -326,7 +326,7 @@ void cn_config_free(struct cn_config *self)
     free(self);
 }
 
-static size_t s_find(const struct cn_config *self, const char *name)
+static size_t s_name_find(const struct cn_config *self, const char *name)
 {
     size_t i = 0;
     while (i < self->count && strcmp(self->options[i].name, name) != 0) {
@@ -338,12 +338,12 @@ static size_t s_find(const struct cn_config *self, const char *name)
 
 const char *cn_config_text(const struct cn_config *self, const char *name)
 {
-    return self->texts[s_find(self, name)];
+    return self->texts[s_name_find(self, name)];
 }
 
 long cn_config_number(const struct cn_config *self, const char *name)
 {
-    size_t i = s_find(self, name);
+    size_t i = s_name_find(self, name);
     assert(self->options[i].kind == CN_OPTION_NUMBER);
     return self->numbers[i];
 }

@@ -23,7 +23,7 @@ static int64_t s_now(struct cn_env *env)
 }
 
 /* getrandom of an initialised kernel fails only by a signal. */
-static void s_read(unsigned char *buffer, size_t size)
+static void s_random_read(unsigned char *buffer, size_t size)
 {
     while (size > 0) {
         ssize_t got = getrandom(buffer, size, 0);
@@ -40,11 +40,11 @@ static void s_random(struct cn_env *env, void *buffer, size_t size)
 {
     (void)env;
     if (size > POOL_SIZE / 4) {
-        s_read(buffer, size);
+        s_random_read(buffer, size);
         return;
     }
     if (size > s_left) {
-        s_read(s_pool, sizeof s_pool);
+        s_random_read(s_pool, sizeof s_pool);
         s_left = sizeof s_pool;
     }
     s_left -= size;

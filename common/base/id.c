@@ -147,7 +147,7 @@ char *cn_id_text(struct cn_arena *arena, const char *prefix, struct cn_uuid id)
     return cn_arena_strdup(arena, text);
 }
 
-static int s_digit(char c)
+static int s_id_digit(char c)
 {
     const char *found = c == '\0' ? NULL : strchr(s_alphabet, c);
     return found == NULL ? -1 : (int)(found - s_alphabet);
@@ -161,12 +161,12 @@ bool cn_id_parse(const char *prefix, const char *text, struct cn_uuid *ret_id)
     }
     text += size + 1;
     struct cn_uuid id = { { 0 } };
-    int first = s_digit(text[0]);
+    int first = s_id_digit(text[0]);
     if (first < 0 || first > 7) {
         return false;
     }
     for (int i = 0; i < CN_ID_BASE32_SIZE; i++) {
-        int digit = s_digit(text[i]);
+        int digit = s_id_digit(text[i]);
         if (digit < 0) {
             return false;
         }

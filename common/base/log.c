@@ -53,7 +53,7 @@ void cn_log_init(const char *service, enum cn_log_level level)
 }
 
 /* Keeps two bytes for the closing brace and the newline. */
-static void s_put(struct line *line, const char *data, size_t size)
+static void s_line_put(struct line *line, const char *data, size_t size)
 {
     if (line->full || size > sizeof line->data - 2 - line->size) {
         line->full = true;
@@ -65,7 +65,7 @@ static void s_put(struct line *line, const char *data, size_t size)
 
 static void s_put_text(struct line *line, const char *text)
 {
-    s_put(line, text, strlen(text));
+    s_line_put(line, text, strlen(text));
 }
 
 /* Our own texts are ASCII; anything else would be somebody's value. */
@@ -77,13 +77,13 @@ static void s_put_escaped(struct line *line, const char *text)
         if (byte == '"' || byte == '\\') {
             piece[0] = '\\';
             piece[1] = (char)byte;
-            s_put(line, piece, 2);
+            s_line_put(line, piece, 2);
         } else if (byte < 0x20) {
             (void)snprintf(piece, sizeof piece, "\\u%04x", byte);
-            s_put(line, piece, 6);
+            s_line_put(line, piece, 6);
         } else {
             piece[0] = (char)(byte < 0x7f ? byte : '?');
-            s_put(line, piece, 1);
+            s_line_put(line, piece, 1);
         }
     }
 }
@@ -103,7 +103,7 @@ static void s_put_member(struct line *line, const char *name, const char *value)
     }
 }
 
-static void s_begin(struct line *line, enum cn_log_level level)
+static void s_line_begin(struct line *line, enum cn_log_level level)
 {
     char ts[CN_TIME_TEXT_MAX];
     cn_time_format(cn_clock_real(), ts);
@@ -114,7 +114,7 @@ static void s_begin(struct line *line, enum cn_log_level level)
     s_put_member(line, "svc", s_service);
 }
 
-static void s_write(const char *data, size_t size)
+static void s_log_write(const char *data, size_t size)
 {
     ssize_t rc;
     do {
@@ -126,13 +126,13 @@ static void s_write(const char *data, size_t size)
 void cn_log_flush(void)
 {
     if (s_waiting.size > 0) {
-        s_write(s_waiting.data, s_waiting.size);
+        s_log_write(s_waiting.data, s_waiting.size);
         s_waiting.size = 0;
     }
 }
 
 /* Keeps the line until the end of the loop's turn. */
-static void s_end(struct line *line)
+static void s_line_end(struct line *line)
 {
     line->data[line->size++] = '}';
     line->data[line->size++] = '\n';
@@ -154,9 +154,9 @@ void cn_log(enum cn_log_level level, const char *format, ...)
     (void)vsnprintf(msg, sizeof msg, format, args);
     va_end(args);
     struct line line;
-    s_begin(&line, level);
+    s_line_begin(&line, level);
     s_put_member(&line, "msg", msg);
-    s_end(&line);
+    s_line_end(&line);
     cn_log_flush();
 }
 
@@ -180,7 +180,7 @@ void cn_log_request(const char *request_id,
         return;
     }
     struct line line;
-    s_begin(&line, level);
+    s_line_begin(&line, level);
     if (request_id != NULL) {
         s_put_member(&line, "request_id", request_id);
     }
@@ -202,7 +202,7 @@ void cn_log_request(const char *request_id,
     char number[40];
     (void)snprintf(number, sizeof number, ",\"us\":%" PRId64, elapsed_us);
     s_put_text(&line, number);
-    s_end(&line);
+    s_line_end(&line);
     if (level > CN_LOG_INFO) {
         cn_log_flush();
     }

@@ -53,12 +53,12 @@ static const struct option DEALER_OPTIONS[] = {
     { ZMQ_IMMEDIATE, 1, "IMMEDIATE" },
 };
 
-static enum cn_code s_set(void *zmq,
-                          int option,
-                          const void *value,
-                          size_t size,
-                          const char *text,
-                          struct cn_err *err)
+static enum cn_code s_option_set(void *zmq,
+                                 int option,
+                                 const void *value,
+                                 size_t size,
+                                 const char *text,
+                                 struct cn_err *err)
 {
     if (zmq_setsockopt(zmq, option, value, size) != 0) {
         return cn_fail(err, CN_INTERNAL, "socket option %s: %s", text,
@@ -73,8 +73,9 @@ static enum cn_code s_set_all(void *zmq,
                               struct cn_err *err)
 {
     for (size_t i = 0; i < count; i++) {
-        enum cn_code rc = s_set(zmq, options[i].name, &options[i].value,
-                                sizeof(options[i].value), options[i].text, err);
+        enum cn_code rc =
+            s_option_set(zmq, options[i].name, &options[i].value,
+                         sizeof(options[i].value), options[i].text, err);
         if (rc != CN_OK) {
             return rc;
         }
@@ -88,12 +89,12 @@ s_set_router(const struct cn_bus *bus, void *zmq, struct cn_err *err)
     enum cn_code rc =
         s_set_all(zmq, ROUTER_OPTIONS, CN_COUNT(ROUTER_OPTIONS), err);
     if (rc == CN_OK) {
-        rc = s_set(zmq, ZMQ_ZAP_DOMAIN, ZAP_DOMAIN, strlen(ZAP_DOMAIN),
-                   "ZAP_DOMAIN", err);
+        rc = s_option_set(zmq, ZMQ_ZAP_DOMAIN, ZAP_DOMAIN, strlen(ZAP_DOMAIN),
+                          "ZAP_DOMAIN", err);
     }
     if (rc == CN_OK) {
-        rc = s_set(zmq, ZMQ_CURVE_SECRETKEY, bus->secret_key,
-                   sizeof(bus->secret_key), "CURVE_SECRETKEY", err);
+        rc = s_option_set(zmq, ZMQ_CURVE_SECRETKEY, bus->secret_key,
+                          sizeof(bus->secret_key), "CURVE_SECRETKEY", err);
     }
     return rc;
 }
@@ -106,16 +107,16 @@ static enum cn_code s_set_dealer(const struct cn_bus *bus,
     enum cn_code rc =
         s_set_all(zmq, DEALER_OPTIONS, CN_COUNT(DEALER_OPTIONS), err);
     if (rc == CN_OK) {
-        rc = s_set(zmq, ZMQ_CURVE_SERVERKEY, server_key, CN_BUS_KEY_SIZE,
-                   "CURVE_SERVERKEY", err);
+        rc = s_option_set(zmq, ZMQ_CURVE_SERVERKEY, server_key, CN_BUS_KEY_SIZE,
+                          "CURVE_SERVERKEY", err);
     }
     if (rc == CN_OK) {
-        rc = s_set(zmq, ZMQ_CURVE_PUBLICKEY, bus->public_key,
-                   sizeof(bus->public_key), "CURVE_PUBLICKEY", err);
+        rc = s_option_set(zmq, ZMQ_CURVE_PUBLICKEY, bus->public_key,
+                          sizeof(bus->public_key), "CURVE_PUBLICKEY", err);
     }
     if (rc == CN_OK) {
-        rc = s_set(zmq, ZMQ_CURVE_SECRETKEY, bus->secret_key,
-                   sizeof(bus->secret_key), "CURVE_SECRETKEY", err);
+        rc = s_option_set(zmq, ZMQ_CURVE_SECRETKEY, bus->secret_key,
+                          sizeof(bus->secret_key), "CURVE_SECRETKEY", err);
     }
     return rc;
 }
@@ -136,8 +137,8 @@ enum cn_code bus_socket_open(struct cn_bus *bus,
         return cn_fail(err, CN_UNAVAILABLE, "socket: %s",
                        zmq_strerror(zmq_errno()));
     }
-    enum cn_code rc = s_set(socket->zmq, ZMQ_MAXMSGSIZE, &size_max,
-                            sizeof(size_max), "MAXMSGSIZE", err);
+    enum cn_code rc = s_option_set(socket->zmq, ZMQ_MAXMSGSIZE, &size_max,
+                                   sizeof(size_max), "MAXMSGSIZE", err);
     if (rc == CN_OK) {
         rc = s_set_all(socket->zmq, OPTIONS, CN_COUNT(OPTIONS), err);
     }
@@ -156,7 +157,7 @@ enum cn_code bus_socket_open(struct cn_bus *bus,
 enum cn_code bus_socket_ipv6(struct bus_socket *socket, struct cn_err *err)
 {
     const int on = 1;
-    return s_set(socket->zmq, ZMQ_IPV6, &on, sizeof(on), "IPV6", err);
+    return s_option_set(socket->zmq, ZMQ_IPV6, &on, sizeof(on), "IPV6", err);
 }
 
 static void s_socket_ready(void *arg, unsigned events)
@@ -435,7 +436,7 @@ s_fronts_read(struct cn_bus *bus, const char *text, struct cn_err *err)
 
 /* --- the bus --- */
 
-static bool s_prepare(void *arg)
+static bool s_bus_prepare(void *arg)
 {
     struct cn_bus *self = arg;
     bool served = bus_server_drain(self);
@@ -443,9 +444,9 @@ static bool s_prepare(void *arg)
     return served || called;
 }
 
-static enum cn_code s_init(struct cn_bus *self,
-                           const struct cn_bus_config *config,
-                           struct cn_err *err)
+static enum cn_code s_bus_init(struct cn_bus *self,
+                               const struct cn_bus_config *config,
+                               struct cn_err *err)
 {
     size_t name_size = config->name != NULL ? strlen(config->name) : 0;
     if (name_size == 0 || name_size >= sizeof(self->name)) {
@@ -473,7 +474,7 @@ static enum cn_code s_init(struct cn_bus *self,
         rc = bus_server_init(self, config, err);
     }
     if (rc == CN_OK) {
-        rc = cn_loop_prepare(self->env->loop, s_prepare, self, err);
+        rc = cn_loop_prepare(self->env->loop, s_bus_prepare, self, err);
         self->hooked = rc == CN_OK;
     }
     return rc;
@@ -490,7 +491,7 @@ enum cn_code cn_bus_new(struct cn_env *env,
     }
     self->env = env;
     bus_list_init(&self->ops_free);
-    enum cn_code rc = s_init(self, config, err);
+    enum cn_code rc = s_bus_init(self, config, err);
     if (rc != CN_OK) {
         cn_bus_free(self);
         return rc;
@@ -507,7 +508,7 @@ void cn_bus_free(struct cn_bus *self)
     }
     cn_metrics_forget(self);
     if (self->hooked) {
-        cn_loop_unprepare(self->env->loop, s_prepare, self);
+        cn_loop_unprepare(self->env->loop, s_bus_prepare, self);
     }
     bus_client_done(self);
     bus_server_done(self);

@@ -152,7 +152,7 @@ static void s_header_wire(const struct trial *trial,
 
 /* Sends to the assigned replica. When that fails the replica counts as down,
  * and the call is lost without having been sent. */
-static enum cn_code s_send(struct trial *trial, struct cn_err *err)
+static enum cn_code s_call_send(struct trial *trial, struct cn_err *err)
 {
     Env__RequestHeader header;
     Env__Principal principal;
@@ -185,7 +185,7 @@ static enum cn_code s_send(struct trial *trial, struct cn_err *err)
 
 /* --- the answer --- */
 
-static void s_copy(char *target, size_t size, const char *text)
+static void s_text_copy(char *target, size_t size, const char *text)
 {
     (void)snprintf(target, size, "%s", text != NULL ? text : "");
 }
@@ -204,17 +204,17 @@ static enum cn_code s_failure_read(const Env__ReplyHeader *header,
     cn_err_clear(err);
     err->code = s_code(header);
     bool worded = header->word != NULL && header->word[0] != '\0';
-    s_copy(err->word, sizeof(err->word),
-           worded ? header->word : cn_code_word(err->code));
-    s_copy(err->msg, sizeof(err->msg), header->message);
-    s_copy(err->location, sizeof(err->location), header->location);
+    s_text_copy(err->word, sizeof(err->word),
+                worded ? header->word : cn_code_word(err->code));
+    s_text_copy(err->msg, sizeof(err->msg), header->message);
+    s_text_copy(err->location, sizeof(err->location), header->location);
     err->version = header->version;
     for (size_t i = 0; i < header->n_fields && i < CN_ERR_FIELDS_MAX; i++) {
         struct cn_field_err *field = &err->fields[err->field_count++];
-        s_copy(field->pointer, sizeof(field->pointer),
-               header->fields[i]->pointer);
-        s_copy(field->word, sizeof(field->word), header->fields[i]->word);
-        s_copy(field->msg, sizeof(field->msg), header->fields[i]->message);
+        s_text_copy(field->pointer, sizeof(field->pointer),
+                    header->fields[i]->pointer);
+        s_text_copy(field->word, sizeof(field->word), header->fields[i]->word);
+        s_text_copy(field->msg, sizeof(field->msg), header->fields[i]->message);
     }
     return err->code;
 }
@@ -318,10 +318,10 @@ static bool s_refused(struct trial *trial,
 
 /* Waits for the outcome of what was sent. True: the call is to be sent again
  * and is assigned to another replica or to none. */
-static bool s_await(struct trial *trial,
-                    struct cn_bus_reply *ret_reply,
-                    enum cn_code *ret_rc,
-                    struct cn_err *err)
+static bool s_outcome_await(struct trial *trial,
+                            struct cn_bus_reply *ret_reply,
+                            enum cn_code *ret_rc,
+                            struct cn_err *err)
 {
     struct bus_op *op = trial->op;
     struct bus_replica *replica = op->replica;
@@ -350,8 +350,9 @@ static bool s_await(struct trial *trial,
     return *ret_rc == CN_BUSY && s_refused(trial, replica, bit, ret_rc, err);
 }
 
-static enum cn_code
-s_call(struct trial *trial, struct cn_bus_reply *ret_reply, struct cn_err *err)
+static enum cn_code s_trial_run(struct trial *trial,
+                                struct cn_bus_reply *ret_reply,
+                                struct cn_err *err)
 {
     int64_t wait_until = s_wait_until(trial);
     enum cn_code rc = CN_OK;
@@ -362,12 +363,12 @@ s_call(struct trial *trial, struct cn_bus_reply *ret_reply, struct cn_err *err)
         }
         if (rc == CN_OK && trial->op->state == BUS_CALL_ASSIGNED) {
             trial->bus->stats.repeats += trial->sends > 0 ? 1 : 0;
-            rc = s_send(trial, err);
+            rc = s_call_send(trial, err);
         }
         if (rc != CN_OK) {
             return rc;
         }
-        again = s_await(trial, ret_reply, &rc, err);
+        again = s_outcome_await(trial, ret_reply, &rc, err);
         if (again) {
             rc = CN_OK;
             cn_err_clear(err);
@@ -422,7 +423,7 @@ enum cn_code cn_bus_call(struct cn_bus *self,
     }
     trial.op->long_poll = call->long_poll;
     trial.op->token = cn_fiber_token();
-    enum cn_code rc = s_call(&trial, ret_reply, err);
+    enum cn_code rc = s_trial_run(&trial, ret_reply, err);
     bus_op_give(service, trial.op);
     return rc;
 }

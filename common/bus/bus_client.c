@@ -222,16 +222,16 @@ bool bus_client_drain(struct cn_bus *self)
     return worked;
 }
 
-static void s_tick(void *arg);
+static void s_client_tick(void *arg);
 
 static bool s_tick_set(struct cn_bus *self, int64_t at)
 {
     self->tick_at = at;
-    self->tick = cn_loop_timer(self->env->loop, at, s_tick, self);
+    self->tick = cn_loop_timer(self->env->loop, at, s_client_tick, self);
     return self->tick != NULL;
 }
 
-static void s_tick(void *arg)
+static void s_client_tick(void *arg)
 {
     struct cn_bus *self = arg;
     int64_t now = cn_clock_monotonic();

@@ -154,9 +154,9 @@ static bool s_answer_has(const struct bus_answer *answer, const char *address)
 
 /* Replicas at addresses that this endpoint has lost, and that no other endpoint
  * has, take no more calls and are closed when those under way have ended. */
-static void s_leave(struct bus_service *service,
-                    const struct bus_endpoint *endpoint,
-                    const struct bus_answer *answer)
+static void s_replicas_leave(struct bus_service *service,
+                             const struct bus_endpoint *endpoint,
+                             const struct bus_answer *answer)
 {
     uint32_t bit = s_bit_of(service, endpoint);
     for (size_t i = 0; i < service->replica_count; i++) {
@@ -191,8 +191,9 @@ static int64_t s_ease_us(const struct bus_service *service, bool failed)
 /* --- asking --- */
 
 /* The endpoint whose look-up has been due for longest; NULL when none is. */
-static struct bus_endpoint *
-s_due(struct cn_bus *bus, int64_t now, struct bus_service **ret_service)
+static struct bus_endpoint *s_endpoint_due(struct cn_bus *bus,
+                                           int64_t now,
+                                           struct bus_service **ret_service)
 {
     struct bus_endpoint *due = NULL;
     for (size_t i = 0; i < bus->service_count; i++) {
@@ -209,7 +210,7 @@ s_due(struct cn_bus *bus, int64_t now, struct bus_service **ret_service)
     return due;
 }
 
-static void s_ask(struct cn_bus *bus)
+static void s_endpoint_ask(struct cn_bus *bus)
 {
     struct bus_resolver *resolver = &bus->resolver;
     struct bus_service *service = NULL;
@@ -217,7 +218,7 @@ static void s_ask(struct cn_bus *bus)
     struct cn_err err = { 0 };
     int64_t now = cn_clock_monotonic();
     struct bus_endpoint *endpoint =
-        resolver->asked ? NULL : s_due(bus, now, &service);
+        resolver->asked ? NULL : s_endpoint_due(bus, now, &service);
     if (endpoint == NULL) {
         return;
     }
@@ -244,14 +245,14 @@ void bus_discover(struct bus_service *service)
             endpoint->ask_at = ask_at;
         }
     }
-    s_ask(service->bus);
+    s_endpoint_ask(service->bus);
 }
 
 /* The known addresses stay: a name server that is away, or does not know the
  * name for a moment, tells nothing about the replicas. */
-static void s_failed(struct bus_service *service,
-                     struct bus_endpoint *endpoint,
-                     const struct bus_answer *answer)
+static void s_lookup_failed(struct bus_service *service,
+                            struct bus_endpoint *endpoint,
+                            const struct bus_answer *answer)
 {
     if (!endpoint->failed) {
         cn_log(CN_LOG_WARN, "bus: %s: %s cannot be looked up: %s",
@@ -268,7 +269,7 @@ static void s_found(struct bus_service *service,
     struct cn_err err = { 0 };
     endpoint->failed = false;
     if (!answer->more) {
-        s_leave(service, endpoint, answer);
+        s_replicas_leave(service, endpoint, answer);
     }
     for (unsigned i = 0; i < answer->count; i++) {
         if (s_lead(service, endpoint, answer->addresses[i], &err) != CN_OK) {
@@ -285,12 +286,12 @@ void bus_discovered(struct cn_bus *bus, const struct bus_answer *answer)
     struct bus_endpoint *endpoint = bus->resolver.endpoint;
     int64_t now = cn_clock_monotonic();
     if (answer->error != 0) {
-        s_failed(service, endpoint, answer);
+        s_lookup_failed(service, endpoint, answer);
     } else {
         s_found(service, endpoint, answer);
     }
     endpoint->ask_at = now + s_ease_us(service, endpoint->failed);
-    s_ask(bus);
+    s_endpoint_ask(bus);
 }
 
 void bus_discover_tick(struct cn_bus *bus, int64_t now)
@@ -308,7 +309,7 @@ void bus_discover_tick(struct cn_bus *bus, int64_t now)
             }
         }
     }
-    s_ask(bus);
+    s_endpoint_ask(bus);
 }
 
 /* --- from outside --- */
@@ -373,7 +374,7 @@ enum cn_code cn_bus_connect(struct cn_bus *self,
         rc = bus_tick_start(self, err);
     }
     if (rc == CN_OK) {
-        s_ask(self);
+        s_endpoint_ask(self);
     }
     return rc;
 }

@@ -46,7 +46,7 @@ static unsigned s_outstanding(const struct bus_service *service)
     return count;
 }
 
-static unsigned s_waiting(const struct bus_service *service)
+static unsigned s_calls_waiting(const struct bus_service *service)
 {
     return service->waiting;
 }
@@ -63,7 +63,7 @@ static const struct gauge GAUGES[] = {
       s_outstanding },
     { { "cairn_bus_calls_waiting", "Calls that wait for a replica.",
         CN_METRIC_GAUGE },
-      s_waiting },
+      s_calls_waiting },
 };
 
 #define AT(field) offsetof(struct cn_bus_stats, field)

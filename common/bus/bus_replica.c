@@ -49,7 +49,8 @@ static enum cn_code s_monitor(struct bus_replica *replica, struct cn_err *err)
 }
 
 /* Makes the DEALER and begins to connect. */
-static enum cn_code s_open(struct bus_replica *replica, struct cn_err *err)
+static enum cn_code s_dealer_open(struct bus_replica *replica,
+                                  struct cn_err *err)
 {
     struct cn_bus *bus = replica->service->bus;
     replica->made_at = cn_clock_monotonic();
@@ -83,7 +84,8 @@ static void s_remake(struct bus_replica *replica)
     int64_t age_us = cn_clock_monotonic() - replica->made_at;
     s_close(replica);
     if (age_us >= BUS_REMAKE_MS * (int64_t)1000) {
-        (void)s_open(replica, &err); /* when it fails, the tick tries again */
+        (void)s_dealer_open(replica,
+                            &err); /* when it fails, the tick tries again */
     }
 }
 
@@ -330,7 +332,7 @@ void bus_replica_tick(struct bus_replica *replica, int64_t now, bool late)
 {
     struct cn_err err = { 0 };
     if (replica->dealer.zmq == NULL) {
-        (void)s_open(replica, &err);
+        (void)s_dealer_open(replica, &err);
         return;
     }
     if (!replica->greeted) {
@@ -379,7 +381,7 @@ enum cn_code bus_replica_new(struct bus_service *service,
     replica->named_by = named_by;
     (void)snprintf(replica->address, sizeof(replica->address), "%s", address);
     bus_list_init(&replica->calls);
-    enum cn_code rc = s_open(replica, err);
+    enum cn_code rc = s_dealer_open(replica, err);
     if (rc != CN_OK) {
         free(replica);
         return rc;

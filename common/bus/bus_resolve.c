@@ -104,7 +104,7 @@ static int s_thread_start(pthread_t *thread, int fd)
     return error;
 }
 
-static enum cn_code s_start(struct cn_bus *bus, struct cn_err *err)
+static enum cn_code s_resolver_start(struct cn_bus *bus, struct cn_err *err)
 {
     struct bus_resolver *self = &bus->resolver;
     int fds[2];
@@ -133,7 +133,7 @@ enum cn_code bus_resolve_ask(struct cn_bus *bus,
 {
     struct bus_resolver *self = &bus->resolver;
     if (!self->running) {
-        enum cn_code rc = s_start(bus, err);
+        enum cn_code rc = s_resolver_start(bus, err);
         if (rc != CN_OK) {
             return rc;
         }

@@ -12,7 +12,7 @@ enum { TEXT_MAX = 256, PARTS_MAX = 256 };
 
 /* --- replies --- */
 
-static void s_reply_fields(const struct cn_err *err,
+static void s_error_fields(const struct cn_err *err,
                            Env__FieldError fields[CN_ERR_FIELDS_MAX],
                            Env__FieldError *list[CN_ERR_FIELDS_MAX],
                            Env__ReplyHeader *header)
@@ -70,11 +70,11 @@ static void s_count_unsent(struct cn_bus *self)
     }
 }
 
-static void s_send(struct cn_bus *self,
-                   const void *routing,
-                   size_t routing_size,
-                   const Env__ReplyHeader *header,
-                   struct cn_bytes body)
+static void s_reply_send(struct cn_bus *self,
+                         const void *routing,
+                         size_t routing_size,
+                         const Env__ReplyHeader *header,
+                         struct cn_bytes body)
 {
     zmq_msg_t frames[3];
     if (!bus_frame_bytes(&frames[0], routing, routing_size)) {
@@ -103,11 +103,11 @@ static void s_send(struct cn_bus *self,
     self->replied_at = cn_clock_monotonic();
 }
 
-static void s_reply(struct cn_bus *self,
-                    const void *routing,
-                    size_t routing_size,
-                    uint64_t id,
-                    const struct cn_bus_reply *reply)
+static void s_reply_frames(struct cn_bus *self,
+                           const void *routing,
+                           size_t routing_size,
+                           uint64_t id,
+                           const struct cn_bus_reply *reply)
 {
     Env__ReplyHeader header = ENV__REPLY_HEADER__INIT;
     Env__FieldError fields[CN_ERR_FIELDS_MAX];
@@ -119,18 +119,19 @@ static void s_reply(struct cn_bus *self,
     if (reply->err.code == CN_OK) {
         body = reply->body;
     } else {
-        s_reply_fields(&reply->err, fields, list, &header);
+        s_error_fields(&reply->err, fields, list, &header);
     }
-    s_send(self, routing, routing_size, &header, body);
+    s_reply_send(self, routing, routing_size, &header, body);
 }
 
-static void s_refuse(struct cn_bus *self,
-                     zmq_msg_t *routing,
-                     uint64_t id,
-                     const struct cn_err *err)
+static void s_request_refuse(struct cn_bus *self,
+                             zmq_msg_t *routing,
+                             uint64_t id,
+                             const struct cn_err *err)
 {
     struct cn_bus_reply reply = { .err = *err };
-    s_reply(self, zmq_msg_data(routing), zmq_msg_size(routing), id, &reply);
+    s_reply_frames(self, zmq_msg_data(routing), zmq_msg_size(routing), id,
+                   &reply);
 }
 
 void cn_bus_reply_send(struct cn_bus *self,
@@ -143,9 +144,11 @@ void cn_bus_reply_send(struct cn_bus *self,
         struct cn_bus_reply large = { 0 };
         (void)cn_fail(&large.err, CN_TOO_LARGE,
                       "the reply is larger than %d bytes", CN_MESSAGE_SIZE_MAX);
-        s_reply(self, back->routing, back->routing_size, back->id, &large);
+        s_reply_frames(self, back->routing, back->routing_size, back->id,
+                       &large);
     } else {
-        s_reply(self, back->routing, back->routing_size, back->id, reply);
+        s_reply_frames(self, back->routing, back->routing_size, back->id,
+                       reply);
     }
     back->open = false;
     back->next_free = self->returns_free;
@@ -170,7 +173,7 @@ static void s_pong(struct cn_bus *self,
     header.has_stopping = cn_loop_stopping(self->env->loop);
     header.stopping = header.has_stopping;
     self->stats.pings++;
-    s_send(self, routing, routing_size, &header, (struct cn_bytes){ 0 });
+    s_reply_send(self, routing, routing_size, &header, (struct cn_bytes){ 0 });
 }
 
 /* 0: it serves; 1: it serves, but callers should prefer others; 2: it takes no
@@ -207,7 +210,7 @@ static bool s_uuid_read(protobuf_c_boolean has,
     return cn_message_uuid(has, data, ret_id);
 }
 
-static const char *s_text(const char *text)
+static const char *s_or_empty(const char *text)
 {
     return text != NULL ? text : "";
 }
@@ -217,8 +220,8 @@ static enum cn_code s_principal_read(const Env__Principal *wire,
                                      struct cn_principal *ret_principal,
                                      struct cn_err *err)
 {
-    struct cn_principal principal = { .subject = s_text(wire->subject),
-                                      .role = s_text(wire->role),
+    struct cn_principal principal = { .subject = s_or_empty(wire->subject),
+                                      .role = s_or_empty(wire->role),
                                       .scope_count = wire->n_scopes,
                                       .branch_count = wire->n_branches };
     if (wire->n_branches > PARTS_MAX || wire->n_scopes > PARTS_MAX ||
@@ -273,8 +276,8 @@ static enum cn_code s_request_read(const struct bus_peer *peer,
     request->names_principal = header->principal != NULL;
     request->method = header->method;
     request->deadline_at = cn_clock_monotonic() + budget_us;
-    request->request_id = s_text(header->request_id);
-    request->trace = s_text(header->trace);
+    request->request_id = s_or_empty(header->request_id);
+    request->trace = s_or_empty(header->trace);
     request->idempotency_key = header->idempotency_key;
     request->has_client_key = header->has_client_key && header->client_key;
     request->has_expected_version = header->has_expected_version;
@@ -323,12 +326,12 @@ s_return_take(struct cn_bus *self, zmq_msg_t *routing, uint64_t id)
 enum { FRAME_ROUTING, FRAME_HEADER, FRAME_BODY, FRAME_COUNT };
 
 /* Takes the body's frame. On failure the caller frees the arena. */
-static enum cn_code s_accept(struct cn_bus *self,
-                             const struct bus_peer *peer,
-                             const Env__RequestHeader *header,
-                             struct cn_arena *arena,
-                             zmq_msg_t *frames,
-                             struct cn_err *err)
+static enum cn_code s_request_accept(struct cn_bus *self,
+                                     const struct bus_peer *peer,
+                                     const Env__RequestHeader *header,
+                                     struct cn_arena *arena,
+                                     zmq_msg_t *frames,
+                                     struct cn_err *err)
 {
     struct cn_bus_request *request = cn_arena_alloc(arena, sizeof(*request));
     int64_t age_us = bus_age(self, &frames[FRAME_ROUTING], header);
@@ -410,13 +413,13 @@ static void s_receive(struct cn_bus *self, zmq_msg_t *frames, size_t count)
         (void)bus_age(self, &frames[FRAME_ROUTING], header);
         s_pong(self, zmq_msg_data(&frames[FRAME_ROUTING]),
                zmq_msg_size(&frames[FRAME_ROUTING]), id);
-    } else if (header != NULL &&
-               s_accept(self, peer, header, arena, frames, &err) == CN_OK) {
+    } else if (header != NULL && s_request_accept(self, peer, header, arena,
+                                                  frames, &err) == CN_OK) {
         arena = NULL; /* the receiver frees it */
     }
     if (err.code != CN_OK) {
         self->stats.malformed += err.code == CN_MALFORMED ? 1 : 0;
-        s_refuse(self, &frames[FRAME_ROUTING], id, &err);
+        s_request_refuse(self, &frames[FRAME_ROUTING], id, &err);
     }
     cn_arena_free(arena);
 }
@@ -454,7 +457,7 @@ bool bus_server_drain(struct cn_bus *self)
 /* --- life --- */
 
 static enum cn_code
-s_bind(struct cn_bus *self, const char *address, struct cn_err *err)
+s_router_bind(struct cn_bus *self, const char *address, struct cn_err *err)
 {
     size_t size = sizeof(self->address);
     if (zmq_bind(self->router.zmq, address) != 0) {
@@ -506,7 +509,7 @@ enum cn_code bus_server_init(struct cn_bus *self,
     if (rc == CN_OK && s_is_ipv6(config->bind)) {
         rc = bus_socket_ipv6(&self->router, err);
     }
-    return rc == CN_OK ? s_bind(self, config->bind, err) : rc;
+    return rc == CN_OK ? s_router_bind(self, config->bind, err) : rc;
 }
 
 /* A peer may not read a reply when the connection ends in the same moment: the

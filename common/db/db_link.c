@@ -29,7 +29,7 @@ enum { STUCK_TIMES = 2 };
 /* The server's timeout is so much later than the fiber's, which comes first. */
 static const int64_t WITHIN_SLACK_US = 25000;
 
-static void s_tick(void *arg);
+static void s_link_tick(void *arg);
 
 void cn_link_tick_by(struct cn_db *self, int64_t at)
 {
@@ -40,7 +40,7 @@ void cn_link_tick_by(struct cn_db *self, int64_t at)
         cn_loop_cancel(self->timer);
     }
     self->timer_at = at;
-    self->timer = cn_loop_timer(self->env->loop, at, s_tick, self);
+    self->timer = cn_loop_timer(self->env->loop, at, s_link_tick, self);
 }
 
 static int64_t s_backoff(struct cn_db *self, unsigned attempts)
@@ -517,7 +517,7 @@ bool cn_link_down(const struct lane *lane, int64_t now)
            (lane->down_at == INT64_MIN || now - lane->down_at > OUTAGE_US);
 }
 
-static void s_tick(void *arg)
+static void s_link_tick(void *arg)
 {
     struct cn_db *self = arg;
     int64_t now = cn_clock_monotonic();

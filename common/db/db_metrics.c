@@ -18,7 +18,7 @@ static double s_connections(const struct lane *lane)
     return lane->count;
 }
 
-static double s_ready(const struct lane *lane)
+static double s_links_ready(const struct lane *lane)
 {
     return lane->ready;
 }
@@ -41,7 +41,7 @@ static double s_in_flight(const struct lane *lane)
     return units;
 }
 
-static double s_waiting(const struct lane *lane)
+static double s_units_waiting(const struct lane *lane)
 {
     return (double)lane->waiting;
 }
@@ -60,7 +60,7 @@ static const struct {
       s_connections },
     { { "cairn_db_connections_ready", "Connections that can be used.",
         CN_METRIC_GAUGE },
-      s_ready },
+      s_links_ready },
     { { "cairn_db_connections_in_use", "Connections with a unit in flight.",
         CN_METRIC_GAUGE },
       s_in_use },
@@ -69,7 +69,7 @@ static const struct {
       s_in_flight },
     { { "cairn_db_units_waiting", "Units that wait for a connection.",
         CN_METRIC_GAUGE },
-      s_waiting },
+      s_units_waiting },
     { { "cairn_db_connection_losses_total",
         "Connections that broke or could not be made.", CN_METRIC_COUNTER },
       s_losses },

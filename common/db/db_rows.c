@@ -54,7 +54,7 @@ s_abort(const struct cn_rows *rows, size_t row, int column, const char *what)
 }
 
 /* Type of the column; the place is checked. */
-static Oid s_type(const struct cn_rows *rows, size_t row, int column)
+static Oid s_column_type(const struct cn_rows *rows, size_t row, int column)
 {
     if (row >= cn_rows_count(rows) || column < 0 ||
         column >= PQnfields(rows->result)) {
@@ -65,13 +65,13 @@ static Oid s_type(const struct cn_rows *rows, size_t row, int column)
 
 bool cn_row_null(const struct cn_rows *rows, size_t row, int column)
 {
-    (void)s_type(rows, row, column);
+    (void)s_column_type(rows, row, column);
     return PQgetisnull(rows->result, (int)row, column) != 0;
 }
 
 const char *cn_row_text(const struct cn_rows *rows, size_t row, int column)
 {
-    switch (s_type(rows, row, column)) {
+    switch (s_column_type(rows, row, column)) {
     case OID_TEXT:
     case OID_VARCHAR:
     case OID_BPCHAR:
@@ -89,7 +89,7 @@ const char *cn_row_text(const struct cn_rows *rows, size_t row, int column)
 
 int64_t cn_row_int(const struct cn_rows *rows, size_t row, int column)
 {
-    Oid type = s_type(rows, row, column);
+    Oid type = s_column_type(rows, row, column);
     const char *data = PQgetvalue(rows->result, (int)row, column);
     bool null = PQgetisnull(rows->result, (int)row, column) != 0;
     switch (type) {
@@ -114,7 +114,7 @@ static const char *s_exact(const struct cn_rows *rows,
                            Oid type,
                            const char *what)
 {
-    if (s_type(rows, row, column) != type) {
+    if (s_column_type(rows, row, column) != type) {
         s_abort(rows, row, column, what);
     }
     if (PQgetisnull(rows->result, (int)row, column) != 0) {
@@ -210,7 +210,7 @@ const char **cn_row_texts(const struct cn_rows *rows,
                           struct cn_arena *arena,
                           size_t *ret_count)
 {
-    Oid type = s_type(rows, row, column);
+    Oid type = s_column_type(rows, row, column);
     if (type != OID_TEXT_ARRAY && type != OID_VARCHAR_ARRAY &&
         type != OID_NAME_ARRAY) {
         s_abort(rows, row, column, "not a text[]");
@@ -228,7 +228,7 @@ const struct cn_uuid *cn_row_uuids(const struct cn_rows *rows,
                                    struct cn_arena *arena,
                                    size_t *ret_count)
 {
-    if (s_type(rows, row, column) != OID_UUID_ARRAY) {
+    if (s_column_type(rows, row, column) != OID_UUID_ARRAY) {
         s_abort(rows, row, column, "not a uuid[]");
     }
     struct list list = { .arena = arena };

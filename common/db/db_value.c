@@ -180,7 +180,7 @@ static char *s_uuids(const struct cn_param *param, int *ret_size)
 }
 
 static bool
-s_list(struct cn_db_values *self, const struct cn_param *param, int i)
+s_list_value(struct cn_db_values *self, const struct cn_param *param, int i)
 {
     char *data = param->kind == CN_PARAM_TEXTS ? s_texts(param, &self->size[i])
                                                : s_uuids(param, &self->size[i]);
@@ -195,7 +195,7 @@ s_list(struct cn_db_values *self, const struct cn_param *param, int i)
 
 /* The number as text, at the end of scratch. snprintf is slow, and a row has
  * many numbers. */
-static const char *s_digits(char scratch[CN_DB_SCRATCH], int64_t number)
+static const char *s_digits_write(char scratch[CN_DB_SCRATCH], int64_t number)
 {
     char *at = scratch + CN_DB_SCRATCH - 1;
     uint64_t left = number < 0 ? -(uint64_t)number : (uint64_t)number;
@@ -225,7 +225,7 @@ s_scratch(struct cn_db_values *self, const struct cn_param *param, int i)
         scratch[0] = param->value.number != 0 ? 't' : 'f';
         scratch[1] = '\0';
     } else {
-        self->data[i] = s_digits(scratch, param->value.number);
+        self->data[i] = s_digits_write(scratch, param->value.number);
     }
 }
 
@@ -265,7 +265,7 @@ s_param(struct cn_db_values *self, const struct cn_param *param, int i)
         return true;
     case CN_PARAM_TEXTS:
     case CN_PARAM_UUIDS:
-        return s_list(self, param, i);
+        return s_list_value(self, param, i);
     default:
         abort(); /* no such kind */
     }

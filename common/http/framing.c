@@ -112,11 +112,11 @@ static enum cn_code s_check_line(const struct cn_framing_head *head,
     return CN_OK;
 }
 
-static enum cn_code s_take(const struct cn_framing_field *field,
-                           enum cn_framing_header header,
-                           struct cn_arena *arena,
-                           struct cn_framing *framing,
-                           struct cn_err *err)
+static enum cn_code s_field_take(const struct cn_framing_field *field,
+                                 enum cn_framing_header header,
+                                 struct cn_arena *arena,
+                                 struct cn_framing *framing,
+                                 struct cn_err *err)
 {
     const char **slot = &framing->headers[header];
     if (*slot == NULL) {
@@ -148,8 +148,8 @@ static enum cn_code s_check_fields(const struct cn_framing_head *head,
                 strcasecmp(field->name, HEADERS[h].name) != 0) {
                 continue;
             }
-            enum cn_code rc =
-                s_take(field, (enum cn_framing_header)h, arena, framing, err);
+            enum cn_code rc = s_field_take(field, (enum cn_framing_header)h,
+                                           arena, framing, err);
             if (rc != CN_OK) {
                 return rc;
             }

@@ -143,7 +143,7 @@ static void s_source_close(struct cn_http_source *source)
 
 /* libmicrohttpd asks for more bytes. When there are none the connection is
  * suspended: else the library would ask again at every turn. */
-static ssize_t s_on_read(void *arg, uint64_t at, char *buffer, size_t size)
+static ssize_t s_on_body_read(void *arg, uint64_t at, char *buffer, size_t size)
 {
     struct slot *slot = arg;
     (void)at;
@@ -258,7 +258,7 @@ static struct MHD_Response *s_response(struct cn_http *self,
     if (from->source != NULL) {
         cn_buffer_done(body);
         response = MHD_create_response_from_callback(
-            MHD_SIZE_UNKNOWN, STREAM_BLOCK, s_on_read, slot, NULL);
+            MHD_SIZE_UNKNOWN, STREAM_BLOCK, s_on_body_read, slot, NULL);
     } else if (body->failed || body->size == 0) {
         if (body->failed) {
             from->status = MHD_HTTP_SERVICE_UNAVAILABLE;
@@ -296,7 +296,7 @@ static struct MHD_Response *s_response(struct cn_http *self,
 
 /* MHD_NO closes the connection: without memory for an answer nothing else is
  * left. */
-static enum MHD_Result s_queue(struct slot *slot)
+static enum MHD_Result s_response_queue(struct slot *slot)
 {
     if (slot->response == NULL) {
         return MHD_NO;
@@ -316,7 +316,8 @@ static enum MHD_Result s_queue(struct slot *slot)
 
 /* Answers a request that never gets to a fiber. A failed arena is not kept
  * while a slow client takes the answer. */
-static void s_refuse(struct slot *slot, const struct cn_err *err, bool close)
+static void
+s_slot_refuse(struct slot *slot, const struct cn_err *err, bool close)
 {
     struct cn_http *self = slot->http;
     struct cn_http_response response = { 0 };
@@ -429,9 +430,9 @@ static enum MHD_Result s_collect_parameter(void *arg,
 }
 
 /* Copies what the fiber needs out of libmicrohttpd's memory. */
-static void s_keep(struct cn_http_request *request,
-                   const struct cn_framing_head *head,
-                   const struct cn_framing *framing)
+static void s_request_keep(struct cn_http_request *request,
+                           const struct cn_framing_head *head,
+                           const struct cn_framing *framing)
 {
     struct cn_arena *arena = request->arena;
     request->method = cn_arena_strdup(arena, head->method);
@@ -446,12 +447,12 @@ static void s_keep(struct cn_http_request *request,
     }
 }
 
-static enum cn_code s_head(struct slot *slot,
-                           const char *path,
-                           const char *method,
-                           const char *version,
-                           struct cn_framing *ret_framing,
-                           struct cn_err *err)
+static enum cn_code s_request_head(struct slot *slot,
+                                   const char *path,
+                                   const char *method,
+                                   const char *version,
+                                   struct cn_framing *ret_framing,
+                                   struct cn_err *err)
 {
     struct cn_http_request *request = slot->request;
     struct cn_framing_head head = { .method = method,
@@ -473,27 +474,28 @@ static enum cn_code s_head(struct slot *slot,
     if (slot->http->judges_memory && !cn_framing_whole(&head)) {
         return cn_fail(err, CN_MALFORMED, "a line of the head is broken");
     }
-    s_keep(request, &head, ret_framing);
+    s_request_keep(request, &head, ret_framing);
     return cn_arena_failed(request->arena) ? cn_fail(err, CN_NOMEM, "no memory")
                                            : rc;
 }
 
 /* The first call. A refusal that is queued here closes the connection; others
  * wait for the end of the body. */
-static enum MHD_Result s_begin(struct slot *slot,
-                               const char *path,
-                               const char *method,
-                               const char *version)
+static enum MHD_Result s_request_begin(struct slot *slot,
+                                       const char *path,
+                                       const char *method,
+                                       const char *version)
 {
     struct cn_err err = { 0 };
     struct cn_framing framing = { 0 };
     slot->peer->deadline_at = cn_clock_monotonic() + BODY_US;
-    enum cn_code rc = s_head(slot, path, method, version, &framing, &err);
+    enum cn_code rc =
+        s_request_head(slot, path, method, version, &framing, &err);
     if (rc == CN_MALFORMED || rc == CN_NOMEM) {
         /* Nothing may read a head that was not copied. */
         *slot->request = (struct cn_http_request){ .arena = slot->arena };
-        s_refuse(slot, &err, true);
-        return s_queue(slot);
+        s_slot_refuse(slot, &err, true);
+        return s_response_queue(slot);
     }
     slot->announced = framing.body_size;
     if (rc == CN_OK && framing.body_size > CN_HTTP_BODY_MAX) {
@@ -505,8 +507,8 @@ static enum MHD_Result s_begin(struct slot *slot,
     }
     bool waits = slot->request->headers[CN_FRAMING_EXPECT] != NULL;
     bool dropped = framing.body_size > DROP_MAX || waits;
-    s_refuse(slot, &err, dropped);
-    return dropped ? s_queue(slot) : MHD_YES;
+    s_slot_refuse(slot, &err, dropped);
+    return dropped ? s_response_queue(slot) : MHD_YES;
 }
 
 /* ---- the body ---- */
@@ -542,7 +544,8 @@ static bool s_body_room(struct slot *slot, size_t size)
     return true;
 }
 
-static enum MHD_Result s_body(struct slot *slot, const char *data, size_t size)
+static enum MHD_Result
+s_body_take(struct slot *slot, const char *data, size_t size)
 {
     struct cn_err err = { 0 };
     slot->body_size += size;
@@ -557,7 +560,7 @@ static enum MHD_Result s_body(struct slot *slot, const char *data, size_t size)
         (void)cn_fail(&err, CN_BUSY, "too many bodies at once");
     }
     if (err.code != CN_OK) {
-        s_refuse(slot, &err, false);
+        s_slot_refuse(slot, &err, false);
         return MHD_YES;
     }
     memcpy(slot->body + body->size, data, size);
@@ -569,9 +572,9 @@ static enum MHD_Result s_body(struct slot *slot, const char *data, size_t size)
 /* ---- the work ---- */
 
 /* Queues the fiber's answer; drops it when the client has left. */
-static void s_answer(struct cn_http *self,
-                     const struct work *work,
-                     struct cn_http_response *from)
+static void s_answer_pass(struct cn_http *self,
+                          const struct work *work,
+                          struct cn_http_response *from)
 {
     struct slot *slot = &self->slots[work->number];
     struct cn_http_source source = { 0 };
@@ -602,14 +605,14 @@ static void s_answer(struct cn_http *self,
     MHD_resume_connection(slot->connection);
 }
 
-static void s_work(void *arg)
+static void s_request_work(void *arg)
 {
     struct work *work = arg;
     struct cn_http *self = work->http;
     struct cn_http_response response = { 0 };
     cn_buffer_init(&response.body, CN_HTTP_RESPONSE_MAX);
     self->config.handle(self->config.arg, work->request, &response);
-    s_answer(self, work, &response);
+    s_answer_pass(self, work, &response);
     cn_arena_free(work->request->arena);
 }
 
@@ -628,7 +631,7 @@ static enum cn_code s_spawn(struct slot *slot, struct cn_err *err)
     slot->request->came_at = cn_clock_monotonic();
     /* The fiber frees the arena in which work and request lie. */
     enum cn_code rc =
-        cn_fiber_spawn(self->env->loop, s_work, work,
+        cn_fiber_spawn(self->env->loop, s_request_work, work,
                        slot->request->came_at + self->config.timeout_us, err);
     if (rc == CN_OK) {
         slot->arena = NULL;
@@ -639,12 +642,12 @@ static enum cn_code s_spawn(struct slot *slot, struct cn_err *err)
 
 /* The request has come whole: a suspended connection has no timeout, but the
  * fiber has a deadline and answers 504 when it passes. */
-static enum MHD_Result s_dispatch(struct slot *slot)
+static enum MHD_Result s_request_dispatch(struct slot *slot)
 {
     struct cn_err err = { 0 };
     if (s_spawn(slot, &err) != CN_OK) {
-        s_refuse(slot, &err, false);
-        return s_queue(slot);
+        s_slot_refuse(slot, &err, false);
+        return s_response_queue(slot);
     }
     slot->state = SLOT_WORKING;
     slot->peer->listens = false;
@@ -656,7 +659,7 @@ static enum MHD_Result s_dispatch(struct slot *slot)
 
 /* ---- libmicrohttpd's callbacks ---- */
 
-static struct peer *s_peer(struct MHD_Connection *connection)
+static struct peer *s_connection_peer(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
@@ -675,24 +678,24 @@ static enum MHD_Result s_on_access(void *arg,
     struct cn_http *self = arg;
     struct slot *slot = *context;
     if (slot == NULL) {
-        slot = s_slot_take(self, s_peer(connection));
+        slot = s_slot_take(self, s_connection_peer(connection));
         if (slot == NULL) {
             return MHD_NO;
         }
         slot->connection = connection;
         *context = slot;
-        return s_begin(slot, path, method, version);
+        return s_request_begin(slot, path, method, version);
     }
     if (*data_size > 0) {
-        enum MHD_Result rc = s_body(slot, data, *data_size);
+        enum MHD_Result rc = s_body_take(slot, data, *data_size);
         *data_size = 0;
         return rc;
     }
     switch (slot->state) {
     case SLOT_READING:
-        return s_dispatch(slot);
+        return s_request_dispatch(slot);
     case SLOT_ANSWERED:
-        return s_queue(slot);
+        return s_response_queue(slot);
     case SLOT_FREE:
     case SLOT_WORKING:
     case SLOT_QUEUED:
@@ -766,7 +769,7 @@ static void *
 s_on_line(void *arg, const char *uri, struct MHD_Connection *connection)
 {
     const struct cn_http *self = arg;
-    struct peer *peer = s_peer(connection);
+    struct peer *peer = s_connection_peer(connection);
     int64_t until_at = cn_clock_monotonic() + HEAD_US;
     (void)uri;
     if (peer != NULL && (peer->deadline_at > until_at || self->draining)) {
@@ -826,7 +829,7 @@ static bool s_has_asked(const struct cn_http *self, const struct peer *peer)
            recv(peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
-static void s_sweep(struct cn_http *self)
+static void s_connections_sweep(struct cn_http *self)
 {
     int64_t now_at = cn_clock_monotonic();
     for (struct peer *peer = self->peers; peer != NULL; peer = peer->next) {
@@ -892,7 +895,7 @@ static void s_drain(struct cn_http *self)
         if (rc != CN_OK && rc != CN_DEADLINE) {
             break;
         }
-        s_sweep(self);
+        s_connections_sweep(self);
     }
     self->drained = (struct cn_token){ NULL, 0 };
     if (self->used > 0) {
@@ -906,17 +909,17 @@ static void s_on_sweep(void *arg)
     struct cn_http *self = arg;
     self->sweeper = cn_loop_timer(
         self->env->loop, cn_clock_monotonic() + SWEEP_US, s_on_sweep, self);
-    s_sweep(self);
+    s_connections_sweep(self);
 }
 
 /* Ends connections that are past their deadline; at a stop, lets the requests
  * in flight end. */
-static void s_guard(void *arg)
+static void s_connections_guard(void *arg)
 {
     struct cn_http *self = arg;
     while (!cn_loop_stopping(self->env->loop)) {
         if (cn_fiber_sleep(SWEEP_US) == CN_OK) {
-            s_sweep(self);
+            s_connections_sweep(self);
         }
     }
     s_drain(self);
@@ -924,7 +927,7 @@ static void s_guard(void *arg)
 
 /* ---- the start ---- */
 
-static enum cn_code s_start(struct cn_http *self, struct cn_err *err)
+static enum cn_code s_daemon_start(struct cn_http *self, struct cn_err *err)
 {
     int fd = -1;
     enum cn_code rc =
@@ -964,7 +967,8 @@ static enum cn_code s_start(struct cn_http *self, struct cn_err *err)
         return self->sweeper != NULL ? CN_OK
                                      : cn_fail(err, CN_NOMEM, "no memory");
     }
-    return cn_fiber_spawn(self->env->loop, s_guard, self, INT64_MAX, err);
+    return cn_fiber_spawn(self->env->loop, s_connections_guard, self, INT64_MAX,
+                          err);
 }
 
 enum cn_code cn_http_new(struct cn_env *env,
@@ -989,7 +993,7 @@ enum cn_code cn_http_new(struct cn_env *env,
     }
     cn_listen_raise_files((unsigned)self->slot_count);
     enum cn_code rc = self->slots == NULL ? cn_fail(err, CN_NOMEM, "no memory")
-                                          : s_start(self, err);
+                                          : s_daemon_start(self, err);
     if (rc != CN_OK) {
         cn_http_free(self);
         return rc;

@@ -86,7 +86,7 @@ int64_t consumer_backoff_us(struct consumer *self, struct trouble *trouble)
 
 /* ---- what a job takes ---- */
 
-static bool s_ready(const struct partition *self, int64_t now)
+static bool s_partition_ready(const struct partition *self, int64_t now)
 {
     return self->first != NULL && !self->busy && self->known &&
            self->retry_at <= now && consumer_held(self);
@@ -103,7 +103,7 @@ static struct walk s_walk(const struct partition *self)
     return (struct walk){ self->first, self->first ? self->first->first : 0 };
 }
 
-static struct entry *s_next(struct walk *walk)
+static struct entry *s_walk_next(struct walk *walk)
 {
     while (walk->chunk != NULL && walk->index == walk->chunk->count) {
         walk->chunk = walk->chunk->next;
@@ -115,7 +115,8 @@ static struct entry *s_next(struct walk *walk)
 /* Do at least so many copies come before the next effect? */
 static bool s_copies_come(struct walk walk, unsigned wanted)
 {
-    for (struct entry *entry; wanted > 0 && (entry = s_next(&walk)) != NULL;) {
+    for (struct entry *entry;
+         wanted > 0 && (entry = s_walk_next(&walk)) != NULL;) {
         if (entry->handler != NULL && !entry->handler->copy) {
             return false;
         }
@@ -128,7 +129,7 @@ static bool s_copies_come(struct walk walk, unsigned wanted)
 static bool s_begins_with_copies(const struct partition *self)
 {
     struct walk walk = s_walk(self);
-    for (struct entry *entry; (entry = s_next(&walk)) != NULL;) {
+    for (struct entry *entry; (entry = s_walk_next(&walk)) != NULL;) {
         if (entry->handler != NULL) {
             return entry->handler->copy;
         }
@@ -147,7 +148,7 @@ static size_t s_run_fill(struct run *run,
     size_t handled = 0;
     while (run->count < ENTRIES_MAX && handled < most) {
         const struct walk here = walk;
-        struct entry *entry = s_next(&walk);
+        struct entry *entry = s_walk_next(&walk);
         if (entry == NULL) {
             break;
         }
@@ -186,7 +187,7 @@ static bool s_job_take(struct consumer *self, struct job *job)
     for (int i = 0; i < CN_PARTITIONS && left > 0; i++) {
         int number = (self->cursor + i) % CN_PARTITIONS;
         struct partition *partition = &self->partitions[number];
-        if (!s_ready(partition, now)) {
+        if (!s_partition_ready(partition, now)) {
             continue;
         }
         bool copies = s_begins_with_copies(partition);
@@ -288,7 +289,7 @@ void consumer_work(struct consumer *self)
     int64_t now = cn_clock_monotonic();
     unsigned ready = 0;
     for (int n = 0; n < CN_PARTITIONS; n++) {
-        ready += s_ready(&self->partitions[n], now);
+        ready += s_partition_ready(&self->partitions[n], now);
     }
     while (ready > 0 && self->workers < CONSUMER_WORKERS_MAX) {
         struct cn_err err = { 0 };
@@ -370,8 +371,9 @@ static void s_leases_ended(void *arg)
     consumers_fiber_ended(arg);
 }
 
-static void
-s_init(struct consumers *all, size_t index, const struct cn_service *service)
+static void s_consumer_init(struct consumers *all,
+                            size_t index,
+                            const struct cn_service *service)
 {
     struct consumer *self = &all->items[index];
     self->all = all;
@@ -442,7 +444,7 @@ enum cn_code cn_consumers_start(struct cn_env *env,
     all->count = count;
     all->rebuilding = true; /* until it is known that nothing is due */
     for (size_t i = 0; i < count; i++) {
-        s_init(all, i, service);
+        s_consumer_init(all, i, service);
     }
     return s_fibers_start(all, err);
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The consumer's side of events: each event's effect and the move of the
- * position are one unit in the consumer's own schema (design.md 4), so each
- * event has its effect once, however often it is fetched and by however many
- * replicas.
+ * position are one unit in the consumer's own schema. So each event has its
+ * effect once, however often and by however many replicas it is fetched.
  *
  * Positions are per partition (0 to 15, by the aggregate's id). A consumer may
  * depend on the order of one aggregate's events, on no other.

@@ -234,10 +234,10 @@ static void s_chunk_queue(struct partition *self, struct chunk *chunk)
 }
 
 /* Hands the events to their partitions. The page lives on in their queues. */
-static enum cn_code s_queue(struct consumer *self,
-                            struct page *page,
-                            const Evt__FetchResponse *response,
-                            struct cn_err *err)
+static enum cn_code s_events_queue(struct consumer *self,
+                                   struct page *page,
+                                   const Evt__FetchResponse *response,
+                                   struct cn_err *err)
 {
     struct chunk *chunks[CN_PARTITIONS] = { 0 };
     s_chunks_new(page, response, chunks);
@@ -289,10 +289,10 @@ static void s_from_add(struct cn_arena *arena,
 }
 
 /* Asks for every partition that has room. *ret_all: none was left out. */
-static void s_ask(struct consumer *self,
-                  struct cn_arena *arena,
-                  Evt__FetchRequest *request,
-                  bool *ret_all)
+static void s_request_fill(struct consumer *self,
+                           struct cn_arena *arena,
+                           Evt__FetchRequest *request,
+                           bool *ret_all)
 {
     *ret_all = true;
     request->consumer = self->service->name;
@@ -314,11 +314,11 @@ static void s_ask(struct consumer *self,
     CN_SET(request, wait_ms, *ret_all ? WAIT_MS : WAIT_SHORT_MS);
 }
 
-static enum cn_code s_fetch(const struct consumer *self,
-                            struct cn_arena *arena,
-                            const Evt__FetchRequest *request,
-                            const Evt__FetchResponse **ret_response,
-                            struct cn_err *err)
+static enum cn_code s_page_ask(const struct consumer *self,
+                               struct cn_arena *arena,
+                               const Evt__FetchRequest *request,
+                               const Evt__FetchResponse **ret_response,
+                               struct cn_err *err)
 {
     struct cn_bus_call call = {
         .service = self->subscription->producer,
@@ -378,7 +378,7 @@ s_page_fetch(struct consumer *self, struct page *page, struct cn_err *err)
     Evt__FetchRequest request = EVT__FETCH_REQUEST__INIT;
     const Evt__FetchResponse *response = NULL;
     bool all = false;
-    s_ask(self, page->arena, &request, &all);
+    s_request_fill(self, page->arena, &request, &all);
     if (cn_arena_failed(page->arena)) {
         return cn_fail(err, CN_NOMEM, "consumer: no memory");
     }
@@ -388,12 +388,12 @@ s_page_fetch(struct consumer *self, struct page *page, struct cn_err *err)
                           (all ? REST_US : WAIT_SHORT_MS * 1000));
         return CN_OK;
     }
-    enum cn_code rc = s_fetch(self, page->arena, &request, &response, err);
+    enum cn_code rc = s_page_ask(self, page->arena, &request, &response, err);
     if (rc == CN_OK && response->deleted) {
         return consumer_rebuild_due(self, err);
     }
     if (rc == CN_OK) {
-        rc = s_queue(self, page, response, err);
+        rc = s_events_queue(self, page, response, err);
     }
     if (rc == CN_OK) {
         consumer_work(self);
@@ -401,7 +401,7 @@ s_page_fetch(struct consumer *self, struct page *page, struct cn_err *err)
     return rc;
 }
 
-static enum cn_code s_round(struct consumer *self, struct cn_err *err)
+static enum cn_code s_fetch_round(struct consumer *self, struct cn_err *err)
 {
     enum cn_code rc = s_leases_follow(self, err);
     if (rc == CN_OK) {
@@ -427,7 +427,7 @@ void consumer_follow(void *arg)
     struct consumer *self = arg;
     while (!consumer_stopping(self)) {
         struct cn_err err = { 0 };
-        enum cn_code rc = s_round(self, &err);
+        enum cn_code rc = s_fetch_round(self, &err);
         cn_fiber_set_deadline(INT64_MAX);
         if (consumer_stopping(self)) {
             break;

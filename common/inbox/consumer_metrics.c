@@ -50,10 +50,10 @@ void consumer_gap_look(struct partition *partition, const struct entry *entry)
 
 /* ---- metrics ---- */
 
-static void s_counter(const struct consumers *all,
-                      struct cn_metrics_page *page,
-                      const struct cn_metric *metric,
-                      size_t offset)
+static void s_consumer_counter(const struct consumers *all,
+                               struct cn_metrics_page *page,
+                               const struct cn_metric *metric,
+                               size_t offset)
 {
     char labels[LABELS_MAX];
     for (size_t i = 0; i < all->count; i++) {
@@ -108,11 +108,11 @@ static bool s_is_complete(const struct partition *self)
 }
 
 /* Of the partitions that are ours. */
-static void s_gauge(const struct consumers *all,
-                    struct cn_metrics_page *page,
-                    const struct cn_metric *metric,
-                    bool (*has)(const struct partition *self),
-                    double (*value)(const struct partition *self))
+static void s_partition_gauge(const struct consumers *all,
+                              struct cn_metrics_page *page,
+                              const struct cn_metric *metric,
+                              bool (*has)(const struct partition *self),
+                              double (*value)(const struct partition *self))
 {
     char labels[LABELS_MAX];
     for (size_t i = 0; i < all->count; i++) {
@@ -164,10 +164,10 @@ static void s_rebuilds(const struct consumers *all,
                        all->items[i].subscription->producer);
         cn_metrics_value(page, &OPEN, labels, all->items[i].rebuild_open);
     }
-    s_counter(all, page, &LOADED,
-              offsetof(struct consumer_counts, rebuild_loaded));
-    s_counter(all, page, &FAILED,
-              offsetof(struct consumer_counts, rebuild_failed));
+    s_consumer_counter(all, page, &LOADED,
+                       offsetof(struct consumer_counts, rebuild_loaded));
+    s_consumer_counter(all, page, &FAILED,
+                       offsetof(struct consumer_counts, rebuild_failed));
 }
 
 #define COUNTER(field, text)                                                   \
@@ -209,12 +209,12 @@ void consumers_tell_metrics(void *arg, struct cn_metrics_page *page)
     };
     const struct consumers *all = arg;
     for (size_t i = 0; i < CN_COUNT(COUNTERS); i++) {
-        s_counter(all, page, &COUNTERS[i].metric, COUNTERS[i].offset);
+        s_consumer_counter(all, page, &COUNTERS[i].metric, COUNTERS[i].offset);
     }
     s_leases(all, page);
     s_rebuilds(all, page);
-    s_gauge(all, page, &LAG, s_is_known, s_lag);
-    s_gauge(all, page, &AGE, s_is_complete, s_complete_age);
-    s_gauge(all, page, &QUEUED, s_is_known, s_queued);
-    s_gauge(all, page, &ATTEMPTS, s_is_known, s_attempts);
+    s_partition_gauge(all, page, &LAG, s_is_known, s_lag);
+    s_partition_gauge(all, page, &AGE, s_is_complete, s_complete_age);
+    s_partition_gauge(all, page, &QUEUED, s_is_known, s_queued);
+    s_partition_gauge(all, page, &ATTEMPTS, s_is_known, s_attempts);
 }

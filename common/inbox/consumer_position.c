@@ -84,7 +84,8 @@ CN_SQL_RELAY(SQL_POSITIONS_READ,
              " FROM {{schema}}.inbox_position p WHERE p.producer = $1"
              " AND p.partition = ANY ($2::int[])");
 
-static void s_known(struct partition *self, struct consumer_position at)
+static void s_position_known(struct partition *self,
+                             struct consumer_position at)
 {
     if (consumer_position_compare(at, self->at) != 0) {
         self->forgiven = false;
@@ -126,10 +127,10 @@ consumer_positions_load(struct consumer *self, unsigned set, struct cn_err *err)
     }
     const struct cn_rows *rows = result.rows[0];
     for (size_t row = 0; row < cn_rows_count(rows); row++) {
-        s_known(&self->partitions[cn_row_int(rows, row, 0)],
-                (struct consumer_position){ cn_row_int(rows, row, 1),
-                                            cn_row_int(rows, row, 2),
-                                            cn_row_int(rows, row, 3) });
+        s_position_known(&self->partitions[cn_row_int(rows, row, 0)],
+                         (struct consumer_position){
+                             cn_row_int(rows, row, 1), cn_row_int(rows, row, 2),
+                             cn_row_int(rows, row, 3) });
     }
     return CN_OK;
 }

@@ -20,7 +20,7 @@ CN_SQL_RELAY(SQL_REBUILD_ASK,
              " FROM {{schema}}.inbox_position p WHERE p.producer = $1)");
 
 static enum cn_code
-s_ask(struct cn_env *env, const char *producer, struct cn_err *err)
+s_rebuild_ask(struct cn_env *env, const char *producer, struct cn_err *err)
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     const struct cn_param param = cn_text(producer);
@@ -45,7 +45,7 @@ enum cn_code cn_rebuild_ask(struct cn_env *env,
             continue;
         }
         found = true;
-        enum cn_code rc = s_ask(env, name, err);
+        enum cn_code rc = s_rebuild_ask(env, name, err);
         if (rc != CN_OK) {
             return cn_wrap(err, "rebuild");
         }
@@ -58,7 +58,8 @@ enum cn_code cn_rebuild_ask(struct cn_env *env,
 enum cn_code consumer_rebuild_due(struct consumer *self, struct cn_err *err)
 {
     cn_fiber_set_deadline(cn_clock_monotonic() + CONSUMER_UNIT_BUDGET_US);
-    enum cn_code rc = s_ask(self->env, self->subscription->producer, err);
+    enum cn_code rc =
+        s_rebuild_ask(self->env, self->subscription->producer, err);
     cn_fiber_set_deadline(INT64_MAX);
     if (rc == CN_OK) {
         cn_log(CN_LOG_INFO, "the log of %s begins later than we are: rebuild",
@@ -98,12 +99,12 @@ CN_SQL_RELAY(SQL_REBUILD_END,
              " FROM {{schema}}.replica a WHERE a.producer = r.producer"
              " AND a.until > now()) RETURNING r.producer");
 
-static enum cn_code s_end(struct consumers *all,
-                          struct cn_arena *arena,
-                          const char *producer,
-                          int64_t turn,
-                          bool *ret_ended,
-                          struct cn_err *err)
+static enum cn_code s_rebuild_end(struct consumers *all,
+                                  struct cn_arena *arena,
+                                  const char *producer,
+                                  int64_t turn,
+                                  bool *ret_ended,
+                                  struct cn_err *err)
 {
     const struct cn_param params[] = { cn_text(producer), cn_int(turn) };
     const struct cn_rows *rows = NULL;
@@ -155,8 +156,8 @@ static enum cn_code s_open_look(struct consumers *all,
         struct consumer *consumer = s_consumer_of(all, producer);
         bool ended = false;
         if (consumer == NULL) {
-            enum cn_code rc = s_end(all, arena, producer,
-                                    cn_row_int(rows, row, 1), &ended, err);
+            enum cn_code rc = s_rebuild_end(
+                all, arena, producer, cn_row_int(rows, row, 1), &ended, err);
             if (rc != CN_OK) {
                 return rc;
             }
@@ -172,10 +173,10 @@ static enum cn_code s_open_look(struct consumers *all,
     return CN_OK;
 }
 
-static enum cn_code s_look(struct consumers *all,
-                           struct load *load,
-                           bool *ret_open,
-                           struct cn_err *err)
+static enum cn_code s_rebuilds_look(struct consumers *all,
+                                    struct load *load,
+                                    bool *ret_open,
+                                    struct cn_err *err)
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     const struct cn_rows *rows = NULL;
@@ -206,7 +207,7 @@ void consumers_rebuild(void *arg)
         struct load load = { .consumer = NULL };
         struct cn_err err = { 0 };
         bool open = all->rebuilding;
-        enum cn_code rc = s_look(all, &load, &open, &err);
+        enum cn_code rc = s_rebuilds_look(all, &load, &open, &err);
         if (rc == CN_OK) {
             s_set_rebuilding(all, open);
         }

@@ -88,10 +88,10 @@ static void s_types(const struct cn_subscription *subscription,
     request->type = types;
 }
 
-static enum cn_code s_page_fetch(const struct load *self,
-                                 struct cn_arena *arena,
-                                 const Evt__SnapshotResponse **ret_page,
-                                 struct cn_err *err)
+static enum cn_code s_snapshot_fetch(const struct load *self,
+                                     struct cn_arena *arena,
+                                     const Evt__SnapshotResponse **ret_page,
+                                     struct cn_err *err)
 {
     const struct consumer *consumer = self->consumer;
     Evt__SnapshotRequest request = EVT__SNAPSHOT_REQUEST__INIT;
@@ -125,11 +125,11 @@ static enum cn_code s_page_fetch(const struct load *self,
     return rc;
 }
 
-static enum cn_code s_row_add(const struct consumer *self,
-                              const Evt__Event *message,
-                              struct cn_arena *arena,
-                              struct cn_write *write,
-                              struct cn_err *err)
+static enum cn_code s_message_add(const struct consumer *self,
+                                  const Evt__Event *message,
+                                  struct cn_arena *arena,
+                                  struct cn_write *write,
+                                  struct cn_err *err)
 {
     struct entry entry = { 0 };
     enum cn_code rc =
@@ -181,7 +181,7 @@ CN_SQL_RELAY(
     " SELECT {{schema}}.require(count(*) = 1, 'rebuild_moved') FROM moved");
 
 static enum cn_code
-s_begin(struct load *self, struct cn_arena *arena, struct cn_err *err)
+s_load_begin(struct load *self, struct cn_arena *arena, struct cn_err *err)
 {
     const struct cn_param params[] = {
         cn_text(self->consumer->subscription->producer),
@@ -242,7 +242,7 @@ static enum cn_code s_cut_read(const Evt__SnapshotResponse *page,
 }
 
 /* Where the page after this one begins; type "" after the last. */
-static enum cn_code s_cursor_read(const Evt__SnapshotCursor *next,
+static enum cn_code s_next_cursor(const Evt__SnapshotCursor *next,
                                   struct cursor *ret_cursor,
                                   struct cn_err *err)
 {
@@ -265,24 +265,24 @@ static enum cn_code s_cursor_read(const Evt__SnapshotCursor *next,
 }
 
 /* One page in one unit; without its rows when they are given up. */
-static enum cn_code s_apply(struct load *self,
-                            struct cn_arena *arena,
-                            const Evt__SnapshotResponse *page,
-                            bool give_up,
-                            struct cn_err *err)
+static enum cn_code s_page_apply(struct load *self,
+                                 struct cn_arena *arena,
+                                 const Evt__SnapshotResponse *page,
+                                 bool give_up,
+                                 struct cn_err *err)
 {
     const struct consumer *consumer = self->consumer;
     const size_t failed = give_up ? page->n_events : 0;
     const size_t loaded = page->n_events - failed;
     struct cursor next;
     struct cut cut = { .partition = NULL };
-    enum cn_code rc = s_cursor_read(page->next, &next, err);
+    enum cn_code rc = s_next_cursor(page->next, &next, err);
     if (rc == CN_OK) {
         rc = s_cut_read(page, arena, &cut, err);
     }
     struct cn_write *write = cn_write_begin_batch(consumer->env, arena);
     for (size_t i = 0; rc == CN_OK && i < loaded; i++) {
-        rc = s_row_add(consumer, page->events[i], arena, write, err);
+        rc = s_message_add(consumer, page->events[i], arena, write, err);
     }
     if (rc != CN_OK) {
         return rc;
@@ -329,12 +329,12 @@ static void s_log_given_up(const struct load *self,
 /* A page: fetched, counted, applied. What failed too often, or killed its
  * process so often, stands alone by then and is given up. */
 static enum cn_code
-s_page(struct load *self, struct cn_arena *arena, struct cn_err *err)
+s_load_page(struct load *self, struct cn_arena *arena, struct cn_err *err)
 {
     const Evt__SnapshotResponse *page = NULL;
-    enum cn_code rc = s_page_fetch(self, arena, &page, err);
+    enum cn_code rc = s_snapshot_fetch(self, arena, &page, err);
     if (rc == CN_OK) {
-        rc = s_begin(self, arena, err);
+        rc = s_load_begin(self, arena, err);
     }
     if (rc != CN_OK) {
         return rc;
@@ -345,7 +345,7 @@ s_page(struct load *self, struct cn_arena *arena, struct cn_err *err)
         return CN_OK; /* The same rows again, one by one. */
     }
     bool give_up = self->attempts > CN_EVENT_ATTEMPTS_MAX;
-    rc = s_apply(self, arena, page, give_up, err);
+    rc = s_page_apply(self, arena, page, give_up, err);
     if (rc == CN_OK && give_up) {
         s_log_given_up(self, page, "too many attempts");
     }
@@ -370,7 +370,7 @@ void consumer_load(struct load *self)
         struct cn_err err = { 0 };
         enum cn_code rc = arena == NULL
                               ? cn_fail(&err, CN_NOMEM, "rebuild: no memory")
-                              : s_page(self, arena, &err);
+                              : s_load_page(self, arena, &err);
         if (s_is_moved(rc, &err) || rc == CN_UNKNOWN) {
             return; /* Where it is is looked up. */
         }

@@ -133,11 +133,11 @@ s_subscription(const struct cn_service *service, const char *producer)
 }
 
 /* The event as its producer has it: the first one after the place before it. */
-static enum cn_code s_fetch(const struct letters *self,
-                            const struct letter *letter,
-                            struct cn_arena *arena,
-                            const Evt__Event **ret_event,
-                            struct cn_err *err)
+static enum cn_code s_event_fetch(const struct letters *self,
+                                  const struct letter *letter,
+                                  struct cn_arena *arena,
+                                  const Evt__Event **ret_event,
+                                  struct cn_err *err)
 {
     Evt__FetchRequest request = EVT__FETCH_REQUEST__INIT;
     Evt__Position after = EVT__POSITION__INIT;
@@ -224,7 +224,7 @@ static enum cn_code s_try(const struct letters *self,
         return cn_fail_as(err, CN_NOT_FOUND, "producer_gone",
                           "its producer is followed no more");
     }
-    enum cn_code rc = s_fetch(self, letter, arena, &event, err);
+    enum cn_code rc = s_event_fetch(self, letter, arena, &event, err);
     if (rc == CN_OK) {
         rc = consumer_entry_read(subscription, event, &entry, err);
     }
@@ -240,11 +240,11 @@ static enum cn_code s_try(const struct letters *self,
 }
 
 /* What the row says after a failure: as before when it may pass by itself. */
-static void s_failed(const struct letters *self,
-                     const struct letter *letter,
-                     struct cn_arena *arena,
-                     enum cn_code rc,
-                     const struct cn_err *failure)
+static void s_letter_failed(const struct letters *self,
+                            const struct letter *letter,
+                            struct cn_arena *arena,
+                            enum cn_code rc,
+                            const struct cn_err *failure)
 {
     const bool passing = consumer_may_pass(rc);
     char error[CONSUMER_ERROR_TEXT_MAX];
@@ -283,14 +283,14 @@ static void s_letter(struct letters *self,
     cn_log_request(NULL, tenant, method, &err, cn_clock_monotonic() - since);
     if (rc != CN_OK) {
         self->failed++;
-        s_failed(self, letter, arena, rc, &err);
+        s_letter_failed(self, letter, arena, rc, &err);
     }
     cn_fiber_set_deadline(INT64_MAX);
 }
 
 /* ---- the fiber ---- */
 
-static struct letter s_letter_read(const struct cn_rows *rows, size_t row)
+static struct letter s_letter_of_row(const struct cn_rows *rows, size_t row)
 {
     return (struct letter){
         .tenant_id = cn_row_uuid(rows, row, 0),
@@ -307,7 +307,7 @@ static struct letter s_letter_read(const struct cn_rows *rows, size_t row)
     };
 }
 
-static enum cn_code s_round(struct letters *self, struct cn_err *err)
+static enum cn_code s_letters_round(struct letters *self, struct cn_err *err)
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     const struct cn_param claim = cn_int(CLAIM_US);
@@ -326,21 +326,21 @@ static enum cn_code s_round(struct letters *self, struct cn_err *err)
     }
     self->dead = cn_row_int(count, 0, 0);
     if (cn_rows_count(rows) > 0) {
-        const struct letter letter = s_letter_read(rows, 0);
+        const struct letter letter = s_letter_of_row(rows, 0);
         self->hinted = true; /* There may be more. */
         s_letter(self, &letter, arena);
     }
     return CN_OK;
 }
 
-static void s_run(void *arg)
+static void s_letters_run(void *arg)
 {
     struct letters *self = arg;
     while (!cn_loop_stopping(self->env->loop)) {
         struct cn_err err = { 0 };
         self->hinted = false;
         /* While the database is away the next look is the retry. */
-        (void)!s_round(self, &err);
+        (void)!s_letters_round(self, &err);
         if (!self->hinted) {
             (void)cn_rest(&self->rest, cn_clock_monotonic() + LOOK_US);
         }
@@ -354,7 +354,7 @@ static void s_run(void *arg)
     free(self);
 }
 
-static void s_tell(void *arg, struct cn_metrics_page *page)
+static void s_letters_metrics(void *arg, struct cn_metrics_page *page)
 {
     static const struct cn_metric DEAD = { "cairn_dead_letters",
                                            "Events that wait for an operator.",
@@ -384,14 +384,15 @@ enum cn_code cn_dead_letters_start(struct cn_env *env,
     }
     self->env = env;
     self->service = service;
-    enum cn_code rc = cn_fiber_spawn(env->loop, s_run, self, INT64_MAX, err);
+    enum cn_code rc =
+        cn_fiber_spawn(env->loop, s_letters_run, self, INT64_MAX, err);
     if (rc != CN_OK) {
         free(self);
         return rc;
     }
     self->next = s_all;
     s_all = self;
-    cn_metrics_register(s_tell, self);
+    cn_metrics_register(s_letters_metrics, self);
     return CN_OK;
 }
 

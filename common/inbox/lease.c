@@ -115,12 +115,12 @@ CN_SQL_RELAY(SQL_LEASE_GIVE_ALL,
 CN_SQL_RELAY(SQL_REPLICA_LEAVE,
              "DELETE FROM {{schema}}.replica r WHERE r.id = $1");
 
-static enum cn_code s_unit(struct cn_leases *self,
-                           struct cn_arena *arena,
-                           const struct cn_db_step *steps,
-                           size_t count,
-                           struct cn_db_result *ret_result,
-                           struct cn_err *err)
+static enum cn_code s_lease_unit(struct cn_leases *self,
+                                 struct cn_arena *arena,
+                                 const struct cn_db_step *steps,
+                                 size_t count,
+                                 struct cn_db_result *ret_result,
+                                 struct cn_err *err)
 {
     struct cn_db_result result = { 0 };
     cn_fiber_set_deadline(cn_clock_monotonic() + UNIT_BUDGET_US);
@@ -145,7 +145,7 @@ static unsigned s_bits(unsigned set)
 }
 
 /* "{1,5}" of the set. */
-static void s_list(unsigned set, char text[LIST_MAX])
+static void s_set_format(unsigned set, char text[LIST_MAX])
 {
     size_t size = 0;
     for (int n = 0; n < CN_PARTITIONS; n++) {
@@ -196,14 +196,14 @@ static void s_surplus_give(struct cn_leases *self, size_t producer)
     if (set == 0 || arena == NULL) {
         return;
     }
-    s_list(set, list);
+    s_set_format(set, list);
     const struct cn_param params[] = { cn_text(self->producers[producer]),
                                        cn_uuid(self->id), cn_text(list) };
     const struct cn_db_step steps[] = { { &SQL_LEASE_ASYNC, NULL, 0 },
                                         { &SQL_LEASE_GIVE, params, 3 } };
     struct cn_db_result result = { 0 };
     struct cn_err err = { 0 };
-    if (s_unit(self, arena, steps, 2, &result, &err) == CN_OK) {
+    if (s_lease_unit(self, arena, steps, 2, &result, &err) == CN_OK) {
         share->held &= ~set;
         share->leaving &= ~set;
     }
@@ -263,7 +263,7 @@ static enum cn_code s_beat(struct cn_leases *self, struct cn_err *err)
             sent[count++] = steps[i];
         }
     }
-    enum cn_code rc = s_unit(self, arena, sent, count, &result, err);
+    enum cn_code rc = s_lease_unit(self, arena, sent, count, &result, err);
     if (rc != CN_OK) {
         return rc;
     }
@@ -315,7 +315,7 @@ static bool s_any_busy(const struct cn_leases *self)
 }
 
 /* The others need not wait until our beat lapses. */
-static void s_leave(struct cn_leases *self)
+static void s_replica_leave(struct cn_leases *self)
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     const struct cn_param params[] = { cn_uuid(self->id) };
@@ -333,12 +333,12 @@ static void s_leave(struct cn_leases *self)
         }
     }
     if (arena == NULL ||
-        s_unit(self, arena, steps, 3, &result, &err) != CN_OK) {
+        s_lease_unit(self, arena, steps, 3, &result, &err) != CN_OK) {
         return; /* It lapses by itself. */
     }
 }
 
-static void s_run(void *arg)
+static void s_leases_run(void *arg)
 {
     struct cn_leases *self = arg;
     while (!s_stopping(self)) {
@@ -350,7 +350,7 @@ static void s_run(void *arg)
         }
         s_rest(self, beat_at + pause_us);
     }
-    s_leave(self);
+    s_replica_leave(self);
     self->ended(self->user.arg);
 }
 
@@ -375,7 +375,8 @@ enum cn_code cn_leases_start(struct cn_env *env,
     self->count = count;
     memcpy(self->producers, producers, count * sizeof(*producers));
     self->id = cn_uuid_new(env);
-    enum cn_code rc = cn_fiber_spawn(env->loop, s_run, self, INT64_MAX, err);
+    enum cn_code rc =
+        cn_fiber_spawn(env->loop, s_leases_run, self, INT64_MAX, err);
     if (rc != CN_OK) {
         free(self);
         return rc;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How the replicas of a service share the partitions of the producers that they
- * follow: each tells every CN_LEASE_BEAT_US that it lives, takes its share of
- * what nobody works on, and gives back what is above it (design.md 4).
+ * follow. Every CN_LEASE_BEAT_US each replica tells that it lives, takes its
+ * share of what nobody works on, and gives back what is above its share.
  *
  * A lease is an economy: it spares two replicas the same work. What makes each
  * effect happen once is the compare-and-set of the position.

@@ -97,7 +97,7 @@ static void s_leaving_for_loop(void **fake)
 #endif
 }
 
-static void s_entry(void)
+static void s_fiber_entry(void)
 {
     struct cn_fiber *self = s_current;
     s_entered_fiber(NULL);
@@ -238,7 +238,7 @@ __attribute__((noinline)) static void s_context_make(struct cn_fiber *self)
     self->context.uc_stack.ss_sp = self->stack;
     self->context.uc_stack.ss_size = CN_FIBER_STACK_SIZE;
     self->context.uc_link = NULL;
-    makecontext(&self->context, s_entry, 0);
+    makecontext(&self->context, s_fiber_entry, 0);
     /* AddressSanitizer's swapcontext clears what it knows of the stack named
      * here, at every switch; the annotations above make that needless. */
     self->context.uc_stack.ss_sp = NULL;

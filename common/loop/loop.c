@@ -42,7 +42,8 @@ static bool s_before(const struct cn_timer *a, const struct cn_timer *b)
     return a->at != b->at ? a->at < b->at : a->order < b->order;
 }
 
-static void s_place(struct cn_loop *loop, size_t slot, struct cn_timer *timer)
+static void
+s_timer_place(struct cn_loop *loop, size_t slot, struct cn_timer *timer)
 {
     loop->heap[slot] = timer;
     timer->slot = (ptrdiff_t)slot;
@@ -51,10 +52,10 @@ static void s_place(struct cn_loop *loop, size_t slot, struct cn_timer *timer)
 static void s_sift_up(struct cn_loop *loop, size_t slot, struct cn_timer *timer)
 {
     while (slot > 0 && s_before(timer, loop->heap[(slot - 1) / 2])) {
-        s_place(loop, slot, loop->heap[(slot - 1) / 2]);
+        s_timer_place(loop, slot, loop->heap[(slot - 1) / 2]);
         slot = (slot - 1) / 2;
     }
-    s_place(loop, slot, timer);
+    s_timer_place(loop, slot, timer);
 }
 
 static void
@@ -72,10 +73,10 @@ s_sift_down(struct cn_loop *loop, size_t slot, struct cn_timer *timer)
         if (!s_before(loop->heap[child], timer)) {
             break;
         }
-        s_place(loop, slot, loop->heap[child]);
+        s_timer_place(loop, slot, loop->heap[child]);
         slot = child;
     }
-    s_place(loop, slot, timer);
+    s_timer_place(loop, slot, timer);
 }
 
 bool cn_timer_reserve(struct cn_loop *loop)
@@ -275,8 +276,9 @@ void cn_loop_unwatch(struct cn_watch *watch)
     }
 }
 
-static void
-s_dispatch(struct cn_loop *self, const struct epoll_event *events, int count)
+static void s_events_dispatch(struct cn_loop *self,
+                              const struct epoll_event *events,
+                              int count)
 {
     self->dispatching = true;
     for (int i = 0; i < count; i++) {
@@ -306,7 +308,8 @@ s_dispatch(struct cn_loop *self, const struct epoll_event *events, int count)
 
 /* The turn. */
 
-static int s_wait(struct cn_loop *self, struct epoll_event *events, int64_t at)
+static int
+s_events_wait(struct cn_loop *self, struct epoll_event *events, int64_t at)
 {
     int64_t us = -1;
     if (at != INT64_MAX) {
@@ -330,19 +333,19 @@ static int s_wait(struct cn_loop *self, struct epoll_event *events, int64_t at)
     return epoll_wait(self->epoll_fd, events, EVENTS_MAX, ms);
 }
 
-static void s_poll(struct cn_loop *self, int64_t at)
+static void s_events_poll(struct cn_loop *self, int64_t at)
 {
     struct epoll_event events[EVENTS_MAX];
-    int count = s_wait(self, events, at);
+    int count = s_events_wait(self, events, at);
     if (count < 0) {
         assert(errno == EINTR);
         return;
     }
-    s_dispatch(self, events, count);
+    s_events_dispatch(self, events, count);
 }
 
 /* True when there may be more to do at once. */
-static bool s_work(struct cn_loop *self)
+static bool s_turn_work(struct cn_loop *self)
 {
     for (int round = 0; round < ROUNDS_MAX; round++) {
         bool worked = false;
@@ -378,7 +381,7 @@ void cn_loop_run(struct cn_loop *self, int64_t grace_us)
     int cut_turns = 0;
     int64_t woken_at = cn_clock_monotonic();
     for (;;) {
-        bool busy = s_work(self);
+        bool busy = s_turn_work(self);
         int64_t at = self->wake_by;
         if (self->stopping) {
             int64_t cut_at = INT64_MAX;
@@ -404,7 +407,7 @@ void cn_loop_run(struct cn_loop *self, int64_t grace_us)
         }
         cn_log_flush();
         cn_histogram_add(&self->turns, cn_clock_monotonic() - woken_at);
-        s_poll(self, busy ? 0 : at);
+        s_events_poll(self, busy ? 0 : at);
         woken_at = cn_clock_monotonic();
         s_timers_run(self);
     }

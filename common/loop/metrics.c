@@ -54,10 +54,10 @@ void cn_metrics_forget(const void *arg)
 }
 
 /* HELP and TYPE are written once, before all values of a metric. */
-static void s_head(struct cn_metrics_page *page,
-                   const char *name,
-                   const char *help,
-                   const char *type)
+static void s_metric_head(struct cn_metrics_page *page,
+                          const char *name,
+                          const char *help,
+                          const char *type)
 {
     if (page->last != NULL && strcmp(page->last, name) == 0) {
         return;
@@ -70,11 +70,11 @@ static void s_head(struct cn_metrics_page *page,
     }
 }
 
-static void s_line(struct cn_metrics_page *page,
-                   const char *name,
-                   const char *suffix,
-                   const char *labels,
-                   double value)
+static void s_value_line(struct cn_metrics_page *page,
+                         const char *name,
+                         const char *suffix,
+                         const char *labels,
+                         double value)
 {
     char text[VALUE_TEXT_MAX];
     const bool braces = labels != NULL && labels[0] != '\0';
@@ -94,9 +94,9 @@ void cn_metrics_value(struct cn_metrics_page *page,
                       const char *labels,
                       double value)
 {
-    s_head(page, metric->name, metric->help,
-           metric->kind == CN_METRIC_COUNTER ? "counter" : "gauge");
-    s_line(page, metric->name, "", labels, value);
+    s_metric_head(page, metric->name, metric->help,
+                  metric->kind == CN_METRIC_COUNTER ? "counter" : "gauge");
+    s_value_line(page, metric->name, "", labels, value);
 }
 
 void cn_histogram_add(struct cn_histogram *self, int64_t duration_us)
@@ -119,7 +119,7 @@ void cn_metrics_histogram(struct cn_metrics_page *page,
     uint64_t below = 0;
     const char *comma = labels != NULL && labels[0] != '\0' ? "," : "";
     char with[LABELS_MAX + VALUE_TEXT_MAX];
-    s_head(page, name, help, "histogram");
+    s_metric_head(page, name, help, "histogram");
     for (size_t i = 0; i <= CN_HISTOGRAM_BUCKETS; i++) {
         char bound[VALUE_TEXT_MAX] = "+Inf";
         if (i < CN_HISTOGRAM_BUCKETS) {
@@ -129,10 +129,11 @@ void cn_metrics_histogram(struct cn_metrics_page *page,
         below += histogram->buckets[i];
         (void)snprintf(with, sizeof(with), "%s%sle=\"%s\"",
                        labels != NULL ? labels : "", comma, bound);
-        s_line(page, name, "_bucket", with, (double)below);
+        s_value_line(page, name, "_bucket", with, (double)below);
     }
-    s_line(page, name, "_sum", labels, (double)histogram->sum_us / 1000000.0);
-    s_line(page, name, "_count", labels, (double)histogram->count);
+    s_value_line(page, name, "_sum", labels,
+                 (double)histogram->sum_us / 1000000.0);
+    s_value_line(page, name, "_count", labels, (double)histogram->count);
 }
 
 /* ---- the page ---- */
@@ -146,7 +147,7 @@ struct block {
     bool told;
 };
 
-static size_t s_cut(const char *text, struct block blocks[BLOCKS_MAX])
+static size_t s_blocks_cut(const char *text, struct block blocks[BLOCKS_MAX])
 {
     size_t count = 0;
     while (*text != '\0' && count < BLOCKS_MAX) {
@@ -158,7 +159,7 @@ static size_t s_cut(const char *text, struct block blocks[BLOCKS_MAX])
     return count;
 }
 
-static bool s_same(const struct block *a, const struct block *b)
+static bool s_block_same(const struct block *a, const struct block *b)
 {
     const char *name = a->from + sizeof(HELP) - 1;
     const char *other = b->from + sizeof(HELP) - 1;
@@ -178,7 +179,7 @@ static const char *s_values(const struct block *block)
 static void s_gather(const char *text, struct cn_buffer *buffer)
 {
     struct block blocks[BLOCKS_MAX];
-    size_t count = s_cut(text, blocks);
+    size_t count = s_blocks_cut(text, blocks);
     for (size_t i = 0; i < count; i++) {
         if (blocks[i].told) {
             continue;
@@ -186,7 +187,7 @@ static void s_gather(const char *text, struct cn_buffer *buffer)
         cn_buffer_add(buffer, blocks[i].from,
                       (size_t)(blocks[i].to - blocks[i].from));
         for (size_t k = i + 1; k < count; k++) {
-            if (!blocks[k].told && s_same(&blocks[i], &blocks[k])) {
+            if (!blocks[k].told && s_block_same(&blocks[i], &blocks[k])) {
                 const char *values = s_values(&blocks[k]);
                 cn_buffer_add(buffer, values, (size_t)(blocks[k].to - values));
                 blocks[k].told = true;

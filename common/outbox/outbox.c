@@ -93,7 +93,7 @@ void outbox_observe(struct cn_outbox *self,
 
 /* ---- the poller ---- */
 
-static enum cn_code s_look(struct cn_outbox *self, struct cn_err *err)
+static enum cn_code s_outbox_look(struct cn_outbox *self, struct cn_err *err)
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     const struct cn_param params[] = { cn_int(self->epoch) };
@@ -130,7 +130,7 @@ static void s_poller_rest(int64_t until_at)
 }
 
 /* Looks only while somebody waits. */
-static void s_poll(void *arg)
+static void s_outbox_poll(void *arg)
 {
     struct cn_outbox *self = arg;
     unsigned again = 0;
@@ -145,7 +145,7 @@ static void s_poll(void *arg)
         }
         struct cn_err err = { 0 };
         int64_t looked_at = cn_clock_monotonic();
-        enum cn_code rc = s_look(self, &err);
+        enum cn_code rc = s_outbox_look(self, &err);
         if (rc != CN_OK) {
             (void)cn_rest(&self->poller, looked_at + LOOK_RETRY_US);
             continue;
@@ -171,7 +171,7 @@ static void s_poll(void *arg)
 
 /* How far what is shown stays behind: a transaction that stays open anywhere in
  * the cluster holds all readers. It is looked at while somebody reads. */
-static void s_tell(void *arg, struct cn_metrics_page *page)
+static void s_outbox_metrics(void *arg, struct cn_metrics_page *page)
 {
     static const struct cn_metric LAG = {
         "cairn_log_horizon_lag_seconds",
@@ -203,11 +203,12 @@ struct cn_outbox *cn_outbox_start(struct cn_env *env,
     self->epoch = epoch;
     (void)snprintf(self->context, sizeof(self->context), "%s.outbox.payload",
                    service->name);
-    if (cn_fiber_spawn(env->loop, s_poll, self, INT64_MAX, err) != CN_OK) {
+    if (cn_fiber_spawn(env->loop, s_outbox_poll, self, INT64_MAX, err) !=
+        CN_OK) {
         free(self);
         return NULL;
     }
-    cn_metrics_register(s_tell, self);
+    cn_metrics_register(s_outbox_metrics, self);
     return self;
 }
 

@@ -254,7 +254,7 @@ static void s_fetch_read(struct cn_op *op,
 
 /* Of several partitions the rows say how many there were before the cut, and
  * one that fills its limit may have more. */
-static bool s_cut(const struct fetch *fetch, const struct cn_rows *rows)
+static bool s_rows_cut(const struct fetch *fetch, const struct cn_rows *rows)
 {
     size_t count = cn_rows_count(rows);
     unsigned of[CN_PARTITIONS] = { 0 };
@@ -343,7 +343,7 @@ static struct page s_fetch_once(struct cn_op *op, const struct fetch *fetch)
     return (struct page){ .rows = result.rows[2],
                           .head = outbox_row_position(result.rows[1], 0),
                           .complete_at = horizon.complete_at,
-                          .cut = s_cut(fetch, result.rows[2]),
+                          .cut = s_rows_cut(fetch, result.rows[2]),
                           .deleted = by_partitions &&
                                      cn_rows_count(result.rows[3]) > 0 };
 }
@@ -357,7 +357,8 @@ static ProtobufCBinaryData s_bytes_data(struct cn_arena *arena,
     };
 }
 
-static ProtobufCBinaryData s_id_data(struct cn_arena *arena, struct cn_uuid id)
+static ProtobufCBinaryData s_event_uuid(struct cn_arena *arena,
+                                        struct cn_uuid id)
 {
     return s_bytes_data(arena, (struct cn_bytes){ id.bytes, sizeof(id.bytes) });
 }
@@ -374,7 +375,7 @@ static Evt__Position *s_position_message(struct cn_arena *arena,
 
 /* The event of a row, its payload opened. */
 static Evt__Event *
-s_event(struct cn_op *op, const struct cn_rows *rows, size_t row)
+s_event_of_row(struct cn_op *op, const struct cn_rows *rows, size_t row)
 {
     struct cn_arena *arena = op->arena;
     struct cn_uuid tenant = cn_row_uuid(rows, row, COLUMN_TENANT_ID);
@@ -388,10 +389,10 @@ s_event(struct cn_op *op, const struct cn_rows *rows, size_t row)
     }
     event->position = s_position_message(arena, outbox_row_position(rows, row));
     CN_SET(event, event_id,
-           s_id_data(arena, cn_row_uuid(rows, row, COLUMN_EVENT_ID)));
-    CN_SET(event, tenant_id, s_id_data(arena, tenant));
+           s_event_uuid(arena, cn_row_uuid(rows, row, COLUMN_EVENT_ID)));
+    CN_SET(event, tenant_id, s_event_uuid(arena, tenant));
     CN_SET(event, aggregate_id,
-           s_id_data(arena, cn_row_uuid(rows, row, COLUMN_AGGREGATE_ID)));
+           s_event_uuid(arena, cn_row_uuid(rows, row, COLUMN_AGGREGATE_ID)));
     CN_SET(event, payload, s_bytes_data(arena, payload));
     event->aggregate_type = cn_row_text(rows, row, COLUMN_AGGREGATE_TYPE);
     CN_SET(event, aggregate_seq, cn_row_int(rows, row, COLUMN_AGGREGATE_SEQ));
@@ -417,7 +418,7 @@ static void s_events(struct cn_op *op,
     size_t size = 0;
     body->events = cn_arena_array(op->arena, row_count, sizeof(Evt__Event *));
     for (size_t row = 0; row < row_count && !cn_failed(op); row++) {
-        Evt__Event *event = s_event(op, rows, row);
+        Evt__Event *event = s_event_of_row(op, rows, row);
         size += event->payload.len;
         if (size > payload_max && row > 0) {
             break;

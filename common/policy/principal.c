@@ -73,7 +73,7 @@ static int s_role_find(const char *role)
     return -1;
 }
 
-static const struct row *s_row_find(const char *permission)
+static const struct row *s_permission_row(const char *permission)
 {
     for (size_t i = 0; permission != NULL && i < ROW_COUNT; i++) {
         if (strcmp(ROWS[i].permission, permission) == 0) {
@@ -103,7 +103,7 @@ static enum cn_reach s_cell(const struct row *row, int role)
 
 enum cn_reach cn_policy_reach(const char *role, const char *permission)
 {
-    const struct row *row = s_row_find(permission);
+    const struct row *row = s_permission_row(permission);
     int column = s_role_find(role);
     if (row == NULL || column < 0) {
         return CN_REACH_NONE;
@@ -173,12 +173,12 @@ bool cn_policy_role_known(const char *role)
 
 bool cn_policy_permission_known(const char *permission)
 {
-    return s_row_find(permission) != NULL;
+    return s_permission_row(permission) != NULL;
 }
 
 bool cn_policy_by_branch(const char *permission)
 {
-    const struct row *row = s_row_find(permission);
+    const struct row *row = s_permission_row(permission);
     return row != NULL && strchr(row->cells, 'B') != NULL;
 }
 

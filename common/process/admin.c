@@ -33,8 +33,9 @@ struct cn_admin {
 
 /* ---- the pages ---- */
 
-static void
-s_text(struct cn_http_response *response, unsigned status, const char *text)
+static void s_text_serve(struct cn_http_response *response,
+                         unsigned status,
+                         const char *text)
 {
     response->status = status;
     cn_buffer_puts(&response->body, text);
@@ -45,11 +46,11 @@ static void s_live(const struct cn_http_request *request,
                    struct cn_http_response *response)
 {
     (void)request;
-    s_text(response, OK, "ok\n");
+    s_text_serve(response, OK, "ok\n");
 }
 
-static void s_ready(const struct cn_http_request *request,
-                    struct cn_http_response *response)
+static void s_ready_serve(const struct cn_http_request *request,
+                          struct cn_http_response *response)
 {
     bool ready = cn_health_ready();
     for (size_t i = 0; i < request->query_count; i++) {
@@ -60,11 +61,12 @@ static void s_ready(const struct cn_http_request *request,
             return;
         }
     }
-    s_text(response, ready ? OK : NOT_READY, ready ? "ok\n" : "not ready\n");
+    s_text_serve(response, ready ? OK : NOT_READY,
+                 ready ? "ok\n" : "not ready\n");
 }
 
-static void s_metrics(const struct cn_http_request *request,
-                      struct cn_http_response *response)
+static void s_metrics_serve(const struct cn_http_request *request,
+                            struct cn_http_response *response)
 {
     (void)request;
     response->status = OK;
@@ -78,20 +80,23 @@ static const struct page {
     void (*serve)(const struct cn_http_request *request,
                   struct cn_http_response *response);
 } PAGES[] = {
-    { "/livez", s_live },   { "/healthz", s_live },    { "/startupz", s_ready },
-    { "/readyz", s_ready }, { "/metrics", s_metrics },
+    { "/livez", s_live },
+    { "/healthz", s_live },
+    { "/startupz", s_ready_serve },
+    { "/readyz", s_ready_serve },
+    { "/metrics", s_metrics_serve },
 };
 
-static void s_handle(void *arg,
-                     const struct cn_http_request *request,
-                     struct cn_http_response *response)
+static void s_admin_handle(void *arg,
+                           const struct cn_http_request *request,
+                           struct cn_http_response *response)
 {
     (void)arg;
     cn_http_field_add(response, "Cache-Control", "no-store");
     if (strcmp(request->method, "GET") != 0 &&
         strcmp(request->method, "HEAD") != 0) {
         cn_http_field_add(response, "Allow", "GET, HEAD");
-        s_text(response, NOT_ALLOWED, "only GET is served here\n");
+        s_text_serve(response, NOT_ALLOWED, "only GET is served here\n");
         return;
     }
     for (size_t i = 0; i < CN_COUNT(PAGES); i++) {
@@ -100,13 +105,13 @@ static void s_handle(void *arg,
             return;
         }
     }
-    s_text(response, NOT_FOUND, "nothing is served at this path\n");
+    s_text_serve(response, NOT_FOUND, "nothing is served at this path\n");
 }
 
-static void s_refuse(void *arg,
-                     const struct cn_http_request *request,
-                     const struct cn_err *err,
-                     struct cn_http_response *response)
+static void s_admin_refuse(void *arg,
+                           const struct cn_http_request *request,
+                           const struct cn_err *err,
+                           struct cn_http_response *response)
 {
     (void)arg;
     (void)request;
@@ -124,8 +129,8 @@ enum cn_code cn_admin_new(struct cn_env *env,
         .connections_max = CONNECTIONS,
         .timeout_us = ANSWER_US,
         .to_the_end = true,
-        .handle = s_handle,
-        .refuse = s_refuse,
+        .handle = s_admin_handle,
+        .refuse = s_admin_refuse,
     };
     if (self == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
@@ -150,7 +155,7 @@ void cn_admin_free(struct cn_admin *self)
 
 /* ---- the client ---- */
 
-static bool s_await(int fd, short events, int64_t until_at)
+static bool s_fd_await(int fd, short events, int64_t until_at)
 {
     struct pollfd wanted = { .fd = fd, .events = events };
     int64_t left_us = until_at - cn_clock_monotonic();
@@ -158,7 +163,7 @@ static bool s_await(int fd, short events, int64_t until_at)
 }
 
 /* The socket's buffer takes so short a request as a whole. */
-static bool s_ask(int fd, int64_t until_at)
+static bool s_ready_ask(int fd, int64_t until_at)
 {
     static const char REQUEST[] = "GET /readyz HTTP/1.1\r\nHost: localhost\r\n"
                                   "Connection: close\r\n\r\n";
@@ -168,14 +173,14 @@ static bool s_ask(int fd, int64_t until_at)
     size_t size = 0;
     int error = 0;
     socklen_t error_size = sizeof(error);
-    if (!s_await(fd, POLLOUT, until_at) ||
+    if (!s_fd_await(fd, POLLOUT, until_at) ||
         getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &error_size) != 0 ||
         error != 0 ||
         send(fd, REQUEST, sizeof(REQUEST) - 1, MSG_NOSIGNAL) !=
             (ssize_t)sizeof(REQUEST) - 1) {
         return false;
     }
-    while (size < wanted && s_await(fd, POLLIN, until_at)) {
+    while (size < wanted && s_fd_await(fd, POLLIN, until_at)) {
         ssize_t got = recv(fd, answer + size, wanted - size, 0);
         if (got <= 0) {
             return false;
@@ -193,7 +198,7 @@ bool cn_admin_ask(const char *listen)
     if (cn_listen_connect(listen, &fd, &err) != CN_OK) {
         return false;
     }
-    bool ready = s_ask(fd, until_at);
+    bool ready = s_ready_ask(fd, until_at);
     (void)close(fd);
     return ready;
 }

@@ -104,7 +104,7 @@ struct runtime {
 /* The build sets it; a test is linked without it. */
 extern const char cn_version[] __attribute__((weak));
 
-static const char *s_version(void)
+static const char *s_build_version(void)
 {
     return cn_version != NULL ? cn_version : "unknown";
 }
@@ -240,7 +240,7 @@ static void s_boot(void *arg)
 }
 
 /* The part of the start that needs no turn of the loop. */
-static enum cn_code s_prepare(struct runtime *self, struct cn_err *err)
+static enum cn_code s_runtime_prepare(struct runtime *self, struct cn_err *err)
 {
     s_log_start(self);
     self->env = cn_env_real();
@@ -257,7 +257,7 @@ static enum cn_code s_prepare(struct runtime *self, struct cn_err *err)
         self->env.loop,
         1000 * cn_config_number(self->config, "CAIRN_DRAIN_DELAY_MS"));
     cn_health_register("running", CN_HEALTH_NEEDED, s_running, self);
-    cn_vitals_start(&self->env, self->process->name, s_version());
+    cn_vitals_start(&self->env, self->process->name, s_build_version());
     rc = s_bus_start(self, err);
     if (rc == CN_OK) {
         rc = s_admin_start(self, err);
@@ -270,7 +270,7 @@ static enum cn_code s_prepare(struct runtime *self, struct cn_err *err)
 }
 
 /* Frees nothing while a fiber has not ended: it may use any of this. */
-static void s_free(struct runtime *self)
+static void s_runtime_free(struct runtime *self)
 {
     struct cn_loop *loop = self->env.loop;
     free(self->options);
@@ -308,7 +308,7 @@ static int s_healthcheck(const struct cn_process *process)
 
 static int s_version_tell(const struct cn_process *process)
 {
-    (void)printf("cairn-%s %s\n", process->name, s_version());
+    (void)printf("cairn-%s %s\n", process->name, s_build_version());
     return EXIT_SUCCESS;
 }
 
@@ -327,10 +327,10 @@ int cn_process_main(const struct cn_process *process, int argc, char **argv)
     s_harden();
     bool right = s_config_read(&self, argc, argv, &done);
     if (!right || done) {
-        s_free(&self);
+        s_runtime_free(&self);
         return right ? EXIT_SUCCESS : EXIT_FAILURE;
     }
-    enum cn_code rc = s_prepare(&self, &err);
+    enum cn_code rc = s_runtime_prepare(&self, &err);
     if (rc == CN_OK) {
         cn_loop_run(self.env.loop, GRACE_US);
     } else {
@@ -340,6 +340,6 @@ int cn_process_main(const struct cn_process *process, int argc, char **argv)
     if (!self.failed) {
         cn_log(CN_LOG_INFO, "stopped");
     }
-    s_free(&self);
+    s_runtime_free(&self);
     return self.failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

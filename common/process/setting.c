@@ -40,7 +40,7 @@ static bool s_name(const char *text)
 }
 
 /* The value of "name=value"; NULL when the text or its name is malformed. */
-static const char *s_value(const char *text)
+static const char *s_setting_value(const char *text)
 {
     const char *equals = strchr(text, '=');
     char name[NAME_MAX_SIZE + 1];
@@ -78,7 +78,7 @@ const char *cn_setting_endpoint(const char *text)
 
 static bool s_endpoints_of(const char *text)
 {
-    const char *value = s_value(text);
+    const char *value = s_setting_value(text);
     return value != NULL && value[0] != '\0' && s_each(value, ",", s_endpoint);
 }
 
@@ -99,9 +99,9 @@ const char *cn_setting_endpoints(const char *text)
     return NULL;
 }
 
-static bool s_peer(const char *text)
+static bool s_peer_read(const char *text)
 {
-    const char *key = s_value(text);
+    const char *key = s_setting_value(text);
     char unused[CN_BUS_KEY_SIZE];
     /* A public key has the form of a secret one; no more can be checked. */
     return key != NULL && cn_bus_public_key(key, unused);
@@ -109,9 +109,10 @@ static bool s_peer(const char *text)
 
 const char *cn_setting_peers(const char *text)
 {
-    return s_each(text, ",", s_peer) ? NULL
-                                     : "must be name=key,... with keys of 40 "
-                                       "letters (Z85)";
+    return s_each(text, ",", s_peer_read)
+               ? NULL
+               : "must be name=key,... with keys of 40 "
+                 "letters (Z85)";
 }
 
 const char *cn_setting_names(const char *text)

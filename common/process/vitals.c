@@ -25,19 +25,19 @@ static struct {
     int64_t started_at; /* wall clock */
 } s_self;
 
-static void s_gauge(struct cn_metrics_page *page,
-                    const char *name,
-                    const char *help,
-                    double value)
+static void s_vital_gauge(struct cn_metrics_page *page,
+                          const char *name,
+                          const char *help,
+                          double value)
 {
     const struct cn_metric metric = { name, help, CN_METRIC_GAUGE };
     cn_metrics_value(page, &metric, "", value);
 }
 
-static void s_counter(struct cn_metrics_page *page,
-                      const char *name,
-                      const char *help,
-                      double value)
+static void s_vital_counter(struct cn_metrics_page *page,
+                            const char *name,
+                            const char *help,
+                            double value)
 {
     const struct cn_metric metric = { name, help, CN_METRIC_COUNTER };
     cn_metrics_value(page, &metric, "", value);
@@ -94,25 +94,28 @@ static void s_process(struct cn_metrics_page *page)
     double all = 0;
     double resident = 0;
     if (getrusage(RUSAGE_SELF, &used) == 0) {
-        s_counter(page, "process_cpu_seconds_total",
-                  "Processor time, user and system.",
-                  s_seconds(used.ru_utime) + s_seconds(used.ru_stime));
+        s_vital_counter(page, "process_cpu_seconds_total",
+                        "Processor time, user and system.",
+                        s_seconds(used.ru_utime) + s_seconds(used.ru_stime));
     }
     if (s_memory(&all, &resident)) {
-        s_gauge(page, "process_virtual_memory_bytes", "Virtual memory.", all);
-        s_gauge(page, "process_resident_memory_bytes", "Resident memory.",
-                resident);
+        s_vital_gauge(page, "process_virtual_memory_bytes", "Virtual memory.",
+                      all);
+        s_vital_gauge(page, "process_resident_memory_bytes", "Resident memory.",
+                      resident);
     }
-    s_gauge(page, "process_open_fds", "Open file descriptors.", s_open_files());
+    s_vital_gauge(page, "process_open_fds", "Open file descriptors.",
+                  s_open_files());
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        s_gauge(page, "process_max_fds", "Most file descriptors.",
-                (double)files.rlim_cur);
+        s_vital_gauge(page, "process_max_fds", "Most file descriptors.",
+                      (double)files.rlim_cur);
     }
-    s_gauge(page, "process_start_time_seconds", "Start, in seconds since 1970.",
-            (double)s_self.started_at / (double)CN_SECOND);
+    s_vital_gauge(page, "process_start_time_seconds",
+                  "Start, in seconds since 1970.",
+                  (double)s_self.started_at / (double)CN_SECOND);
 }
 
-static void s_tell(void *arg, struct cn_metrics_page *page)
+static void s_vitals_metrics(void *arg, struct cn_metrics_page *page)
 {
     const struct cn_loop *loop = s_self.env->loop;
     char labels[LABELS_MAX];
@@ -130,10 +133,10 @@ static void s_tell(void *arg, struct cn_metrics_page *page)
     cn_metrics_histogram(page, "cairn_loop_turn_duration_seconds",
                          "How long a turn of the loop took: all else waited.",
                          "", cn_loop_turns(loop));
-    s_gauge(page, "cairn_fibers", "Fibers alive.",
-            (double)cn_fiber_count(loop));
-    s_gauge(page, "cairn_fibers_limit", "Most fibers that may be alive.",
-            CN_FIBERS_MAX);
+    s_vital_gauge(page, "cairn_fibers", "Fibers alive.",
+                  (double)cn_fiber_count(loop));
+    s_vital_gauge(page, "cairn_fibers_limit", "Most fibers that may be alive.",
+                  CN_FIBERS_MAX);
 }
 
 void cn_vitals_start(const struct cn_env *env,
@@ -144,5 +147,5 @@ void cn_vitals_start(const struct cn_env *env,
     s_self.name = name;
     s_self.version = version;
     s_self.started_at = cn_clock_real();
-    cn_metrics_register(s_tell, &s_self);
+    cn_metrics_register(s_vitals_metrics, &s_self);
 }

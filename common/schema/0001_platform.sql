@@ -1,6 +1,6 @@
 -- migrate:up
--- The platform's tables of one service (design.md 2, 4, 7, 8). Rendered by the
--- build: {{schema}} is the service's schema and the prefix of its roles.
+-- The platform's tables of one service. Rendered by the build: {{schema}} is the
+-- service's schema and the prefix of its roles.
 
 -- A guard: raises the named constraint when a change did not match.
 CREATE FUNCTION {{schema}}.require(holds boolean, name text) RETURNS void

@@ -1,5 +1,5 @@
 -- migrate:up
--- Consumers by partition, and how their replicas share the work (design.md 4).
+-- Consumers by partition, and how their replicas share the work.
 -- Rendered by the build: {{schema}} is the service's schema.
 
 -- A position is of one partition: one that was of all of them is that of each.

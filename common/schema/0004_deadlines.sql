@@ -1,5 +1,5 @@
 -- migrate:up
--- Clocks as rows (design.md 7): the rules of a service, and its deadlines.
+-- Clocks as rows: the rules of a service, and its deadlines.
 
 -- A rule as the law or the payer gives it. A service's migrations fill in the
 -- rules of every agency (tenant_id nil); an agency's own row stands before

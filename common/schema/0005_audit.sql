@@ -1,8 +1,8 @@
 -- migrate:up
--- The sealed audit (design.md 8): every row of audit gets a place n in its
--- tenant's chain of hashes. epoch and xid say, as in outbox, which rows no open
--- transaction can still precede; the rows that are there already count as one
--- transaction, this one.
+-- The sealed audit: every row of audit gets a place n in its tenant's chain of
+-- hashes. epoch and xid say, as in outbox, which rows no open transaction can
+-- still precede; the rows that are there already count as one transaction, this
+-- one.
 ALTER TABLE {{schema}}.audit
     ADD COLUMN epoch int  NOT NULL DEFAULT 1,
     ADD COLUMN xid   xid8 NOT NULL DEFAULT pg_current_xact_id();

@@ -1,6 +1,5 @@
 -- migrate:up
--- Snapshots: what a consumer that has no copies, or too old ones, begins with
--- (design.md 4, retention and rebuild).
+-- Snapshots: a consumer that has no copies, or too old ones, begins with one.
 
 -- How far each partition of the log has been deleted: a reader that stands
 -- before it has missed events.

@@ -1,6 +1,6 @@
 -- migrate:up
 -- What becomes of a dead letter: an operator has it tried again, with what waits
--- behind it, or gives it up (design.md 4). The row stays as the record of that.
+-- behind it, or gives it up. The row stays as the record of that.
 ALTER TABLE {{schema}}.dead_letter
     ADD COLUMN status text NOT NULL DEFAULT 'dead',
     ADD COLUMN decided_by text,

@@ -1,8 +1,8 @@
 -- migrate:up
 -- How far the consumers have read this service's log, as their fetches said: an
 -- event goes only when every named consumer has passed it and the replay window
--- is over (design.md 4). A consumer that is gone for good is deleted here by
--- hand, or the log grows for ever.
+-- is over. A consumer that is gone for good is deleted here by hand, or the log
+-- grows for ever.
 CREATE TABLE {{schema}}.log_reader (
     consumer  text        NOT NULL,
     partition smallint    NOT NULL CONSTRAINT log_reader_partition_check CHECK (partition BETWEEN 0 AND 15),

@@ -9,7 +9,7 @@
 struct cn_bus_request;
 struct cn_method;
 
-/* The rule (design.md 3):
+/* The rule:
  *   a front, that is a gateway: every method; for a client, whom it names
  *     in the principal, or in its own name;
  *   any other service: events.v1.Events/... and audit.v1.Audit/... alone, in

@@ -2,11 +2,10 @@
 /* What is kept for a time only.
  *
  * Records of idempotency keys, with their sealed replies: a client may repeat a
- * request for two days (api.md asks for one at least); after that its key is
- * free.
+ * request for two days; after that its key is free.
  *
  * Events: until every consumer that has ever named itself has passed them and
- * the replay window is over (design.md 4). Who begins later begins with a
+ * the replay window is over. A consumer that begins later begins with a
  * snapshot. */
 #ifndef CN_RETENTION_H
 #define CN_RETENTION_H

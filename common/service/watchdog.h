@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Ends our own roles' backends that hold the horizon of the whole cluster: a
  * pipelined write whose Sync never came (its client was stopped or cut off)
- * stays active and waits for the client, and no timeout of PostgreSQL ends it
- * (design.md 2). */
+ * stays active and waits for the client. No timeout of PostgreSQL ends it. */
 #ifndef CN_WATCHDOG_H
 #define CN_WATCHDOG_H
 

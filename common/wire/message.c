@@ -20,7 +20,8 @@ static void *member(ProtobufCMessage *message, unsigned offset)
     return (char *)message + offset;
 }
 
-static const void *member_of(const ProtobufCMessage *message, unsigned offset)
+static const void *message_member(const ProtobufCMessage *message,
+                                  unsigned offset)
 {
     return (const char *)message + offset;
 }
@@ -437,7 +438,7 @@ static void field_move(ProtobufCMessage *target,
     if (source == NULL) {
         memset(value, 0, size);
     } else {
-        memcpy(value, member_of(source, field->offset), size);
+        memcpy(value, message_member(source, field->offset), size);
     }
     if (extra == 0) {
         return;
@@ -446,7 +447,8 @@ static void field_move(ProtobufCMessage *target,
     if (source == NULL) {
         memset(quantifier, 0, extra);
     } else {
-        memcpy(quantifier, member_of(source, field->quantifier_offset), extra);
+        memcpy(quantifier, message_member(source, field->quantifier_offset),
+               extra);
     }
 }
 
@@ -486,7 +488,7 @@ static enum cn_code merge_path(struct cn_arena *arena,
         }
         if (patch != NULL) {
             const ProtobufCMessage *const *below =
-                member_of(patch, field->offset);
+                message_member(patch, field->offset);
             patch = *below;
         }
         target = *sub;

@@ -54,7 +54,7 @@ struct cn_seal {
     uint8_t mac_key[CN_SEAL_KEY_SIZE];
 };
 
-static void s_ready(void)
+static void s_sodium_ready(void)
 {
     static bool ready;
     if (!ready) {
@@ -151,7 +151,7 @@ static void s_derive(const struct master *master,
 struct cn_seal *cn_seal_new(const char *text, struct cn_err *err)
 {
     static const uint8_t nobody[16];
-    s_ready();
+    s_sodium_ready();
     struct cn_seal *self = calloc(1, sizeof *self);
     if (self == NULL) {
         (void)cn_fail(err, CN_NOMEM, "seal keys: out of memory");
@@ -397,7 +397,7 @@ void cn_sha256_parts(const struct cn_bytes *parts,
                      size_t count,
                      uint8_t digest[CN_SHA256_SIZE])
 {
-    s_ready();
+    s_sodium_ready();
     crypto_hash_sha256_state state;
     (void)crypto_hash_sha256_init(&state);
     for (size_t i = 0; i < count; i++) {
@@ -416,7 +416,7 @@ static void s_sign_pair(const uint8_t seed[CN_SIGN_SECRET_SIZE],
                         uint8_t public_key[CN_SIGN_PUBLIC_SIZE],
                         uint8_t secret[crypto_sign_SECRETKEYBYTES])
 {
-    s_ready();
+    s_sodium_ready();
     int rc = crypto_sign_seed_keypair(public_key, secret, seed);
     assert(rc == 0);
 }
@@ -445,7 +445,7 @@ bool cn_sign_verify(const uint8_t public_key[CN_SIGN_PUBLIC_SIZE],
                     struct cn_bytes data,
                     const uint8_t signature[CN_SIGN_SIZE])
 {
-    s_ready();
+    s_sodium_ready();
     return crypto_sign_verify_detached(signature, data.data, data.size,
                                        public_key) == 0;
 }

@@ -1,8 +1,8 @@
 -- Roles and schema of one service, run as a superuser by deploy/migrate with
 --   psql -v service=referrals -f roles.sql
--- Three roles each (design.md 6): an owner that cannot log in, the app under its
--- tenant, and the relay, which does what the app does and sees the platform's
--- tables across tenants. Passwords are set apart from here, from secret files.
+-- Three roles each: an owner that cannot log in, the app under its tenant, and
+-- the relay. The relay may do what the app may, and sees the platform's tables
+-- across tenants. deploy/migrate sets their passwords, from secret files.
 BEGIN;
 -- Roles belong to the cluster: one migration at a time, in whichever database.
 LOCK TABLE pg_catalog.pg_authid IN SHARE ROW EXCLUSIVE MODE;

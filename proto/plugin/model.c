@@ -95,7 +95,7 @@ struct wire {
     size_t size;
 };
 
-static uint64_t wire_varint(struct wire *wire)
+static uint64_t varint_read(struct wire *wire)
 {
     uint64_t value = 0;
     for (unsigned shift = 0; wire->at < wire->end && shift < 64; shift += 7) {
@@ -113,19 +113,19 @@ static bool wire_next(struct wire *wire)
     if (wire->at >= wire->end) {
         return false;
     }
-    uint64_t key = wire_varint(wire);
+    uint64_t key = varint_read(wire);
     wire->tag = (uint32_t)(key >> 3);
     wire->number = 0;
     wire->text = NULL;
     wire->size = 0;
     if ((key & 7) == 0) {
-        wire->number = wire_varint(wire);
+        wire->number = varint_read(wire);
         return true;
     }
     if ((key & 7) != 2) {
         return false; /* http.proto has no other types */
     }
-    uint64_t size = wire_varint(wire);
+    uint64_t size = varint_read(wire);
     if (size > (uint64_t)(wire->end - wire->at)) {
         return false;
     }
@@ -147,7 +147,7 @@ static bool option_open(const ProtobufCMessage *options,
         if (field->tag == extension) {
             struct wire wire = { .at = field->data,
                                  .end = field->data + field->len };
-            (void)wire_varint(&wire); /* the length prefix is still on */
+            (void)varint_read(&wire); /* the length prefix is still on */
             *ret_wire = wire;
             (*at)++;
             return true;

@@ -161,7 +161,7 @@ static bool s_entry_of(const Aud__Sealed *sealed, struct cn_audit_entry *entry)
 
 /* The tenant's chain, added to the list if it is not there. The search is
  * linear: a page is of few tenants. */
-static struct chain *s_chain(struct copy *self, struct cn_uuid tenant_id)
+static struct chain *s_copy_chain(struct copy *self, struct cn_uuid tenant_id)
 {
     size_t i = 0;
     while (i < self->chain_count &&
@@ -176,7 +176,7 @@ static struct chain *s_chain(struct copy *self, struct cn_uuid tenant_id)
     return &self->chains[i];
 }
 
-static enum cn_code s_prepare(struct copy *self, struct cn_err *err)
+static enum cn_code s_copy_prepare(struct copy *self, struct cn_err *err)
 {
     size_t count = self->page->n_sealed;
     self->entries =
@@ -190,13 +190,13 @@ static enum cn_code s_prepare(struct copy *self, struct cn_err *err)
             return cn_fail(err, CN_MALFORMED,
                            "a sealed row has an id or hash of another size");
         }
-        (void)s_chain(self, self->entries[i].tenant_id);
+        (void)s_copy_chain(self, self->entries[i].tenant_id);
     }
     return CN_OK;
 }
 
 /* Where the chains of the page's tenants ended when they were last copied. */
-static enum cn_code s_chains_load(struct copy *self, struct cn_err *err)
+static enum cn_code s_copy_chains_load(struct copy *self, struct cn_err *err)
 {
     struct cn_uuid *tenants =
         cn_arena_array(self->arena, self->chain_count + 1, sizeof(*tenants));
@@ -209,7 +209,7 @@ static enum cn_code s_chains_load(struct copy *self, struct cn_err *err)
     enum cn_code rc = cn_db_read_all(self->env->db, self->arena,
                                      &SQL_AUDIT_CHAINS, params, 2, &rows, err);
     for (size_t i = 0; rc == CN_OK && i < cn_rows_count(rows); i++) {
-        struct chain *chain = s_chain(self, cn_row_uuid(rows, i, 0));
+        struct chain *chain = s_copy_chain(self, cn_row_uuid(rows, i, 0));
         struct cn_bytes hash = cn_row_bytes(rows, i, 2);
         if (hash.size == sizeof(chain->hash)) {
             chain->n = cn_row_int(rows, i, 1);
@@ -221,11 +221,11 @@ static enum cn_code s_chains_load(struct copy *self, struct cn_err *err)
 
 /* Each entry must continue the chain after the one before it. Where it does
  * not, that is noted as a break, and the chain is followed from there. */
-static void s_check(struct copy *self)
+static void s_copy_check(struct copy *self)
 {
     for (size_t i = 0; i < self->page->n_sealed; i++) {
         const struct cn_audit_entry *entry = &self->entries[i];
-        struct chain *chain = s_chain(self, entry->tenant_id);
+        struct chain *chain = s_copy_chain(self, entry->tenant_id);
         uint8_t hash[CN_SHA256_SIZE];
         bool right = entry->n == chain->n + 1 &&
                      cn_audit_chain_next(chain->hash, entry, hash) &&
@@ -361,10 +361,10 @@ static void s_break_params(struct copy *self, struct cn_param params[3])
     params[2] = cn_at(self->env->now(self->env));
 }
 
-static enum cn_code s_unit(struct copy *self,
-                           const struct cn_db_step *steps,
-                           size_t count,
-                           struct cn_err *err)
+static enum cn_code s_copy_unit(struct copy *self,
+                                const struct cn_db_step *steps,
+                                size_t count,
+                                struct cn_err *err)
 {
     struct cn_db_result result = { 0 };
     enum cn_code rc = cn_db_unit(self->env->db, CN_LANE_RELAY, self->arena,
@@ -380,7 +380,7 @@ static enum cn_code s_unit(struct copy *self,
 }
 
 static enum cn_code
-s_write(struct copy *self, int64_t from, int64_t to, struct cn_err *err)
+s_copy_write(struct copy *self, int64_t from, int64_t to, struct cn_err *err)
 {
     struct columns columns = { .count = 0 };
     const struct cn_param service = cn_text(self->service);
@@ -428,7 +428,7 @@ s_write(struct copy *self, int64_t from, int64_t to, struct cn_err *err)
     if (self->break_count > 0) {
         steps[count++] = (struct cn_db_step){ &SQL_AUDIT_BREAKS, breaks, 4 };
     }
-    return s_unit(self, steps, count, err);
+    return s_copy_unit(self, steps, count, err);
 }
 
 /* Called after the commit, so that of several replicas only the one that copied
@@ -460,17 +460,17 @@ enum cn_code audit_follow_copy(struct cn_env *env,
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "copy the audit");
     }
-    enum cn_code rc = s_prepare(&copy, err);
+    enum cn_code rc = s_copy_prepare(&copy, err);
     if (rc == CN_OK && page->n_sealed > 0) {
-        rc = s_chains_load(&copy, err);
+        rc = s_copy_chains_load(&copy, err);
     }
     if (rc != CN_OK) {
         return rc;
     }
-    s_check(&copy);
+    s_copy_check(&copy);
     int64_t to = s_place_after(&copy, from);
     if (to != from) {
-        rc = s_write(&copy, from, to, err);
+        rc = s_copy_write(&copy, from, to, err);
     }
     if (rc == CN_OK) {
         s_alarm(&copy);
@@ -526,10 +526,10 @@ struct follower {
 /* One loop, one thread. */
 static struct follower *s_followers;
 
-static enum cn_code s_call(struct follower *self,
-                           struct cn_arena *arena,
-                           const Aud__FetchSealedResponse **ret_page,
-                           struct cn_err *err)
+static enum cn_code s_sealed_fetch(struct follower *self,
+                                   struct cn_arena *arena,
+                                   const Aud__FetchSealedResponse **ret_page,
+                                   struct cn_err *err)
 {
     Aud__FetchSealedRequest request = AUD__FETCH_SEALED_REQUEST__INIT;
     struct cn_bus_call call = {
@@ -550,7 +550,7 @@ static enum cn_code s_call(struct follower *self,
 
 /* *ret_more: there may be more at once. */
 static enum cn_code
-s_round(struct follower *self, bool *ret_more, struct cn_err *err)
+s_follower_round(struct follower *self, bool *ret_more, struct cn_err *err)
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(ARENA_MAX);
     const Aud__FetchSealedResponse *page = NULL;
@@ -570,7 +570,7 @@ s_round(struct follower *self, bool *ret_more, struct cn_err *err)
     if (rc == CN_OK) {
         rc = self->own ? cn_audit_sealed_read(self->env, arena, self->seq, 0,
                                               &page, err)
-                       : s_call(self, arena, &page, err);
+                       : s_sealed_fetch(self, arena, &page, err);
     }
     if (rc == CN_OK) {
         rc = audit_follow_copy(self->env, self->service, self->seq, page,
@@ -586,8 +586,9 @@ s_round(struct follower *self, bool *ret_more, struct cn_err *err)
     return CN_OK;
 }
 
-static void
-s_tell(struct follower *self, enum cn_code rc, const struct cn_err *err)
+static void s_follower_tell(struct follower *self,
+                            enum cn_code rc,
+                            const struct cn_err *err)
 {
     if (rc == CN_OK || rc == CN_CONFLICT) {
         if (self->failures >= TELL_AFTER) {
@@ -601,7 +602,7 @@ s_tell(struct follower *self, enum cn_code rc, const struct cn_err *err)
     }
 }
 
-static void s_metrics(void *arg, struct cn_metrics_page *page)
+static void s_follower_metrics(void *arg, struct cn_metrics_page *page)
 {
     char labels[LABELS_MAX];
     (void)arg;
@@ -617,7 +618,7 @@ static void s_metrics(void *arg, struct cn_metrics_page *page)
     }
 }
 
-static void s_forget(struct follower *self)
+static void s_follower_forget(struct follower *self)
 {
     struct follower **link = &s_followers;
     while (*link != self) {
@@ -627,7 +628,7 @@ static void s_forget(struct follower *self)
     free(self);
 }
 
-static void s_follow(void *arg)
+static void s_follower_run(void *arg)
 {
     struct follower *self = arg;
     int64_t rest_us = IDLE_US;
@@ -640,23 +641,25 @@ static void s_follow(void *arg)
             continue;
         }
         cn_fiber_set_deadline(cn_clock_monotonic() + BUDGET_US);
-        enum cn_code rc = s_round(self, &more, &err);
+        enum cn_code rc = s_follower_round(self, &more, &err);
         cn_fiber_set_deadline(INT64_MAX);
         if (cn_loop_stopping(self->env->loop)) {
             break;
         }
-        s_tell(self, rc, &err);
+        s_follower_tell(self, rc, &err);
         if (rc != CN_OK) {
             rest_us = IDLE_US;
         } else if (more) {
             rest_us = 0;
         }
     } while (cn_fiber_sleep(rest_us) == CN_OK);
-    s_forget(self);
+    s_follower_forget(self);
 }
 
-static enum cn_code
-s_start(struct cn_env *env, const char *service, bool own, struct cn_err *err)
+static enum cn_code s_follower_start(struct cn_env *env,
+                                     const char *service,
+                                     bool own,
+                                     struct cn_err *err)
 {
     struct follower *self = calloc(1, sizeof(*self));
     if (self == NULL) {
@@ -665,13 +668,14 @@ s_start(struct cn_env *env, const char *service, bool own, struct cn_err *err)
     self->env = env;
     self->own = own;
     (void)snprintf(self->service, sizeof(self->service), "%s", service);
-    enum cn_code rc = cn_fiber_spawn(env->loop, s_follow, self, INT64_MAX, err);
+    enum cn_code rc =
+        cn_fiber_spawn(env->loop, s_follower_run, self, INT64_MAX, err);
     if (rc != CN_OK) {
         free(self);
         return rc;
     }
     if (s_followers == NULL) {
-        cn_metrics_register(s_metrics, NULL);
+        cn_metrics_register(s_follower_metrics, NULL);
     }
     self->next = s_followers;
     s_followers = self;
@@ -683,7 +687,7 @@ enum cn_code audit_follow_start(struct cn_env *env,
                                 const char *endpoints,
                                 struct cn_err *err)
 {
-    enum cn_code rc = s_start(env, service, true, err);
+    enum cn_code rc = s_follower_start(env, service, true, err);
     char *copy = strdup(endpoints);
     char *rest = copy;
     if (copy == NULL) {
@@ -695,7 +699,7 @@ enum cn_code audit_follow_start(struct cn_env *env,
         if (end != NULL) {
             *end = '\0';
             if (strcmp(item, service) != 0) {
-                rc = s_start(env, item, false, err);
+                rc = s_follower_start(env, item, false, err);
             }
         }
     }

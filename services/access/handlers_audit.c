@@ -4,7 +4,7 @@
 #include "common/store/audit.h"
 #include "services/access/store_audit.h"
 
-static const char *s_text(const char *text)
+static const char *s_text_or_empty(const char *text)
 {
     return text != NULL ? text : "";
 }
@@ -17,10 +17,11 @@ void audit_list(struct cn_op *op, const Acc__ListAuditRequest *body)
     struct cn_filter filter;
     cn_filter_begin(
         &filter, op->request,
-        cn_arena_printf(op->arena, "audit|%s|%s|%s|%s|%lld|%lld",
-                        s_text(body->actor), s_text(body->action),
-                        s_text(body->resource), s_text(body->service),
-                        (long long)body->since, (long long)body->until));
+        cn_arena_printf(
+            op->arena, "audit|%s|%s|%s|%s|%lld|%lld",
+            s_text_or_empty(body->actor), s_text_or_empty(body->action),
+            s_text_or_empty(body->resource), s_text_or_empty(body->service),
+            (long long)body->since, (long long)body->until));
     struct cn_uuid patient_id = cn_filter_id(&filter, "pat", body->patient_id);
     struct cn_page page = cn_page_open(op, filter.text);
     if (!filter.nothing) {

@@ -48,8 +48,8 @@ CN_SQL_READ(SQL_AUDIT_BY_PATIENT,
                           " ORDER BY p.at DESC, p.id DESC LIMIT $3");
 
 /* The way in that leaves the fewest rows, and how many parameters it has. */
-static const struct cn_statement *s_way(const Acc__ListAuditRequest *filter,
-                                        size_t *ret_count)
+static const struct cn_statement *
+s_audit_way(const Acc__ListAuditRequest *filter, size_t *ret_count)
 {
     *ret_count = PARAMS - 1;
     if (filter->patient_id != NULL) {
@@ -86,7 +86,7 @@ static void s_entry_patients(struct cn_op *op,
 }
 
 static Acc__AuditEntry *
-s_entry_read(struct cn_op *op, const struct cn_rows *rows, size_t row)
+s_audit_entry_read(struct cn_op *op, const struct cn_rows *rows, size_t row)
 {
     struct cn_bytes hash = cn_row_bytes(rows, row, 3);
     char *hex = cn_arena_alloc(op->arena, 2 * hash.size + 1);
@@ -124,13 +124,13 @@ struct audit_entries audit_entries(struct cn_op *op,
         cn_text(filter->resource), cn_text(filter->service),
         cn_uuid(patient_id),
     };
-    const struct cn_statement *way = s_way(filter, &param_count);
+    const struct cn_statement *way = s_audit_way(filter, &param_count);
     const struct cn_rows *rows = cn_read(op, way, params, param_count);
     struct audit_entries entries = { .count = cn_rows_count(rows) };
     entries.items =
         cn_arena_array(op->arena, entries.count, sizeof(*entries.items));
     for (size_t i = 0; i < entries.count && !cn_failed(op); i++) {
-        const Acc__AuditEntry *entry = s_entry_read(op, rows, i);
+        const Acc__AuditEntry *entry = s_audit_entry_read(op, rows, i);
         entries.items[i] = (struct cn_page_row){
             .shown = &entry->base,
             .place = { entry->at, cn_row_uuid(rows, i, 0) },

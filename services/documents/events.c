@@ -46,7 +46,8 @@ static struct cn_record *s_document_open(struct cn_op *op,
 
 /* Opens the checklist: one required document for each item. A referral that is
  * accepted again, after a reopening, keeps its list. */
-static void on_referral_accepted(struct cn_op *op, const struct cn_event *event)
+static void doc_on_referral_accepted(struct cn_op *op,
+                                     const struct cn_event *event)
 {
     const Ref__ReferralEvent *payload = event->payload;
     const struct checklist_row row = s_checklist_told(op, payload);
@@ -76,8 +77,8 @@ static void on_referral_accepted(struct cn_op *op, const struct cn_event *event)
 
 /* The start of care; one that was told without its date is of the day on which
  * the patient was admitted. */
-static const char *s_soc_date(const struct cn_event *event,
-                              const Ref__Referral *referral)
+static const char *s_soc_date_told(const struct cn_event *event,
+                                   const Ref__Referral *referral)
 {
     char text[CN_TIME_TEXT_MAX];
     struct cn_civil civil;
@@ -93,20 +94,23 @@ static const char *s_soc_date(const struct cn_event *event,
 }
 
 /* Starts the clock of the face-to-face document, where one is needed. */
-static void on_referral_admitted(struct cn_op *op, const struct cn_event *event)
+static void doc_on_referral_admitted(struct cn_op *op,
+                                     const struct cn_event *event)
 {
     const Ref__ReferralEvent *payload = event->payload;
     const struct checklist_row row = s_checklist_told(op, payload);
     struct cn_record *document = checklist_document(
         op, row.referral_id, DOC__DOCUMENT__KIND__FACE_TO_FACE);
     if (!cn_failed(op) && document->found) {
-        document_clock_start(op, document, s_soc_date(event, payload->referral),
+        document_clock_start(op, document,
+                             s_soc_date_told(event, payload->referral),
                              payload->referral->time_zone);
     }
 }
 
 /* Without its start of care no encounter is waited for. */
-static void on_visit_cancelled(struct cn_op *op, const struct cn_event *event)
+static void doc_on_visit_cancelled(struct cn_op *op,
+                                   const struct cn_event *event)
 {
     const Sch__VisitEvent *payload = event->payload;
     const Sch__Visit *visit = payload->visit;
@@ -127,12 +131,12 @@ static void on_visit_cancelled(struct cn_op *op, const struct cn_event *event)
 }
 
 static const struct cn_event_handler FROM_REFERRALS[] = {
-    { "referral.accepted", .effect = on_referral_accepted, .copy = false },
-    { "referral.admitted", .effect = on_referral_admitted, .copy = false },
+    { "referral.accepted", .effect = doc_on_referral_accepted, .copy = false },
+    { "referral.admitted", .effect = doc_on_referral_admitted, .copy = false },
 };
 
 static const struct cn_event_handler FROM_SCHEDULING[] = {
-    { "visit.cancelled", .effect = on_visit_cancelled, .copy = false },
+    { "visit.cancelled", .effect = doc_on_visit_cancelled, .copy = false },
 };
 
 const struct cn_subscription DOCUMENTS_SUBSCRIPTIONS[] = {

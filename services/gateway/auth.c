@@ -18,7 +18,7 @@
 
 enum {
     HASH_SIZE = 32,
-    WAYS = 4, /* places of one hash */
+    WAYS = 4, /* entries that one hash may use */
     SETS = AUTH_CACHE_MAX / WAYS,
     KEY_RANDOM = 32, /* base62 digits of a key */
     KEY_CHECK = 6,   /* hex digits of its checksum */
@@ -49,7 +49,7 @@ struct entry {
     struct auth_grant *grant; /* NULL: free */
     int64_t used_at;          /* monotonic */
     int64_t asked_at;         /* monotonic */
-    int64_t forget_at;        /* monotonic; INT64_MAX: when an event says so */
+    int64_t forget_at;        /* monotonic; INT64_MAX: only an event ends it */
 };
 
 /* Fibers that wait for one thing. */
@@ -144,7 +144,7 @@ static void s_id(ProtobufCBinaryData data, struct cn_uuid *id)
     }
 }
 
-static size_t s_text_size(const char *text)
+static size_t s_text_bytes(const char *text)
 {
     return text == NULL ? 1 : strlen(text) + 1;
 }
@@ -152,7 +152,7 @@ static size_t s_text_size(const char *text)
 static const char *s_text_put(char **at, const char *text)
 {
     char *put = *at;
-    size_t size = s_text_size(text);
+    size_t size = s_text_bytes(text);
     memcpy(put, text == NULL ? "" : text, size);
     *at += size;
     return put;
@@ -163,9 +163,9 @@ static struct auth_grant *s_grant_new(const Acc__ResolveKeyResponse *from)
     size_t size = sizeof(struct auth_grant) +
                   from->n_scopes * sizeof(const char *) +
                   from->n_branches * sizeof(struct cn_uuid) +
-                  s_text_size(from->subject) + s_text_size(from->role);
+                  s_text_bytes(from->subject) + s_text_bytes(from->role);
     for (size_t i = 0; i < from->n_scopes; i++) {
-        size += s_text_size(from->scopes[i]);
+        size += s_text_bytes(from->scopes[i]);
     }
     struct auth_grant *grant = calloc(1, size);
     if (grant == NULL) {
@@ -202,7 +202,7 @@ static struct auth_grant *s_grant_new(const Acc__ResolveKeyResponse *from)
 
 /* ---- the cache ---- */
 
-static struct entry *s_set(struct auth *self, const uint8_t hash[HASH_SIZE])
+static struct entry *s_set_of(struct auth *self, const uint8_t hash[HASH_SIZE])
 {
     size_t number = ((size_t)hash[0] << 8 | hash[1]) % SETS;
     return &self->entries[number * WAYS];
@@ -217,7 +217,7 @@ static void s_entry_drop(struct entry *entry)
 static struct auth_grant *
 s_cache_find(struct auth *self, const uint8_t hash[HASH_SIZE], int64_t at)
 {
-    struct entry *set = s_set(self, hash);
+    struct entry *set = s_set_of(self, hash);
     for (size_t i = 0; i < WAYS; i++) {
         struct entry *entry = &set[i];
         if (entry->grant == NULL || memcmp(entry->hash, hash, HASH_SIZE) != 0) {
@@ -239,7 +239,7 @@ static void s_cache_put(struct auth *self,
                         const uint8_t hash[HASH_SIZE],
                         struct auth_grant *grant)
 {
-    struct entry *set = s_set(self, hash);
+    struct entry *set = s_set_of(self, hash);
     struct entry *entry = set;
     int64_t at = cn_clock_monotonic();
     for (size_t i = 1; i < WAYS && entry->grant != NULL; i++) {
@@ -258,7 +258,7 @@ static void s_cache_put(struct auth *self,
 
 static void s_cache_drop(struct auth *self, const uint8_t hash[HASH_SIZE])
 {
-    struct entry *set = s_set(self, hash);
+    struct entry *set = s_set_of(self, hash);
     for (size_t i = 0; i < WAYS; i++) {
         if (set[i].grant != NULL && memcmp(set[i].hash, hash, HASH_SIZE) == 0) {
             s_entry_drop(&set[i]);
@@ -278,7 +278,7 @@ static void s_cache_clear(struct auth *self)
 /* ---- waiting ---- */
 
 static enum cn_code
-s_wait(struct waiters *waiters, int64_t until_at, struct cn_err *err)
+s_waiters_park(struct waiters *waiters, int64_t until_at, struct cn_err *err)
 {
     if (waiters->count == waiters->max) {
         size_t max = waiters->max == 0 ? WAITERS_FIRST : 2 * waiters->max;
@@ -310,11 +310,11 @@ static void s_wake_all(struct waiters *waiters, enum cn_code rc)
 /* ---- asking ---- */
 
 /* Asks access for the key. The grant has one reference, the caller's. */
-static enum cn_code s_ask(struct auth *self,
-                          struct cn_arena *arena,
-                          const uint8_t hash[HASH_SIZE],
-                          struct auth_grant **ret_grant,
-                          struct cn_err *err)
+static enum cn_code s_access_ask(struct auth *self,
+                                 struct cn_arena *arena,
+                                 const uint8_t hash[HASH_SIZE],
+                                 struct auth_grant **ret_grant,
+                                 struct cn_err *err)
 {
     Acc__ResolveKeyRequest *request =
         cn_message_new(arena, &acc__resolve_key_request__descriptor);
@@ -329,8 +329,8 @@ static enum cn_code s_ask(struct auth *self,
         cn_bus_ask(self->env->bus, arena, &call, &request->base,
                    &acc__resolve_key_response__descriptor, &message, err);
     if (rc != CN_OK) {
-        /* The client's request has not begun, even where the outcome of this
-         * question is unknown. */
+        /* This is a separate call: even if its outcome is unknown, the
+         * client's request has not begun. */
         cn_err_clear(err);
         return cn_fail(err, rc == CN_DEADLINE ? CN_DEADLINE : CN_UNAVAILABLE,
                        "the credential cannot be checked now");
@@ -390,12 +390,12 @@ static enum cn_code s_lookup(struct auth *self,
     memcpy(lookup->hash, hash, HASH_SIZE);
     lookup->next = self->lookups;
     self->lookups = lookup;
-    enum cn_code rc = s_ask(self, arena, hash, &grant, err);
+    enum cn_code rc = s_access_ask(self, arena, hash, &grant, err);
     if (grant != NULL && changes == self->changes) {
         s_cache_put(self, hash, grant);
     }
-    /* CN_OK after a deadline: only the asker's time has run out, and those who
-     * wait may still ask themselves. */
+    /* CN_OK after a deadline: only the asker's time is over, and the fibers
+     * that wait may still ask themselves. */
     s_lookup_end(self, lookup, rc == CN_DEADLINE ? CN_OK : rc);
     if (grant != NULL) {
         *ret_grant = grant;
@@ -422,7 +422,7 @@ static enum cn_code s_grant_get(struct auth *self,
             return s_lookup(self, arena, hash, ret_grant, err);
         }
         /* Another request is asking for the same key. */
-        enum cn_code rc = s_wait(&lookup->waiters, INT64_MAX, err);
+        enum cn_code rc = s_waiters_park(&lookup->waiters, INT64_MAX, err);
         if (rc != CN_OK) {
             return rc;
         }
@@ -439,7 +439,7 @@ static enum cn_code s_fresh_wait(struct auth *self, struct cn_err *err)
         (self->caught_up ? self->fresh_at + AUTH_STALE_US : self->started_at);
     while (!auth_fresh(self)) {
         if (cn_clock_monotonic() >= until_at ||
-            s_wait(&self->stale, until_at, err) != CN_OK) {
+            s_waiters_park(&self->stale, until_at, err) != CN_OK) {
             cn_err_clear(err);
             return cn_fail(err, CN_UNAVAILABLE,
                            "credentials cannot be checked now");
@@ -599,17 +599,17 @@ bool auth_fresh(const struct auth *self)
 }
 
 static void
-s_tell(struct auth *self, struct cn_uuid tenant, const uint8_t *key_hash)
+s_watch_tell(struct auth *self, struct cn_uuid tenant, const uint8_t *key_hash)
 {
     if (self->watch != NULL) {
         self->watch(self->watch_arg, tenant, key_hash);
     }
 }
 
-/* The event of a key removes that key from the cache; any other event of who
- * may do what empties the cache. */
+/* The event of a key removes that key from the cache. An event of a user or a
+ * role empties the cache. */
 static void
-s_on_event(void *arg, struct cn_arena *arena, const Evt__Event *event)
+s_on_key_event(void *arg, struct cn_arena *arena, const Evt__Event *event)
 {
     struct auth *self = arg;
     const ProtobufCMessage *message = NULL;
@@ -632,16 +632,17 @@ s_on_event(void *arg, struct cn_arena *arena, const Evt__Event *event)
         const Acc__KeyEvent *body = (const Acc__KeyEvent *)message;
         if (body->has_key_hash && body->key_hash.len == HASH_SIZE) {
             s_cache_drop(self, body->key_hash.data);
-            s_tell(self, tenant, body->key_hash.data);
+            s_watch_tell(self, tenant, body->key_hash.data);
             return;
         }
     }
     s_cache_clear(self);
-    s_tell(self, tenant, NULL);
+    s_watch_tell(self, tenant, NULL);
 }
 
-/* After an answer of the log the cache is as new as the question. */
-static void s_on_look(void *arg, const struct follow_look *look)
+/* After an answer of the log the cache is as fresh as the time of the
+ * question. */
+static void s_on_key_look(void *arg, const struct follow_look *look)
 {
     struct auth *self = arg;
     if (!look->whole) {
@@ -666,8 +667,8 @@ enum cn_code auth_new(struct cn_env *env,
     }
     self->env = env;
     self->started_at = cn_clock_monotonic();
-    follow_listen(access,
-                  (struct follow_listener){ s_on_event, s_on_look, self });
+    follow_listen(access, (struct follow_listener){ s_on_key_event,
+                                                    s_on_key_look, self });
     *ret_auth = self;
     return CN_OK;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From an API key to its principal: a cache in front of the service access. Its
- * events keep the cache fresh; when they stop coming it is not trusted. */
+/* From an API key to its principal: a cache in front of the service access.
+ * The events of access keep the cache fresh. When they stop coming the cache
+ * is not used. */
 #ifndef GATEWAY_AUTH_H
 #define GATEWAY_AUTH_H
 
@@ -12,12 +13,13 @@
 #include "services/gateway/follow.h"
 
 struct auth;
-/* The principal of a key when access was asked; it lives while it is held. */
+/* The principal of a key, as access answered. It exists while somebody holds
+ * it. */
 struct auth_grant;
 
 enum { AUTH_CACHE_MAX = 4096 /* keys */ };
 
-/* When the events are older than this, nobody gets in. */
+/* When the events are older than this, every request is refused. */
 #define AUTH_STALE_US ((int64_t)5000000)
 /* How long a request waits for fresh events after the start, or after they have
  * become stale. */
@@ -33,7 +35,7 @@ CN_CHECKED enum cn_code auth_new(struct cn_env *env,
 /* After the loop has ended. NULL is accepted. */
 void auth_free(struct auth *self);
 
-/* Has it the form of a key, with a right checksum? */
+/* Does the text have the form of a key, with a right checksum? */
 bool auth_key_valid(const char *key);
 /* Finds the principal of a key; parks when it must ask access. The principal
  * lives as long as the arena. CN_UNAUTHENTICATED, CN_UNAVAILABLE when access
@@ -67,7 +69,7 @@ void auth_release(struct auth_grant *grant);
 const struct cn_principal *auth_principal(const struct auth_grant *grant);
 /* Microseconds UTC; INT64_MAX: never. */
 int64_t auth_expires_at(const struct auth_grant *grant);
-/* Is it of the key with this SHA-256? */
+/* Is it the grant of the key with this SHA-256? */
 bool auth_is_key(const struct auth_grant *grant, const uint8_t *key_hash);
 /* Do both give the same rights for the same time? */
 bool auth_same(const struct auth_grant *a, const struct auth_grant *b);

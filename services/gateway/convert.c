@@ -21,10 +21,10 @@ static const char JSON_TYPES[] =
 
 /* NULL: the message has no such field of that type. */
 static const ProtobufCFieldDescriptor *
-s_field(const ProtobufCMessageDescriptor *descriptor,
-        const char *name,
-        ProtobufCType type,
-        bool repeated)
+s_field_find(const ProtobufCMessageDescriptor *descriptor,
+             const char *name,
+             ProtobufCType type,
+             bool repeated)
 {
     const ProtobufCFieldDescriptor *field =
         protobuf_c_message_descriptor_get_field_by_name(descriptor, name);
@@ -35,7 +35,7 @@ s_field(const ProtobufCMessageDescriptor *descriptor,
     return field;
 }
 
-static void *s_member(ProtobufCMessage *message, unsigned offset)
+static void *s_member_at(ProtobufCMessage *message, unsigned offset)
 {
     return (char *)message + offset;
 }
@@ -47,10 +47,11 @@ static const void *s_read_member(const ProtobufCMessage *message,
 }
 
 /* NULL: absent, or no such field. */
-static const char *s_text(const ProtobufCMessage *message, const char *name)
+static const char *s_member_text(const ProtobufCMessage *message,
+                                 const char *name)
 {
     const ProtobufCFieldDescriptor *field =
-        s_field(message->descriptor, name, PROTOBUF_C_TYPE_STRING, false);
+        s_field_find(message->descriptor, name, PROTOBUF_C_TYPE_STRING, false);
     return field == NULL
                ? NULL
                : *(const char *const *)s_read_member(message, field->offset);
@@ -62,20 +63,20 @@ static enum cn_code s_raw_body(const struct cn_http_request *request,
                                ProtobufCMessage *message,
                                struct cn_err *err)
 {
-    const ProtobufCFieldDescriptor *field =
-        s_field(message->descriptor, "content", PROTOBUF_C_TYPE_BYTES, false);
-    const ProtobufCFieldDescriptor *type = s_field(
+    const ProtobufCFieldDescriptor *field = s_field_find(
+        message->descriptor, "content", PROTOBUF_C_TYPE_BYTES, false);
+    const ProtobufCFieldDescriptor *type = s_field_find(
         message->descriptor, "content_type", PROTOBUF_C_TYPE_STRING, false);
     if (field == NULL) {
         return cn_fail(err, CN_INTERNAL, "the route has no content");
     }
-    *(protobuf_c_boolean *)s_member(message, field->quantifier_offset) = 1;
-    ProtobufCBinaryData *content = s_member(message, field->offset);
+    *(protobuf_c_boolean *)s_member_at(message, field->quantifier_offset) = 1;
+    ProtobufCBinaryData *content = s_member_at(message, field->offset);
     content->len = request->body.size;
     /* The bytes are only read; protobuf-c's struct has no const. */
     memcpy(&content->data, &request->body.data, sizeof(content->data));
     if (type != NULL) {
-        *(const char **)s_member(message, type->offset) =
+        *(const char **)s_member_at(message, type->offset) =
             request->headers[CN_FRAMING_CONTENT_TYPE];
     }
     return CN_OK;
@@ -97,14 +98,14 @@ static enum cn_code s_body_target(const struct cn_route *route,
     }
     const ProtobufCMessageDescriptor *descriptor = route->input->descriptor;
     const ProtobufCFieldDescriptor *field =
-        s_field(descriptor, route->body, PROTOBUF_C_TYPE_MESSAGE, false);
+        s_field_find(descriptor, route->body, PROTOBUF_C_TYPE_MESSAGE, false);
     if (field == NULL) {
         return cn_fail(err, CN_INTERNAL, "the route has no such body");
     }
     const struct cn_shape *shape =
         route->input->fields[field - descriptor->fields].sub;
     ProtobufCMessage *target = cn_message_new(arena, shape->descriptor);
-    *(ProtobufCMessage **)s_member(message, field->offset) = target;
+    *(ProtobufCMessage **)s_member_at(message, field->offset) = target;
     *ret_shape = shape;
     *ret_target = target;
     return CN_OK;
@@ -116,8 +117,8 @@ static void s_mask_set(const struct cn_shape *shape,
 {
     const ProtobufCFieldDescriptor *field =
         &shape->descriptor->fields[shape->update_mask];
-    *(size_t *)s_member(message, field->quantifier_offset) = mask->count;
-    *(const char ***)s_member(message, field->offset) = mask->paths;
+    *(size_t *)s_member_at(message, field->quantifier_offset) = mask->count;
+    *(const char ***)s_member_at(message, field->offset) = mask->paths;
 }
 
 static enum cn_code s_json_body(const struct cn_http_request *request,
@@ -174,10 +175,10 @@ static enum cn_code s_type_check(const struct cn_http_request *request,
     return cn_fail(err, CN_UNSUPPORTED, "%s is taken here", taken);
 }
 
-static enum cn_code s_body(const struct cn_http_request *request,
-                           const struct cn_route *route,
-                           ProtobufCMessage *message,
-                           struct cn_err *err)
+static enum cn_code s_body_read(const struct cn_http_request *request,
+                                const struct cn_route *route,
+                                ProtobufCMessage *message,
+                                struct cn_err *err)
 {
     if (route->consumes != NULL) {
         return s_raw_body(request, message, err);
@@ -233,12 +234,12 @@ static enum cn_code s_unknown(struct cn_err *err)
                       "a query parameter is not known here");
 }
 
-static enum cn_code s_parameter(const struct cn_http_request *request,
-                                const struct cn_route *route,
-                                ProtobufCMessage *message,
-                                const char *name,
-                                const char *value,
-                                struct cn_err *err)
+static enum cn_code s_parameter_set(const struct cn_http_request *request,
+                                    const struct cn_route *route,
+                                    ProtobufCMessage *message,
+                                    const char *name,
+                                    const char *value,
+                                    struct cn_err *err)
 {
     enum cn_code rc =
         cn_json_set(request->arena, route->input, message, name, value, err);
@@ -256,14 +257,14 @@ static enum cn_code s_parameter(const struct cn_http_request *request,
     return rc;
 }
 
-static enum cn_code s_query(const struct cn_http_request *request,
-                            const struct cn_route *route,
-                            const struct route_match *match,
-                            ProtobufCMessage *message,
-                            struct cn_err *err)
+static enum cn_code s_query_set(const struct cn_http_request *request,
+                                const struct cn_route *route,
+                                const struct route_match *match,
+                                ProtobufCMessage *message,
+                                struct cn_err *err)
 {
     const char *names[CN_HTTP_QUERY_MAX];
-    /* A route with a body takes all its fields from there. */
+    /* A route with a body has no query parameters. */
     if (request->query_count > 0 &&
         (route->body[0] != '\0' || route->consumes != NULL)) {
         return s_unknown(err);
@@ -287,7 +288,7 @@ static enum cn_code s_query(const struct cn_http_request *request,
             return s_unknown(err);
         }
         enum cn_code rc =
-            s_parameter(request, route, message, names[i], value, err);
+            s_parameter_set(request, route, message, names[i], value, err);
         if (rc != CN_OK) {
             return rc;
         }
@@ -305,13 +306,13 @@ enum cn_code convert_request(const struct cn_http_request *request,
         cn_message_new(request->arena, route->input->descriptor);
     enum cn_code rc = s_type_check(request, route, err);
     if (rc == CN_OK) {
-        rc = s_body(request, route, message, err);
+        rc = s_body_read(request, route, message, err);
     }
     if (rc == CN_OK) {
         rc = s_path(request, route, match, message, err);
     }
     if (rc == CN_OK) {
-        rc = s_query(request, route, match, message, err);
+        rc = s_query_set(request, route, match, message, err);
     }
     if (rc == CN_OK) {
         rc = cn_message_pack(request->arena, message, ret_packed, err);
@@ -331,9 +332,9 @@ static enum cn_code s_raw_reply(const struct cn_route *route,
                                 struct convert_reply *ret_reply,
                                 struct cn_err *err)
 {
-    const ProtobufCFieldDescriptor *field =
-        s_field(message->descriptor, "content", PROTOBUF_C_TYPE_BYTES, false);
-    const char *type = s_text(message, "content_type");
+    const ProtobufCFieldDescriptor *field = s_field_find(
+        message->descriptor, "content", PROTOBUF_C_TYPE_BYTES, false);
+    const char *type = s_member_text(message, "content_type");
     if (field == NULL) {
         return cn_fail(err, CN_INTERNAL, "the route has no content");
     }
@@ -362,7 +363,7 @@ enum cn_code convert_reply(const struct cn_route *route,
         return s_raw_reply(route, message, buffer, ret_reply, err);
     }
     ret_reply->content_type = JSON_TYPE;
-    ret_reply->next_cursor = s_text(message, "next_cursor");
+    ret_reply->next_cursor = s_member_text(message, "next_cursor");
     cn_json_write(buffer, route->output, message);
     return CN_OK;
 }

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Makes the input message of a route from path, query and body, and a body from
- * its output message, by descriptors and shapes: no code per endpoint. */
+/* Makes the input message of a route from path, query and body, and a body
+ * from its output message. It uses descriptors and shapes: no endpoint has
+ * code of its own. */
 #ifndef GATEWAY_CONVERT_H
 #define GATEWAY_CONVERT_H
 
 #include "common/http/http.h"
 #include "services/gateway/route.h"
 
-/* Checks Content-Type, reads the body, sets what path and query say, packs.
- * CN_UNSUPPORTED, CN_MALFORMED, CN_INVALID with pointers; CN_NOT_FOUND when a
- * value of the path cannot be that of any record. */
+/* Checks Content-Type, reads the body, sets the fields of path and query,
+ * packs. CN_UNSUPPORTED, CN_MALFORMED, CN_INVALID with pointers; CN_NOT_FOUND
+ * when a value of the path cannot belong to any record. */
 CN_CHECKED enum cn_code convert_request(const struct cn_http_request *request,
                                         const struct cn_route *route,
                                         const struct route_match *match,

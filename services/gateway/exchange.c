@@ -36,7 +36,7 @@ struct exchange {
     char allow[ROUTE_ALLOW_MAX];          /* of the path; "": no such path */
 };
 
-static bool s_is(const struct exchange *self, const char *method)
+static bool s_method_is(const struct exchange *self, const char *method)
 {
     return strcmp(self->request->method, method) == 0;
 }
@@ -57,7 +57,7 @@ static const char *s_request_id(const struct exchange *self)
     return cn_arena_strdup(self->arena, text);
 }
 
-static const char *s_base(const struct exchange *self)
+static const char *s_public_base(const struct exchange *self)
 {
     const char *host = self->request->headers[CN_FRAMING_HOST];
     if (self->gateway->public_url[0] != '\0') {
@@ -66,20 +66,21 @@ static const char *s_base(const struct exchange *self)
     return host != NULL ? cn_arena_printf(self->arena, "http://%s", host) : "";
 }
 
-static void s_begin(struct exchange *self,
-                    const struct gateway *gateway,
-                    const struct cn_http_request *request,
-                    struct cn_http_response *response)
+static void s_exchange_begin(struct exchange *self,
+                             const struct gateway *gateway,
+                             const struct cn_http_request *request,
+                             struct cn_http_response *response)
 {
     *self = (struct exchange){ .gateway = gateway,
                                .request = request,
                                .response = response,
                                .arena = request->arena };
     self->request_id = s_request_id(self);
-    self->base = s_base(self);
+    self->base = s_public_base(self);
 }
 
-static void s_field(struct exchange *self, const char *name, const char *value)
+static void
+s_field_add(struct exchange *self, const char *name, const char *value)
 {
     cn_http_field_add(self->response, name, value);
 }
@@ -88,47 +89,48 @@ static void s_field(struct exchange *self, const char *name, const char *value)
 
 static void s_common_fields(struct exchange *self)
 {
-    s_field(self, "Request-Id", self->request_id);
-    s_field(self, "Cache-Control", "no-store");
-    s_field(self, "Vary", "Authorization, Accept");
-    s_field(self, "X-Content-Type-Options", "nosniff");
+    s_field_add(self, "Request-Id", self->request_id);
+    s_field_add(self, "Cache-Control", "no-store");
+    s_field_add(self, "Vary", "Authorization, Accept");
+    s_field_add(self, "X-Content-Type-Options", "nosniff");
 }
 
 static void s_etag(struct exchange *self, int64_t version)
 {
     char etag[HEADER_ETAG_MAX];
     header_etag(version, etag);
-    s_field(self, "ETag", cn_arena_strdup(self->arena, etag));
+    s_field_add(self, "ETag", cn_arena_strdup(self->arena, etag));
 }
 
 static void s_fail_fields(struct exchange *self, const struct cn_err *err)
 {
     unsigned status = problem_status(err);
     const struct cn_route *route = self->route;
-    s_field(self, "Content-Type", PROBLEM_TYPE);
+    s_field_add(self, "Content-Type", PROBLEM_TYPE);
     if (status == 401) {
-        s_field(self, "WWW-Authenticate", "Bearer");
+        s_field_add(self, "WWW-Authenticate", "Bearer");
     }
     if (status == 503) {
-        s_field(self, "Retry-After", "1");
+        s_field_add(self, "Retry-After", "1");
     }
     if (err->code == CN_METHOD_NOT_ALLOWED) {
-        s_field(self, "Allow", self->allow);
+        s_field_add(self, "Allow", self->allow);
     }
     if (err->code == CN_UNSUPPORTED && route != NULL &&
         route->verb == CN_PATCH) {
-        s_field(self, "Accept-Patch",
-                "application/merge-patch+json, application/json");
+        s_field_add(self, "Accept-Patch",
+                    "application/merge-patch+json, application/json");
     }
     if (err->code == CN_STALE && err->version > 0) {
         s_etag(self, err->version);
     }
     if (err->location[0] != '\0') {
-        s_field(self, "Location", cn_arena_strdup(self->arena, err->location));
+        s_field_add(self, "Location",
+                    cn_arena_strdup(self->arena, err->location));
     }
 }
 
-static void s_fail(struct exchange *self, const struct cn_err *err)
+static void s_problem_answer(struct exchange *self, const struct cn_err *err)
 {
     cn_buffer_done(&self->response->body);
     cn_buffer_init(&self->response->body, PROBLEM_MAX);
@@ -141,7 +143,7 @@ static void s_fail(struct exchange *self, const struct cn_err *err)
 
 /* ---- the checks before the call ---- */
 
-static enum cn_code s_find(struct exchange *self, struct cn_err *err)
+static enum cn_code s_route_find(struct exchange *self, struct cn_err *err)
 {
     if (!routes_match(self->gateway->routes, self->arena, self->request->path,
                       &self->match)) {
@@ -150,14 +152,15 @@ static enum cn_code s_find(struct exchange *self, struct cn_err *err)
     }
     route_allow(&self->match, self->allow);
     self->route = route_of(&self->match, self->request->method);
-    if (self->route == NULL && !s_is(self, "OPTIONS")) {
+    if (self->route == NULL && !s_method_is(self, "OPTIONS")) {
         return cn_fail(err, CN_METHOD_NOT_ALLOWED,
                        "this method is not served here");
     }
     return CN_OK;
 }
 
-static enum cn_code s_accept(const struct exchange *self, struct cn_err *err)
+static enum cn_code s_accept_check(const struct exchange *self,
+                                   struct cn_err *err)
 {
     const struct cn_route *route = self->route;
     const char *made = route->produces != NULL ? route->produces : JSON_TYPE;
@@ -166,8 +169,9 @@ static enum cn_code s_accept(const struct exchange *self, struct cn_err *err)
                : cn_fail(err, CN_NOT_ACCEPTABLE, "%s is served here", made);
 }
 
-static enum cn_code
-s_key(const struct exchange *self, struct cn_bus_call *call, struct cn_err *err)
+static enum cn_code s_idempotency_key(const struct exchange *self,
+                                      struct cn_bus_call *call,
+                                      struct cn_err *err)
 {
     const char *given = self->request->headers[CN_FRAMING_IDEMPOTENCY_KEY];
     char text[CN_UUID_TEXT_SIZE];
@@ -233,8 +237,9 @@ static enum cn_code s_service(const struct exchange *self,
                       "there is no such service");
 }
 
-static enum cn_code
-s_prepare(struct exchange *self, struct cn_bus_call *call, struct cn_err *err)
+static enum cn_code s_call_prepare(struct exchange *self,
+                                   struct cn_bus_call *call,
+                                   struct cn_err *err)
 {
     const char *trace = self->request->headers[CN_FRAMING_TRACEPARENT];
     const char *authorization =
@@ -250,10 +255,10 @@ s_prepare(struct exchange *self, struct cn_bus_call *call, struct cn_err *err)
         rc = s_service(self, &call->service, err);
     }
     if (rc == CN_OK) {
-        rc = s_accept(self, err);
+        rc = s_accept_check(self, err);
     }
     if (rc == CN_OK) {
-        rc = s_key(self, call, err);
+        rc = s_idempotency_key(self, call, err);
     }
     if (rc == CN_OK) {
         rc = s_precondition(self, call, err);
@@ -267,37 +272,38 @@ s_prepare(struct exchange *self, struct cn_bus_call *call, struct cn_err *err)
 
 /* ---- the reply ---- */
 
-static void s_reply_fields(struct exchange *self,
-                           const struct cn_bus_reply *reply,
-                           const struct convert_reply *converted)
+static void s_reply_headers(struct exchange *self,
+                            const struct cn_bus_reply *reply,
+                            const struct convert_reply *converted)
 {
     char modified[CN_TIME_TEXT_MAX];
     s_common_fields(self);
-    s_field(self, "Content-Type", converted->content_type);
+    s_field_add(self, "Content-Type", converted->content_type);
     if (reply->version > 0) {
         s_etag(self, reply->version);
     }
     if (reply->updated_at > 0) {
         cn_time_format_http(reply->updated_at, modified);
-        s_field(self, "Last-Modified", cn_arena_strdup(self->arena, modified));
+        s_field_add(self, "Last-Modified",
+                    cn_arena_strdup(self->arena, modified));
     }
     if (reply->location != NULL && reply->location[0] != '\0') {
-        s_field(self, "Location", reply->location);
+        s_field_add(self, "Location", reply->location);
     }
     if (reply->replayed) {
-        s_field(self, "Idempotent-Replayed", "true");
+        s_field_add(self, "Idempotent-Replayed", "true");
     }
     if (converted->next_cursor != NULL && converted->next_cursor[0] != '\0') {
         const char *next = convert_next(self->request, converted->next_cursor);
         if (next != NULL) {
-            s_field(self, "Link", next);
+            s_field_add(self, "Link", next);
         }
     }
 }
 
-static enum cn_code s_reply(struct exchange *self,
-                            const struct cn_bus_reply *reply,
-                            struct cn_err *err)
+static enum cn_code s_reply_convert(struct exchange *self,
+                                    const struct cn_bus_reply *reply,
+                                    struct cn_err *err)
 {
     const char *none_match = self->request->headers[CN_FRAMING_IF_NONE_MATCH];
     struct cn_http_response *response = self->response;
@@ -312,7 +318,7 @@ static enum cn_code s_reply(struct exchange *self,
     if (response->body.failed) {
         return cn_fail(err, CN_NOMEM, "the answer is too big");
     }
-    s_reply_fields(self, reply, &converted);
+    s_reply_headers(self, reply, &converted);
     if (self->route->verb == CN_GET && none_match != NULL &&
         reply->version > 0 && header_none_match(none_match, reply->version)) {
         response->status = NOT_MODIFIED;
@@ -321,30 +327,30 @@ static enum cn_code s_reply(struct exchange *self,
     return CN_OK;
 }
 
-static enum cn_code s_call(struct exchange *self, struct cn_err *err)
+static enum cn_code s_service_call(struct exchange *self, struct cn_err *err)
 {
     struct cn_bus_call call = { 0 };
     struct cn_bus_reply reply = { 0 };
-    enum cn_code rc = s_prepare(self, &call, err);
+    enum cn_code rc = s_call_prepare(self, &call, err);
     if (rc != CN_OK) {
         return rc;
     }
     call.budget_us = cn_fiber_deadline() - cn_clock_monotonic();
     rc = cn_bus_call(self->gateway->env->bus, self->arena, &call, &reply, err);
-    return rc == CN_OK ? s_reply(self, &reply, err) : rc;
+    return rc == CN_OK ? s_reply_convert(self, &reply, err) : rc;
 }
 
 /* ---- pages and options ---- */
 
 static bool s_reads(const struct exchange *self)
 {
-    return s_is(self, "GET") || s_is(self, "HEAD");
+    return s_method_is(self, "GET") || s_method_is(self, "HEAD");
 }
 
 static enum cn_code s_stream(struct exchange *self, struct cn_err *err)
 {
     (void)snprintf(self->allow, sizeof(self->allow), "GET, HEAD, OPTIONS");
-    if (s_is(self, "OPTIONS")) {
+    if (s_method_is(self, "OPTIONS")) {
         return CN_OK;
     }
     if (!s_reads(self)) {
@@ -356,14 +362,14 @@ static enum cn_code s_stream(struct exchange *self, struct cn_err *err)
                          &self->principal, err);
 }
 
-static enum cn_code s_page(struct exchange *self, struct cn_err *err)
+static enum cn_code s_page_serve(struct exchange *self, struct cn_err *err)
 {
     const char *type = JSON_TYPE;
     enum cn_code rc = page_serve(self->request->method, self->request->path,
                                  self->base, &self->response->body, &type, err);
     if (rc == CN_METHOD_NOT_ALLOWED) {
         (void)snprintf(self->allow, sizeof(self->allow), "GET, HEAD, OPTIONS");
-        if (s_is(self, "OPTIONS")) {
+        if (s_method_is(self, "OPTIONS")) {
             cn_err_clear(err);
             return CN_OK;
         }
@@ -371,25 +377,25 @@ static enum cn_code s_page(struct exchange *self, struct cn_err *err)
     if (rc == CN_OK) {
         self->response->status = 200;
         s_common_fields(self);
-        s_field(self, "Content-Type", type);
+        s_field_add(self, "Content-Type", type);
     }
     return rc;
 }
 
-static enum cn_code s_serve(struct exchange *self, struct cn_err *err)
+static enum cn_code s_exchange_serve(struct exchange *self, struct cn_err *err)
 {
-    bool options = s_is(self, "OPTIONS");
+    bool options = s_method_is(self, "OPTIONS");
     enum cn_code rc = CN_OK;
     if (options && strcmp(self->request->path, "*") == 0) {
         (void)snprintf(self->allow, sizeof(self->allow),
                        "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
     } else {
-        rc = s_find(self, err);
+        rc = s_route_find(self, err);
         if (rc == CN_NOT_FOUND) {
             cn_err_clear(err);
             rc = strcmp(self->request->path, STREAM_PATH) == 0
                      ? s_stream(self, err)
-                     : s_page(self, err);
+                     : s_page_serve(self, err);
             if (!options || rc != CN_OK) {
                 return rc;
             }
@@ -398,14 +404,15 @@ static enum cn_code s_serve(struct exchange *self, struct cn_err *err)
     if (rc == CN_OK && options) {
         self->response->status = STATUS_NO_CONTENT;
         s_common_fields(self);
-        s_field(self, "Allow", self->allow);
+        s_field_add(self, "Allow", self->allow);
         return CN_OK;
     }
-    return rc == CN_OK ? s_call(self, err) : rc;
+    return rc == CN_OK ? s_service_call(self, err) : rc;
 }
 
 /* Counts and logs the answer. */
-static void s_tell(const struct exchange *self, const struct cn_err *err)
+static void s_exchange_tell(const struct exchange *self,
+                            const struct cn_err *err)
 {
     char tenant[CN_UUID_TEXT_SIZE];
     int64_t elapsed_us = self->request->came_at == 0
@@ -421,17 +428,18 @@ static void s_tell(const struct exchange *self, const struct cn_err *err)
                    elapsed_us);
 }
 
-/* Sends what s_serve made, or the failure. What was made in a failed arena is
- * never sent. */
-static void s_send(struct exchange *self, enum cn_code rc, struct cn_err *err)
+/* Finishes the answer of s_exchange_serve, or answers the failure. An answer
+ * from a failed arena is never sent. */
+static void
+s_answer_finish(struct exchange *self, enum cn_code rc, struct cn_err *err)
 {
     if (cn_arena_failed(self->arena)) {
         rc = cn_fail(err, CN_NOMEM, "no memory for the request");
     }
     if (rc != CN_OK) {
-        s_fail(self, err);
+        s_problem_answer(self, err);
     }
-    s_tell(self, err);
+    s_exchange_tell(self, err);
 }
 
 void exchange_handle(void *arg,
@@ -440,8 +448,8 @@ void exchange_handle(void *arg,
 {
     struct exchange exchange;
     struct cn_err err = { 0 };
-    s_begin(&exchange, arg, request, response);
-    s_send(&exchange, s_serve(&exchange, &err), &err);
+    s_exchange_begin(&exchange, arg, request, response);
+    s_answer_finish(&exchange, s_exchange_serve(&exchange, &err), &err);
 }
 
 void exchange_refuse(void *arg,
@@ -451,6 +459,6 @@ void exchange_refuse(void *arg,
 {
     struct exchange exchange;
     struct cn_err failure = *err;
-    s_begin(&exchange, arg, request, response);
-    s_send(&exchange, err->code, &failure);
+    s_exchange_begin(&exchange, arg, request, response);
+    s_answer_finish(&exchange, err->code, &failure);
 }

@@ -76,15 +76,15 @@ enum cn_code follow_fetch(struct cn_env *env,
     return rc;
 }
 
-static enum cn_code s_fetch(struct follow *self,
-                            struct cn_arena *arena,
-                            const Evt__FetchResponse **ret_response,
-                            struct cn_err *err)
+static enum cn_code s_events_fetch(struct follow *self,
+                                   struct cn_arena *arena,
+                                   const Evt__FetchResponse **ret_response,
+                                   struct cn_err *err)
 {
     Evt__FetchRequest request = EVT__FETCH_REQUEST__INIT;
     Evt__Position after = EVT__POSITION__INIT;
     request.consumer = "gateway";
-    /* Nobody here needs the events before the start. */
+    /* The gateway needs no events from before its start. */
     request.has_only_head = !self->has_position;
     request.only_head = !self->has_position;
     if (self->has_position) {
@@ -104,8 +104,9 @@ static enum cn_code s_fetch(struct follow *self,
                         ret_response, err);
 }
 
-static void
-s_event(struct follow *self, struct cn_arena *arena, const Evt__Event *event)
+static void s_event_pass(struct follow *self,
+                         struct cn_arena *arena,
+                         const Evt__Event *event)
 {
     if (event->position == NULL) {
         return;
@@ -131,13 +132,13 @@ static enum cn_code s_follow_once(struct follow *self, struct cn_err *err)
     if (arena == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
-    enum cn_code rc = s_fetch(self, arena, &response, err);
+    enum cn_code rc = s_events_fetch(self, arena, &response, err);
     if (rc != CN_OK) {
         return rc;
     }
     assert(response != NULL);
     for (size_t i = 0; i < response->n_events; i++) {
-        s_event(self, arena, response->events[i]);
+        s_event_pass(self, arena, response->events[i]);
     }
     /* complete_until is missing from a page that does not reach the end. */
     bool whole = response->n_events == 0 || response->has_complete_until;
@@ -165,7 +166,7 @@ static enum cn_code s_follow_once(struct follow *self, struct cn_err *err)
     return CN_OK;
 }
 
-static void s_follow(void *arg)
+static void s_follow_run(void *arg)
 {
     struct follow *self = arg;
     while (!cn_loop_stopping(self->env->loop)) {
@@ -179,7 +180,7 @@ static void s_follow(void *arg)
     }
 }
 
-static void s_metrics(void *arg, struct cn_metrics_page *page)
+static void s_follow_metrics(void *arg, struct cn_metrics_page *page)
 {
     static const struct cn_metric EVENTS = {
         "cairn_follow_events_total", "Events read from the log of a service.",
@@ -219,13 +220,14 @@ enum cn_code follow_new(struct cn_env *env,
     }
     self->env = env;
     self->service = service;
-    enum cn_code rc = cn_fiber_spawn(env->loop, s_follow, self, INT64_MAX, err);
+    enum cn_code rc =
+        cn_fiber_spawn(env->loop, s_follow_run, self, INT64_MAX, err);
     if (rc != CN_OK) {
         free(self);
         return rc;
     }
     if (s_all == NULL) {
-        cn_metrics_register(s_metrics, &s_all);
+        cn_metrics_register(s_follow_metrics, &s_all);
     }
     self->next = s_all;
     s_all = self;

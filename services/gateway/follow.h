@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Follows the log of a service from where it ends at the start: one long poll
- * for all listeners. */
+/* Follows the log of a service from its end at the gateway's start: one long
+ * poll for all listeners. */
 #ifndef GATEWAY_FOLLOW_H
 #define GATEWAY_FOLLOW_H
 

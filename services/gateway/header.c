@@ -19,7 +19,7 @@ struct piece {
     size_t size;
 };
 
-static bool s_is_alnum(char c)
+static bool s_is_letter_or_digit(char c)
 {
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
            (c >= 'a' && c <= 'z');
@@ -30,7 +30,8 @@ bool header_is_request_id(const char *text)
     size_t size = 0;
     for (; text[size] != '\0'; size++) {
         if (size == HEADER_REQUEST_ID_MAX ||
-            (!s_is_alnum(text[size]) && strchr("._-", text[size]) == NULL)) {
+            (!s_is_letter_or_digit(text[size]) &&
+             strchr("._-", text[size]) == NULL)) {
             return false;
         }
     }
@@ -82,7 +83,7 @@ static struct piece s_trim(const char *text, size_t size)
 
 /* The next item of a list; *text moves behind it. A piece with text NULL: there
  * is no more. */
-static struct piece s_next(const char **text, char separator)
+static struct piece s_item_next(const char **text, char separator)
 {
     if (*text == NULL) {
         return (struct piece){ NULL, 0 };
@@ -93,7 +94,7 @@ static struct piece s_next(const char **text, char separator)
     return s_trim(begin, (size_t)(end - begin));
 }
 
-static bool s_same(struct piece a, struct piece b)
+static bool s_piece_same(struct piece a, struct piece b)
 {
     return a.size == b.size && strncasecmp(a.text, b.text, a.size) == 0;
 }
@@ -109,9 +110,9 @@ bool header_type_in(const char *type, const char *list)
     struct piece wanted =
         s_without_parameters((struct piece){ type, strlen(type) });
     wanted = s_trim(wanted.text, wanted.size);
-    for (struct piece item = s_next(&list, ','); item.text != NULL;
-         item = s_next(&list, ',')) {
-        if (s_same(item, wanted)) {
+    for (struct piece item = s_item_next(&list, ','); item.text != NULL;
+         item = s_item_next(&list, ',')) {
+        if (s_piece_same(item, wanted)) {
             return true;
         }
     }
@@ -124,7 +125,7 @@ static int s_match(struct piece range, const char *type)
 {
     const struct piece whole = { type, strlen(type) };
     const size_t kind = strcspn(type, "/") + 1;
-    if (s_same(range, whole)) {
+    if (s_piece_same(range, whole)) {
         return 3;
     }
     if (range.size == kind + 1 && range.text[kind] == '*' &&
@@ -160,8 +161,8 @@ bool header_accepts(const char *accept, const char *type)
     if (accept == NULL || accept[strspn(accept, " \t")] == '\0') {
         return true;
     }
-    for (struct piece item = s_next(&accept, ','); item.text != NULL;
-         item = s_next(&accept, ',')) {
+    for (struct piece item = s_item_next(&accept, ','); item.text != NULL;
+         item = s_item_next(&accept, ',')) {
         int match = s_match(s_without_parameters(item), type);
         if (match > best) {
             best = match;
@@ -261,8 +262,8 @@ enum cn_code header_if_match(const char *text,
 
 bool header_none_match(const char *text, int64_t version)
 {
-    for (struct piece item = s_next(&text, ','); item.text != NULL;
-         item = s_next(&text, ',')) {
+    for (struct piece item = s_item_next(&text, ','); item.text != NULL;
+         item = s_item_next(&text, ',')) {
         int64_t named = 0;
         if (item.size > 2 && memcmp(item.text, "W/", 2) == 0) {
             item.text += 2;

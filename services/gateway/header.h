@@ -20,7 +20,8 @@ bool header_is_request_id(const char *text);
 bool header_is_trace(const char *text);
 /* The credential of "Bearer <credential>"; NULL for another scheme. */
 const char *header_bearer(const char *authorization);
-/* Is the media type, its parameters aside, in the comma-separated list? */
+/* Is the media type in the comma-separated list? Its parameters do not count.
+ */
 bool header_type_in(const char *type, const char *list);
 /* Does an Accept (NULL: anything) take this media type? */
 bool header_accepts(const char *accept, const char *type);

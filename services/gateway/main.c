@@ -62,7 +62,8 @@ static const struct cn_option OPTIONS[] = {
               "the gateway that opened it." },
 };
 
-/* The health check of a service. When it is away only its routes fail. */
+/* The health check of a service. When the service does not answer, only its
+ * own routes fail. */
 struct reach {
     const struct gateway *gateway;
     const char *service;
@@ -128,7 +129,7 @@ static enum cn_code s_listen(struct runtime *self,
     return CN_OK;
 }
 
-static enum cn_code s_follow(struct runtime *self, struct cn_err *err)
+static enum cn_code s_follows_new(struct runtime *self, struct cn_err *err)
 {
     enum cn_code rc = CN_OK;
     for (size_t i = 0; rc == CN_OK && i < CN_EVENT_SOURCE_COUNT; i++) {
@@ -157,10 +158,10 @@ static enum cn_code s_streams(struct runtime *self,
     return rc == CN_OK ? CN_OK : cn_wrap(err, "CAIRN_STREAM_KEY");
 }
 
-static enum cn_code s_start(void *arg,
-                            struct cn_env *env,
-                            const struct cn_config *config,
-                            struct cn_err *err)
+static enum cn_code s_gateway_start(void *arg,
+                                    struct cn_env *env,
+                                    const struct cn_config *config,
+                                    struct cn_err *err)
 {
     struct runtime *self = arg;
     struct gateway *gateway = &self->gateway;
@@ -171,7 +172,7 @@ static enum cn_code s_start(void *arg,
     if (gateway->routes == NULL || gateway->tally == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
-    enum cn_code rc = s_follow(self, err);
+    enum cn_code rc = s_follows_new(self, err);
     if (rc == CN_OK) {
         rc = auth_new(env, self->access, &gateway->auth, err);
     }
@@ -185,7 +186,7 @@ static enum cn_code s_start(void *arg,
     return rc;
 }
 
-static void s_done(void *arg)
+static void s_gateway_done(void *arg)
 {
     struct runtime *self = arg;
     cn_http_free(self->http);
@@ -204,8 +205,8 @@ int main(int argc, char **argv)
     const struct cn_process process = {
         .name = "gateway",
         .lists = { { OPTIONS, CN_COUNT(OPTIONS) } },
-        .start = s_start,
-        .done = s_done,
+        .start = s_gateway_start,
+        .done = s_gateway_done,
         .self = &self,
     };
     return cn_process_main(&process, argc, argv);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The pages that no service answers. */
+/* The pages that the gateway serves without a service. */
 #include "services/gateway/page.h"
 
 #include "services/gateway/problem.h"

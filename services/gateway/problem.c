@@ -54,7 +54,8 @@ unsigned problem_status(const struct cn_err *err)
     return cn_code_status(err->code);
 }
 
-static void s_text(struct cn_buffer *body, const char *name, const char *value)
+static void
+s_problem_text(struct cn_buffer *body, const char *name, const char *value)
 {
     cn_buffer_puts(body, ",\"");
     cn_buffer_puts(body, name);
@@ -62,7 +63,8 @@ static void s_text(struct cn_buffer *body, const char *name, const char *value)
     cn_buffer_json_text(body, value);
 }
 
-static void s_number(struct cn_buffer *body, const char *name, unsigned value)
+static void
+s_problem_number(struct cn_buffer *body, const char *name, unsigned value)
 {
     char text[NUMBER_MAX];
     cn_buffer_puts(body, ",\"");
@@ -71,10 +73,11 @@ static void s_number(struct cn_buffer *body, const char *name, unsigned value)
     cn_buffer_puts(body, text);
 }
 
-static void s_type(struct cn_buffer *body, const char *base, const char *word)
+static void
+s_problem_type(struct cn_buffer *body, const char *base, const char *word)
 {
     cn_buffer_puts(body, "\"type\":\"");
-    cn_buffer_puts(body, base); /* checked: it holds nothing to escape */
+    cn_buffer_puts(body, base); /* already checked: nothing to escape */
     cn_buffer_puts(body, "/problems/");
     cn_buffer_puts(body, word);
     cn_buffer_puts(body, "\"");
@@ -99,16 +102,16 @@ static void s_errors(struct cn_buffer *body, const struct cn_err *err)
         const struct cn_field_err *field = &err->fields[i];
         cn_buffer_puts(body, i == 0 ? "{\"pointer\":" : ",{\"pointer\":");
         cn_buffer_json_text(body, field->pointer);
-        s_text(body, "code", field->word);
-        s_text(body, "detail", field->msg);
+        s_problem_text(body, "code", field->word);
+        s_problem_text(body, "detail", field->msg);
         cn_buffer_puts(body, "}");
     }
     cn_buffer_puts(body, "]");
 }
 
-/* May the client see the message and the word of the failure? Not of a record
- * that is not found, so that it looks like one of another agency; a path that
- * does not exist is the gateway's own answer. */
+/* May the client see the message and the word of the failure? Not for a record
+ * that is not found, because it must look like a record of another agency. For
+ * an unknown path yes: the gateway itself answers. */
 static bool s_speaks(const struct cn_err *err)
 {
     if (err->code == CN_NOT_FOUND) {
@@ -127,13 +130,14 @@ void problem_write(struct cn_buffer *body,
     bool speaks = s_speaks(err);
     bool has_word = speaks && err->word[0] != '\0';
     cn_buffer_puts(body, "{");
-    s_type(body, base, family);
-    s_text(body, "title", title);
-    s_number(body, "status", problem_status(err));
-    s_text(body, "detail", speaks && err->msg[0] != '\0' ? err->msg : title);
+    s_problem_type(body, base, family);
+    s_problem_text(body, "title", title);
+    s_problem_number(body, "status", problem_status(err));
+    s_problem_text(body, "detail",
+                   speaks && err->msg[0] != '\0' ? err->msg : title);
     s_instance(body, request_id);
-    s_text(body, "code", has_word ? err->word : family);
-    s_text(body, "request_id", request_id);
+    s_problem_text(body, "code", has_word ? err->word : family);
+    s_problem_text(body, "request_id", request_id);
     if (speaks && err->field_count > 0) {
         s_errors(body, err);
     }
@@ -145,10 +149,10 @@ void problem_list(struct cn_buffer *body, const char *base)
     cn_buffer_puts(body, "{\"data\":[");
     for (unsigned code = CN_OK + 1; code < CN_CODE_COUNT; code++) {
         cn_buffer_puts(body, code == CN_OK + 1 ? "{" : ",{");
-        s_type(body, base, cn_code_word(code));
-        s_text(body, "code", cn_code_word(code));
-        s_number(body, "status", cn_code_status(code));
-        s_text(body, "title", cn_code_title(code));
+        s_problem_type(body, base, cn_code_word(code));
+        s_problem_text(body, "code", cn_code_word(code));
+        s_problem_number(body, "status", cn_code_status(code));
+        s_problem_text(body, "title", cn_code_title(code));
         cn_buffer_puts(body, cn_code_retryable(code) ? ",\"retryable\":true}"
                                                      : ",\"retryable\":false}");
     }

@@ -13,8 +13,8 @@
 /* The status of the answer to err. */
 unsigned problem_status(const struct cn_err *err);
 /* base is "http://host", without a slash. A record that does not exist and one
- * of another agency have the same body: it holds none of the service's words.
- * Neither does the body of an internal error. */
+ * of another agency have the same body, without the service's words. The body
+ * of an internal error has none of them either. */
 void problem_write(struct cn_buffer *body,
                    const struct cn_err *err,
                    const char *base,

@@ -83,7 +83,7 @@ static struct node *s_child(struct node *node, struct segment segment)
     return *link;
 }
 
-static bool s_add(struct routes *self, const struct cn_route *route)
+static bool s_route_add(struct routes *self, const struct cn_route *route)
 {
     struct segment segments[ROUTE_SEGMENTS_MAX];
     int count = s_split(route->path, segments);
@@ -103,7 +103,7 @@ struct routes *routes_new(const struct cn_route *table, size_t count)
 {
     struct routes *self = calloc(1, sizeof(*self));
     for (size_t i = 0; self != NULL && i < count; i++) {
-        if (!s_add(self, &table[i])) {
+        if (!s_route_add(self, &table[i])) {
             routes_free(self);
             return NULL;
         }
@@ -111,12 +111,12 @@ struct routes *routes_new(const struct cn_route *table, size_t count)
     return self;
 }
 
-static void s_free(struct node *node)
+static void s_node_free(struct node *node)
 {
     while (node != NULL) {
         struct node *sibling = node->sibling;
-        s_free(node->children);
-        s_free(node->param);
+        s_node_free(node->children);
+        s_node_free(node->param);
         free(node);
         node = sibling;
     }
@@ -125,8 +125,8 @@ static void s_free(struct node *node)
 void routes_free(struct routes *self)
 {
     if (self != NULL) {
-        s_free(self->root.children);
-        s_free(self->root.param);
+        s_node_free(self->root.children);
+        s_node_free(self->root.param);
         free(self);
     }
 }
@@ -149,7 +149,7 @@ static bool s_has_verb(const struct node *node)
 }
 
 static bool
-s_find(const struct search *search, const struct node *node, int at);
+s_node_find(const struct search *search, const struct node *node, int at);
 
 static bool
 s_find_param(const struct search *search, const struct node *node, int at)
@@ -163,14 +163,15 @@ s_find_param(const struct search *search, const struct node *node, int at)
     match->values[count] =
         uri_decode(search->arena, segment.text, segment.size);
     match->value_count = count + 1;
-    if (match->values[count] != NULL && s_find(search, node, at + 1)) {
+    if (match->values[count] != NULL && s_node_find(search, node, at + 1)) {
         return true;
     }
     match->value_count = count;
     return false;
 }
 
-static bool s_find(const struct search *search, const struct node *node, int at)
+static bool
+s_node_find(const struct search *search, const struct node *node, int at)
 {
     if (at == search->count) {
         if (!s_has_verb(node)) {
@@ -182,7 +183,7 @@ static bool s_find(const struct search *search, const struct node *node, int at)
     for (const struct node *child = node->children; child != NULL;
          child = child->sibling) {
         if (s_equal(child->name, search->segments[at]) &&
-            s_find(search, child, at + 1)) {
+            s_node_find(search, child, at + 1)) {
             return true;
         }
     }
@@ -198,7 +199,7 @@ bool routes_match(const struct routes *self,
     struct route_match match = { 0 };
     const struct search search = { arena, segments, s_split(path, segments),
                                    &match };
-    if (search.count < 0 || !s_find(&search, &self->root, 0)) {
+    if (search.count < 0 || !s_node_find(&search, &self->root, 0)) {
         return false;
     }
     *ret_match = match;

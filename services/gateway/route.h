@@ -26,7 +26,7 @@ struct routes *routes_new(const struct cn_route *table, size_t count);
 void routes_free(struct routes *self);
 
 /* Finds a path as it stands in the URI, without the query. A literal segment
- * wins over a parameter; a segment that cannot be decoded matches nothing.
+ * wins over a parameter. A segment that cannot be decoded matches nothing.
  * False: there is no such path. The values are in the arena. */
 CN_CHECKED bool routes_match(const struct routes *self,
                              struct cn_arena *arena,
@@ -37,7 +37,7 @@ const char *
 route_param(const struct cn_route *route, struct cn_arena *arena, size_t index);
 /* The value of an Allow header: "GET, HEAD, POST, OPTIONS". */
 void route_allow(const struct route_match *match, char text[ROUTE_ALLOW_MAX]);
-/* The route of an HTTP method, HEAD standing for GET; NULL: 405. */
+/* The route of an HTTP method; HEAD has the route of GET. NULL: answer 405. */
 const struct cn_route *route_of(const struct route_match *match,
                                 const char *method);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The streams: what each sends next, when it is woken, when it ends. */
+/* The streams: what each one sends next, when it is woken, when it ends. */
 #include "services/gateway/stream_internal.h"
 
 #include "common/base/clock.h"
@@ -18,14 +18,15 @@ enum { RETRY_MS = 2000 };
 
 #define TICK_US       CN_SECOND
 #define TOKEN_HOLD_US (5 * CN_SECOND)
-/* A ring outlives its last reader by this time: the reader may come back. */
+/* A ring is kept for this time after its last reader has gone: the reader may
+ * come back. */
 #define IDLE_US CN_MINUTE
 /* Older entries are dropped; the logs still have them. */
 #define AGE_US (5 * CN_MINUTE)
 
 /* ---- tenants ---- */
 
-static size_t s_list(struct cn_uuid id)
+static size_t s_tenant_list(struct cn_uuid id)
 {
     return id.bytes[sizeof(id.bytes) - 1] % STREAM_TENANTS;
 }
@@ -33,7 +34,7 @@ static size_t s_list(struct cn_uuid id)
 struct stream_tenant *stream_tenant_find(const struct streams *self,
                                          struct cn_uuid id)
 {
-    struct stream_tenant *tenant = self->tenants[s_list(id)];
+    struct stream_tenant *tenant = self->tenants[s_tenant_list(id)];
     while (tenant != NULL && !cn_uuid_equal(tenant->id, id)) {
         tenant = tenant->next;
     }
@@ -54,8 +55,8 @@ static struct stream_tenant *s_tenant_get(struct streams *self,
         tenant->id = id;
         tenant->ring.base = self->heads;
         tenant->idle_since = cn_clock_monotonic();
-        tenant->next = self->tenants[s_list(id)];
-        self->tenants[s_list(id)] = tenant;
+        tenant->next = self->tenants[s_tenant_list(id)];
+        self->tenants[s_tenant_list(id)] = tenant;
     }
     return tenant;
 }
@@ -119,7 +120,7 @@ bool stream_misses(const struct stream *stream, size_t producer)
            follow_compare(stream->vector.at[producer], base->at[producer]) < 0;
 }
 
-/* When the ring's base has moved: asks for the logs to be read again of which
+/* When the ring's base has moved: asks for a new read of each log from which
  * this reader misses something. */
 static void s_look_at_base(struct stream *stream)
 {
@@ -146,7 +147,7 @@ static void s_look_at_base(struct stream *stream)
     }
 }
 
-/* A reader that has passed all of the ring is where the logs were read to. */
+/* A reader that has passed the whole ring is where the logs were read to. */
 static void s_to_heads(struct stream *stream)
 {
     const struct stream_vector *heads = &stream->streams->heads;
@@ -158,9 +159,9 @@ static void s_to_heads(struct stream *stream)
     }
 }
 
-/* The next entry for this reader; skips those that are not. NULL at the end of
- * the ring. */
-static const struct stream_entry *s_next(struct stream *stream)
+/* The next entry that this reader may see; skips the others. NULL at the end
+ * of the ring. */
+static const struct stream_entry *s_entry_next(struct stream *stream)
 {
     const struct stream_ring *ring = &stream->tenant->ring;
     const struct cn_principal *principal = auth_principal(stream->grant);
@@ -194,7 +195,7 @@ static bool s_trusted(const struct stream *stream)
 static bool s_has_news(struct stream *stream)
 {
     return stream->ends || !stream->greeted || stream->beats ||
-           (s_trusted(stream) && s_next(stream) != NULL) ||
+           (s_trusted(stream) && s_entry_next(stream) != NULL) ||
            stream->resets != NULL;
 }
 
@@ -290,7 +291,7 @@ static bool s_stage_next(struct stream *stream)
     }
     if (!stream->greeted) {
         stream->greeted = true;
-        (void)s_next(stream);
+        (void)s_entry_next(stream);
         (void)snprintf(retry, sizeof(retry), "retry: %d\n", RETRY_MS);
         s_stage_text(stream, retry);
         (void)s_stage_id(stream);
@@ -298,7 +299,7 @@ static bool s_stage_next(struct stream *stream)
         return true;
     }
     const struct stream_entry *entry =
-        s_trusted(stream) ? s_next(stream) : NULL;
+        s_trusted(stream) ? s_entry_next(stream) : NULL;
     if (stream->resets != NULL) {
         s_stage_reset(stream);
         return true;
@@ -317,7 +318,7 @@ static bool s_stage_next(struct stream *stream)
     return false;
 }
 
-static ssize_t s_on_read(void *arg, char *buffer, size_t size)
+static ssize_t s_on_stream_read(void *arg, char *buffer, size_t size)
 {
     struct stream *stream = arg;
     size_t put = 0;
@@ -358,9 +359,9 @@ static void s_on_closed(void *arg)
     free(stream);
 }
 
-static enum cn_code s_room(struct streams *self,
-                           const struct stream_tenant *tenant,
-                           struct cn_err *err)
+static enum cn_code s_room_check(struct streams *self,
+                                 const struct stream_tenant *tenant,
+                                 struct cn_err *err)
 {
     if (self->count < self->config.max &&
         tenant->count < self->config.max_of_tenant) {
@@ -384,7 +385,7 @@ enum cn_code stream_open(struct streams *self,
     if (tenant == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
-    enum cn_code rc = s_room(self, tenant, err);
+    enum cn_code rc = s_room_check(self, tenant, err);
     if (rc != CN_OK) {
         return rc;
     }
@@ -395,7 +396,8 @@ enum cn_code stream_open(struct streams *self,
     stream->streams = self;
     stream->tenant = tenant;
     stream->grant = auth_share(grant);
-    stream->source = (struct cn_http_source){ s_on_read, s_on_closed, stream };
+    stream->source =
+        (struct cn_http_source){ s_on_stream_read, s_on_closed, stream };
     stream->vector = vector != NULL ? *vector : self->heads;
     stream->number = vector != NULL ? tenant->ring.front : tenant->ring.end;
     stream->changes = UINT64_MAX;
@@ -430,7 +432,7 @@ static bool s_lags(const struct stream *stream)
            stream_ring_at(ring, stream->number)->added_at < late_at;
 }
 
-static void s_tick(struct stream *stream)
+static void s_stream_tick(struct stream *stream)
 {
     struct streams *self = stream->streams;
     int64_t now_at = cn_clock_monotonic();
@@ -449,7 +451,7 @@ static void s_tick(struct stream *stream)
     }
 }
 
-static void s_clock(void *arg)
+static void s_streams_tick(void *arg)
 {
     struct streams *self = arg;
     while (cn_fiber_sleep(TICK_US) == CN_OK &&
@@ -462,7 +464,7 @@ static void s_clock(void *arg)
         }
         s_tenants_sweep(self, false);
         stream_grant_tick(self);
-        streams_each(self, s_tick);
+        streams_each(self, s_stream_tick);
     }
 }
 
@@ -470,7 +472,7 @@ static void s_clock(void *arg)
 
 /* Makes env->seal of the configured key or a random one. cn_seal_new wants a
  * key's number before it. */
-static enum cn_code s_key(struct streams *self, struct cn_err *err)
+static enum cn_code s_seal_make(struct streams *self, struct cn_err *err)
 {
     static const char DIGITS[] = "0123456789abcdef";
     char text[2 + STREAM_KEY_DIGITS + 1] = "1:";
@@ -513,7 +515,7 @@ enum cn_code streams_new(struct cn_env *env,
     self->config = *config;
     self->started_at = cn_clock_monotonic();
     stream_kinds_init(&self->kinds);
-    enum cn_code rc = s_key(self, err);
+    enum cn_code rc = s_seal_make(self, err);
     for (size_t i = 0; rc == CN_OK && i < CN_EVENT_SOURCE_COUNT; i++) {
         self->producers[i] = (struct stream_producer){ .streams = self,
                                                        .number = i,
@@ -524,12 +526,12 @@ enum cn_code streams_new(struct cn_env *env,
         rc = stream_grant_start(self, err);
     }
     if (rc == CN_OK) {
-        rc = cn_fiber_spawn(env->loop, s_clock, self, INT64_MAX, err);
+        rc = cn_fiber_spawn(env->loop, s_streams_tick, self, INT64_MAX, err);
     }
     if (rc == CN_OK) {
         stream_metrics(self);
     }
-    /* Also after a failure: fibers that have been started use it. */
+    /* Set after a failure too: the fibers that have been started use it. */
     *ret_streams = self;
     return rc;
 }

@@ -19,7 +19,7 @@ void stream_grant_doubt(struct stream *stream)
 }
 
 /* Runs in the follower's fiber at an event of access. The event that a key was
- * made may come after its first use; so the key is asked for again. */
+ * made may come after the key's first use, so the key is asked for again. */
 static void
 s_on_change(void *arg, struct cn_uuid tenant_id, const uint8_t *key_hash)
 {
@@ -65,12 +65,12 @@ static struct stream *s_asking(const struct streams *self)
     return NULL;
 }
 
-/* Applies the answer to all streams of the tenant with the same grant; the one
- * for which it was asked may be gone. now NULL: the key gives no rights any
- * more. */
-static void s_apply(struct streams *self,
-                    const struct auth_grant *held,
-                    const struct auth_grant *now)
+/* Applies the answer to all streams of the tenant with the same grant. The
+ * stream for which it was asked may have ended. now NULL: the key gives no
+ * rights any more. */
+static void s_grant_apply(struct streams *self,
+                          const struct auth_grant *held,
+                          const struct auth_grant *now)
 {
     struct stream_tenant *tenant =
         stream_tenant_find(self, auth_principal(held)->tenant_id);
@@ -86,7 +86,7 @@ static void s_apply(struct streams *self,
     }
 }
 
-static enum cn_code s_ask(struct streams *self, struct stream *stream)
+static enum cn_code s_grant_ask(struct streams *self, struct stream *stream)
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     struct auth_grant *held = auth_share(stream->grant);
@@ -103,7 +103,7 @@ static enum cn_code s_ask(struct streams *self, struct stream *stream)
         /* The event may be newer than the answer: the key is asked for again.
          */
     } else if (rc == CN_OK || rc == CN_UNAUTHENTICATED) {
-        s_apply(self, held, now);
+        s_grant_apply(self, held, now);
         rc = CN_OK;
     }
     auth_release(now);
@@ -111,13 +111,13 @@ static enum cn_code s_ask(struct streams *self, struct stream *stream)
     return rc;
 }
 
-static void s_work(void *arg)
+static void s_grant_work(void *arg)
 {
     struct streams *self = arg;
     while (!cn_loop_stopping(self->env->loop)) {
         struct stream *stream = s_asking(self);
         if (stream != NULL) {
-            if (s_ask(self, stream) != CN_OK &&
+            if (s_grant_ask(self, stream) != CN_OK &&
                 cn_fiber_sleep(RETRY_US) != CN_OK) {
                 return;
             }
@@ -133,5 +133,5 @@ static void s_work(void *arg)
 enum cn_code stream_grant_start(struct streams *self, struct cn_err *err)
 {
     auth_watch(self->auth, s_on_change, self);
-    return cn_fiber_spawn(self->env->loop, s_work, self, INT64_MAX, err);
+    return cn_fiber_spawn(self->env->loop, s_grant_work, self, INT64_MAX, err);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of the stream share. */
+/* Shared by the files of the stream. */
 #ifndef GATEWAY_STREAM_INTERNAL_H
 #define GATEWAY_STREAM_INTERNAL_H
 
@@ -36,7 +36,7 @@ struct stream {
     bool greeted;       /* the first bytes were staged */
     bool beats;         /* a comment is due */
     bool asks;          /* its key must be asked for again */
-    bool doubted;       /* until its key was asked for it gets no events */
+    bool doubted;       /* it gets no events until its key was asked for */
     bool ends;          /* it ends after what is staged */
     uint8_t sight[STREAM_KINDS_MAX]; /* enum stream_sight, by kind */
     size_t staged;
@@ -54,7 +54,8 @@ struct stream_tenant {
     uint32_t wants;     /* bits of the producers whose log must be read again */
     int64_t idle_since; /* monotonic; when count became 0 */
     bool fresh;         /* has entries for which no stream was woken yet */
-    /* The last id, kept: all readers that have kept up have the same vector. */
+    /* The last id. It is kept because all readers that have kept up have the
+     * same vector. */
     bool has_token;
     int64_t token_at;
     struct stream_vector token_vector;
@@ -112,11 +113,11 @@ CN_CHECKED enum cn_code stream_open(struct streams *self,
                                     const char *resets,
                                     struct stream **ret_stream,
                                     struct cn_err *err);
-/* Wakes it if there is something to send. */
+/* Wakes the stream if there is something to send. */
 void stream_stir(struct stream *stream);
 void stream_stir_all(struct stream_tenant *tenant);
-/* Does the ring lack events of that producer's log that this reader has not
- * had, or is this not known? */
+/* Does this reader miss events of that producer's log that the ring does not
+ * have, or is this not known? */
 bool stream_misses(const struct stream *stream, size_t producer);
 /* Runs fn for each stream; fn may not end any. */
 void streams_each(struct streams *self, void (*fn)(struct stream *stream));
@@ -135,8 +136,8 @@ void stream_log_want(struct stream_tenant *tenant,
 
 /* stream_grant.c */
 
-/* Ends streams whose key was revoked or changed, and asks access again where it
- * may have been. */
+/* Ends streams whose key was revoked or changed. When this is not certain it
+ * asks access again. */
 CN_CHECKED enum cn_code stream_grant_start(struct streams *self,
                                            struct cn_err *err);
 /* Once a second. */

@@ -18,7 +18,7 @@ static const char PERMISSION[] = "stream:read";
 
 /* ---- the table ---- */
 
-static const ProtobufCFieldDescriptor *s_field(
+static const ProtobufCFieldDescriptor *s_field_named(
     const ProtobufCMessageDescriptor *of, const char *name, ProtobufCType type)
 {
     const ProtobufCFieldDescriptor *field =
@@ -49,13 +49,13 @@ static struct stream_kind s_kind(size_t producer,
         s_first(shape->payload->descriptor, PROTOBUF_C_TYPE_MESSAGE);
     if (kind.resource != NULL) {
         const ProtobufCMessageDescriptor *of = kind.resource->descriptor;
-        kind.id = s_field(of, "id", PROTOBUF_C_TYPE_STRING);
+        kind.id = s_field_named(of, "id", PROTOBUF_C_TYPE_STRING);
         if (kind.id == NULL) {
             /* A record without an id begins with the id of its owner. */
             kind.id = s_first(of, PROTOBUF_C_TYPE_STRING);
         }
-        kind.version = s_field(of, "version", PROTOBUF_C_TYPE_INT64);
-        kind.branch = s_field(of, "branch_id", PROTOBUF_C_TYPE_STRING);
+        kind.version = s_field_named(of, "version", PROTOBUF_C_TYPE_INT64);
+        kind.branch = s_field_named(of, "branch_id", PROTOBUF_C_TYPE_STRING);
     }
     return kind;
 }
@@ -140,14 +140,14 @@ static const void *s_at(const ProtobufCMessage *message,
     return (const char *)message + field->offset;
 }
 
-static const char *s_text(const ProtobufCMessage *message,
-                          const ProtobufCFieldDescriptor *field)
+static const char *s_field_text(const ProtobufCMessage *message,
+                                const ProtobufCFieldDescriptor *field)
 {
     return field == NULL ? NULL : *(const char *const *)s_at(message, field);
 }
 
 static void
-s_member(struct cn_buffer *text, const char *name, const char *value)
+s_json_member(struct cn_buffer *text, const char *name, const char *value)
 {
     if (value != NULL) {
         cn_buffer_puts(text, ",\"");
@@ -157,7 +157,8 @@ s_member(struct cn_buffer *text, const char *name, const char *value)
     }
 }
 
-static void s_number(struct cn_buffer *text, const char *name, int64_t value)
+static void
+s_json_number(struct cn_buffer *text, const char *name, int64_t value)
 {
     char digits[NUMBER_MAX];
     (void)snprintf(digits, sizeof(digits), "%" PRId64, value);
@@ -167,9 +168,9 @@ static void s_number(struct cn_buffer *text, const char *name, int64_t value)
     cn_buffer_puts(text, digits);
 }
 
-static void s_version(struct cn_buffer *text,
-                      const ProtobufCMessage *resource,
-                      const ProtobufCFieldDescriptor *field)
+static void s_version_write(struct cn_buffer *text,
+                            const ProtobufCMessage *resource,
+                            const ProtobufCFieldDescriptor *field)
 {
     if (field == NULL) {
         return;
@@ -177,14 +178,14 @@ static void s_version(struct cn_buffer *text,
     const protobuf_c_boolean *has =
         (const void *)((const char *)resource + field->quantifier_offset);
     if (*has) {
-        s_number(text, "version", *(const int64_t *)s_at(resource, field));
+        s_json_number(text, "version", *(const int64_t *)s_at(resource, field));
     }
 }
 
-static void s_write(const struct stream_kind *kind,
-                    const Evt__Event *event,
-                    const ProtobufCMessage *resource,
-                    struct cn_buffer *text)
+static void s_event_write(const struct stream_kind *kind,
+                          const Evt__Event *event,
+                          const ProtobufCMessage *resource,
+                          struct cn_buffer *text)
 {
     char id[CN_ID_TEXT_MAX];
     char at[CN_TIME_TEXT_MAX];
@@ -198,12 +199,12 @@ static void s_write(const struct stream_kind *kind,
     cn_buffer_puts(text, kind->shape->type);
     cn_buffer_puts(text, "\ndata: {\"type\":");
     cn_buffer_json_text(text, kind->shape->type);
-    s_member(text, "id", s_text(resource, kind->id));
-    s_version(text, resource, kind->version);
-    s_number(text, "aggregate_seq", event->aggregate_seq);
-    s_member(text, "branch_id", s_text(resource, kind->branch));
-    s_member(text, "event_id", id);
-    s_member(text, "occurred_at", at);
+    s_json_member(text, "id", s_field_text(resource, kind->id));
+    s_version_write(text, resource, kind->version);
+    s_json_number(text, "aggregate_seq", event->aggregate_seq);
+    s_json_member(text, "branch_id", s_field_text(resource, kind->branch));
+    s_json_member(text, "event_id", id);
+    s_json_member(text, "occurred_at", at);
     cn_buffer_puts(text, "}\n\n");
 }
 
@@ -231,12 +232,13 @@ enum cn_code stream_kind_render(const struct stream_kind *kind,
     if (resource == NULL) {
         return cn_fail(err, CN_MALFORMED, "the event has no resource");
     }
-    s_write(kind, event, resource, text);
+    s_event_write(kind, event, resource, text);
     if (text->failed) {
         return cn_fail(err, CN_MALFORMED, "the event is too long");
     }
     if (kind->branch != NULL) {
-        (void)!cn_id_parse("brn", s_text(resource, kind->branch), &branch);
+        (void)!cn_id_parse("brn", s_field_text(resource, kind->branch),
+                           &branch);
     }
     *ret_branch = branch;
     return CN_OK;

@@ -35,17 +35,17 @@ enum stream_sight { STREAM_NOTHING, STREAM_AGENCY, STREAM_BRANCHES };
 
 /* From the generated tables; types without a scope are not for the stream. */
 void stream_kinds_init(struct stream_kinds *self);
-/* NULL: a type that is not for the stream, or of a later release. */
+/* NULL: the stream does not show the type, or it is of a later release. */
 const struct stream_kind *stream_kind_find(const struct stream_kinds *self,
                                            size_t producer,
                                            const char *type);
-/* Does it belong to the topic? A topic is the first word of a scope:
+/* Does the kind belong to the topic? A topic is the first word of a scope:
  * "referrals" of "referrals:read". */
 bool stream_kind_of_topic(const struct stream_kind *kind,
                           const char *topic,
                           size_t size);
-/* By the policy table, as services use it: both stream:read and the event's own
- * scope must reach the record. */
+/* By the policy table that the services use: both stream:read and the event's
+ * own scope must reach the record. */
 enum stream_sight stream_kind_sight(const struct stream_kind *kind,
                                     const struct cn_principal *principal);
 bool stream_kind_visible(enum stream_sight sight,

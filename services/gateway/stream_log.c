@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From the logs to the rings: new events, and those that a reader which comes
- * back has missed. */
+/* From the logs to the rings: new events, and events that a returning reader
+ * has missed. */
 #include "services/gateway/stream_internal.h"
 
 #include "common/base/clock.h"
@@ -18,11 +18,11 @@ enum { BUDGET_US = 2500000, RETRY_US = 200000, BYTES_MAX = 128 << 20 };
 
 /* Renders the event. *ret_entry is untouched for an event that is not for the
  * stream. CN_NOMEM. */
-static enum cn_code s_entry(struct stream_producer *self,
-                            struct cn_arena *arena,
-                            const Evt__Event *event,
-                            struct stream_entry **ret_entry,
-                            struct cn_err *err)
+static enum cn_code s_entry_render(struct stream_producer *self,
+                                   struct cn_arena *arena,
+                                   const Evt__Event *event,
+                                   struct stream_entry **ret_entry,
+                                   struct cn_err *err)
 {
     struct streams *streams = self->streams;
     const struct stream_kind *kind =
@@ -38,7 +38,7 @@ static enum cn_code s_entry(struct stream_producer *self,
     if (rc != CN_OK) {
         cn_buffer_done(&text);
         if (rc == CN_MALFORMED) {
-            /* Another try would fail as well. */
+            /* Another try would fail too. */
             streams->counts.skipped++;
             cn_err_clear(err);
             rc = CN_OK;
@@ -134,7 +134,7 @@ static struct stream_tenant *s_tenant(struct streams *streams,
 }
 
 static void
-s_on_event(void *arg, struct cn_arena *arena, const Evt__Event *event)
+s_on_log_event(void *arg, struct cn_arena *arena, const Evt__Event *event)
 {
     struct stream_producer *self = arg;
     struct streams *streams = self->streams;
@@ -146,7 +146,8 @@ s_on_event(void *arg, struct cn_arena *arena, const Evt__Event *event)
     struct stream_tenant *tenant = s_tenant(streams, event);
     struct stream_entry *entry = NULL;
     struct cn_err err = { 0 };
-    if (tenant != NULL && s_entry(self, arena, event, &entry, &err) != CN_OK) {
+    if (tenant != NULL &&
+        s_entry_render(self, arena, event, &entry, &err) != CN_OK) {
         s_empty(self, tenant, at);
     } else if (entry != NULL) {
         s_append(streams, tenant, entry);
@@ -154,7 +155,8 @@ s_on_event(void *arg, struct cn_arena *arena, const Evt__Event *event)
     *head = at;
 }
 
-static void s_known(struct stream_producer *self, struct stream_tenant *tenant)
+static void s_tenant_known(struct stream_producer *self,
+                           struct stream_tenant *tenant)
 {
     stream_ring_base(&tenant->ring, self->number,
                      self->streams->heads.at[self->number]);
@@ -170,7 +172,7 @@ static void s_stir(struct stream_producer *self, struct stream_tenant *tenant)
     }
 }
 
-static void s_on_look(void *arg, const struct follow_look *look)
+static void s_on_log_look(void *arg, const struct follow_look *look)
 {
     struct stream_producer *self = arg;
     struct streams *streams = self->streams;
@@ -178,7 +180,7 @@ static void s_on_look(void *arg, const struct follow_look *look)
     streams->heads.at[self->number] = look->position;
     if ((streams->heads.known & bit) == 0) {
         streams->heads.known |= bit;
-        s_each_tenant(streams, s_known, self);
+        s_each_tenant(streams, s_tenant_known, self);
     }
     s_each_tenant(streams, s_stir, self);
 }
@@ -196,7 +198,7 @@ struct catch_up {
     bool too_much;
 };
 
-static struct follow_position s_base(const struct catch_up *self)
+static struct follow_position s_ring_position(const struct catch_up *self)
 {
     return self->tenant->ring.base.at[self->producer->number];
 }
@@ -223,10 +225,10 @@ static bool s_earliest(const struct stream_producer *self,
     return found;
 }
 
-static enum cn_code s_take(struct catch_up *self,
-                           struct cn_arena *arena,
-                           const Evt__FetchResponse *response,
-                           struct cn_err *err)
+static enum cn_code s_page_take(struct catch_up *self,
+                                struct cn_arena *arena,
+                                const Evt__FetchResponse *response,
+                                struct cn_err *err)
 {
     enum cn_code rc = CN_OK;
     for (size_t i = 0; rc == CN_OK && i < response->n_events; i++) {
@@ -238,8 +240,8 @@ static enum cn_code s_take(struct catch_up *self,
         if (event->position == NULL) {
             return cn_fail(err, CN_INTERNAL, "an event has no position");
         }
-        rc = s_entry(self->producer, arena, event, &self->entries[self->count],
-                     err);
+        rc = s_entry_render(self->producer, arena, event,
+                            &self->entries[self->count], err);
         if (rc == CN_OK && self->entries[self->count] != NULL) {
             self->count++;
         }
@@ -249,15 +251,15 @@ static enum cn_code s_take(struct catch_up *self,
 }
 
 /* Drops the events of the last page that the ring has already. */
-static void s_cut(struct catch_up *self)
+static void s_page_cut(struct catch_up *self)
 {
     while (self->count > 0 && follow_compare(self->entries[self->count - 1]->at,
-                                             s_base(self)) > 0) {
+                                             s_ring_position(self)) > 0) {
         free(self->entries[--self->count]);
     }
 }
 
-static enum cn_code s_fetch_once(struct catch_up *self, struct cn_err *err)
+static enum cn_code s_catch_up_fetch(struct catch_up *self, struct cn_err *err)
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     const Evt__FetchResponse *response = NULL;
@@ -286,7 +288,7 @@ static enum cn_code s_fetch_once(struct catch_up *self, struct cn_err *err)
     if (rc != CN_OK) {
         return rc;
     }
-    rc = s_take(self, arena, response, err);
+    rc = s_page_take(self, arena, response, err);
     bool more = response->n_events > 0 && !response->has_complete_until;
     if (!more && response->head != NULL) {
         struct follow_position head = follow_position_of(response->head);
@@ -295,14 +297,15 @@ static enum cn_code s_fetch_once(struct catch_up *self, struct cn_err *err)
         }
     }
     if (response->n_events == 0 &&
-        follow_compare(self->reached, s_base(self)) < 0) {
+        follow_compare(self->reached, s_ring_position(self)) < 0) {
         /* The log ends before a position that was read from it earlier. */
         self->too_much = true;
     }
     return rc;
 }
 
-/* All readers look at the whole ring: their vectors tell what they have had. */
+/* All readers look at the whole ring again: their vectors say what they have
+ * had. */
 static void s_go_on(struct catch_up *self)
 {
     for (struct stream *stream = self->tenant->streams; stream != NULL;
@@ -312,7 +315,7 @@ static void s_go_on(struct catch_up *self)
     }
 }
 
-/* Readers that miss more than can be read again must begin anew. */
+/* Readers that miss more events than can be read again must begin anew. */
 static void s_give_up(struct catch_up *self)
 {
     for (struct stream *stream = self->tenant->streams; stream != NULL;
@@ -331,7 +334,7 @@ static void s_finish(struct catch_up *self)
     struct streams *streams = self->producer->streams;
     struct stream_ring *ring = &self->tenant->ring;
     size_t before = ring->bytes;
-    s_cut(self);
+    s_page_cut(self);
     if (self->too_much ||
         !stream_ring_prepend(ring, self->entries, self->count,
                              self->producer->number, self->from)) {
@@ -350,8 +353,8 @@ static enum cn_code s_catch_up(struct catch_up *self, struct cn_err *err)
     self->tenant->holders++;
     self->reached = self->from;
     while (rc == CN_OK && !self->too_much &&
-           follow_compare(self->reached, s_base(self)) < 0) {
-        rc = s_fetch_once(self, err);
+           follow_compare(self->reached, s_ring_position(self)) < 0) {
+        rc = s_catch_up_fetch(self, err);
     }
     self->tenant->holders--;
     if (rc == CN_OK) {
@@ -378,9 +381,9 @@ static struct stream_tenant *s_wanting(const struct stream_producer *self)
     return NULL;
 }
 
-static enum cn_code s_serve(struct stream_producer *self,
-                            struct stream_tenant *tenant,
-                            struct cn_err *err)
+static enum cn_code s_tenant_serve(struct stream_producer *self,
+                                   struct stream_tenant *tenant,
+                                   struct cn_err *err)
 {
     struct follow_position from = { 0 };
     if (!s_earliest(self, tenant, &from)) {
@@ -401,7 +404,7 @@ static enum cn_code s_serve(struct stream_producer *self,
 
 /* One tenant after the other, so that many readers that come back at once do
  * not overload the producer. */
-static void s_work(void *arg)
+static void s_producer_work(void *arg)
 {
     struct stream_producer *self = arg;
     while (!cn_loop_stopping(self->streams->env->loop)) {
@@ -411,7 +414,7 @@ static void s_work(void *arg)
             if (cn_rest(&self->worker, INT64_MAX) != CN_OK) {
                 return;
             }
-        } else if (s_serve(self, tenant, &err) != CN_OK &&
+        } else if (s_tenant_serve(self, tenant, &err) != CN_OK &&
                    cn_fiber_sleep(RETRY_US) != CN_OK) {
             return;
         }
@@ -433,8 +436,8 @@ void stream_log_want(struct stream_tenant *tenant,
 
 enum cn_code stream_log_start(struct stream_producer *self, struct cn_err *err)
 {
-    follow_listen(self->follow,
-                  (struct follow_listener){ s_on_event, s_on_look, self });
-    return cn_fiber_spawn(self->streams->env->loop, s_work, self, INT64_MAX,
-                          err);
+    follow_listen(self->follow, (struct follow_listener){
+                                    s_on_log_event, s_on_log_look, self });
+    return cn_fiber_spawn(self->streams->env->loop, s_producer_work, self,
+                          INT64_MAX, err);
 }

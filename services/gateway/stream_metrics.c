@@ -32,7 +32,7 @@ static int64_t s_age(const struct streams *self)
     return now_at - oldest_at;
 }
 
-static void s_tell(void *arg, struct cn_metrics_page *page)
+static void s_streams_metrics(void *arg, struct cn_metrics_page *page)
 {
     static const struct cn_metric OPEN =
         GAUGE("open", "Streams that are open.");
@@ -73,5 +73,5 @@ static void s_tell(void *arg, struct cn_metrics_page *page)
 
 void stream_metrics(struct streams *self)
 {
-    cn_metrics_register(s_tell, self);
+    cn_metrics_register(s_streams_metrics, self);
 }

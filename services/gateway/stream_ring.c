@@ -23,8 +23,8 @@ size_t stream_entry_memory(const struct stream_entry *entry)
     return sizeof(*entry) + entry->size;
 }
 
-static struct stream_entry **s_place(const struct stream_ring *self,
-                                     int64_t number)
+static struct stream_entry **s_ring_place(const struct stream_ring *self,
+                                          int64_t number)
 {
     size_t offset = (size_t)(number - self->front);
     return &self->entries[(self->first + offset) & (self->capacity - 1)];
@@ -39,7 +39,7 @@ const struct stream_entry *stream_ring_at(const struct stream_ring *self,
                                           int64_t number)
 {
     assert(number >= self->front && number < self->end);
-    return *s_place(self, number);
+    return *s_ring_place(self, number);
 }
 
 void stream_ring_base(struct stream_ring *self,
@@ -53,7 +53,7 @@ void stream_ring_base(struct stream_ring *self,
 
 void stream_ring_drop(struct stream_ring *self)
 {
-    struct stream_entry *entry = *s_place(self, self->front);
+    struct stream_entry *entry = *s_ring_place(self, self->front);
     assert(self->front < self->end);
     stream_ring_base(self, entry->producer, entry->at);
     self->bytes -= stream_entry_memory(entry);
@@ -62,7 +62,7 @@ void stream_ring_drop(struct stream_ring *self)
     free(entry);
 }
 
-static bool s_room(struct stream_ring *self, size_t more)
+static bool s_ring_room(struct stream_ring *self, size_t more)
 {
     size_t count = stream_ring_count(self);
     size_t capacity = self->capacity == 0 ? CAPACITY_FIRST : self->capacity;
@@ -78,7 +78,7 @@ static bool s_room(struct stream_ring *self, size_t more)
         return false;
     }
     for (size_t i = 0; i < count; i++) {
-        entries[i] = *s_place(self, self->front + (int64_t)i);
+        entries[i] = *s_ring_place(self, self->front + (int64_t)i);
     }
     free(self->entries);
     self->entries = entries;
@@ -99,14 +99,14 @@ void stream_ring_append(struct stream_ring *self, struct stream_entry *entry)
     if (stream_ring_count(self) == STREAM_RING_MAX) {
         stream_ring_drop(self);
     }
-    if (!s_room(self, 1)) {
+    if (!s_ring_room(self, 1)) {
         s_clear(self);
         stream_ring_base(self, entry->producer, entry->at);
         free(entry);
         return;
     }
     self->end++;
-    *s_place(self, self->end - 1) = entry;
+    *s_ring_place(self, self->end - 1) = entry;
     self->bytes += stream_entry_memory(entry);
 }
 
@@ -117,14 +117,14 @@ bool stream_ring_prepend(struct stream_ring *self,
                          struct follow_position from)
 {
     if (stream_ring_count(self) + count > STREAM_RING_MAX ||
-        !s_room(self, count)) {
+        !s_ring_room(self, count)) {
         return false;
     }
     self->first = (self->first - count) & (self->capacity - 1);
     self->front -= (int64_t)count;
     for (size_t i = 0; i < count; i++) {
         assert(entries[i]->producer == producer);
-        *s_place(self, self->front + (int64_t)i) = entries[i];
+        *s_ring_place(self, self->front + (int64_t)i) = entries[i];
         self->bytes += stream_entry_memory(entries[i]);
     }
     stream_ring_base(self, producer, from);

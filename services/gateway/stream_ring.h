@@ -21,9 +21,9 @@ struct stream_entry {
 struct stream_entry *stream_entry_new(const char *text, size_t size);
 size_t stream_entry_memory(const struct stream_entry *entry);
 
-/* Entries have the numbers front to end - 1; an entry keeps its number. Of each
- * producer the ring holds every event of the tenant after base, in the order
- * of the log. Zeroed is empty. */
+/* Entries have the numbers front to end - 1; an entry keeps its number. The
+ * ring holds every event of the tenant after base, for each producer, in the
+ * order of the log. Zeroed is empty. */
 struct stream_ring {
     struct stream_entry **entries;
     size_t capacity; /* a power of two */

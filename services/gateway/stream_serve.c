@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* How long after the start a request waits until the ends of all logs are
- * known. A stream opened before would have to begin anew when the last one
+ * known. A stream opened earlier would have to begin anew when the last end
  * becomes known. */
 #define START_US (3 * CN_SECOND)
 #define LOOK_US  (20 * CN_SECOND / 1000)
@@ -22,10 +22,10 @@ struct query {
     const char *last_id;
 };
 
-static enum cn_code s_parameter(const struct cn_http_request *request,
-                                const struct cn_http_parameter *raw,
-                                struct query *query,
-                                struct cn_err *err)
+static enum cn_code s_parameter_read(const struct cn_http_request *request,
+                                     const struct cn_http_parameter *raw,
+                                     struct query *query,
+                                     struct cn_err *err)
 {
     const char *name = uri_decode(request->arena, raw->name, strlen(raw->name));
     const char *value =
@@ -51,14 +51,15 @@ static enum cn_code s_parameter(const struct cn_http_request *request,
     return CN_OK;
 }
 
-static enum cn_code s_query(const struct cn_http_request *request,
-                            struct query *ret_query,
-                            struct cn_err *err)
+static enum cn_code s_query_read(const struct cn_http_request *request,
+                                 struct query *ret_query,
+                                 struct cn_err *err)
 {
     const char *header = request->headers[CN_FRAMING_LAST_EVENT_ID];
     struct query query = { 0 };
     for (size_t i = 0; i < request->query_count; i++) {
-        enum cn_code rc = s_parameter(request, &request->query[i], &query, err);
+        enum cn_code rc =
+            s_parameter_read(request, &request->query[i], &query, err);
         if (rc != CN_OK) {
             return rc;
         }
@@ -120,7 +121,7 @@ static enum cn_code s_sight(const struct stream_kinds *kinds,
     return rc;
 }
 
-static enum cn_code s_wait(const struct streams *self, struct cn_err *err)
+static enum cn_code s_heads_wait(const struct streams *self, struct cn_err *err)
 {
     const uint32_t all = (uint32_t)((UINT64_C(1) << CN_EVENT_SOURCE_COUNT) - 1);
     while (self->heads.known != all &&
@@ -149,12 +150,12 @@ static bool s_of_our_logs(const struct streams *self,
     return true;
 }
 
-static enum cn_code s_open(struct streams *self,
-                           struct auth_grant *grant,
-                           const uint8_t sight[STREAM_KINDS_MAX],
-                           const char *last_id,
-                           struct stream **ret_stream,
-                           struct cn_err *err)
+static enum cn_code s_stream_open(struct streams *self,
+                                  struct auth_grant *grant,
+                                  const uint8_t sight[STREAM_KINDS_MAX],
+                                  const char *last_id,
+                                  struct stream **ret_stream,
+                                  struct cn_err *err)
 {
     struct stream_vector vector = { 0 };
     const char *resets = NULL;
@@ -173,12 +174,12 @@ static enum cn_code s_open(struct streams *self,
                        ret_stream, err);
 }
 
-static enum cn_code s_check(struct streams *self,
-                            const struct cn_http_request *request,
-                            const struct cn_principal *principal,
-                            struct query *ret_query,
-                            uint8_t sight[STREAM_KINDS_MAX],
-                            struct cn_err *err)
+static enum cn_code s_request_check(struct streams *self,
+                                    const struct cn_http_request *request,
+                                    const struct cn_principal *principal,
+                                    struct query *ret_query,
+                                    uint8_t sight[STREAM_KINDS_MAX],
+                                    struct cn_err *err)
 {
     enum cn_reach reach = CN_REACH_NONE;
     enum cn_code rc = cn_policy_check(principal, "stream:read", &reach, err);
@@ -187,7 +188,7 @@ static enum cn_code s_check(struct streams *self,
         rc = cn_fail(err, CN_NOT_ACCEPTABLE, "%s is served here", TYPE);
     }
     if (rc == CN_OK) {
-        rc = s_query(request, ret_query, err);
+        rc = s_query_read(request, ret_query, err);
     }
     if (rc == CN_OK) {
         rc = s_sight(&self->kinds, principal, ret_query->topics, sight, err);
@@ -195,7 +196,7 @@ static enum cn_code s_check(struct streams *self,
     if (rc == CN_OK && cn_arena_failed(request->arena)) {
         rc = cn_fail(err, CN_NOMEM, "no memory");
     }
-    return rc == CN_OK ? s_wait(self, err) : rc;
+    return rc == CN_OK ? s_heads_wait(self, err) : rc;
 }
 
 static void s_release(void *handle)
@@ -214,8 +215,8 @@ enum cn_code streams_serve(struct streams *self,
     struct stream *stream = NULL;
     struct query query = { 0 };
     uint8_t sight[STREAM_KINDS_MAX];
-    /* An event that comes while the key is asked for finds no stream yet; it is
-     * noticed by this count. */
+    /* An event that comes while the key is asked for does not find the stream
+     * yet. A change of this count shows that one came. */
     uint64_t changes = auth_changes(self->auth);
     enum cn_code rc = auth_hold(self->auth, request->arena, key, &grant, err);
     if (rc != CN_OK) {
@@ -225,9 +226,9 @@ enum cn_code streams_serve(struct streams *self,
         return cn_fail(err, CN_NOMEM, "no memory");
     }
     *ret_principal = auth_principal(grant);
-    rc = s_check(self, request, *ret_principal, &query, sight, err);
+    rc = s_request_check(self, request, *ret_principal, &query, sight, err);
     if (rc == CN_OK && strcmp(request->method, "HEAD") != 0) {
-        rc = s_open(self, grant, sight, query.last_id, &stream, err);
+        rc = s_stream_open(self, grant, sight, query.last_id, &stream, err);
     }
     if (rc != CN_OK) {
         return rc;

@@ -32,7 +32,7 @@ struct reader {
     bool failed;
 };
 
-static void s_put(struct writer *self, uint64_t number)
+static void s_varint_put(struct writer *self, uint64_t number)
 {
     do {
         uint8_t more = number > 0x7f ? 0x80 : 0;
@@ -59,8 +59,8 @@ static uint64_t s_get(struct reader *self)
     return 0;
 }
 
-/* A digest of which services there are, in which order: a token of an older
- * release may mean others. */
+/* A digest of the list of services: in a token of an older release the
+ * positions may be those of other services. */
 static void s_names(uint8_t names[NAMES_SIZE])
 {
     struct cn_bytes parts[2 * CN_EVENT_SOURCE_COUNT];
@@ -99,16 +99,16 @@ enum cn_code stream_token_write(struct cn_env *env,
     }
     plain.bytes[0] = VERSION;
     s_names(plain.bytes + 1);
-    s_put(&plain, (uint64_t)(env->now(env) / CN_SECOND));
+    s_varint_put(&plain, (uint64_t)(env->now(env) / CN_SECOND));
     for (size_t i = 0; i < CN_EVENT_SOURCE_COUNT; i++) {
         const struct follow_position *at = &vector->at[i];
         if ((vector->known & (1U << i)) == 0) {
-            s_put(&plain, 0);
+            s_varint_put(&plain, 0);
             continue;
         }
-        s_put(&plain, (uint64_t)at->epoch + 1);
-        s_put(&plain, at->xid);
-        s_put(&plain, (uint64_t)at->seq);
+        s_varint_put(&plain, (uint64_t)at->epoch + 1);
+        s_varint_put(&plain, at->xid);
+        s_varint_put(&plain, (uint64_t)at->seq);
     }
     enum cn_code rc = cn_seal_text(env, arena, tenant_id, CONTEXT,
                                    (struct cn_bytes){ plain.bytes, plain.size },
@@ -121,9 +121,9 @@ enum cn_code stream_token_write(struct cn_env *env,
     return rc;
 }
 
-static bool s_read(struct cn_env *env,
-                   struct reader *reader,
-                   struct stream_vector *ret_vector)
+static bool s_vector_read(struct cn_env *env,
+                          struct reader *reader,
+                          struct stream_vector *ret_vector)
 {
     struct stream_vector vector = { 0 };
     uint8_t names[NAMES_SIZE];
@@ -167,5 +167,5 @@ bool stream_token_read(struct cn_env *env,
         return false;
     }
     struct reader reader = { plain.data, plain.data + plain.size, false };
-    return s_read(env, &reader, ret_vector);
+    return s_vector_read(env, &reader, ret_vector);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The position of a reader of the stream in the log of each service, and its
- * opaque text, which is the id of an event. Any gateway with the same key reads
- * what another wrote; a client can neither read nor make one. */
+/* The position of a reader of the stream in the log of each service, as an
+ * opaque text. The text is the id of an event. Any gateway with the same key
+ * can read it; a client can neither read nor make one. */
 #ifndef GATEWAY_STREAM_TOKEN_H
 #define GATEWAY_STREAM_TOKEN_H
 

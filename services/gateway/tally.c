@@ -71,7 +71,7 @@ static void s_requests(const struct tally *self, struct cn_metrics_page *page)
     }
 }
 
-static void s_metrics(void *arg, struct cn_metrics_page *page)
+static void s_tally_metrics(void *arg, struct cn_metrics_page *page)
 {
     const struct tally *self = arg;
     char labels[LABELS_MAX];
@@ -100,7 +100,7 @@ struct tally *tally_new(const struct cn_route *routes, size_t count)
     }
     self->routes = routes;
     self->count = count;
-    cn_metrics_register(s_metrics, self);
+    cn_metrics_register(s_tally_metrics, self);
     return self;
 }
 

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-static int s_digit(char c)
+static int s_escape_digit(char c)
 {
     if (c >= '0' && c <= '9') {
         return c - '0';
@@ -17,9 +17,9 @@ static int s_digit(char c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* By the first byte of a UTF-8 character (RFC 3629): how many bytes it has, and
- * which second bytes are allowed, so that neither surrogates nor overlong forms
- * pass. */
+/* For each first byte of a UTF-8 character (RFC 3629): how many bytes the
+ * character has, and which second bytes are allowed. Surrogates and overlong
+ * forms do not pass. */
 static const struct {
     unsigned char from;
     unsigned char to;
@@ -77,8 +77,8 @@ const char *uri_decode(struct cn_arena *arena, const char *text, size_t size)
             decoded[count++] = text[i];
             continue;
         }
-        int high = i + 2 < size ? s_digit(text[i + 1]) : -1;
-        int low = high >= 0 ? s_digit(text[i + 2]) : -1;
+        int high = i + 2 < size ? s_escape_digit(text[i + 1]) : -1;
+        int low = high >= 0 ? s_escape_digit(text[i + 2]) : -1;
         if (low < 0) {
             return NULL;
         }

@@ -136,7 +136,7 @@ static void s_visit_keep(struct cn_op *op,
             event->aggregate_seq, visit);
 }
 
-static void on_referral(struct cn_op *op, const struct cn_event *event)
+static void ntf_on_referral(struct cn_op *op, const struct cn_event *event)
 {
     const struct referral_told told = s_referral_told(op, event);
     if (!cn_failed(op)) {
@@ -144,7 +144,7 @@ static void on_referral(struct cn_op *op, const struct cn_event *event)
     }
 }
 
-static void on_patient(struct cn_op *op, const struct cn_event *event)
+static void ntf_on_patient(struct cn_op *op, const struct cn_event *event)
 {
     const Ref__PatientEvent *payload = event->payload;
     if (payload->patient == NULL) {
@@ -155,7 +155,7 @@ static void on_patient(struct cn_op *op, const struct cn_event *event)
                    s_patient_part(op->arena, payload->patient));
 }
 
-static void on_visit(struct cn_op *op, const struct cn_event *event)
+static void ntf_on_visit(struct cn_op *op, const struct cn_event *event)
 {
     struct cn_uuid referral_id;
     const Ntf__Visit *visit = s_visit_told(op, event, &referral_id);
@@ -164,7 +164,7 @@ static void on_visit(struct cn_op *op, const struct cn_event *event)
     }
 }
 
-static void on_clinician(struct cn_op *op, const struct cn_event *event)
+static void ntf_on_clinician(struct cn_op *op, const struct cn_event *event)
 {
     const Sch__ClinicianEvent *payload = event->payload;
     if (payload->clinician == NULL) {
@@ -230,7 +230,8 @@ static void s_messages_queue(struct cn_op *op,
 
 /* The acceptance acts on the newer patient, and on the start of care that may
  * have been booked before. */
-static void on_referral_accepted(struct cn_op *op, const struct cn_event *event)
+static void ntf_on_referral_accepted(struct cn_op *op,
+                                     const struct cn_event *event)
 {
     const struct referral_told told = s_referral_told(op, event);
     const struct cn_uuid id = event->aggregate_id;
@@ -278,7 +279,7 @@ static struct soc s_soc_now(struct cn_op *op,
 
 /* The event of scheduling may come before that of referrals: then the
  * acceptance finds the visit. */
-static void on_visit_booked(struct cn_op *op, const struct cn_event *event)
+static void ntf_on_visit_booked(struct cn_op *op, const struct cn_event *event)
 {
     struct cn_uuid referral_id;
     const Ntf__Visit *visit = s_visit_told(op, event, &referral_id);
@@ -297,30 +298,30 @@ static void on_visit_booked(struct cn_op *op, const struct cn_event *event)
 }
 
 static const struct cn_event_handler FROM_REFERRALS[] = {
-    { "referral.received", .effect = on_referral, .copy = true },
-    { "referral.updated", .effect = on_referral, .copy = true },
-    { "referral.validated", .effect = on_referral, .copy = true },
-    { "referral.accepted", .effect = on_referral_accepted, .copy = false },
-    { "referral.declined", .effect = on_referral, .copy = true },
-    { "referral.scheduled", .effect = on_referral, .copy = true },
-    { "referral.admitted", .effect = on_referral, .copy = true },
-    { "referral.snapshot", .effect = on_referral, .copy = true },
-    { "patient.created", .effect = on_patient, .copy = true },
-    { "patient.updated", .effect = on_patient, .copy = true },
-    { "patient.snapshot", .effect = on_patient, .copy = true },
+    { "referral.received", .effect = ntf_on_referral, .copy = true },
+    { "referral.updated", .effect = ntf_on_referral, .copy = true },
+    { "referral.validated", .effect = ntf_on_referral, .copy = true },
+    { "referral.accepted", .effect = ntf_on_referral_accepted, .copy = false },
+    { "referral.declined", .effect = ntf_on_referral, .copy = true },
+    { "referral.scheduled", .effect = ntf_on_referral, .copy = true },
+    { "referral.admitted", .effect = ntf_on_referral, .copy = true },
+    { "referral.snapshot", .effect = ntf_on_referral, .copy = true },
+    { "patient.created", .effect = ntf_on_patient, .copy = true },
+    { "patient.updated", .effect = ntf_on_patient, .copy = true },
+    { "patient.snapshot", .effect = ntf_on_patient, .copy = true },
 };
 
 static const struct cn_event_handler FROM_SCHEDULING[] = {
-    { "visit.booked", .effect = on_visit_booked, .copy = false },
-    { "visit.confirmed", .effect = on_visit, .copy = true },
-    { "visit.started", .effect = on_visit, .copy = true },
-    { "visit.completed", .effect = on_visit, .copy = true },
-    { "visit.cancelled", .effect = on_visit, .copy = true },
-    { "visit.needs_staff", .effect = on_visit, .copy = true },
-    { "visit.snapshot", .effect = on_visit, .copy = true },
-    { "clinician.updated", .effect = on_clinician, .copy = true },
-    { "coverage.changed", .effect = on_clinician, .copy = true },
-    { "clinician.snapshot", .effect = on_clinician, .copy = true },
+    { "visit.booked", .effect = ntf_on_visit_booked, .copy = false },
+    { "visit.confirmed", .effect = ntf_on_visit, .copy = true },
+    { "visit.started", .effect = ntf_on_visit, .copy = true },
+    { "visit.completed", .effect = ntf_on_visit, .copy = true },
+    { "visit.cancelled", .effect = ntf_on_visit, .copy = true },
+    { "visit.needs_staff", .effect = ntf_on_visit, .copy = true },
+    { "visit.snapshot", .effect = ntf_on_visit, .copy = true },
+    { "clinician.updated", .effect = ntf_on_clinician, .copy = true },
+    { "coverage.changed", .effect = ntf_on_clinician, .copy = true },
+    { "clinician.snapshot", .effect = ntf_on_clinician, .copy = true },
 };
 
 const struct cn_subscription NOTIFICATIONS_SUBSCRIPTIONS[] = {

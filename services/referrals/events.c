@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-static void on_branch(struct cn_op *op, const struct cn_event *event)
+static void ref_on_branch(struct cn_op *op, const struct cn_event *event)
 {
     const Acc__BranchEvent *payload = event->payload;
     const Acc__Branch *branch = payload->branch;
@@ -45,7 +45,7 @@ static bool s_awaits(const Ref__Referral *referral, const Sch__Visit *visit)
            strcmp(referral->soc_visit_id, visit->id) == 0;
 }
 
-static void on_visit_booked(struct cn_op *op, const struct cn_event *event)
+static void ref_on_visit_booked(struct cn_op *op, const struct cn_event *event)
 {
     const Sch__VisitEvent *payload = event->payload;
     struct cn_record *record = s_soc_referral(op, payload->visit);
@@ -61,7 +61,8 @@ static void on_visit_booked(struct cn_op *op, const struct cn_event *event)
 
 /* The start of care is to be booked again. Its clock has run on, for only a
  * visit that was made meets it; here it follows the facts as they are now. */
-static void on_visit_cancelled(struct cn_op *op, const struct cn_event *event)
+static void ref_on_visit_cancelled(struct cn_op *op,
+                                   const struct cn_event *event)
 {
     const Sch__VisitEvent *payload = event->payload;
     struct cn_record *record = s_soc_referral(op, payload->visit);
@@ -77,7 +78,7 @@ static void on_visit_cancelled(struct cn_op *op, const struct cn_event *event)
 /* The local date of the visit: day 0 of the episode's clocks. Whatever the
  * visit leaves out, an admission is never refused for it. */
 static const char *
-s_soc_date(struct cn_op *op, const Sch__Visit *visit, const char *zone)
+s_soc_date_of_visit(struct cn_op *op, const Sch__Visit *visit, const char *zone)
 {
     char text[CN_TIME_TEXT_MAX];
     struct cn_civil civil;
@@ -109,7 +110,8 @@ static void s_episode_open(struct cn_op *op, const Ref__Referral *referral)
     cn_put_part(op, record);
 }
 
-static void on_visit_completed(struct cn_op *op, const struct cn_event *event)
+static void ref_on_visit_completed(struct cn_op *op,
+                                   const struct cn_event *event)
 {
     const Sch__VisitEvent *payload = event->payload;
     const Sch__Visit *visit = payload->visit;
@@ -125,22 +127,22 @@ static void on_visit_completed(struct cn_op *op, const struct cn_event *event)
                                             : event->occurred_at,
                     NULL, op->now_at);
     cn_move(op, record, "admit");
-    referral->soc_date = s_soc_date(op, visit, referral->time_zone);
+    referral->soc_date = s_soc_date_of_visit(op, visit, referral->time_zone);
     cn_put(op, record);
     s_episode_open(op, referral);
     cn_deadline_put(op, &deadline);
 }
 
 static const struct cn_event_handler FROM_ACCESS[] = {
-    { "branch.created", .effect = on_branch, .copy = true },
-    { "branch.updated", .effect = on_branch, .copy = true },
-    { "branch.snapshot", .effect = on_branch, .copy = true },
+    { "branch.created", .effect = ref_on_branch, .copy = true },
+    { "branch.updated", .effect = ref_on_branch, .copy = true },
+    { "branch.snapshot", .effect = ref_on_branch, .copy = true },
 };
 
 static const struct cn_event_handler FROM_SCHEDULING[] = {
-    { "visit.booked", .effect = on_visit_booked, .copy = false },
-    { "visit.cancelled", .effect = on_visit_cancelled, .copy = false },
-    { "visit.completed", .effect = on_visit_completed, .copy = false },
+    { "visit.booked", .effect = ref_on_visit_booked, .copy = false },
+    { "visit.cancelled", .effect = ref_on_visit_cancelled, .copy = false },
+    { "visit.completed", .effect = ref_on_visit_completed, .copy = false },
 };
 
 const struct cn_subscription REFERRALS_SUBSCRIPTIONS[] = {

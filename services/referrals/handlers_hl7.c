@@ -27,7 +27,7 @@ struct receipt {
 
 /* ---- answering ---- */
 
-static void s_reply_fill(struct cn_op *op, const struct raw_row *raw)
+static void s_raw_reply_fill(struct cn_op *op, const struct raw_row *raw)
 {
     Ref__RawMessage *answer =
         CN_NEW(op->arena, ref__raw_message, Ref__RawMessage);
@@ -65,14 +65,15 @@ static void s_acknowledge(struct cn_op *op,
                     : NULL,
     };
     self->raw.ack = hl7_ack_write(&self->message, &ack);
-    s_reply_fill(op, &self->raw);
+    s_raw_reply_fill(op, &self->raw);
 }
 
 static void s_conflict(struct cn_op *op, const char *constraint);
 
 /* The message and its acknowledgement, among what the unit holds. */
-static void
-s_keep(struct cn_op *op, const struct receipt *self, struct cn_uuid patient_id)
+static void s_receipt_keep(struct cn_op *op,
+                           const struct receipt *self,
+                           struct cn_uuid patient_id)
 {
     raw_add(op, &self->raw);
     cn_audit(op, "hl7.receive",
@@ -84,12 +85,13 @@ s_keep(struct cn_op *op, const struct receipt *self, struct cn_uuid patient_id)
     op->on_conflict = s_conflict;
 }
 
-static void
-s_refuse(struct cn_op *op, struct receipt *self, const struct hl7_fault *fault)
+static void s_receipt_refuse(struct cn_op *op,
+                             struct receipt *self,
+                             const struct hl7_fault *fault)
 {
     self->raw.referral_id = (struct cn_uuid){ { 0 } };
     s_acknowledge(op, self, fault);
-    s_keep(op, self, (struct cn_uuid){ { 0 } });
+    s_receipt_keep(op, self, (struct cn_uuid){ { 0 } });
 }
 
 /* A referral out of reach has this source and id, or came by this very message:
@@ -104,7 +106,7 @@ static void s_taken_refuse(struct cn_op *op, struct receipt *self)
         .code = HL7_DUPLICATE_KEY,
         .text = "another referral has this identifier"
     };
-    s_refuse(op, self, &TAKEN);
+    s_receipt_refuse(op, self, &TAKEN);
 }
 
 /* The same message again: the same answer, which names its referral again. */
@@ -115,7 +117,7 @@ s_repeat(struct cn_op *op, struct receipt *self, const struct raw_row *known)
         s_taken_refuse(op, self);
         return;
     }
-    s_reply_fill(op, known);
+    s_raw_reply_fill(op, known);
     cn_audit_shown(op, "hl7.repeat",
                    cn_id_text(op->arena, "ref", known->referral_id),
                    &known->patient_id, 1);
@@ -124,7 +126,7 @@ s_repeat(struct cn_op *op, struct receipt *self, const struct raw_row *known)
 /* ---- reading ---- */
 
 /* A field as it was sent, or NULL; the reader bounds those of the header. */
-static const char *s_header(const struct hl7 *message, int field)
+static const char *s_header_field(const struct hl7 *message, int field)
 {
     struct cn_bytes raw = hl7_raw(message, message->segments, field);
     return raw.size > 0 ? cn_arena_strndup(message->arena,
@@ -152,8 +154,8 @@ static void s_describe(struct cn_op *op,
                        const Ref__ReceiveHl7Request *body)
 {
     const struct hl7 *message = &self->message;
-    const char *application = s_header(message, 3);
-    const char *facility = s_header(message, 4);
+    const char *application = s_header_field(message, 3);
+    const char *facility = s_header_field(message, 4);
     self->raw.id = cn_uuid_new(op->env);
     self->raw.received_at = op->now_at;
     self->raw.content =
@@ -161,8 +163,8 @@ static void s_describe(struct cn_op *op,
     self->raw.content_type = cn_arena_strndup(
         op->arena, body->content_type != NULL ? body->content_type : ER7,
         TYPE_MAX);
-    self->raw.message_type = s_header(message, 9);
-    self->raw.control_id = s_header(message, 10);
+    self->raw.message_type = s_header_field(message, 9);
+    self->raw.control_id = s_header_field(message, 10);
     self->raw.sender = cn_arena_printf(op->arena, "%s|%s",
                                        application != NULL ? application : "",
                                        facility != NULL ? facility : "");
@@ -245,7 +247,7 @@ static void s_existing(struct cn_op *op, struct receipt *self)
         referral_warn(op->arena, referral->body, "later_message_differs");
         referral_put_along(op, referral);
     }
-    s_keep(op, self, referral->patient_id);
+    s_receipt_keep(op, self, referral->patient_id);
 }
 
 /* The same message committed meanwhile is found when the handler runs again
@@ -281,7 +283,7 @@ static void s_referral(struct cn_op *op, struct receipt *self)
                                         &referral, &patient, &fault, op->err);
     if (rc == CN_INVALID) {
         cn_forgive(op);
-        s_refuse(op, self, &fault);
+        s_receipt_refuse(op, self, &fault);
         return;
     }
     if (rc != CN_OK) {
@@ -304,7 +306,7 @@ static void s_referral(struct cn_op *op, struct receipt *self)
     cn_lock(op, "referral", arrival.referral->id);
     cn_put_part(op, arrival.referral);
     cn_deadline_put(op, &arrival.deadline);
-    s_keep(op, self, arrival.referral->patient_id);
+    s_receipt_keep(op, self, arrival.referral->patient_id);
 }
 
 void hl7_receive(struct cn_op *op, const Ref__ReceiveHl7Request *body)
@@ -327,7 +329,7 @@ void hl7_receive(struct cn_op *op, const Ref__ReceiveHl7Request *body)
     const struct hl7_fault *refused =
         parsed != CN_OK ? &fault : s_header_fault(&self->message);
     if (refused != NULL) {
-        s_refuse(op, self, refused);
+        s_receipt_refuse(op, self, refused);
         return;
     }
     bool found = false;

@@ -87,7 +87,7 @@ bool referral_is_open(Ref__Referral__Status status)
 
 /* ---- what a valid referral needs ---- */
 
-static bool s_given(const char *text)
+static bool s_text_given(const char *text)
 {
     return text != NULL && text[0] != '\0';
 }
@@ -96,14 +96,15 @@ static bool s_has_name(const Ref__Referral *referral,
                        const Ref__Patient *patient)
 {
     (void)referral;
-    return patient->name != NULL && s_given(patient->name->family);
+    return patient->name != NULL && s_text_given(patient->name->family);
 }
 
 static bool s_has_place(const Ref__Patient *patient)
 {
     const Ref__Patient__Address *address = patient->address;
-    return address != NULL && (address->n_lines > 0 || s_given(address->city) ||
-                               s_given(address->postal_code));
+    return address != NULL &&
+           (address->n_lines > 0 || s_text_given(address->city) ||
+            s_text_given(address->postal_code));
 }
 
 static bool s_is_reachable(const Ref__Referral *referral,
@@ -112,10 +113,10 @@ static bool s_is_reachable(const Ref__Referral *referral,
     (void)referral;
     bool contact = false;
     for (size_t i = 0; i < patient->n_contacts; i++) {
-        contact = contact || s_given(patient->contacts[i]->phone) ||
-                  s_given(patient->contacts[i]->email);
+        contact = contact || s_text_given(patient->contacts[i]->phone) ||
+                  s_text_given(patient->contacts[i]->email);
     }
-    return contact || patient->n_phones > 0 || s_given(patient->email) ||
+    return contact || patient->n_phones > 0 || s_text_given(patient->email) ||
            s_has_place(patient);
 }
 
@@ -123,7 +124,7 @@ static bool s_has_reason(const Ref__Referral *referral,
                          const Ref__Patient *patient)
 {
     (void)patient;
-    return referral->n_diagnoses > 0 || s_given(referral->needs);
+    return referral->n_diagnoses > 0 || s_text_given(referral->needs);
 }
 
 static bool s_has_physician(const Ref__Referral *referral,
@@ -131,7 +132,7 @@ static bool s_has_physician(const Ref__Referral *referral,
 {
     (void)patient;
     return referral->ordering_physician != NULL &&
-           s_given(referral->ordering_physician->name);
+           s_text_given(referral->ordering_physician->name);
 }
 
 static bool s_physician_agrees(const Ref__Referral *referral,
@@ -154,7 +155,7 @@ static bool s_has_source_email(const Ref__Referral *referral,
                                const Ref__Patient *patient)
 {
     (void)patient;
-    return referral->source != NULL && s_given(referral->source->email);
+    return referral->source != NULL && s_text_given(referral->source->email);
 }
 
 /* OASIS guidance to M0104: a valid referral is adequate information (name,
@@ -232,7 +233,7 @@ void referral_missing_set(struct cn_arena *arena,
 
 /* The next move of a command: the command itself, or a step of the way towards
  * it. NULL: it cannot be taken from this state, nor from one on the way. */
-static const struct cn_move *s_next(int status, const char *command)
+static const struct cn_move *s_move_next(int status, const char *command)
 {
     const struct cn_move *first = NULL;
     for (size_t steps = 0; steps <= CN_COUNT(FORWARD); steps++) {
@@ -255,7 +256,8 @@ static const struct cn_move *s_next(int status, const char *command)
 }
 
 /* Validity is the guard of the state valid, and still of accepted. */
-static void s_guard(struct cn_op *op, const struct cn_record *record, int to)
+static void
+s_validity_guard(struct cn_op *op, const struct cn_record *record, int to)
 {
     const Ref__Referral *referral = record->body;
     bool guarded = to == STATUS(VALID) || to == STATUS(ACCEPTED);
@@ -282,11 +284,12 @@ void referral_pass(struct cn_op *op,
     const Ref__Referral *referral = record->body;
     bool last = false;
     while (!cn_failed(op) && !last) {
-        const struct cn_move *move = s_next((int)referral->status, command);
+        const struct cn_move *move =
+            s_move_next((int)referral->status, command);
         const char *taken = move != NULL ? move->command : command;
         last = move == NULL || strcmp(taken, command) == 0;
         if (move != NULL) {
-            s_guard(op, record, move->to);
+            s_validity_guard(op, record, move->to);
         }
         /* Without a move this refuses. */
         cn_move(op, record, taken);
@@ -349,7 +352,7 @@ static void s_settle_status(struct cn_op *op, struct cn_record *record)
             cn_move(op, record, "lapse");
         }
     } else if (referral->status != STATUS(VALID) &&
-               s_next((int)referral->status, "validate") != NULL) {
+               s_move_next((int)referral->status, "validate") != NULL) {
         referral_pass(op, record, "validate");
         /* Later detail does not restart the clock. */
         if (!referral->has_valid_at) {
@@ -371,7 +374,7 @@ void referral_settle(struct cn_op *op,
     if (!referral_is_open(referral->status)) {
         return;
     }
-    bool own = s_given(patient->time_zone);
+    bool own = s_text_given(patient->time_zone);
     referral->time_zone = own ? patient->time_zone : record->also;
     s_settle_status(op, record);
     if (referral->has_valid_at) {
@@ -467,8 +470,8 @@ size_t patient_keys(const Ref__Patient *patient,
     for (size_t i = 0; i < patient->n_identifiers && count < max; i++) {
         const Ref__Patient__Identifier *identifier = patient->identifiers[i];
         bool repeated = false;
-        if (!s_given(identifier->system) || !s_given(identifier->value) ||
-            identifier_is_ssn(identifier)) {
+        if (!s_text_given(identifier->system) ||
+            !s_text_given(identifier->value) || identifier_is_ssn(identifier)) {
             continue;
         }
         for (size_t j = 0; j < count; j++) {

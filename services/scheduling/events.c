@@ -142,16 +142,16 @@ static void s_told_keep(struct cn_op *op, const struct told *told)
     cn_lock(op, "patient", told->need.patient_id);
     cn_keep(op, &sch__need__resource, told->need.referral_id,
             told->need.event_seq, told->need.need);
-    patient_keep(op, told->need.patient_id, told->patient);
+    sch_patient_keep(op, told->need.patient_id, told->patient);
 }
 
-static void on_referral(struct cn_op *op, const struct cn_event *event)
+static void sch_on_referral(struct cn_op *op, const struct cn_event *event)
 {
     const struct told told = s_told(op, event);
     s_told_keep(op, &told);
 }
 
-static void on_patient(struct cn_op *op, const struct cn_event *event)
+static void sch_on_patient(struct cn_op *op, const struct cn_event *event)
 {
     const Ref__PatientEvent *payload = event->payload;
     if (payload->patient == NULL) {
@@ -159,15 +159,15 @@ static void on_patient(struct cn_op *op, const struct cn_event *event)
         return;
     }
     cn_lock(op, "patient", event->aggregate_id);
-    patient_keep(op, event->aggregate_id,
-                 s_need_of_patient(op->arena, payload->patient));
+    sch_patient_keep(op, event->aggregate_id,
+                     s_need_of_patient(op->arena, payload->patient));
 }
 
 /* The need to act on: the referral's part as the event tells it, the patient's
  * as it is known now, for a later event of the patient may have come first. */
 static Sch__Need *s_need_whole(struct cn_op *op, const struct told *told)
 {
-    const Sch__Need *known = patient_get(op, told->need.patient_id);
+    const Sch__Need *known = sch_patient_get(op, told->need.patient_id);
     Sch__Need *whole = CN_NEW(op->arena, sch__need, Sch__Need);
     bool newer = known != NULL &&
                  known->patient_version > told->patient->patient_version;
@@ -185,7 +185,8 @@ static bool s_is_booked(const Sch__Visit *visit)
 /* Books the start of care, or says of whom nobody could come. A visit that was
  * booked by hand before stands, and is told again: who waits for the acceptance
  * did not act on it. */
-static void on_referral_accepted(struct cn_op *op, const struct cn_event *event)
+static void sch_on_referral_accepted(struct cn_op *op,
+                                     const struct cn_event *event)
 {
     const struct told told = s_told(op, event);
     if (cn_failed(op)) {
@@ -206,7 +207,8 @@ static void on_referral_accepted(struct cn_op *op, const struct cn_event *event)
 }
 
 /* Nobody goes to a patient who was not taken: what was booked is free again. */
-static void on_referral_declined(struct cn_op *op, const struct cn_event *event)
+static void sch_on_referral_declined(struct cn_op *op,
+                                     const struct cn_event *event)
 {
     const struct told told = s_told(op, event);
     if (cn_failed(op)) {
@@ -222,7 +224,7 @@ static void on_referral_declined(struct cn_op *op, const struct cn_event *event)
     }
 }
 
-static void on_agency(struct cn_op *op, const struct cn_event *event)
+static void sch_on_agency(struct cn_op *op, const struct cn_event *event)
 {
     const Acc__AgencyEvent *payload = event->payload;
     const Acc__Agency *agency = payload->agency;
@@ -235,7 +237,7 @@ static void on_agency(struct cn_op *op, const struct cn_event *event)
                 !agency->has_auto_book_soc || agency->auto_book_soc);
 }
 
-static void on_branch(struct cn_op *op, const struct cn_event *event)
+static void sch_on_branch(struct cn_op *op, const struct cn_event *event)
 {
     const Acc__BranchEvent *payload = event->payload;
     const Acc__Branch *branch = payload->branch;
@@ -249,26 +251,26 @@ static void on_branch(struct cn_op *op, const struct cn_event *event)
 }
 
 static const struct cn_event_handler FROM_REFERRALS[] = {
-    { "referral.received", .effect = on_referral, .copy = true },
-    { "referral.updated", .effect = on_referral, .copy = true },
-    { "referral.validated", .effect = on_referral, .copy = true },
-    { "referral.accepted", .effect = on_referral_accepted, .copy = false },
-    { "referral.declined", .effect = on_referral_declined, .copy = false },
-    { "referral.scheduled", .effect = on_referral, .copy = true },
-    { "referral.admitted", .effect = on_referral, .copy = true },
-    { "referral.snapshot", .effect = on_referral, .copy = true },
-    { "patient.created", .effect = on_patient, .copy = true },
-    { "patient.updated", .effect = on_patient, .copy = true },
-    { "patient.snapshot", .effect = on_patient, .copy = true },
+    { "referral.received", .effect = sch_on_referral, .copy = true },
+    { "referral.updated", .effect = sch_on_referral, .copy = true },
+    { "referral.validated", .effect = sch_on_referral, .copy = true },
+    { "referral.accepted", .effect = sch_on_referral_accepted, .copy = false },
+    { "referral.declined", .effect = sch_on_referral_declined, .copy = false },
+    { "referral.scheduled", .effect = sch_on_referral, .copy = true },
+    { "referral.admitted", .effect = sch_on_referral, .copy = true },
+    { "referral.snapshot", .effect = sch_on_referral, .copy = true },
+    { "patient.created", .effect = sch_on_patient, .copy = true },
+    { "patient.updated", .effect = sch_on_patient, .copy = true },
+    { "patient.snapshot", .effect = sch_on_patient, .copy = true },
 };
 
 static const struct cn_event_handler FROM_ACCESS[] = {
-    { "agency.created", .effect = on_agency, .copy = true },
-    { "agency.updated", .effect = on_agency, .copy = true },
-    { "agency.snapshot", .effect = on_agency, .copy = true },
-    { "branch.created", .effect = on_branch, .copy = true },
-    { "branch.updated", .effect = on_branch, .copy = true },
-    { "branch.snapshot", .effect = on_branch, .copy = true },
+    { "agency.created", .effect = sch_on_agency, .copy = true },
+    { "agency.updated", .effect = sch_on_agency, .copy = true },
+    { "agency.snapshot", .effect = sch_on_agency, .copy = true },
+    { "branch.created", .effect = sch_on_branch, .copy = true },
+    { "branch.updated", .effect = sch_on_branch, .copy = true },
+    { "branch.snapshot", .effect = sch_on_branch, .copy = true },
 };
 
 const struct cn_subscription SCHEDULING_SUBSCRIPTIONS[] = {

@@ -76,11 +76,11 @@ struct need_row need_get(struct cn_op *op, struct cn_uuid referral_id);
 /* The need of the newest of a patient's referrals that the caller may see. */
 struct need_row need_within_reach(struct cn_op *op, struct cn_uuid patient_id);
 /* NULL when nothing was told of the patient. */
-const Sch__Need *patient_get(struct cn_op *op, struct cn_uuid id);
+const Sch__Need *sch_patient_get(struct cn_op *op, struct cn_uuid id);
 /* The patient's part, by patient->patient_version. */
-void patient_keep(struct cn_op *op,
-                  struct cn_uuid id,
-                  const Sch__Need *patient);
+void sch_patient_keep(struct cn_op *op,
+                      struct cn_uuid id,
+                      const Sch__Need *patient);
 /* Agency setting auto_book_soc; true until told otherwise. */
 bool auto_book_soc(struct cn_op *op);
 void agency_keep(struct cn_op *op,

@@ -98,7 +98,7 @@ struct need_row need_within_reach(struct cn_op *op, struct cn_uuid patient_id)
 CN_SQL_READ(SQL_PATIENT_GET,
             "SELECT p.body FROM scheduling.patient p WHERE p.id = $1");
 
-const Sch__Need *patient_get(struct cn_op *op, struct cn_uuid id)
+const Sch__Need *sch_patient_get(struct cn_op *op, struct cn_uuid id)
 {
     const struct cn_rows *rows = CN_READ(op, &SQL_PATIENT_GET, cn_uuid(id));
     return cn_rows_count(rows) > 0 ? cn_opened(op, PATIENT_CONTEXT, rows, 0, 0,
@@ -113,7 +113,9 @@ CN_SQL_WRITE(SQL_PATIENT_KEEP,
              " version = excluded.version, body = excluded.body"
              " WHERE p.version <= excluded.version");
 
-void patient_keep(struct cn_op *op, struct cn_uuid id, const Sch__Need *patient)
+void sch_patient_keep(struct cn_op *op,
+                      struct cn_uuid id,
+                      const Sch__Need *patient)
 {
     CN_CHANGE(op, &SQL_PATIENT_KEEP, cn_uuid(op->tenant_id), cn_uuid(id),
               cn_int(patient->patient_version),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How soon the gateways know that one of two replicas is gone, and what fails
-meanwhile: under load, with requests that are safe to repeat, one is killed
-(-9) or stopped (SIGSTOP), several times. The moment is read from the gateways'
-logs, which tell each change of a replica."""
+"""How soon the gateways notice that one of two replicas is gone, and what
+fails meanwhile. Under load, with requests that are safe to repeat, a replica
+is killed (-9) or stopped (SIGSTOP), several times. The times come from the
+gateways' logs, which have a line for each change of a replica."""
 import datetime
 import json
 import os
@@ -25,7 +25,8 @@ BACK_SECONDS = 30
 
 
 def told(system, gateway, address, what):
-    """The times, in seconds, at which a gateway's log says so of a replica."""
+    """The times, in seconds, at which a gateway's log has that line about a
+    replica."""
     times = []
     for line in system.log(gateway).splitlines():
         if address not in line or what not in line:
@@ -39,8 +40,8 @@ def told(system, gateway, address, what):
 
 
 def wait_all(system, address, what, counts, seconds):
-    """Waits until each gateway has said it once more than it had. The last of
-    their times."""
+    """Waits until each gateway has logged it once more. Returns the last of
+    these times."""
     def look():
         new = [told(system, gateway, address, what)[counts[gateway]:]
                for gateway in counts]

@@ -40,7 +40,8 @@ def without_response(source, target):
 
 
 def install(folder):
-    """Its sources and modules below build/. Returns None, or why not."""
+    """Installs its sources and modules below build/. Returns None, or the
+    reason why it cannot."""
     shared = os.environ.get("CAIRN_SHARED") or os.path.join(REPO, "../shared")
     source = os.path.join(shared, "tools/baseline-node")
     if not os.path.isdir(source):

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Any text into a message: refused, or a message whose JSON reads back as the
- * same. The first byte chooses the message, and whether it is a patch. */
+/* Reads any text into a message. The text is refused, or the message's JSON
+ * reads back as the same message. The first byte chooses the message, and
+ * whether it is a patch. */
 #include "common/base/array.h"
 #include "common/wire/json.h"
 #include "common/wire/message.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Any bytes into a message: refused, or a message that packs, copies and
- * prints. The first byte chooses the message. */
+/* Reads any bytes into a message. They are refused, or the message can be
+ * packed, copied and printed. The first byte chooses the message. */
 #include "common/base/array.h"
 #include "common/wire/json.h"
 #include "common/wire/message.h"

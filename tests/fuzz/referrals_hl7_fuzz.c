@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Any bytes as an HL7 v2 message: read, made a referral, acknowledged. */
+/* Reads any bytes as an HL7 v2 message, makes a referral of it and an
+ * acknowledgement. */
 #include "common/base/arena.h"
 #include "services/referrals/hl7.h"
 #include "services/referrals/hl7_referral.h"
@@ -37,7 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                            .at = NOW_AT,
                            .fault = rc == CN_OK ? NULL : &fault };
     struct cn_bytes answer = hl7_ack_write(&message, &ack);
-    /* What we answer must be readable. */
+    /* The acknowledgement must be readable. */
     struct hl7 back;
     if (answer.data != NULL && hl7_parse(arena, hl7_normalise(arena, answer),
                                          &back, &fault, &err) != CN_OK) {

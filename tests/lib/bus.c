@@ -65,7 +65,7 @@ static void s_fail(struct test_server *server, struct cn_bus_request *request)
     s_answer(server, request, &reply);
 }
 
-/* Everything of a request but its body, as text. */
+/* All of a request except its body, as text. */
 static void s_tell(struct test_server *server, struct cn_bus_request *request)
 {
     const struct cn_principal *principal = &request->principal;
@@ -215,7 +215,7 @@ void test_serve(struct test_net *world, unsigned which, unsigned queue_max)
     cn_bus_serve(server->bus, s_on_request, server);
 }
 
-/* What it held is forgotten, as when a process dies. */
+/* Forgets the calls that it held, as when a process dies. */
 void test_kill(struct test_server *server)
 {
     cn_bus_free(server->bus);
@@ -327,7 +327,7 @@ void test_errand_free(struct test_errand *errand)
     free(errand);
 }
 
-/* Begins a call and goes on. */
+/* Begins a call and does not wait for it. */
 struct test_errand *test_start(struct test_net *world, struct cn_bus_call call)
 {
     struct test_errand *errand = s_errand_new(world, call);

@@ -20,10 +20,10 @@ struct test_keys {
     char secret_key[CN_BUS_KEY_SIZE];
 };
 
-/* A replica of the service. Its methods: "echo"; "slow", an echo when the file
- * that it makes, with the body as its path, has been removed; "fail";
- * "seen", how many requests came before; else all of the request but its body,
- * as text. */
+/* A replica of the service. Its methods: "echo"; "slow", which makes the file
+ * whose path is the body, and echoes when the file has been removed; "fail";
+ * "seen", the number of requests before this one; any other: all of the
+ * request except its body, as text. */
 struct test_server {
     struct cn_bus *bus;
     struct cn_loop *loop;
@@ -73,19 +73,20 @@ struct cn_bus *test_bus(struct test_net *world,
                         unsigned queue_max);
 /* An address that is free now. */
 void test_free_address(char address[64]);
-/* A bus that does not serve yet, as of a process that starts. It has an address
- * of its own the first time, and the same again later. */
+/* A bus that does not serve yet, like a process that starts. Its address is
+ * new the first time, and the same after that. */
 void test_listen(struct test_net *world, unsigned which, unsigned queue_max);
-/* Lets it serve; makes it where there is none. */
+/* Lets it serve; makes it first if it does not exist. */
 void test_serve(struct test_net *world, unsigned which, unsigned queue_max);
-/* Answers what it held, and holds no more. */
+/* Answers the calls that it held, and holds no more. */
 void test_release(struct test_server *server);
-/* What it held is forgotten, as when a process dies. */
+/* Forgets the calls that it held, as when a process dies. */
 void test_kill(struct test_server *server);
 
-/* A server in a process of its own, which ends with us; SIGTERM stops it as it
- * does a service. main must hand its arguments to test_child_main first, which
- * returns false when they are none of its. */
+/* A server in a process of its own, which ends with this program. SIGTERM
+ * stops it as it does a service. main must first give its arguments to
+ * test_child_main, which returns false when they are not those of such a
+ * process. */
 pid_t test_child_start(struct test_net *world, const char *address);
 /* Kills it and waits for it. */
 void test_child_kill(pid_t child);
@@ -112,7 +113,7 @@ void test_connect(struct test_net *world,
                   const char *second);
 struct cn_bus_call
 test_read(const char *method, const char *body, int64_t budget_us);
-/* Begins a call and goes on. */
+/* Begins a call and does not wait for it. */
 struct test_errand *test_start(struct test_net *world, struct cn_bus_call call);
 /* Calls and waits for the outcome. */
 struct test_errand *test_errand(struct test_net *world,

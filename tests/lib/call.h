@@ -23,7 +23,7 @@ struct test_caller {
     struct cn_arena *arena; /* of the request; NULL: the world's */
 };
 
-/* What came back; in the world's arena. */
+/* The reply; in the world's arena. */
 struct test_answer {
     enum cn_code rc;
     struct cn_err err;
@@ -57,8 +57,8 @@ struct test_event {
     struct cn_uuid tenant; /* nil: the world's */
     const ProtobufCMessage *payload;
 };
-/* Applies it: packed and unpacked, handled, committed, again when it is stale.
- */
+/* Applies the event: packed and unpacked, handled, committed, and again when
+ * it is stale. */
 enum cn_code test_apply(struct test_world *world,
                         const struct cn_service *service,
                         const struct test_event *event,
@@ -68,7 +68,8 @@ enum cn_code test_apply(struct test_world *world,
  * "type = 'visit.booked'". */
 long test_rows(struct test_world *world, const char *table, const char *where);
 
-/* Would the client see the same? Where each was made is for our log alone. */
+/* Would the client see the same failure? The place in the code is only for our
+ * log. */
 bool test_same_refusal(struct cn_err a, struct cn_err b);
 
 #endif

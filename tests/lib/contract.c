@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The contract of methods, records and moves. Each test runs in a world of its
- * own and says a sentence for each thing that is not as it must be. */
+ * own, and prints a sentence for each fault. */
 #include "tests/lib/contract_internal.h"
 
 #include "cairn/routes.h"
@@ -167,7 +167,7 @@ static bool s_changes_target(const struct contract_method *m)
     return m->method->writes && m->target != NULL;
 }
 
-/* Its answer, which must be a success. */
+/* The answer of the call, which must be a success. */
 static struct test_answer s_succeed(struct contract_run *run,
                                     const struct contract_call *call)
 {
@@ -343,7 +343,8 @@ static void s_methods_answer(struct test_world *world)
 
 /* ---- tenant and reach ---- */
 
-/* As if it were not there: the answer to an id that nobody has. */
+/* Checks that the record seems not to exist: the answer is that for an unknown
+ * id. */
 static void s_is_absent(struct contract_run *run,
                         struct contract_call *call,
                         const char *id,
@@ -430,7 +431,7 @@ static void s_branches_are_apart(struct test_world *world)
             continue;
         }
         s_is_absent(s_run, &call, call.target.text, "branch");
-        /* And it is that branch alone that stood in the way. */
+        /* With the record's own branch the same call succeeds. */
         call.caller.branches = &own;
         contract_aim(&call, call.target.text);
         (void)s_succeed(s_run, &call);
@@ -772,7 +773,7 @@ static void s_command_walk(struct contract_run *run,
     char id[CN_UUID_TEXT_SIZE];
     cn_uuid_format(made->id, id);
     if (s_contract->passes && move == NULL && answer.rc == CN_OK) {
-        return; /* it passed what lies between */
+        return; /* it passed the states between */
     }
     if (move == NULL) {
         contract_must(run,

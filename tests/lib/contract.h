@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One test over all methods, resources, lists, moves, effects and statements of
- * a service, driven by its generated tables. What it checks stands in
- * tests/README.md; what it needs of a service is below, and a program of a few
- * lines, tests/store/<service>_contract_test.c, says it.
+/* One test over all methods, resources, lists, moves, effects and statements
+ * of a service, driven by its generated tables. tests/README.md says what it
+ * checks. What it needs to know of a service is below; a short program,
+ * tests/store/<service>_contract_test.c, fills it in.
  *
  * Messages are made by their shapes: each field gets a value that its rules
  * allow. An id is that of record 0 or 1 of its kind, which every tenant of the
@@ -17,7 +17,7 @@
 /* Who makes a message. */
 struct contract_maker {
     struct test_world *world;
-    unsigned number; /* of the making: its times and texts are its own */
+    unsigned number; /* each number gives other times and texts */
     unsigned which;  /* of the records that its ids name: 0 or 1 */
     bool fresh;      /* ids of other services' records are new ones */
     int64_t base_at; /* begin of the present hour */
@@ -35,8 +35,8 @@ const char *contract_id(const struct contract_maker *self,
  * request a week from now or later, else in the past. */
 int64_t contract_at(const struct contract_maker *self, int hours);
 
-/* What cannot be called here, or reads many rows because it must, and why: an
- * rpc, a type of event, a statement; or "<test> <rpc>". */
+/* Exceptions, with the reason: an rpc, an event type or a statement that
+ * cannot be called here, or that must read many rows; or "<test> <rpc>". */
 struct contract_excuse {
     const char *name;
     const char *reason;
@@ -49,8 +49,9 @@ struct contract_args {
     const char *args; /* "NULL, 'rn', 51" */
 };
 
-/* Rows of a table that is not as big as the others, and the word of its state
- * that most of its rows have: else it is the last of the list. */
+/* For a table that is smaller than the others: its number of rows. And the
+ * word of its state that most rows have, if that is not the last one of the
+ * list. */
 struct contract_size {
     const char *table;
     long rows; /* 0: as many as the others */
@@ -71,8 +72,8 @@ struct contract {
     void (*record)(const struct contract_maker *maker,
                    struct cn_op *op,
                    struct cn_record *record);
-    /* A command passes states that lie between, so a state that its row does
-     * not name may be one of those in which it can be used. */
+    /* A command may pass states in between. So a state that its row does not
+     * name may still allow it. */
     bool passes;
     /* Types of events that are applied in each new tenant, besides those of
      * snapshots. */
@@ -82,8 +83,9 @@ struct contract {
     const struct contract_excuse *excuses;
     const struct contract_size *sizes;
     const struct contract_args *args;
-    /* Statements by hand that read a page: with these values they read no row
-     * that is not on it. Those of generated lists are looked at anyway. */
+    /* Hand-written statements that read a page: with these values they must
+     * read no other row. The statements of generated lists are checked without
+     * being named here. */
     const struct contract_args *pages;
 };
 

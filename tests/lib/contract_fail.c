@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The contract of failures: where memory ends or the database does not answer,
- * at whichever step, the answer is a failure that may pass, and nothing is left
- * behind; or it is a full success. */
+/* The contract of failures. Memory ends, or the database does not answer, at
+ * each step in turn. Either the answer is a failure that may pass and nothing
+ * is written, or it is a full success. */
 #include "tests/lib/contract_internal.h"
 
 #include "common/wire/message.h"
@@ -240,7 +240,7 @@ static struct test_answer s_late_call(struct contract_run *run, enum late late)
     service.methods = &method;
     service.method_count = 1;
     s_late = late;
-    /* The body holds what a request must, whatever the resource. */
+    /* The body holds what a request must have, for any resource. */
     struct contract_maker maker = contract_maker(run, false);
     ProtobufCMessage *body =
         cn_message_new(run->world->arena, s_late_resource->shown->descriptor);

@@ -79,7 +79,7 @@ struct contract_call {
     struct test_caller caller;
 };
 
-/* Says a sentence when what it says must be is not. True: it is. */
+/* Prints a sentence when the condition is false. Returns the condition. */
 bool contract_must(struct contract_run *run,
                    bool holds,
                    const char *format,
@@ -121,14 +121,14 @@ int contract_enum(const struct cn_shape *shape,
 
 /* The state in which such a record is made. */
 int contract_first_state(const struct cn_resource *resource);
-/* Puts it as the service itself would. NULL: a constraint stood against it, see
+/* Puts the record as the service would. NULL: a constraint refused it, see
  * run->err. It is in run->made. */
 const struct contract_made *contract_make(struct contract_run *run,
                                           const struct contract_spec *spec);
-/* The same, and it must be made. */
+/* The same; fails the test when it cannot be made. */
 const struct contract_made *
 contract_must_make(struct contract_run *run, const struct contract_spec *spec);
-/* A new record of its kind, and nothing else said. */
+/* Makes a new record of the kind, with nothing else set. */
 const struct contract_made *contract_new(struct contract_run *run,
                                          const struct cn_resource *resource,
                                          int state);
@@ -146,8 +146,8 @@ struct contract_call contract_prepare(struct contract_run *run,
 void contract_aim(struct contract_call *call, const char *id);
 struct test_answer contract_send(struct contract_run *run,
                                  const struct contract_call *call);
-/* Rows of the world's tenant in every table of the service, and positions, as
- * a text that changes when one of them does. */
+/* All rows of the world's tenant in the service's tables, and the positions,
+ * as a text. The text changes when a row does. */
 const char *contract_state(struct contract_run *run);
 const char *contract_state_without(struct contract_run *run, const char *table);
 /* Rows of a table of the world's tenant. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The contract of lists: each filter narrows, pages have no gap and no repeat.
- */
+/* The contract of lists: each filter narrows the list; pages have no gap and
+ * no repeat. */
 #include "tests/lib/contract_internal.h"
 
 #include "common/base/array.h"
@@ -12,7 +12,7 @@
 #include <string.h>
 
 enum {
-    STRIDE = 11,  /* odd: every combination has its turn */
+    STRIDE = 11,  /* odd, so that every combination comes once */
     BITS_MAX = 6, /* filters, and the branch, whose values are combined */
     ITEMS_MAX = CN_PAGE_MAX,
     PAGE = 3,
@@ -302,8 +302,9 @@ static void s_has_both(struct contract_run *run,
     }
 }
 
-/* A record for each combination of the filters' values and of branches; where a
- * constraint stands against it, one of other records of other services. */
+/* A record for each combination of the filters' values and of branches. When a
+ * constraint refuses it, the record points to other records of other services.
+ */
 static void s_combine(struct contract_run *run,
                       const struct cn_listing *listing)
 {
@@ -312,8 +313,8 @@ static void s_combine(struct contract_run *run,
     const size_t bits = filters + (resource->branch >= 0 ? 1 : 0);
     assert(bits <= BITS_MAX);
     for (unsigned turn = 0; turn < 1U << bits; turn++) {
-        /* In such an order that, where a constraint allows but a few of them,
-         * those few differ in every filter. */
+        /* Orders the combinations. Where a constraint allows only a few of
+         * them, those few differ in every filter. */
         const unsigned values = turn * STRIDE % (1U << bits);
         struct contract_spec spec = { .resource = resource, .which = -1 };
         struct contract_spec fresh = spec;
@@ -409,8 +410,8 @@ void contract_filters(struct test_world *world)
 
 /* ---- pages ---- */
 
-/* Two with the same number have the same place, where no constraint stands
- * against it: what tells them apart is the records that they point to. */
+/* Two records with the same number have the same place in the list, unless a
+ * constraint forbids it. Only the records that they point to are different. */
 static void s_page_record(struct contract_run *run,
                           const struct cn_listing *listing,
                           unsigned number,
@@ -534,7 +535,7 @@ static void s_cursor_refused(struct contract_run *run,
                   contract_outcome(&answer));
 }
 
-/* The cursor of one list, filters and tenant is none of another. */
+/* The cursor of one list, filters and tenant is refused by any other. */
 static void s_cursor_is_bound(struct contract_run *run,
                               struct contract_call *call,
                               const char *cursor)

@@ -199,7 +199,7 @@ static const char *s_string(const struct contract *contract,
                                1 + (maker->number + at) % DAYS);
     }
     if (size > 3 && strcmp(name + size - 3, "_id") == 0) {
-        return NULL; /* whose it is, the shape does not say */
+        return NULL; /* the shape does not say of which kind the id is */
     }
     if (rule->max > 0 && rule->max <= SHORT_MAX) {
         return cn_arena_strndup(
@@ -321,7 +321,7 @@ int contract_first_state(const struct cn_resource *resource)
     return moves->states->values[0].value;
 }
 
-/* The outside sees the first fields as cn_record_new and cn_put set them. */
+/* Sets the first fields as cn_record_new and cn_put set them for a client. */
 static void s_head_keep(struct contract_run *run,
                         const struct contract_spec *spec,
                         const struct contract_maker *maker,
@@ -598,7 +598,7 @@ struct contract_call contract_prepare(struct contract_run *run,
     const struct cn_shape *input = method->method->input;
     struct contract_maker maker = contract_maker(run, true);
     maker.method = method->method;
-    /* What is made without a branch is of the caller's. */
+    /* A record made without a branch belongs to the caller's branch. */
     const struct cn_uuid branch = contract_uuid(&maker, "brn", 0);
     call.caller.branches =
         cn_arena_copy(run->world->arena, &branch, sizeof(branch));

@@ -47,10 +47,10 @@ static void s_wrong(struct contract_plans *self,
 
 /* ---- rows ---- */
 
-/* Fills a table by the types and names of its columns: nine rows in ten are one
- * tenant's; an id of something is that of the row of its table, which eight
- * rows of the same tenant name; a word of a list is the common one, or the
- * last, in 99 rows of 100. */
+/* Fills a table by the types and names of its columns. Nine rows in ten belong
+ * to one tenant. An id of another record is that of a row of its table; eight
+ * rows of the same tenant have the same id. A word of a list is the common or
+ * the last one in 99 rows of 100. */
 static const char SQL_FILL[] =
     "CREATE FUNCTION contract_fill(rel regclass, n bigint, common text,"
     " since timestamptz)"
@@ -215,7 +215,7 @@ static void s_rows_fill(struct contract_plans *self)
 
 static void s_rows_wait(struct contract_plans *self)
 {
-    /* Behind an empty line for each table: the tables that are big. */
+    /* The big tables, after an empty line for each table. */
     const char *text = test_psql_wait(self->psql);
     self->big = strdup(text + strspn(text, "\n"));
 }
@@ -471,8 +471,8 @@ static char *s_explain(struct contract_plans *self,
         test_psql(self->psql, "EXPLAIN (%s) EXECUTE q%s", options, args));
 }
 
-/* Of a list's statement: the first page by the filter that leads, or by the
- * words that its way is for. */
+/* For a list's statement: the first page, by the leading filter or by the
+ * words that the statement is for. */
 static void s_way_args(const struct cn_listing *listing,
                        const struct cn_list_way *way,
                        char args[SQL_MAX])

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Are the statements of a service served by indexes? Each is EXPLAINed under
- * the role that runs it, with row-level security on, and its plan is read. Fill
- * the tables and ANALYZE first. */
+/* Do indexes serve the statements of a service? Each statement is EXPLAINed as
+ * the role that runs it, with row-level security on, and its plan is read.
+ * Fill the tables and ANALYZE first. */
 #ifndef TEST_EXPLAIN_H
 #define TEST_EXPLAIN_H
 
@@ -19,11 +19,12 @@ struct test_plan {
     const char *index;
 };
 
-/* Fails the test, with the plan, for each statement whose plan, both for these
- * parameters and for unknown ones, does not name its index or reads a table of
- * more than 1,000 rows from end to end, or, for these parameters, sorts more
- * than 5,000 rows. All statements of a program are looked at by the contract
- * test (contract.h); here are those whose rows it cannot make. */
+/* Fails the test, with the plan, for each statement that has one of these
+ * faults. For these parameters or for unknown ones the plan does not name its
+ * index, or reads a table of more than 1,000 rows from end to end. Or for
+ * these parameters it sorts more than 5,000 rows. The contract test
+ * (contract.h) looks at all statements of a program; here are those whose rows
+ * it cannot make. */
 void test_explain_some(const struct test_pg *pg,
                        struct cn_uuid tenant,
                        const struct test_plan *plans,

@@ -40,8 +40,8 @@ struct test_pg {
  * it cannot. */
 struct test_pg *test_pg_new(const char *service, const char *folder);
 void test_pg_free(struct test_pg *self);
-/* Runs SQL as the superuser and blocks. What it printed, rows by '\n', columns
- * by '|'; free it. */
+/* Runs SQL as the superuser and blocks. Returns what it printed, with '\n'
+ * between rows and '|' between columns; free it. */
 char *test_pg_sql(const struct test_pg *self, const char *sql);
 /* The same for one number. */
 long test_pg_number(const struct test_pg *self, const char *sql);
@@ -79,8 +79,8 @@ void test_world_join(struct test_world *self);
 void test_world_until(struct test_world *self,
                       bool (*holds)(void *arg),
                       void *arg);
-/* A coordinator's request of the tenant with a fingerprint made from what. All
- * else is for the test to set. */
+/* A coordinator's request of the tenant, with a fingerprint made from `what`.
+ * The test sets all other fields. */
 struct cn_request test_world_request(struct test_world *self,
                                      struct cn_arena *arena,
                                      const struct cn_method *method,

@@ -61,8 +61,7 @@ struct test_psql *test_psql_open(const struct test_pg *pg)
     int in[2];
     int out[2];
     assert(self != NULL);
-    /* Its own ends must not stay open in the child: an end is its end of file.
-     */
+    /* The child must not keep our ends open: closing one is the end of file. */
     bool made = pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0;
     assert(made);
     s_spawn(self, pg, in[0], out[1]);

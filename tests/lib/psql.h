@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A psql that stays: one session as the superuser, for a test that asks the
- * database so often that a process for each question would take too long. */
+/* One psql session as the superuser that stays open. It is for a test that
+ * asks the database so often that a process for each question would take too
+ * long. */
 #ifndef TEST_PSQL_H
 #define TEST_PSQL_H
 
@@ -10,12 +11,13 @@ struct test_psql;
 
 struct test_psql *test_psql_open(const struct test_pg *pg);
 void test_psql_close(struct test_psql *self);
-/* Runs SQL, blocks, and gives what it printed: rows by '\n', columns by '|'.
- * The text stays until the next call. A failure ends the program with the text
- * of psql. */
+/* Runs SQL, blocks, and returns what it printed, with '\n' between rows and
+ * '|' between columns. The text stays until the next call. A failure ends the
+ * program with the text of psql. */
 const char *test_psql(struct test_psql *self, const char *format, ...)
     CN_PRINTF(2, 3);
-/* The same in two steps: the text of what was sent last, when it is there. */
+/* The same in two steps. The second one returns the text of the SQL that was
+ * sent last. */
 void test_psql_send(struct test_psql *self, const char *format, ...)
     CN_PRINTF(2, 3);
 const char *test_psql_wait(struct test_psql *self);

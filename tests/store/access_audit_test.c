@@ -57,7 +57,7 @@ static const Aud__FetchSealedResponse *s_page(struct test_world *world,
     return page;
 }
 
-/* Copies what came after the place; the breaks that it found. */
+/* Copies the rows after the place; the breaks that were found. */
 static size_t s_copy(struct test_world *world)
 {
     struct cn_err err = { 0 };
@@ -101,7 +101,7 @@ static void s_copied_once(struct test_world *world)
                      CN_OK);
     assert_int_equal(breaks, 0);
     assert_int_equal(to, page->last_seq);
-    /* The same page by another replica: nothing is done twice. */
+    /* Another replica copies the same page: nothing is done twice. */
     assert_int_equal(audit_follow_copy(&world->env, "access", place, page, &to,
                                        &breaks, &err),
                      CN_CONFLICT);
@@ -113,7 +113,7 @@ static void s_copied_once(struct test_world *world)
     assert_int_equal(list->data[0]->n, 1);
     assert_int_equal(list->data[0]->n_patient_ids, 1);
     assert_int_equal(s_list(world, (struct cn_uuid){ { 0 } })->n_data, 2);
-    /* A filter that no index leads by. */
+    /* A filter that no index begins with. */
     Acc__ListAuditRequest request = ACC__LIST_AUDIT_REQUEST__INIT;
     request.service = "access";
     struct test_answer answer =
@@ -156,12 +156,13 @@ static void s_broken(struct test_world *world)
                    "service = 'access' AND tenant_id = '%s'",
                    tenant);
     assert_int_equal(test_pg_number(s_pg, sql), 1);
-    /* What comes after it is followed on. */
+    /* The rows after it are still copied. */
     (void)s_audited(world);
     assert_int_equal(s_copy(world), 0);
 }
 
-/* Rows that were copied and are no more: the copy keeps them, and says so. */
+/* Rows that were copied and then deleted: the copy keeps them, and reports
+ * them. */
 static void s_cut(struct test_world *world)
 {
     struct cn_uuid patient = s_audited(world);

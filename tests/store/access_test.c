@@ -169,7 +169,8 @@ static void s_role_change_is_told_as_such(struct test_world *world)
                                            "UpdateUser", &request.base);
     assert_int_equal(changed.rc, CN_OK);
     assert_int_equal(test_rows(world, "outbox", "type = 'role.changed'"), 1);
-    /* The same again changes nothing: no version, no event, no row of audit. */
+    /* The same patch again changes nothing: no version, no event, no audit
+     * row. */
     changed = test_call(world, &s_service, &ADMINISTRATOR, "UpdateUser",
                         &request.base);
     assert_int_equal(changed.rc, CN_OK);
@@ -208,7 +209,7 @@ static void s_key_is_shown_once(struct test_world *world)
     assert_int_equal(page->n_data, 1);
     assert_null(page->data[0]->key);
     assert_string_equal(page->data[0]->prefix, key->prefix);
-    /* The lost answer of the first call comes again, the key with it. */
+    /* The repeated call gets the first call's answer, with the key. */
     struct test_answer again = s_key_make(world, &caller, &wanted);
     assert_true(again.reply.replayed);
     assert_string_equal(((const Acc__ApiKey *)again.body)->key, key->key);
@@ -283,7 +284,7 @@ static void s_revoked_key_is_nobodys(struct test_world *world)
     assert_true(((const Acc__ApiKey *)revoked.body)->has_revoked_at);
     assert_false(s_resolve(world, key->key)->found);
     assert_int_equal(test_rows(world, "outbox", "type = 'key.revoked'"), 1);
-    /* Again: it has ended, and nothing more is told. */
+    /* Again: the key has ended already, and there is no new event. */
     struct test_answer again = s_revoke(world, key->id);
     assert_int_equal(again.rc, CN_OK);
     assert_int_equal(again.reply.version, 2);
@@ -351,13 +352,13 @@ static void s_agency_comes_with_its_administrator(struct test_world *world)
         s_resolve(world, agency->administrator_key);
     assert_true(who->found);
     assert_string_equal(who->role, "administrator");
-    /* The same call again is the same agency and the same key. */
+    /* The same call again returns the same agency and the same key. */
     struct test_answer again = s_agency_make(world, key);
     assert_int_equal(again.rc, CN_OK);
     assert_true(again.reply.replayed);
     assert_string_equal(((const Acc__Agency *)again.body)->administrator_key,
                         agency->administrator_key);
-    /* And its own administrator sees who they are. */
+    /* The new agency's administrator sees who they are. */
     struct test_caller caller = { .role = "administrator",
                                   .subject = who->subject };
     memcpy(caller.tenant.bytes, who->tenant_id.data, 16);

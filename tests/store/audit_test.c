@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The sealer against a real PostgreSQL: one chain for each tenant, whoever
- * writes and whoever seals meanwhile. What changes a sealed audit is found is
- * tests/store/audit_verify_test.c. */
+/* The sealer against a real PostgreSQL: one chain for each tenant, however
+ * many write and seal at the same time. That a change of a sealed audit is
+ * found is tested by tests/store/audit_verify_test.c. */
 #include "common/audit/audit_heads.h"
 #include "common/audit/audit_scan.h"
 #include "common/audit/audit_seal.h"
@@ -206,8 +206,8 @@ static void s_crowd(struct test_world *world)
     test_world_join(world);
     while (s_seal(world) > 0) {
     }
-    /* Whether or not two sealers met at one place, which the second one then
-     * finds moved: */
+    /* Two sealers may meet at one place; the second one then finds it moved.
+     * Each row is sealed once in any case: */
     assert_int_equal(s_verified(world), WRITERS * WRITES + 1);
     assert_int_equal(s_rows("audit"), WRITERS * WRITES + 1);
     assert_int_equal(
@@ -409,7 +409,7 @@ static void s_grants(struct test_world *world)
                                 "probe_relay|audit_seal|SI\n"
                                 "probe_relay|audit_sealer|SU");
     free(grants);
-    /* And its owner is stopped by the trigger. */
+    /* The trigger stops the table's owner too. */
     char *answer = test_pg_sql(
         world->pg,
         "CREATE FUNCTION pg_temp.try(sql text) RETURNS text LANGUAGE plpgsql "

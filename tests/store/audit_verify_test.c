@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A thousand changes of a sealed audit, each found: made by a superuser in a
- * copy of the database, and in an export. CAIRN_SEED repeats a run. */
+/* A thousand changes of a sealed audit, and the verifier finds each. They are
+ * made by a superuser in a copy of the database, and in an export. CAIRN_SEED
+ * repeats a run. */
 #include "common/audit/audit_export.h"
 #include "common/audit/audit_heads.h"
 #include "common/audit/audit_scan.h"
@@ -34,8 +35,8 @@ static const char KEY[] =
 static struct test_pg *s_pg;
 static uint64_t s_random;
 
-/* Runs SQL as whoever is connected: the superuser, in one connection of its
- * own. True when it changed the audit. */
+/* Runs SQL as the superuser, in one connection of its own. True when it
+ * changed the audit. */
 CN_SQL_RELAY(SQL_TEST_CHANGE, "SELECT probe.change($1)");
 CN_SQL_RELAY(SQL_TEST_RESTORE, "SELECT probe.restore()");
 
@@ -53,7 +54,7 @@ static const char SETUP[] =
     " md5((SELECT string_agg(a::text, '' ORDER BY a::text) FROM probe.audit a)"
     " || (SELECT string_agg(s::text, '' ORDER BY s::text)"
     " FROM probe.audit_seal s)) $$;"
-    /* A change that a constraint refuses is none. */
+    /* A change that a constraint refuses does not count. */
     "CREATE FUNCTION probe.change(sql text) RETURNS boolean LANGUAGE plpgsql "
     "SET session_replication_role = replica AS $$ BEGIN EXECUTE sql;"
     " RETURN probe.mark() IS DISTINCT FROM (SELECT m FROM probe.kept_mark);"
@@ -140,7 +141,7 @@ static struct cn_audit_heads s_heads(struct test_world *world)
     return heads;
 }
 
-/* What a change must be found as; n 0: whatever is said. */
+/* The fault that a change must be reported as; n 0: any fault. */
 struct wanted {
     char tenant[CN_UUID_TEXT_SIZE];
     long n;
@@ -199,7 +200,7 @@ static void s_flip(char sql[SQL_MAX], struct wanted *wanted)
         "audit SET xid = ((xid::text::bigint # 1 << %u %% 20)::text)::xid8",
         "audit_seal SET hash = probe.flip(hash, %u)",
         "audit_seal SET form = form + 1",
-        /* Where these are found is for the verifier to say. */
+        /* The verifier decides where these are found. */
         "audit SET id = probe.flip(id, %u)",
         "audit SET tenant_id = probe.flip(tenant_id, %u)",
         "audit_seal SET id = probe.flip(id, %u)",
@@ -434,7 +435,7 @@ static char *s_export_changed(const char *text, size_t *ret_size)
     const char *other = s_line(text, b, &b_size);
     size_t at = s_next() % size;
     switch (s_below(5)) {
-    case 0: /* a bit anywhere, the first and last line as well */
+    case 0: /* one bit anywhere, also in the first and last line */
     case 1:
         (void)fwrite(text, 1, at, out);
         (void)fputc((unsigned char)text[at] ^ (1 << s_below(8)), out);
@@ -456,7 +457,8 @@ static char *s_export_changed(const char *text, size_t *ret_size)
             (void)fputs(text, out);
         }
         break;
-    default: /* the end, and the last line made to fit: the heads tell */
+    default: /* the end is cut and the last line made to fit: only the heads
+                show it */
         (void)fwrite(text, 1, (size_t)(line - text), out);
         (void)fprintf(out, "{\"rows\":%u,\"last_seq\":%u}\n", a - 1, a - 1);
     }
@@ -468,7 +470,7 @@ static char *s_export_changed(const char *text, size_t *ret_size)
     return copy;
 }
 
-/* Is something wrong with it? As cairn-audit verify -f reads it. */
+/* Does the export have a fault? It is read like cairn-audit verify -f does. */
 static bool
 s_export_wrong(char *text, size_t size, const struct cn_audit_heads *heads)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Copies of many events in one unit: of several tenants, taken apart when one
- * fails, shared by replicas whose leases move while they work. */
+/* Copies of many events in one unit, of several tenants. A unit is split when
+ * one event fails. Replicas share the work while their leases move. */
 #include "common/inbox/consumer.h"
 
 #include "common/loop/fiber.h"
@@ -21,7 +21,7 @@ enum {
     EVENTS = 200,
     TENANTS = 3,
     MOVES = 12,
-    /* What a payload asks of the handler, beside its number. */
+    /* What a payload asks the handler to do, beside its number. */
     REFUSED = 1 << 20,  /* by the handler */
     FORBIDDEN = 1 << 21 /* by a constraint */
 };
@@ -136,7 +136,8 @@ static void copies_of_many_tenants_are_few_units(void **state)
                      EVENTS);
     assert_int_equal(
         s_number("SELECT count(DISTINCT tenant_id) FROM probe.thing"), TENANTS);
-    /* Each unit has one transaction id; singly they were 400. */
+    /* Each unit has one transaction id; one unit for each event would make
+     * 400. */
     assert_in_range(s_number("SELECT count(DISTINCT xmin::text) FROM "
                              "probe.thing"),
                     1, EVENTS / 4);
@@ -191,13 +192,13 @@ static void copies_and_effects_of_an_aggregate_keep_their_order(void **state)
     }
     s_run(s_mixed);
     assert_int_equal(s_number("SELECT count(*) FROM probe.audit"), effects);
-    /* One that came late would have been left out. */
+    /* A copy that came late would have been left out. */
     assert_int_equal(s_number("SELECT version FROM probe.thing"),
                      EVENTS - effects);
 }
 
-/* The leases of all partitions go from one replica to the other and back while
- * both work: each believes for a while that they are its own. */
+/* The leases of all partitions move from one replica to the other and back
+ * while both work. For a while both replicas believe that they hold them. */
 static void s_moving(struct test_world *world)
 {
     struct test_producer producer;

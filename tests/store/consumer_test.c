@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Events from one service to another over the bus: every effect once, failures
- * put aside, restarts survived. */
+/* Events from one service to another over the bus: each has its effect once,
+ * failures are put aside, a restart loses nothing. */
 #include "common/inbox/consumer.h"
 
 #include "common/loop/fiber.h"
@@ -21,7 +21,7 @@ enum {
     EVENTS = 60,
     AGGREGATES = 4,
     NUMBERS_MAX = 512,
-    /* What a payload asks of the handler, in its low bits the number. */
+    /* What a payload asks the handler to do; its low bits are the number. */
     POISON = 1 << 12,
     WITHOUT_EFFECT = 1 << 13,
     STALE_TWICE = 1 << 14,
@@ -259,7 +259,7 @@ static void s_poison(struct test_world *world)
     s_await_end(world);
     assert_int_equal(s_effects.calls[10], CN_EVENT_ATTEMPTS_MAX);
     assert_int_equal(s_effects.calls[11], 0);
-    /* Later ones of the same aggregate, too. */
+    /* Later events of the same aggregate are put aside too. */
     s_emit(world, "thing.changed", bad, 3, 12);
     s_await_end(world);
     assert_int_equal(s_effects.calls[12], 0);
@@ -288,7 +288,7 @@ static void s_killed(struct test_world *world)
     struct cn_uuid id = cn_uuid_new(&world->env);
     s_emit(world, "thing.changed", id, 1, 0);
     s_emit_each(world, 1, 2 * EVENTS);
-    /* As five processes that died while they applied the first one. */
+    /* Like five processes that died while they applied the first event. */
     char *partition = test_pg_sql(
         world->pg, "SELECT partition FROM probe.outbox ORDER BY seq LIMIT 1");
     char sql[TEST_TEXT_MAX];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lanes keep out of each other's way, and the server knows how long a statement
+/* Lanes do not wait for each other, and the server knows how long a statement
  * may take. */
 #include "common/base/clock.h"
 #include "common/db/db.h"
@@ -58,8 +58,8 @@ static void s_pid(struct test_world *world)
                      CN_OK);
 }
 
-/* One connection, in use, and its whole queue: the read lane knows nothing of
- * it. */
+/* Its one connection is in use and its queue is full: the read lane is not
+ * affected. */
 static void s_saturated(struct test_world *world)
 {
     enum { COUNT = 1 + CN_DB_SLOW_WAITING_MAX, READS = 50 };
@@ -71,7 +71,8 @@ static void s_saturated(struct test_world *world)
         test_world_spawn(world, s_task, &tasks[i], 2 * CN_SECOND);
     }
     assert_int_equal(cn_fiber_sleep(0), CN_OK);
-    /* Beyond the queue it is BUSY at once, and not let into another lane. */
+    /* When the queue is full a unit gets BUSY at once, and does not go to
+     * another lane. */
     assert_true(tasks[COUNT].ended);
     assert_int_equal(tasks[COUNT].rc, CN_BUSY);
     for (size_t i = 0; i < READS; i++) {
@@ -116,7 +117,8 @@ static void s_timeouts(struct test_world *world)
     cn_fiber_set_deadline(deadline_at);
 }
 
-/* The server has ended it too, and the connection is free for others. */
+/* The server has ended the statement too, and the connection is free for
+ * others. */
 static void s_budget(struct test_world *world)
 {
     struct task read = { world, CN_LANE_READ, &SQL_TEST_SLEEP, 0, false };
@@ -126,7 +128,7 @@ static void s_budget(struct test_world *world)
     assert_int_equal(read.rc, CN_DEADLINE);
     s_pid(world); /* There is but one connection. */
     assert_true(cn_clock_monotonic() - since < 600000);
-    /* What one unit was given is not the next one's. */
+    /* The time limit of one unit does not apply to the next one. */
     cn_fiber_set_deadline(INT64_MAX);
     s_timeouts_are(world, CN_LANE_READ, "5s", "1s");
 }

@@ -199,7 +199,7 @@ static void s_foreign(struct test_world *world)
         s_read(world, cn_uuid_new(&world->env), &SQL_TEST_NAMES, &rows, &err),
         CN_OK);
     assert_int_equal(cn_rows_count(rows), 0);
-    /* Nor may a unit write for another than its tenant. */
+    /* A unit may write only for its own tenant. */
     struct insert insert;
     s_insert_init(&insert, world, "foreign", NONE);
     insert.tenant = cn_uuid(cn_uuid_new(&world->env));
@@ -218,7 +218,7 @@ static void s_deferred(struct test_world *world)
     assert_int_equal(result.outcome, CN_ABORTED);
     assert_string_equal(result.sqlstate, "23503");
     assert_string_equal(result.constraint, "thing_partner");
-    /* The row had come; the error is of the commit. */
+    /* The row had come: the error is that of the commit. */
     assert_int_equal(cn_rows_count(result.rows[1]), 1);
     assert_int_equal(result.failed_step, 2);
 }
@@ -303,7 +303,7 @@ static void s_killed(struct test_world *world)
     assert_int_equal(tasks[0].result.outcome, CN_COMMITTED);
     assert_int_equal(tasks[1].result.outcome, CN_OUTCOME_UNKNOWN);
     assert_int_equal(tasks[2].result.outcome, CN_OUTCOME_UNKNOWN);
-    /* A short outage is waited for. */
+    /* A statement waits while the outage is short. */
     struct cn_db_result result = { 0 };
     assert_int_equal(s_insert(world, "again", NONE, &result), CN_OK);
     assert_int_equal(result.outcome, CN_COMMITTED);
@@ -333,11 +333,11 @@ static void s_late(struct test_world *world)
     test_world_spawn(world, s_unit_task, &unit, 30000);
     test_world_join(world);
     assert_int_equal(read.rc, CN_DEADLINE);
-    /* A write that was sent may yet be done. */
+    /* A write that was sent may still be committed. */
     assert_int_equal(unit.rc, CN_OK);
     assert_int_equal(unit.result.outcome, CN_OUTCOME_UNKNOWN);
     test_pg_release(hold);
-    /* The next answer on that connection is the next question's. */
+    /* The next answer on that connection belongs to the next statement. */
     assert_int_equal(s_pid(world), pid);
 }
 
@@ -428,8 +428,8 @@ static void s_outage(struct test_world *world)
     test_world_until(world, s_lost, world);
     const struct cn_rows *rows = NULL;
     struct cn_err err = { 0 };
-    /* The first may still find a connection and lose it; one waits a little for
-     * the next connection; then it is said at once. */
+    /* The first may still find a connection and lose it. The second waits a
+     * little for a connection. Then each fails at once. */
     for (unsigned i = 0; i < 2; i++) {
         assert_int_equal(
             s_read(world, world->tenant, &SQL_TEST_PID, &rows, &err),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Deadlines as rows: written with what changes them, warned of and breached
- * once each by however many replicas, on a clock that the test sets. */
+/* Deadlines as rows. They are written in the unit of the change that concerns
+ * them. Each is warned of and breached once, by any number of replicas, on a
+ * clock that the test sets. */
 #include "common/base/array.h"
 #include "common/deadlines/deadline_rule.h"
 #include "common/deadlines/deadline_unit.h"
@@ -163,7 +164,7 @@ static void s_rules(struct test_world *world)
     s_clock += CN_CLOCK_RULES_KEEP_US;
     assert_int_equal(s_apply(world, "C01", s_clock).due_at,
                      s_clock + 24 * CN_HOUR);
-    /* Outside its days the agency's own row is none. */
+    /* Outside its days the agency's own row is not used. */
     assert_int_equal(s_apply(world, "C01", s_at("2026-07-01T00:00:00Z")).due_at,
                      s_at("2026-07-03T00:00:00Z"));
     (void)cn_clock_rule_of(&op, "C99", &of);
@@ -180,7 +181,7 @@ static void s_rules(struct test_world *world)
     assert_false(cn_failed(&op));
     assert_int_equal(count, 1);
     assert_int_equal(days[0].day, 26);
-    /* Another agency keeps the rule of all. */
+    /* Another agency still has the common rule. */
     op.tenant_id = cn_uuid_new(&world->env);
     assert_int_equal(cn_clock_rule_of(&op, "C01", &of)->amount, 48);
 }
@@ -209,7 +210,7 @@ static void s_await(struct test_world *world, const char *type, long wanted)
 {
     struct counted counted = { world, type, wanted };
     test_world_until(world, s_told, &counted);
-    /* Two more looks of each ticker tell no more. */
+    /* Two more looks of each ticker add no event. */
     assert_int_equal(cn_fiber_sleep(2 * CN_DUE_POLL_US), CN_OK);
     char what[SQL_MAX];
     (void)snprintf(what, sizeof(what), "outbox WHERE type = '%s'", type);
@@ -278,7 +279,7 @@ static void s_fire(void *arg)
     test_world_ended(fire->world);
 }
 
-/* As when the claim of a slow replica lapsed while it was still at work. */
+/* Like a slow replica whose claim lapsed while it was still at work. */
 static void s_same_row(struct test_world *world)
 {
     enum { REPLICAS = 4 };
@@ -360,7 +361,7 @@ static void s_suspected(struct test_world *world)
     assert_int_equal(cn_due_start(&world->env, &s_service, &err), CN_OK);
     s_clock = s_at("2026-06-03T15:00:01Z");
     test_world_until(world, s_is_suspected, world);
-    /* One partition behind the instant keeps all undecided. */
+    /* While one partition is behind the instant nothing is decided. */
     s_positions("'2026-06-03T15:00:09Z'", CN_PARTITIONS);
     free(test_pg_sql(s_pg, "UPDATE probe.inbox_position SET complete_until ="
                            " '2026-06-03T14:59:59Z' WHERE partition = 7"));

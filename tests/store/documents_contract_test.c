@@ -45,7 +45,7 @@ static void s_fill(const struct contract_maker *maker, void *message)
     }
 }
 
-/* A document is of a checklist. */
+/* A document belongs to a checklist. */
 static void s_record(const struct contract_maker *maker,
                      struct cn_op *op,
                      struct cn_record *record)

@@ -323,7 +323,7 @@ static void s_clock_starts(struct test_world *world)
     assert_non_null(clock);
     assert_string_equal(clock->rule, "C07");
     assert_int_equal(clock->state, STATE(OPEN));
-    /* Vectors of the domain reference: 2026-03-03..2026-07-01. */
+    /* Worked out by hand: 2026-03-03 to 2026-07-01. */
     assert_int_equal(clock->opens_at, s_at("2026-03-03T05:00:00Z"));
     assert_int_equal(clock->due_at, s_at("2026-07-02T03:59:59Z"));
     assert_string_equal(clock->branch_id, s_id(world, "brn", told.branch_id));
@@ -348,7 +348,8 @@ static void s_clock_met(struct test_world *world)
     struct told told;
     const char *id = s_face_to_face(world, &told);
     assert_int_equal(s_admit(world, &told), CN_OK);
-    /* A day too early to count, then the first day that does. */
+    /* The last day that is too early to count, then the first day that counts.
+     */
     assert_int_equal(s_encounter(world, id, "2026-03-02").rc, CN_OK);
     assert_int_equal(s_clock(world, id)->state, STATE(OPEN));
     struct test_answer answer = s_encounter(world, id, "2026-03-03");
@@ -380,7 +381,7 @@ static void s_clock_late(struct test_world *world)
     assert_string_equal(clock->breach_reason, "late");
     assert_int_equal(test_rows(world, "outbox", "type = 'deadline.breached'"),
                      1);
-    /* Corrected: in time after all; that it was recorded late stays. */
+    /* A correction: it was in time. The record that it was late stays. */
     assert_int_equal(s_encounter(world, id, "2026-06-30").rc, CN_OK);
     clock = s_clock(world, id);
     assert_int_equal(clock->state, STATE(MET));
@@ -441,8 +442,8 @@ static void s_clock_stops(struct test_world *world)
     const char *rule =
         ((const Doc__Document *)s_document(world, &SUPERVISOR, id).body)->rule;
     assert_int_equal(s_admit(world, &told), CN_OK);
-    /* Another visit; a start of care that was cancelled before the one that
-     * admitted, and told late. */
+    /* Another visit, and a start of care that was cancelled before the one
+     * that admitted; its event came late. */
     s_clock_at = s_at("2026-06-02T12:00:00Z");
     assert_int_equal(s_cancel(world, &told, SCH__VISIT__KIND__ROUTINE,
                               "2026-06-02T11:00:00Z"),

@@ -23,7 +23,7 @@ struct works {
     unsigned calls;
     unsigned done;
     unsigned failures; /* so many calls fail */
-    bool stuck;        /* leave the row: as a process that was killed */
+    bool stuck;        /* leave the row, like a process that was killed */
     int64_t work_us;   /* how long a call takes */
     int64_t ahead_us;  /* of the clock */
 };
@@ -239,7 +239,7 @@ static void s_long(struct test_world *world)
     s_works.work_us = CN_DUE_CLAIM_US + CN_SECOND;
     s_add(world, "reminder", s_soon(world, -1), 1);
     s_start(world);
-    s_start(world); /* would take it at once, were it free */
+    s_start(world); /* would take it at once if it were free */
     s_await_done(world, 1);
     assert_int_equal(s_works.calls, 1);
     s_close(world);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Replicas of a consumer as processes of their own: they share the partitions,
- * and whatever is killed, every event has its effect once and in its
- * aggregate's order. This program is the consumer, too, when it is started with
- * the word "consumer". The long form (CAIRN_LONG=1) has 100,000 events. */
+/* Replicas of a consumer as processes of their own. They share the partitions.
+ * Whatever is killed, every event has its effect once, and in its aggregate's
+ * order. With the word "consumer" as its argument this program is the
+ * consumer. The long form (CAIRN_LONG=1) has 100,000 events. */
 #include "common/base/clock.h"
 #include "common/inbox/consumer.h"
 #include "common/loop/fiber.h"
@@ -183,7 +183,8 @@ static void s_pause(void)
 
 /* ---- the shares ---- */
 
-/* So many live replicas hold all partitions, none of them more than most. */
+/* So many live replicas hold all partitions, and none holds more than `most`.
+ */
 static bool s_shared(unsigned holders, unsigned most)
 {
     char sql[SQL_MAX];
@@ -198,7 +199,7 @@ static bool s_shared(unsigned holders, unsigned most)
     return s_number(sql) == 1;
 }
 
-/* Sanitizers make processes slow; what a user waits for is the two seconds. */
+/* Sanitizers make processes slow; the limit for users is two seconds. */
 static int64_t s_share_limit_us(void)
 {
 #ifdef __SANITIZE_ADDRESS__
@@ -267,7 +268,8 @@ struct writer {
     uint32_t rounds;
 };
 
-/* Of every other aggregate each second event is an effect, the rest copies. */
+/* In every other aggregate each second event has an effect. All other events
+ * are copies. */
 static bool s_is_effect(size_t aggregate, uint32_t seq)
 {
     return aggregate % 2 == 0 && seq % 2 == 1;
@@ -321,7 +323,7 @@ static long s_next(long mean)
     return mean / 2 + random() % (mean + 1);
 }
 
-/* Kills one after the other, at whatever they are, as the work goes on. */
+/* Kills one replica after the other while they work. */
 static unsigned s_kill_until(const struct test_producer *producer,
                              pid_t pids[REPLICAS],
                              long events,

@@ -11,7 +11,7 @@ static void s_fill(const struct contract_maker *maker, void *message)
     const ProtobufCMessage *any = message;
     (void)maker;
     if (any->descriptor == &sch__visit__descriptor) {
-        /* Of other visits nobody is told. */
+        /* For other visits there is no message. */
         Sch__Visit *visit = message;
         CN_SET(visit, kind, SCH__VISIT__KIND__SOC);
         CN_SET(visit, status, SCH__VISIT__STATUS__BOOKED);

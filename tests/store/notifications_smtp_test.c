@@ -234,8 +234,9 @@ static void nobody_there_is_unreachable(void **state)
     assert_int_equal(sending.result.status, 0);
 }
 
-/* The sink answers after two seconds: neither the fiber nor its loop waits for
- * it beyond the deadline. What the thread holds is freed after it. */
+/* The sink answers after two seconds. The fiber and its loop do not wait for
+ * it beyond the deadline. The memory that the thread holds is freed after the
+ * answer. */
 static void a_slow_answer_does_not_hold_the_fiber(void **state)
 {
     (void)state;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who is told what, sending and its failures, against a real PostgreSQL and
- * channels that the tests rule; one exchange by real SMTP is in
- * notifications_smtp_test.c. */
+/* Who gets which message, and sending with its failures, against a real
+ * PostgreSQL and channels that the tests control. One exchange by real SMTP is
+ * in notifications_smtp_test.c. */
 #include "cairn/notifications.cairn.h"
 #include "cairn/notifications.handlers.h"
 #include "cairn/referrals.cairn.h"
@@ -23,7 +23,7 @@
 
 enum { CONNECTIONS = 4, SENT_MAX = 16, ID_MAX = 128 };
 
-/* ---- a channel that does as it is told ---- */
+/* ---- a channel that the test controls ---- */
 
 struct fake {
     struct channel channel;
@@ -318,7 +318,8 @@ static void s_both_are_told(struct test_world *world)
     assert_int_equal(test_rows(world, "message", NULL), 1);
     assert_int_equal(s_book(world, &told), CN_OK);
     s_assert_two(world);
-    /* Told again, and accepted again: nobody hears it twice. */
+    /* The events come again, and the referral is accepted again: no message is
+     * sent twice. */
     assert_int_equal(s_accept(world, &told), CN_OK);
     assert_int_equal(s_book(world, &told), CN_OK);
     told.seq = 9;
@@ -418,8 +419,9 @@ static void s_older_facts_do_not_replace_newer(struct test_world *world)
     assert_string_equal(known.care->patient_email, told.patient_email);
 }
 
-/* Patient, referral and visit are told by different partitions and producers:
- * in each of their orders both are told, and the same is known in the end. */
+/* The events of patient, referral and visit come from different partitions and
+ * producers. In each order both messages are sent, and the copies are the same
+ * in the end. */
 static void s_any_order(struct test_world *world)
 {
     static const unsigned ORDERS[6][3] = { { 0, 1, 2 }, { 0, 2, 1 },
@@ -450,7 +452,7 @@ static void s_any_order(struct test_world *world)
     assert_int_equal(test_rows(world, "message", NULL), 2L * CN_COUNT(ORDERS));
 }
 
-/* The address is the one that the patient has when they are told. */
+/* The message goes to the address that the patient has when it is made. */
 static void s_new_address_is_used(struct test_world *world)
 {
     struct told told = s_told(world);
@@ -468,7 +470,8 @@ static void s_new_address_is_used(struct test_world *world)
     assert_string_equal(s_fake.to, "new@home.example");
 }
 
-/* A visit that was cancelled again is not told when the acceptance comes. */
+/* For a visit that was cancelled there is no message when the acceptance
+ * comes. */
 static void s_cancelled_is_not_told(struct test_world *world)
 {
     struct told told = s_told(world);
@@ -483,8 +486,8 @@ static void s_cancelled_is_not_told(struct test_world *world)
     assert_non_null(s_to_source(world, &told));
 }
 
-/* What notifications finds after it was down: the visit was booked and took
- * place. In each order of the two services' events the patient is told. */
+/* After a time without notifications: the visit was booked and took place. In
+ * each order of the two services' events the patient gets the message. */
 static void s_visit_over_is_told(struct test_world *world)
 {
     for (unsigned accepted_at = 0; accepted_at <= 2; accepted_at++) {
@@ -511,8 +514,7 @@ static void s_visit_over_is_told(struct test_world *world)
     assert_int_equal(test_rows(world, "message", NULL), 6);
 }
 
-/* Nor does it matter when the copy is newer than the booking, as after a
- * snapshot. */
+/* The same when the copy is newer than the booking, as after a snapshot. */
 static void s_visit_over_before_its_booking(struct test_world *world)
 {
     struct told told = s_told(world);
@@ -528,8 +530,8 @@ static void s_visit_over_before_its_booking(struct test_world *world)
     s_assert_two(world);
 }
 
-/* A visit that is told again, or found by the acceptance, has no name in its
- * event: the clinician's own row has it. */
+/* When a visit's event comes again, or the acceptance finds the visit, the
+ * event has no name: the clinician's own row has it. */
 static void s_clinician_is_named(struct test_world *world)
 {
     struct told told = s_told(world);
@@ -549,8 +551,8 @@ static void s_clinician_is_named(struct test_world *world)
     assert_non_null(strstr(s_fake.text, "Nurse Okoro"));
 }
 
-/* What a snapshot brought first does not keep an event from its effect, and is
- * no effect itself. */
+/* The event still has its effect when a snapshot brought the row first. The
+ * snapshot itself has no effect. */
 static void s_snapshot_before_the_events(struct test_world *world)
 {
     struct told told = s_told(world);
@@ -608,7 +610,7 @@ static void s_mail_is_sent(struct test_world *world)
                                "type = 'message.sent' AND aggregate_seq = 2"),
                      1);
     assert_int_equal(test_rows(world, "due", NULL), 0);
-    /* What is left of the work, should it fire again, is only taken away. */
+    /* If the work runs again, it is only removed. */
     assert_int_equal(s_send(world, id), CN_OK);
     assert_int_equal(s_fake.count, 1);
 }
@@ -655,7 +657,8 @@ static void s_refused_is_failed(struct test_world *world)
     assert_int_equal(test_rows(world, "due", NULL), 0);
 }
 
-/* The process dies after the channel took the mail and before that is kept. */
+/* The process dies after the channel took the mail and before this is written.
+ */
 static void s_crash_sends_the_same_again(struct test_world *world)
 {
     struct told told;

@@ -216,7 +216,7 @@ static void s_fetch_in_pages(struct test_world *world)
                         world->tenant.bytes, 16);
     assert_int_equal(
         s_compare(fetch.reply->head, fetch.reply->events[2]->position), 0);
-    /* It was cut: nothing is known of the rest. */
+    /* The page was cut, so nothing is known of the rest. */
     assert_false(fetch.reply->has_complete_until);
 
     fetch.after = fetch.reply->head;
@@ -284,7 +284,7 @@ static void a_client_may_not_fetch_and_a_partition_must_exist(void **state)
     s_run(s_fetch_refused);
 }
 
-/* What it was given but has not applied may be asked for again. */
+/* Events that it fetched but has not applied may be asked for again. */
 static void s_fetch_applied(struct test_world *world)
 {
     Evt__Position after = EVT__POSITION__INIT;
@@ -308,7 +308,7 @@ static void s_fetch_applied(struct test_world *world)
     assert_string_equal(reader.consumer, "reader");
     assert_int_equal(reader.partition, 3);
     assert_int_equal(reader.xid, 600);
-    /* One of an earlier release does not tell. */
+    /* A reader of an earlier release does not send it. */
     from.applied = NULL;
     s_fetch(&fetch);
     assert_true(cn_outbox_reader_at(world->env.outbox, 0, &reader));
@@ -500,7 +500,7 @@ static void s_concurrent(struct test_world *world)
         writers[i] = (struct writer){ world, i * WRITES };
         test_world_spawn(world, s_write_fiber, &writers[i], 60 * CN_SECOND);
     }
-    /* For a while all writers go on behind an open transaction. */
+    /* For a while all writers write behind an open transaction. */
     assert_int_equal(cn_fiber_sleep(30000), CN_OK);
     s_release(held);
     test_world_join(world);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The clock C01 of a referral as a deadline: it starts, moves, stops and is met
- * in the unit of what does so, and says the same as the referral. */
+/* The clock C01 of a referral as a deadline. It starts, moves, stops and is
+ * met in the unit of the change that causes it, and has the same words as the
+ * referral. */
 #include "cairn/scheduling.pb-c.h"
 #include "common/deadlines/deadline_rule.h"
 #include "common/deadlines/deadline_unit.h"
@@ -201,7 +202,7 @@ static void s_move_body(struct test_world *world)
     assert_int_equal(ordered.rc, CN_OK);
     assert_int_equal(s_clock(world, id)->due_at, s_at("2026-06-11T03:59:59Z"));
     s_assert_agree(world, id);
-    /* What is no fact of the clock does not move it. */
+    /* A change that the clock does not depend on does not move it. */
     struct call other = s_patch(world, id,
                                 "{\"needs\": \"wound care\","
                                 " \"disciplines\": [\"pt\"]}",
@@ -254,7 +255,7 @@ static void s_met_body(struct test_world *world)
     assert_int_equal(clock->met_at, s_clock_at - 5);
     s_assert_log(world, "deadline", "deadline.started 1,deadline.met 2");
     assert_int_equal(s_number(world, "due WHERE "), 0);
-    /* Told again: no second effect. */
+    /* The event again: no second effect. */
     assert_int_equal(s_soc(world, "visit.completed", id, s_clock_at), CN_OK);
     s_assert_log(world, "deadline", "deadline.started 1,deadline.met 2");
 }

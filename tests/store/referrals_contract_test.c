@@ -60,7 +60,7 @@ static void s_fill(const struct contract_maker *maker, void *message)
     }
 }
 
-/* A referral has one episode: a new episode is of a new one. */
+/* A referral has one episode, so a new episode needs a new referral. */
 static void s_episode_refer(const struct contract_maker *maker,
                             Ref__Episode *episode)
 {

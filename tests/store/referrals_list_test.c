@@ -29,7 +29,8 @@ static struct call s_list(struct test_world *world,
     return call;
 }
 
-/* Reads all pages; how many rows, each after the one before. */
+/* Reads all pages, and checks that each row comes after the one before.
+ * Returns the number of rows. */
 static size_t s_walk(struct test_world *world, const char *statuses, int limit)
 {
     const char *cursor = NULL;
@@ -240,8 +241,8 @@ static void another_branch_is_out_of_reach(void **state)
     test_world_run(s_pg, CONNECTIONS, s_branches_body, NULL);
 }
 
-/* Asserts that a call in another branch made a patient of its own for P-1, with
- * nothing of the one whose identifier that is. */
+/* Asserts that a call in another branch made a new patient for P-1, with no
+ * data of the patient who has that identifier. */
 static void s_assert_stranger(const struct call *call, const char *patient_id)
 {
     const Ref__Referral *made = s_referral(call);
@@ -263,14 +264,14 @@ static void s_taken_body(struct test_world *world)
     s_only_branch = &elsewhere;
     struct call theirs = s_create(world, TAKEN);
     s_assert_stranger(&theirs, patient_id);
-    /* The patient has come within nobody's reach by it. */
+    /* The referral does not bring the patient within the branch's reach. */
     struct call call = s_call(world, NULL, "get");
     Ref__GetPatientRequest get = REF__GET_PATIENT_REQUEST__INIT;
     get.id = patient_id;
     call.request.body = &get;
     s_run(&call, "GetPatient");
     assert_int_equal(call.rc, CN_NOT_FOUND);
-    /* One of theirs beside it is not taken for the patient either. */
+    /* A second patient with it is not taken for the patient either. */
     struct call both =
         s_create(world, "{\"patient\": {\"identifiers\": [{\"system\": \"his\","
                         " \"value\": \"P-1\"}, {\"system\": \"his\","

@@ -27,7 +27,8 @@ static void s_hl7_body(struct test_world *world)
     assert_non_null(strstr(answer, "MSA|AA|C1|ref_"));
     assert_non_null(
         strstr(answer, first.reply.location + strlen("/v1/referrals/")));
-    /* The same with other line ends: the same, and nothing new. */
+    /* The same message with other line ends: the same answer, and nothing new.
+     */
     char lines[sizeof(HL7)];
     memcpy(lines, HL7, sizeof(HL7));
     for (char *c = lines; *c != '\0'; c++) {
@@ -64,7 +65,8 @@ static void a_message_again_is_the_same_referral(void **state)
     test_world_run(s_pg, CONNECTIONS, s_hl7_body, NULL);
 }
 
-/* The message with another control id and more segments, not a byte else. */
+/* The message with another control id and more segments; all other bytes are
+ * the same. */
 static struct call
 s_later(struct test_world *world, const char *control_id, const char *more)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Referrals against a real PostgreSQL: what is kept, who wins a race, what a
- * change, a decision and an event do. */
+/* Referrals against a real PostgreSQL: what is stored, races, and the effect
+ * of a change, a decision and an event. */
 #include "cairn/access.pb-c.h"
 #include "cairn/scheduling.pb-c.h"
 #include "common/base/array.h"
@@ -56,7 +56,8 @@ static void s_valid_body(struct test_world *world)
     assert_int_equal(referral->n_missing, 0);
     assert_int_equal(referral->soc_due_at, referral->valid_at + 48 * CN_HOUR);
     assert_non_null(strstr(referral->soc_due_why, "C01: valid referral"));
-    /* The number of the summary is nobody's to see, and not a key. */
+    /* The number in the summary is shown to nobody, and is not used as a key.
+     */
     assert_int_equal(referral->patient->n_identifiers, 0);
     assert_int_equal(s_number(world, "patient_identifier WHERE "), 0);
     s_assert_log(world, "referral", "referral.received 1,referral.validated 2");
@@ -222,7 +223,8 @@ static void s_key_race_body(struct test_world *world)
     for (int i = 0; i < CLIENTS; i++) {
         struct call *call = &races[i].call;
         struct cn_err err = { 0 };
-        /* A twin that was second in the source and id finds its record. */
+        /* A create that lost the race for the source and id finds the winner's
+         * record. */
         if (call->reply.status == 200 && !call->reply.replayed) {
             bool found = false;
             assert_int_equal(
@@ -538,7 +540,7 @@ static const struct cn_event_handler *s_handler(const char *type)
     abort();
 }
 
-/* Applies an event as the consumer does; was there an effect? */
+/* Applies an event as the consumer does. True: it had an effect. */
 static bool s_apply(struct test_world *world,
                     const char *type,
                     struct cn_uuid aggregate,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Records of idempotency keys are kept for two days, events until all have read
- * them; of all tenants. A backend that holds the horizon is ended. */
+/* Records of idempotency keys are kept for two days, and events until all
+ * consumers have read them, for all tenants. A backend that holds back the
+ * horizon is ended. */
 #include "common/outbox/outbox.h"
 #include "common/service/retention.h"
 #include "common/service/watchdog.h"
@@ -105,7 +106,8 @@ an_event_stays_until_the_slowest_consumer_has_passed_it(void **state)
 {
     (void)state;
     s_log_fill();
-    /* One consumer has read all, the other 700 events of partition 0 alone. */
+    /* One consumer has read all events; the other has read only 700 events of
+     * partition 0. */
     free(test_pg_sql(
         s_pg,
         "INSERT INTO probe.log_reader (consumer, partition, epoch, xid, seq,"
@@ -141,8 +143,8 @@ static void s_send(int fd, const uint8_t *from, const uint8_t *to)
     assert_int_equal(write(fd, from, (size_t)(to - from)), to - from);
 }
 
-/* Speaks the protocol by hand: libpq would send the Sync. A write is begun that
- * way, and its client is heard of no more. */
+/* Writes the protocol's bytes itself, since libpq would send the Sync. It
+ * begins a write, and then the client says nothing more. */
 static int s_write_without_sync(void)
 {
     static const char WRITE[] =

@@ -10,7 +10,7 @@ static void s_fill(const struct contract_maker *maker, void *message)
 {
     const ProtobufCMessage *any = message;
     if (any->descriptor == &sch__visit__descriptor) {
-        /* One start of care stands against the next of its referral. */
+        /* A referral with a start of care cannot get another one. */
         Sch__Visit *visit = message;
         CN_SET(visit, kind, SCH__VISIT__KIND__ROUTINE);
     } else if (any->descriptor == &sch__complete_visit_request__descriptor) {

@@ -275,7 +275,7 @@ static void s_clinicians_are_of_a_branch(struct test_world *world)
     assert_int_equal(made.rc, CN_OK);
     assert_string_equal(((const Sch__Clinician *)made.body)->branch_id,
                         s_id(world, "brn", own));
-    /* Nobody makes what they could not see. */
+    /* A caller cannot make a record that they could not see. */
     nurse.branch_id = s_id(world, "brn", other);
     struct test_answer refused = s_nurse_make(world, &scheduler, &nurse);
     assert_int_equal(refused.rc, CN_INVALID);
@@ -315,8 +315,8 @@ static void s_soc_is_booked(struct test_world *world)
     assert_int_equal(test_rows(world, "outbox", "type = 'visit.booked'"), 1);
     assert_int_equal(test_rows(world, "audit", "action = 'visit.book'"), 1);
     assert_int_equal(test_rows(world, "audit", "action = 'visit.list'"), 1);
-    /* Accepted again after a reopening: it stands, and whoever waited for the
-     * acceptance is told of it. */
+    /* Accepted again after a reopening: the visit stays, and its event is sent
+     * again for the services that waited for the acceptance. */
     told.seq = 5;
     s_told_ok(world, "referral.accepted", &told);
     assert_int_equal(test_rows(world, "visit", NULL), 1);
@@ -382,7 +382,7 @@ static void s_nobody_can_come(struct test_world *world)
     assert_string_equal(visit->left_out[1]->reason, "postal_code");
     assert_int_equal(test_rows(world, "outbox", "type = 'visit.needs_staff'"),
                      1);
-    /* Somebody is found: the visit that is wanted is booked, once. */
+    /* A clinician is found: the wanted visit is booked once. */
     const Sch__Clinician *nurse = s_nurse(world);
     int64_t at = s_next_week(world);
     struct test_answer booked =
@@ -510,7 +510,7 @@ static long s_deadlocks(void)
                                 " WHERE datname = current_database()");
 }
 
-/* How many won; all others got the conflict of that name. */
+/* How many succeeded; all others got the conflict of that name. */
 static size_t s_race(struct racer *racers,
                      size_t count,
                      void (*run)(void *),
@@ -541,7 +541,7 @@ static void s_one_slot_has_one_winner(struct test_world *world)
     long deadlocks = s_deadlocks();
     s_told_ok(world, "referral.received", &told);
     for (size_t i = 0; i < CLIENTS; i++) {
-        /* None at the same minute as another, all over each other. */
+        /* No two at the same minute, but all overlap. */
         racers[i] = (struct racer){
             .world = world,
             .clinician = nurse,
@@ -578,7 +578,8 @@ static void s_one_referral_has_one_soc(struct test_world *world)
     assert_int_equal(test_rows(world, "visit", NULL), 1);
 }
 
-/* Acceptances at once look at the same free hour; each ends with its own. */
+/* Acceptances at the same time see the same free hour; each gets a visit of
+ * its own. */
 static void s_acceptances_share_a_nurse(struct test_world *world)
 {
     enum { REFERRALS = 8 };
@@ -717,7 +718,7 @@ static void s_visits_are_of_a_branch(struct test_world *world)
                                      told.referral_id, clinician->id, at);
     assert_int_equal(made.rc, CN_OK);
     const Sch__Visit *visit = made.body;
-    /* Neither a referral nor a clinician beyond the reach is known. */
+    /* A referral and a clinician out of reach are both unknown. */
     struct test_answer refused =
         s_book(world, &beyond, SCH__VISIT__KIND__ROUTINE, told.referral_id,
                clinician->id, at + CN_DAY);
@@ -814,7 +815,7 @@ static void s_availability_stays_in_reach(struct test_world *world)
     assert_string_equal(available->left_out[0]->reason, "language");
     assert_int_equal(test_rows(world, "audit", "action = 'availability.read'"),
                      1);
-    /* A patient beyond reach is as unknown as any. */
+    /* Out-of-reach and unknown patients get the same answer. */
     struct test_answer theirs = s_available(world, &beyond, patient);
     struct test_answer unknown = s_available(
         world, &beyond, s_id(world, "pat", cn_uuid_new(&world->env)));
@@ -882,8 +883,8 @@ static void s_older_facts_do_not_replace_newer(struct test_world *world)
     assert_string_equal(need->language, "es");
     assert_int_equal(need->n_windows, 1);
     assert_int_equal(need->windows[0]->from, 8 * 60);
-    /* The referral's next event was written beside that change: it brings its
-     * own facts, and the patient's older ones. */
+    /* The referral's next event was written before that change: it has its own
+     * new facts, and the patient's old ones. */
     struct told beside = told;
     beside.seq = 4;
     beside.patient_version = 1;
@@ -930,7 +931,7 @@ static void s_patients_come_in_any_order(struct test_world *world)
     assert_string_equal(visit->left_out[0]->reason, "language");
 }
 
-/* What a snapshot brought first does not keep an event from its effect. */
+/* An event still has its effect when a snapshot brought the row first. */
 static void s_snapshot_before_the_acceptance(struct test_world *world)
 {
     (void)s_nurse(world);
@@ -945,7 +946,7 @@ static void s_snapshot_before_the_acceptance(struct test_world *world)
     /* The copy stays at the newer event. */
     assert_int_equal(s_need(world, told.referral_id)->soc_due_at,
                      now.soc_due_at);
-    /* And what is as new repairs it. */
+    /* An equal version overwrites too, so a rebuild repairs a bad copy. */
     now.soc_due_at += CN_DAY;
     s_told_ok(world, "referral.snapshot", &now);
     assert_int_equal(s_need(world, told.referral_id)->soc_due_at,
@@ -960,7 +961,7 @@ static void s_odd_events_are_refused(struct test_world *world)
     assert_int_equal(s_agency_told(world, &agency, 1), CN_INTERNAL);
     assert_int_equal(s_agency_told(world, NULL, 1), CN_INTERNAL);
     assert_int_equal(s_patient_told(world, &told, false), CN_INTERNAL);
-    /* A time that is none is no wish. */
+    /* A time that is not valid is not a wish. */
     told.window_from = "8";
     s_told_ok(world, "referral.received", &told);
     assert_int_equal(s_need(world, told.referral_id)->n_windows, 0);

@@ -37,7 +37,7 @@ enum { ANSWER_MAX = 64 << 10 };
 
 static unsigned s_runs; /* of the handler of Change since the start */
 
-/* Answers with what it was asked. */
+/* Answers with the request's own content. */
 static void s_echo(struct cn_op *op)
 {
     const Evt__FetchRequest *body = op->request->body;
@@ -143,7 +143,8 @@ static pid_t s_spawn_with(const char *flag, const char *extra)
     env[count] = settings[count];                                              \
     count++
     if (extra != NULL) {
-        SETTING("%s", extra); /* The first one of a name counts. */
+        SETTING("%s",
+                extra); /* When a name comes twice, the first one counts. */
     }
     SETTING("CAIRN_BIND=%s", s_address);
     SETTING("CAIRN_ADMIN=%s", s_admin);
@@ -171,7 +172,7 @@ static pid_t s_spawn(const char *extra)
     return s_spawn_with(NULL, extra);
 }
 
-/* In a fiber: what it exited with, -1 for a signal. */
+/* In a fiber: waits for its end. Returns the exit code, -1 for a signal. */
 static int s_await_exit(pid_t pid)
 {
     int status = 0;
@@ -197,7 +198,7 @@ static bool s_log_has(const char *text)
     return s_file_has(s_log, text);
 }
 
-/* What it exits with when it is asked by the flag. */
+/* The exit code when it is started with the flag. */
 static int s_flag(const char *flag, const char *extra)
 {
     return s_await_exit(s_spawn_with(flag, extra));
@@ -235,7 +236,7 @@ static unsigned s_status(const char *request)
     return s_get(request, answer);
 }
 
-/* In a fiber: until the admin port answers so. */
+/* In a fiber: waits until the admin port answers with this status. */
 static void s_await_status(const char *request, unsigned status)
 {
     int64_t give_up_at = cn_clock_monotonic() + 20 * CN_SECOND;
@@ -245,7 +246,7 @@ static void s_await_status(const char *request, unsigned status)
     }
 }
 
-/* In a fiber: until it has logged so. The line follows the reply. */
+/* In a fiber: waits until its log has this line. The line follows the reply. */
 static void s_await_log(const char *text)
 {
     int64_t give_up_at = cn_clock_monotonic() + 20 * CN_SECOND;
@@ -255,7 +256,7 @@ static void s_await_log(const char *text)
     }
 }
 
-/* In a fiber: until it works on one request. */
+/* In a fiber: waits until it works on one request. */
 static void s_await_in_flight(void)
 {
     int64_t give_up_at = cn_clock_monotonic() + 20 * CN_SECOND;
@@ -357,7 +358,7 @@ static void s_await_ready(struct test_world *world, struct cn_env *env)
     assert_int_equal(ask.rc, CN_OK);
 }
 
-/* A service and its two callers around a body. */
+/* Runs a body with a service and its two callers. */
 struct scene {
     struct test_world *world;
     struct cn_env front;
@@ -440,7 +441,8 @@ static void s_guards(struct test_world *world)
     struct scene scene;
     s_open(&scene, world);
     s_await_ready(world, &scene.front);
-    /* Another service: events in its own name, and nothing else. */
+    /* Another service may ask for events in its own name, and for nothing
+     * else. */
     struct ask ask = s_from_front(&scene, "probe.v1.Probe/Echo");
     ask.env = &scene.other;
     s_ask(&ask);
@@ -473,7 +475,8 @@ static void s_guards(struct test_world *world)
     ask = s_from_front(&scene, "events.v1.Events/Fetch");
     s_ask(&ask);
     assert_int_equal(ask.rc, CN_FORBIDDEN);
-    /* In its own name a front may have them, but no client's method. */
+    /* A front may ask for events in its own name, but not call a client's
+     * method. */
     ask.nobody = true;
     s_ask(&ask);
     assert_int_equal(ask.rc, CN_OK);
@@ -501,7 +504,7 @@ static void s_repeats(struct test_world *world)
     assert_int_equal(ask.rc, CN_OK);
     assert_false(ask.reply.replayed);
     assert_int_equal(ask.position->xid, 1);
-    /* The guard fails by now, but the answer is the first one. */
+    /* The guard would fail now, but the call gets the first answer again. */
     s_ask(&ask);
     assert_int_equal(ask.rc, CN_OK);
     assert_true(ask.reply.replayed);
@@ -590,7 +593,7 @@ static void s_faults(struct test_world *world)
     assert_true(s_log_has("CAIRN_NO_SUCH"));
     assert_int_equal(s_await_exit(s_spawn("CAIRN_ENDPOINTS=nonsense")), 1);
     assert_true(s_log_has("CAIRN_ENDPOINTS"));
-    /* What it would write in an epoch that is over nobody would see. */
+    /* Readers would not see what it writes in an epoch that is over. */
     free(test_pg_sql(s_service_pg, "UPDATE probe.audit_sealer SET epoch ="
                                    " epoch + 3"));
     assert_int_equal(s_await_exit(s_spawn("CAIRN_EPOCH=2")), 1);
@@ -670,7 +673,7 @@ static void s_leaves(struct test_world *world)
     s_await_status("GET /readyz", 503);
     assert_int_equal(s_status("GET /livez"), 200);
     struct ask late = s_from_front(&scene, "probe.v1.Probe/Echo");
-    /* It waits for another process of the service, and none comes. */
+    /* It waits for another process of the service, but none comes. */
     s_ask(&late);
     assert_int_equal(late.rc, CN_UNAVAILABLE);
     assert_int_equal(cn_bus_stats(scene.front.bus)->repeats, 0);
@@ -699,7 +702,7 @@ static void s_notices(struct test_world *world)
     struct ask ask = s_from_front(&scene, "probe.v1.Probe/Echo");
     s_ask(&ask);
     assert_int_equal(ask.rc, CN_OK);
-    /* Asked again, it does not wait. */
+    /* On the second signal it does not wait. */
     int64_t since = cn_clock_monotonic();
     s_close(&scene);
     assert_true(cn_clock_monotonic() - since < CN_SECOND);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Snapshots from one service to another: pages over many tenants while they
- * change, and a consumer that rebuilds its copies from them through every kind
- * of end. */
+/* Snapshots from one service to another. Pages cover many tenants while these
+ * change. A consumer rebuilds its copies from them and is ended in every way.
+ */
 #include "common/outbox/snapshot.h"
 #include "common/service/service.h"
 
@@ -403,8 +403,8 @@ static const Evt__SnapshotCursor *s_place_keep(struct place *self,
     return &self->cursor;
 }
 
-/* All rows are there once, in their order, while half of them change, new ones
- * come and the log is deleted under the paging. */
+/* All rows come once, in their order, while half of them change, new ones
+ * come, and the log is deleted between the pages. */
 static void s_pages(struct test_world *world)
 {
     const Evt__SnapshotCursor *after = NULL;
@@ -450,7 +450,8 @@ static void s_pages(struct test_world *world)
     assert_int_equal(changed, ROWS - 20 * CN_SNAPSHOT_LIMIT_MAX);
     assert_in_range(pages, ROWS / CN_SNAPSHOT_LIMIT_MAX,
                     ROWS / CN_SNAPSHOT_LIMIT_MAX + 10);
-    /* Of a type that is not here: nothing, and where the log begins. */
+    /* A type that the service does not have: no rows, and the beginning of the
+     * log. */
     const Evt__SnapshotResponse *none =
         s_page(world, world->arena, NULL, "thing.snapshot", CN_OK);
     assert_int_equal(none->n_events, 0);
@@ -529,7 +530,7 @@ static void s_log_is_gone(struct test_world *world)
     s_replica_open(&replica, &producer);
     s_await(world, REBUILT);
     s_assert_equal_rows();
-    /* And from there by the log, which is not asked for a snapshot again. */
+    /* From there the consumer reads the log, and asks for no other snapshot. */
     struct cn_uuid id = s_first_item();
     free(test_pg_sql(s_producer_pg, "UPDATE probe.item SET event_seq = 2,"
                                     " value = 4242 WHERE id = (SELECT id FROM"
@@ -580,7 +581,7 @@ static void s_ask(void)
                      "SELECT probe.rebuild_ask('producer', true); COMMIT"));
 }
 
-/* The copies are of two pages, for the third is as if it waited for a lock. */
+/* The copies are from two pages: the third one seems to wait for a lock. */
 static void s_slow_add(void)
 {
     free(test_pg_sql(
@@ -626,7 +627,7 @@ static void a_rebuild_goes_on_after_its_last_page(void **state)
     (void)state;
     s_run(s_first_pages);
     s_slow_drop();
-    /* As if its time were over: whoever was killed renews no claim. */
+    /* As if its lease had lapsed: a killed process does not renew its claim. */
     free(test_pg_sql(s_consumer_pg,
                      "UPDATE probe.rebuild SET claimed_until = now()"));
     s_run(s_other_pages);
@@ -680,12 +681,12 @@ static void a_row_that_no_handler_takes_is_given_up_alone(void **state)
     assert_int_equal(s_number("SELECT loaded FROM probe.rebuild"), 4);
     assert_int_equal(s_number("SELECT failed FROM probe.rebuild"), 1);
     assert_int_equal(s_number("SELECT count(*) FROM probe.item"), 4);
-    /* As one of a page, then alone. */
+    /* First as one row of its page, then alone. */
     assert_int_equal(s_effects.refused, 1 + CN_EVENT_ATTEMPTS_MAX);
 }
 
-/* An effect that comes while copies are not there waits until they are, and is
- * neither lost nor repeated. */
+/* An effect that comes before the copies waits for them. It is neither lost
+ * nor repeated. */
 static void s_effect_waits(struct test_world *world)
 {
     struct producer producer;
@@ -720,7 +721,7 @@ static void an_effect_waits_for_the_copies_that_it_reads(void **state)
     assert_int_equal(s_number("SELECT count(*) FROM probe.dead_letter"), 0);
 }
 
-/* So does the effect of a dead letter that is tried again meanwhile. */
+/* The effect of a dead letter that is tried again waits too. */
 static void s_letter_waits(struct test_world *world)
 {
     struct producer producer;
@@ -738,7 +739,7 @@ static void s_letter_waits(struct test_world *world)
         " %L, %L, 1, %L, %L, now(), %L)', tenant_id, event_id, 'producer',"
         " 'work', aggregate_id, type, 'x', xid, seq, 'retrying')"
         " FROM probe.outbox WHERE type = 'work.done'");
-    /* Another release's, which this one neither loads nor ends. */
+    /* A rebuild of another release: this release neither loads nor ends it. */
     free(test_pg_sql(
         s_consumer_pg,
         "INSERT INTO probe.inbox_position (producer, partition, epoch, xid,"
@@ -800,7 +801,7 @@ static void s_asked_twice(struct test_world *world)
     s_await(world, REBUILT);
     assert_int_equal(s_number("SELECT loaded FROM probe.rebuild"), FEW);
     s_assert_equal_rows();
-    /* One that has ended begins again. */
+    /* A rebuild that has ended begins again. */
     assert_int_equal(cn_rebuild_ask(&replica.env, &s_consumer, NULL, &err),
                      CN_OK);
     assert_true(s_number(ASKED_AT) > asked_at);
@@ -839,8 +840,8 @@ static void what_is_not_followed_is_not_rebuilt(void **state)
     s_run(s_refused);
 }
 
-/* Two that this release does not follow, one of which a live replica of another
- * release does: while that one is open no effect may run. */
+/* Two producers that this release does not follow. A live replica of another
+ * release follows one of them: while its rebuild is open no effect may run. */
 static void s_unfollowed(struct test_world *world)
 {
     struct producer producer;

@@ -24,7 +24,7 @@ CN_SQL_WRITE(SQL_TEST_THING_INSERT,
 CN_SQL_WRITE(SQL_TEST_THING_BUMP,
              "UPDATE {{schema}}.thing SET version = version + 1, "
              "event_seq = event_seq + 1 WHERE tenant_id = $1 AND id = $2");
-/* As an outbox row whose aggregate_seq the database counts. */
+/* Like an outbox row whose aggregate_seq the database counts. */
 CN_SQL_WRITE(SQL_TEST_THING_EVENT,
              "INSERT INTO {{schema}}.outbox (tenant_id, epoch, partition, "
              "event_id, aggregate_type, aggregate_id, aggregate_seq, type, "
@@ -470,7 +470,7 @@ static void s_guard(struct test_world *world)
     assert_int_equal(s_require(world, "thing_state", &err), CN_CONFLICT);
     assert_string_equal(err.word, "thing_state");
     s_assert_rows(world, 0);
-    /* The key is free: the request may be made good. */
+    /* The key is free: the corrected request may use it. */
     struct thing thing;
     assert_int_equal(s_make(world, &thing, "key", "body", "good"), CN_OK);
     s_assert_rows(world, 1);
@@ -513,7 +513,7 @@ static void s_killed(struct test_world *world)
 
 static void s_unknown(struct test_world *world)
 {
-    /* Committed, and yet the answer is that one cannot know. */
+    /* Committed, but the answer is that the outcome is unknown. */
     struct thing thing = { .world = world,
                            .arena = world->arena,
                            .key = "key",

@@ -52,7 +52,7 @@ def client(system):
 
 @pytest.fixture(scope="session")
 def database(system):
-    """What stands in PostgreSQL; see harness/database.py."""
+    """The rows in PostgreSQL; see harness/database.py."""
     return Database(system)
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The admin port of each process: health, metrics, and what it does not tell."""
+"""The admin port of each process: health, metrics, and what it must not
+show."""
 import os
 import re
 import shutil

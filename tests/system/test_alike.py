@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What two services wrote twice is found, under other names too."""
+"""The check finds code that two services both have, also under other names."""
 import pytest
 
 from harness.lint import check, tree

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the story leaves behind: an audit row for every read and write of
-patient data, and patient data nowhere but where it is sealed."""
+"""After the story there is an audit row for every read and write of patient
+data, and no patient data except where it is sealed."""
 import glob
 import json
 import os
@@ -11,8 +11,8 @@ import pytest
 from harness.database import uuid_of
 from harness.story import Recorder, Story, lines_of
 
-# Of the made-up patient, as any of its forms may show it. The family name of
-# the sample message is too common a word to be looked for.
+# Words of the made-up patient, in each form in which they may appear. The
+# family name of the sample message is too common a word to be looked for.
 PRIVATE = ["Quillfeather", "+12705550177", "2705550177", "5550177",
            "17 Synthetic Lane", "Synthetic Lane"]
 # The only columns that may hold a name unsealed: folded, to be searched.
@@ -208,7 +208,7 @@ def test_the_audit_can_only_grow(database):
 # Patient data
 
 def secrets(told):
-    """What must be nowhere."""
+    """The words that must not be found."""
     return [word.lower() for word in
             [*PRIVATE, told.patient_email, told.source_email]]
 

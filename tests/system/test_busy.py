@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""More at once than a service can do: it says so, and the client is told when
-to come back."""
+"""More requests at once than a service can serve: it refuses some, and the
+client is told when to come back."""
 import concurrent.futures
 import re
 import subprocess

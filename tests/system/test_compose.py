@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cairn in containers: the journeys of the other files once more, against
-docker-compose with several replicas, and what the edge and the containers are."""
+"""Cairn in containers. Tests of the other files run again against
+docker-compose with several replicas. Other tests look at the edge and at the
+containers."""
 import http.client
 import os
 import socket
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def engine():
-    """The Docker Engine; where none can be had the reason is said."""
+    """The Docker Engine; without one the reason is shown."""
     running = Engine()
     reason = running.start()
     if reason is not None:
@@ -207,6 +208,7 @@ def test_a_killed_replica_costs_no_safe_request(compose, client, name):
         client.get("/v1/referrals", limit=1).ok(200)
         client.post("/v1/referrals", {"channel": "phone"},
                     key=f"after-the-kill-{name}-{number}").ok(201)
-    # Docker takes a kill of its own for a wish and starts it no more.
+    # After a kill through Docker itself, Docker does not start the container
+    # again.
     compose.run("docker", "start", victim["Id"])
     wait_for(compose.healthy, 60, "all containers to be healthy again")

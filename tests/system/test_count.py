@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The price of an operation: what is counted, and when it is too much."""
+"""The count of lines for each operation: which lines count, and when there are
+too many."""
 import pytest
 
 from harness.lint import check, tree

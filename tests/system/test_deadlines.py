@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clocks: a deadline starts with what triggers it, explains itself, is met by
-the visit or breached with a reason, each told once."""
+"""Clocks: a deadline starts with its trigger, has its reason in words, and is
+met by the visit or breached with a reason. There is one event for each."""
 import datetime
 
 from harness.database import uuid_of
@@ -91,7 +91,8 @@ def test_an_admission_meets_the_clock_and_starts_the_next(agency, database):
 
 
 def check_encounter(story, database):
-    """The start of care starts C07, which the encounter's date meets."""
+    """The start of care starts the clock C07, and the encounter's date meets
+    it."""
     (document,) = [row for row in story.rows("documents")
                    if row["kind"] == "face_to_face"]
     path = "documents/" + document["id"]
@@ -131,8 +132,8 @@ def test_a_clock_is_seen_by_those_who_see_its_subject(agency, agency_factory):
 
 def test_a_breach_is_told_once_whoever_is_killed(agency, system, database,
                                                  long_run):
-    """In the long form referrals is killed at its work, and what it had
-    claimed is taken up when the claim has lapsed, after 5 s."""
+    """In the long form referrals is killed while it works. Its claims lapse
+    after 5 s, and the work is taken up again."""
     stories = []
     for number in range(BREACHES):
         stories.append(late_story(agency))

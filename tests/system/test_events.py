@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Three replicas of each consumer share the partitions of what they follow:
-within two seconds of a replica's coming or going each partition has one that
-works on it, and a referral becomes care meanwhile. What killed consumers may
-lose or repeat, which is nothing, is tests/store/follow_test.c's."""
+"""Three replicas of each consumer share the partitions of what they follow.
+Within two seconds of a replica's start or end each partition has one that
+works on it, and a referral becomes care meanwhile. That killed consumers lose
+and repeat nothing is tested by tests/store/follow_test.c."""
 import os
 import signal
 import time
@@ -46,7 +46,7 @@ def three():
 
 @pytest.fixture
 def stored(three):
-    """What stands in its PostgreSQL."""
+    """The rows in its PostgreSQL."""
     return Database(three)
 
 
@@ -81,7 +81,8 @@ def shared(stored, service=None, replicas=REPLICAS):
 
 
 def covered(stored, service, gone):
-    """Every partition is held by a live replica, none by who has gone."""
+    """Every partition is held by a live replica, and none by one that has
+    gone."""
     for key, held in holdings(stored).items():
         if key[0] == service:
             assert not gone & set(held), (key, held)

@@ -29,7 +29,7 @@ def admin(tenant):
 
 
 class Wire:
-    """A TCP connection on which a test says what it likes."""
+    """A TCP connection on which a test can send any bytes."""
 
     def __init__(self, url):
         place = urllib.parse.urlsplit(url)
@@ -58,7 +58,7 @@ class Wire:
         return reply.status, {k.lower(): v for k, v in reply.getheaders()}, body
 
     def ends(self):
-        """Has the other side closed, with nothing more to say?"""
+        """Has the other side closed without sending more?"""
         try:
             return self.socket.recv(1) == b""
         except ConnectionResetError:
@@ -72,7 +72,8 @@ def wire(system):
 
 
 def check_problem(reply, status, code=None):
-    """Is it a problem with all that each must carry? Returns its JSON."""
+    """Is it a problem with all members that each problem must have? Returns
+    its JSON."""
     assert reply.status == status, reply
     assert reply.headers["content-type"] == "application/problem+json"
     assert reply.headers["cache-control"] == "no-store"

@@ -58,7 +58,7 @@ class Broken(Story):
         self.killer = None
 
     def at(self, step):
-        """Here it may happen."""
+        """A kill may happen here."""
         system, name, wanted, delay = self.plan
         if step == wanted:
             self.killer = Killer(system, name, delay)
@@ -83,7 +83,7 @@ class Broken(Story):
 
 
 def check_nothing_twice(story, agency, database):
-    """Every record, and every event that can come but once."""
+    """Checks every record, and every event that may come only once."""
     tenant = database.tenant(agency)
     expected = {"referrals.referral": 1, "referrals.patient": 1,
                 "referrals.episode": 1, "scheduling.visit": 1,

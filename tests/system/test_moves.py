@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of moves and events are whole, and their check sees a hole."""
+"""The tables of moves and events are complete, and their check finds a gap."""
 import importlib.util
 import os
 import subprocess

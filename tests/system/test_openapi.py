@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract and the gateway say the same: /openapi.json against the protos,
-against what is answered, against what real answers look like."""
+"""The contract and the gateway agree: /openapi.json is compared with the
+protos, with the routes that answer, and with real answers."""
 import collections
 import glob
 import json

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may do what, by the judged cells of the policy and its table. The
-expectations are written by hand, so that the table does not test itself."""
+"""Who may do what, by single cells of the policy and by its whole table. The
+expectations are written by hand, so that the table is not compared with
+itself."""
 import datetime
 import hashlib
 import time
@@ -42,8 +43,8 @@ CELLS = [
     ("admin:platform", "GET", "/v1/services/scheduling/rebuilds", "----------"),
     ("admin:platform", "POST", "/v1/services/scheduling/rebuild", "----------"),
 ]
-# Roles whose reach is their cases, themselves or their organisation: of what
-# is not tied to them they see nothing.
+# Roles that reach only their cases, themselves or their organisation: they see
+# no record that is not tied to them.
 TIED = ["clinician", "physician_office", "referral_source"]
 
 
@@ -72,7 +73,7 @@ def elsewhere(agency):
 # The table
 
 def call(client, method, path):
-    """A request that is right but for the permission."""
+    """A request in which nothing but the permission can be wrong."""
     if path == "/v1/hl7v2":
         return client.hl7(b"no message")
     if path.endswith("/decline"):
@@ -115,7 +116,7 @@ def test_no_agency_can_give_itself_the_platforms_scope(agency):
         assert reply.status == 422
 
 
-# The judged cells, as far as there are routes
+# Single cells, as far as there are routes
 
 def test_1_intake_reads_nothing_of_another_branch(told, elsewhere):
     assert elsewhere["intake"].get(told.path).status == 404
@@ -259,16 +260,16 @@ def test_who_is_tied_to_nothing_sees_nothing(told, agency, role):
         assert one is None or client.get(one).status in (403, 404)
 
 
-# Without a credential that counts
+# Without a valid credential
 
 def fill(path):
-    """A path with ids that never were."""
+    """A path with ids that do not exist."""
     return path.replace("{id}", "ref_" + 26 * "0").replace(
         "{referral_id}", "ref_" + 26 * "0")
 
 
 def bad_credentials(key):
-    """Authorization fields that are none, or nobody's."""
+    """Authorization fields that are malformed, or of an unknown key."""
     other = "0" if key[15] != "0" else "1"
     return {
         "none": None, "empty": "", "scheme alone": "Bearer", "blank": "Bearer ",
@@ -278,7 +279,7 @@ def bad_credentials(key):
         "one letter": "Bearer " + key[:15] + other + key[16:],
         "twice": f"Bearer {key} {key}", "quoted": f'Bearer "{key}"',
         "long": "Bearer " + 4000 * "k",
-        # Rightly formed, with its checksum, but nobody's.
+        # Well formed, with its checksum, but of an unknown key.
         "forged": "Bearer cairn_live_0123456789ABCDEFGHIJKLMNOPQRSTUV" +
                   checksum("cairn_live_0123456789ABCDEFGHIJKLMNOPQRSTUV"),
     }

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A consumer that is emptied under load rebuilds its copies by snapshot and log
-to rows equal to those of its twin, which nobody touched; also when the log was
-deleted before, and through kill -9. The twins of scheduling and notifications
-are processes of their own with a database of their own."""
+"""A consumer that is emptied under load rebuilds its copies from snapshot and
+log. Its rows are then equal to those of its twin, which was left alone. The
+same when the log was deleted before, and through kill -9. The twins of
+scheduling and notifications are processes of their own with a database of
+their own."""
 import os
 import signal
 import subprocess
@@ -88,7 +89,7 @@ class Twin:
         place = self.settings["CAIRN_DB"].rpartition("dbname=")[0]
         self.settings["CAIRN_DB"] = place + "dbname=" + database.name
         if service == "notifications":
-            # Nobody is told twice: its mails go nowhere.
+            # Its mails are not delivered, so nobody gets a message twice.
             self.settings["CAIRN_SMTP_URL"] = "smtp://127.0.0.1:1"
         self.process = None
 
@@ -240,7 +241,7 @@ def empty(own, service):
 
 
 def rebuilt(own, service):
-    """Is none open?"""
+    """Is no rebuild open?"""
     return own.value(f"SELECT count(*) FROM {service}.rebuild"
                      " WHERE ended_at IS NULL") == "0"
 

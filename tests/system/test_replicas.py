@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two of each service and two gateways, under load through both: one of them
-may be killed, stopped or restarted, and no request that is safe to repeat
-fails, nothing is done twice."""
+"""Two of each service and two gateways, under load through both. One of them
+may be killed, stopped or restarted: no request that is safe to repeat fails,
+and nothing is done twice."""
 import errno
 import http.client
 import os
@@ -213,7 +213,7 @@ def test_a_stopping_gateway_lets_nobody_in_and_answers_who_is_there(pair):
                 errno.ECONNREFUSED
     wait_for(refused, what="the closed door")
     assert ask() == (200, "close")
-    # Who asks nothing is told by the end of the connection, not by a reset.
+    # A client that asks nothing sees the end of the connection, not a reset.
     assert idle.sock.recv(1) == b""
     assert pair.end_of(name, pid, DRAIN_SECONDS) == "with 0"
     pair.restarted(name, pid)

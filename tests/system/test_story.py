@@ -144,7 +144,7 @@ def check_checklist(story):
 
 
 def check_mails(story, system):
-    """Source and patient are told, once, and nobody else reads of it."""
+    """Source and patient each get one message, and nobody else gets one."""
     sent = {row["audience"]: row for row in story.wait_for_messages()}
     for audience, address in (("referral_source", story.source_email),
                               ("patient", story.patient_email)):
@@ -431,7 +431,7 @@ def test_the_story_of_the_readme_works_as_pasted(system, tmp_path):
                             re.DOTALL | re.MULTILINE)
     (tmp_path / ".cairn").symlink_to(system.home)
     (tmp_path / "tests").symlink_to(os.path.join(REPO, "tests"))
-    # A person's shell knows aliases; a script's must be told.
+    # An interactive shell expands aliases; a script must switch this on.
     done = subprocess.run(["bash", "--norc", "-O", "expand_aliases", "-e"],
                           input=blocks[0], text=True, cwd=tmp_path, timeout=60,
                           capture_output=True, check=False)

@@ -312,7 +312,7 @@ def test_streams_are_limited_apart_from_requests(system, agency_factory):
                 Stream(small.url, other.coordinator.key) as over:
             assert over.status == 503
         Client(small.url, agency.coordinator.key).get("/v1/me").ok(200)
-        # Who leaves makes room, also while the stream rests.
+        # A reader that leaves makes room, also while no event comes.
         streams.pop().close()
 
         def there_is_room():

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A second agency, and another branch, see nothing: every id of the first is
-as unknown as one that never was."""
+"""A second agency and another branch see nothing. For every id of the first
+agency they get the answer for an id that does not exist."""
 import json
 
 import pytest
@@ -24,7 +24,7 @@ ADMINISTERED = ("admin:write", "clinicians:write")
 
 @pytest.fixture(scope="module")
 def owner(agency_factory):
-    """The agency whose records the others are after."""
+    """The agency whose records the others ask for."""
     return agency_factory()
 
 
@@ -85,7 +85,7 @@ def ask(client, method, template, record):
 
 
 def check_unknown(client, method, template, record):
-    """Is it the same answer as to an id that never was?"""
+    """Is it the same answer as for an id that does not exist?"""
     unknown = record.partition("_")[0] + "_" + NEVER_WAS
     reply = ask(client, method, template, record)
     nothing = ask(client, method, template, unknown)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a key looks like, who may use it, and what of identity is valid. */
+/* The form of a key, who may use it, and which identity data is valid. */
 #include "cairn/access.cairn.h"
 #include "common/base/array.h"
 #include "common/base/clock.h"
@@ -114,7 +114,7 @@ static struct cn_op s_op(struct cn_arena *arena, struct cn_err *err)
     return (struct cn_op){ .arena = arena, .err = err };
 }
 
-/* What is asked of a user and of a key that a client sent. */
+/* The rules for a user and for a key that a client sent. */
 static enum cn_code s_user_checked(const Acc__User *user, struct cn_err *err)
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);

@@ -30,7 +30,7 @@ static void memory_is_zeroed_aligned_and_apart(void **state)
     }
 }
 
-/* A block goes from one arena to the next with what was in it. */
+/* A reused block still holds what an earlier arena wrote. */
 static void memory_of_an_arena_before_is_zeroed(void **state)
 {
     for (int round = 0; round < 3; round++) {
@@ -146,7 +146,7 @@ static void protobuf_allocates_within_the_bound(void **state)
     assert_null(allocator->alloc(allocator->allocator_data, 1));
 }
 
-/* A failed arena's memory is as good as any, and of no other arena. */
+/* The blocks of a failed arena can be reused, and no other arena has them. */
 static void
 failed_arenas_share_the_reserve_until_the_last_is_freed(void **state)
 {

@@ -126,7 +126,7 @@ static struct cn_audit_heads s_heads(const struct cn_audit_entry *row,
         struct cn_audit_heads){ .service = "probe", .items = head, .count = 1 };
 }
 
-/* Verifies; the one fault, or n = 0 for none. */
+/* Verifies. Returns the one fault, or n = 0 when there is none. */
 static struct cn_audit_fault s_verify(const struct cn_audit_entry *rows,
                                       size_t count,
                                       const struct cn_audit_heads *heads)

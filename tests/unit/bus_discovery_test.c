@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Services under a name, with the real getaddrinfo: the program has an /etc of
- * its own, in a mount namespace, and changes the addresses there. */
+/* Services under a name, with the real getaddrinfo. The program has an /etc of
+ * its own, in a mount namespace, and changes the addresses in it. */
 #include "common/base/array.h"
 #include "common/bus/bus_internal.h"
 #include "tests/lib/bus.h"
@@ -32,7 +32,7 @@ static void s_write(const char *path, const char *text)
     assert_int_equal(fclose(file), 0);
 }
 
-/* At one go: no reader sees half of it. */
+/* Replaces the file in one step, so that no reader sees half of it. */
 static void s_hosts(const char *text)
 {
     s_write("/etc/hosts.new", text);
@@ -46,8 +46,8 @@ static void s_hosts_hang(void)
     assert_int_equal(mkfifo("/etc/hosts", 0644), 0);
 }
 
-/* Those that wait find nothing; the next ones find this. Returns when one has
- * waited. */
+/* The look-ups that wait find nothing; the next ones find this list. Returns
+ * when one look-up has waited. */
 static void s_hosts_release(const char *text)
 {
     int fd = -1;
@@ -56,7 +56,7 @@ static void s_hosts_release(const char *text)
     (void)close(fd);
 }
 
-/* False where the machine does not let us. */
+/* False when the machine does not allow a mount namespace. */
 static bool s_enter(void)
 {
     char folder[] = "/tmp/cairn-names-XXXXXX";
@@ -96,7 +96,7 @@ static struct bus_service *s_service(const struct test_net *world)
     return world->client->services[0];
 }
 
-/* 127.0.0.2 and so on, all with the port of the first. */
+/* Addresses from 127.0.0.2 on, all with the port of the first. */
 static void s_serve_at(struct test_net *world, unsigned which)
 {
     static char port[8];
@@ -259,7 +259,7 @@ static void s_body_vanishes(struct test_net *world)
     s_hosts("127.0.0.3 some.cairn\n");
     bus_discover(s_service(world));
     UNTIL(s_replica(world, 0)->leave_by != 0);
-    /* The healthy one is preferred, were it not leaving. */
+    /* The healthy replica would be preferred if it were not leaving. */
     size_t before = world->servers[1].seen;
     test_must_answer(world);
     assert_int_equal(world->servers[1].seen, before + 1);
@@ -283,7 +283,7 @@ static void an_address_that_vanished_ends_its_calls_and_is_closed(void **state)
     s_run_named(s_body_vanishes);
 }
 
-/* A long poll would hold it for as long as nothing happens. */
+/* A long poll would keep the old replica until an event comes. */
 static void s_body_poll_moves(struct test_net *world)
 {
     struct cn_bus_call call = test_read("echo", "poll", 8 * CN_SECOND);
@@ -365,7 +365,7 @@ static void a_look_up_that_fails_changes_nothing(void **state)
     s_run_named(s_body_forgotten);
 }
 
-/* As a container that is replaced: the new one has another address. */
+/* Like a container that is replaced: the new one has another address. */
 static void s_body_replaced(struct test_net *world)
 {
     s_hosts("127.0.0.2 some.cairn\n");
@@ -374,7 +374,7 @@ static void s_body_replaced(struct test_net *world)
     world->servers[0].holds = true;
     s_connect_named(world, "some.cairn");
     UNTIL(s_is_up(world, 0));
-    /* At ease: without a cause it would ask in seconds only. */
+    /* Without a cause the caller would ask again only after seconds. */
     UNTIL(s_service(world)->endpoints[0].ask_at >
           cn_clock_monotonic() + 3 * CN_SECOND);
     struct test_errand *held =
@@ -417,7 +417,7 @@ static void an_address_is_one_replica_under_whatever_names(void **state)
     s_run_named(s_body_same);
 }
 
-/* n addresses from 127.0.1.1 on, and the server's last. */
+/* n addresses from 127.0.1.1 on, and the server's address last. */
 static void s_hosts_many(unsigned count)
 {
     static char text[8192];
@@ -437,7 +437,7 @@ static void s_body_many(struct test_net *world)
     s_connect_named(world, "some.cairn");
     UNTIL(s_is_up(world, 0));
     test_must_answer(world);
-    /* More than there is room for: those that are known stay. */
+    /* There are more addresses than room: the known ones stay. */
     s_hosts_many(200);
     bus_discover(s_service(world));
     UNTIL(!world->client->resolver.asked &&

@@ -170,7 +170,7 @@ static void a_read_survives_the_restart_of_the_only_replica(void **state)
     test_run(s_body_restart_under_call);
 }
 
-/* Waits, without sleeping a turn too long, until the replica is not up. */
+/* Waits until the replica is not up, and sleeps no longer than needed. */
 static int64_t s_until_down(struct test_net *world, size_t replica)
 {
     int64_t since = cn_clock_monotonic();
@@ -202,8 +202,8 @@ static void a_killed_process_is_seen_at_once(void **state)
     (void)state;
     s_quickest_us = INT64_MAX;
     test_run(s_body_killed);
-    /* By the monitor: silence takes two pings. Of three, since the machine may
-     * be busy. */
+    /* The monitor sees the end; silence would take two pings. The best of
+     * three, since the machine may be busy. */
     assert_true(s_quickest_us < CN_SECOND / 10);
 }
 
@@ -277,8 +277,8 @@ static unsigned long s_seen_by_child(struct test_net *world)
     return strtoul(text, NULL, 10);
 }
 
-/* What a process finds in its buffers when it is woken was sent elsewhere, or
- * given up, long ago. */
+/* When a stopped process runs again, the requests in its buffers are old:
+ * their callers have sent them elsewhere or given up. */
 static void s_body_stale(struct test_net *world)
 {
     enum { CALLS = 20 };
@@ -302,7 +302,7 @@ static void s_body_stale(struct test_net *world)
         test_errand_free(errands[i]);
     }
     assert_false(test_up(world, 0));
-    /* Beyond what is still taken for the delay of a busy machine. */
+    /* Longer than the delay of a busy machine may be. */
     int64_t from = cn_clock_monotonic();
     UNTIL(cn_clock_monotonic() - from > BUS_STALE_US);
     assert_int_equal(kill(child, SIGCONT), 0);
@@ -460,7 +460,7 @@ static void a_read_outlives_two_replicas_in_a_row(void **state)
     test_run(s_body_two_deaths);
 }
 
-/* The call kills whoever takes it. */
+/* The replica that takes the call dies. */
 static void s_body_deadly(struct test_net *world)
 {
     world->servers[0].holds = true;
@@ -552,7 +552,8 @@ static void s_body_stopping_told(struct test_net *world)
     UNTIL(test_up(world, 0) && test_up(world, 1));
     struct slow slow = s_slow_begin(world);
     assert_int_equal(kill(child, SIGTERM), 0);
-    /* It says so by itself, before the next ping and before a refusal. */
+    /* The replica says by itself that it stops, before the next ping or a
+     * refusal. */
     UNTIL(world->client->services[0]->replicas[0]->stopping);
     assert_true(test_up(world, 0));
     test_must_answer(world);
@@ -568,7 +569,7 @@ static void a_stopping_replica_ends_its_calls_and_gets_no_new_one(void **state)
     test_run(s_body_stopping_told);
 }
 
-/* Does the replica stand for one that has told nothing yet? */
+/* Is the replica treated as one that has not reported its load yet? */
 static void s_forget_stopping(struct test_net *world, size_t replica)
 {
     world->client->services[0]->replicas[replica]->stopping = false;
@@ -618,7 +619,8 @@ static void s_body_stopping_alone(struct test_net *world)
     assert_int_equal(kill(child, SIGTERM), 0);
     UNTIL(world->client->services[0]->replicas[0]->stopping);
     s_forget_stopping(world, 0);
-    /* Refused, and then it waits for a replica that is not there yet. */
+    /* The call is refused, and then waits for a replica that does not exist
+     * yet. */
     struct test_errand *errand = test_start(world, call);
     UNTIL(world->client->services[0]->replicas[0]->stopping &&
           cn_bus_stats(world->client)->waiting == 1);
@@ -681,7 +683,7 @@ no_safe_request_fails_while_replicas_are_replaced_in_turn(void **state)
 
 static uint64_t s_fewest_downs;
 
-/* A busy replica is not taken for one that stands still. */
+/* A busy replica is not treated as one that has stopped. */
 static void s_body_full_load(struct test_net *world)
 {
     struct load load = { .world = world, .fibers = 64 };
@@ -709,7 +711,8 @@ static void a_replica_under_full_load_stays_up(void **state)
 {
     (void)state;
     s_fewest_downs = UINT64_MAX;
-    /* Of three: a machine may keep a process from running for so long. */
+    /* The best of three: a machine may keep a process from running for so
+     * long. */
     for (unsigned round = 0; round < 3 && s_fewest_downs > 0; round++) {
         test_run(s_body_full_load);
     }

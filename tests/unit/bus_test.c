@@ -101,7 +101,7 @@ static int s_raw_code(struct raw *raw)
 
 /* --- calls --- */
 
-static int64_t s_first_us; /* of the quickest first call */
+static int64_t s_first_us; /* time of the quickest first call */
 
 static void s_body_reply(struct test_net *world)
 {
@@ -129,8 +129,8 @@ static void a_call_gets_its_reply_at_once(void **state)
     for (unsigned i = 0; i < 3; i++) {
         test_run(s_body_reply);
     }
-    /* It waits for the handshake, never for the next ping. Of three, since the
-     * machine may be busy. */
+    /* The first call waits for the handshake, not for the next ping. The best
+     * of three, since the machine may be busy. */
     assert_true(s_first_us < CN_BUS_PING_INTERVAL_MS * 1000);
 }
 
@@ -261,7 +261,8 @@ static void s_body_deadline(struct test_net *world)
     test_expect(errand, CN_DEADLINE);
     assert_in_range(errand->took_us, CN_SECOND / 10, CN_SECOND);
     test_errand_free(errand);
-    /* Its budget came along, and its late reply finds nobody. */
+    /* The budget arrived with the request. The late reply has no caller any
+     * more. */
     assert_int_equal(server->held_count, 1);
     assert_true(server->held[0]->deadline_at <= cn_clock_monotonic());
     test_release(server);
@@ -333,7 +334,7 @@ static void s_body_starting(struct test_net *world)
     test_must_answer(world);
 }
 
-/* Else each process that starts takes a whole core from the others. */
+/* Otherwise each process that starts takes a whole core from the others. */
 static void a_service_that_is_starting_sleeps_while_it_is_pinged(void **state)
 {
     (void)state;
@@ -436,7 +437,8 @@ static void s_body_credit(struct test_net *world)
     }
     UNTIL(server->held_count == CN_BUS_CREDIT &&
           cn_bus_stats(world->client)->waiting == MORE - CN_BUS_CREDIT);
-    /* A long poll is not counted and does not wait behind them. */
+    /* A long poll is not counted, and it does not wait behind calls that are.
+     */
     struct cn_bus_call poll = test_read("echo", "poll", 4 * CN_SECOND);
     poll.long_poll = true;
     struct test_errand *polling = test_start(world, poll);
@@ -543,7 +545,7 @@ static void s_body_malformed(struct test_net *world)
     assert_true(zmq_send(raw.dealer, "b", 1, ZMQ_SNDMORE) > 0);
     s_raw_send(&raw, GARBAGE, sizeof(GARBAGE), true); /* four frames */
     UNTIL(stats->malformed == 4);
-    /* With an id there is somebody to tell. */
+    /* The request has an id, so the refusal can be sent to its caller. */
     Env__RequestHeader header = ENV__REQUEST_HEADER__INIT;
     header.has_id = true;
     header.id = 5;
@@ -609,7 +611,7 @@ static void a_spent_budget_never_reaches_the_service(void **state)
     test_run(s_body_spent);
 }
 
-/* The code of the answer to an echo that its sender dates so. */
+/* The code of the reply to an echo whose header has this sent_at. */
 static int s_dated(struct raw *raw, int64_t sent_at, int64_t budget_us)
 {
     Env__RequestHeader header = ENV__REQUEST_HEADER__INIT;
@@ -631,7 +633,7 @@ static void s_body_old(struct test_net *world)
     test_serve(world, 0, 0);
     struct raw raw = s_raw(world->servers[0].address, &world->gateway,
                            world->service.public_key);
-    /* Its clock has another zero than ours; what counts is the difference. */
+    /* The sender's clock has another zero than ours; only differences count. */
     int64_t zero = cn_clock_monotonic() - 1000 * CN_SECOND;
     int64_t least = cn_clock_monotonic() - zero;
     assert_int_equal(s_dated(&raw, least, CN_MINUTE), CN_OK);
@@ -642,7 +644,7 @@ static void s_body_old(struct test_net *world)
     assert_int_equal(s_dated(&raw, old, CN_MINUTE), CN_BUSY);
     assert_int_equal(cn_bus_stats(world->servers[0].bus)->stale, 1);
     assert_int_equal(world->servers[0].seen, 1);
-    /* What is no time is no age. */
+    /* A sent_at that cannot be a time is ignored. */
     assert_int_equal(s_dated(&raw, INT64_MIN, CN_MINUTE), CN_OK);
     assert_int_equal(s_dated(&raw, INT64_MAX, CN_MINUTE), CN_OK);
     s_raw_close(&raw);
@@ -670,7 +672,7 @@ static void s_body_vanished(struct test_net *world)
     s_raw_request(&raw, &header);
     UNTIL(server->held_count == 1);
     s_raw_close(&raw);
-    /* The ROUTER learns of it in its own time. */
+    /* The ROUTER learns of the end only after a while. */
     assert_int_equal(cn_fiber_sleep(CN_SECOND / 5), CN_OK);
     test_release(server);
     assert_int_equal(cn_bus_stats(server->bus)->vanished, 1);
@@ -710,8 +712,8 @@ static int s_tcp(const char *address)
     return fd;
 }
 
-/* Writes as far as the peer reads, for at most so many bytes. Returns what was
- * taken until the peer cut us off. */
+/* Writes at most so many bytes, while the peer reads. Returns how many the
+ * peer took before it closed the connection. */
 static size_t s_flood(int fd, size_t size)
 {
     static const char ZEROS[1 << 16];
@@ -732,7 +734,7 @@ static size_t s_flood(int fd, size_t size)
     return sent;
 }
 
-/* reliability.md TV2: a peer that never authenticates claims a 1 GiB frame. */
+/* A peer that never authenticates claims a frame of 1 GiB. */
 static void s_body_hostile(struct test_net *world)
 {
     uint8_t greeting[64] = { 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 0 };
@@ -787,7 +789,7 @@ static void s_check_options(void *zmq)
     assert_int_equal(s_option(zmq, ZMQ_RECONNECT_IVL), 100);
     assert_int_equal(s_option(zmq, ZMQ_RECONNECT_IVL_MAX), 5000);
     assert_int_equal(s_option(zmq, ZMQ_MECHANISM), ZMQ_CURVE);
-    /* 0: off. With it libzmq 4.3.4 can abort the process. */
+    /* 0 switches it off: with it libzmq 4.3.4 can abort the process. */
     assert_int_equal(s_option(zmq, ZMQ_HEARTBEAT_IVL), 0);
 }
 

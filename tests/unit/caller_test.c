@@ -56,7 +56,7 @@ a_service_may_follow_events_and_the_audit_and_nothing_else(void **state)
                      CN_FORBIDDEN);
     assert_int_equal(s_check(false, false, "events.v1.EventsToo/Fetch", NULL),
                      CN_FORBIDDEN);
-    /* A route under that name is for clients all the same. */
+    /* A route under that name is still for clients. */
     assert_int_equal(s_check(false, false, "events.v1.Events/List", "log:read"),
                      CN_FORBIDDEN);
 }

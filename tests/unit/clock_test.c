@@ -211,8 +211,8 @@ static void zones_without_a_change_and_beyond_america_work(void **state)
     s_expect("US/Eastern", at, "Wed 2026-07-01 08:00 EDT");
 }
 
-/* Every half hour of a year: an instant has one civil time, which leads back
- * to it unless it is the second of an ambiguous pair. */
+/* Every half hour of a year: an instant has one civil time, and that leads
+ * back to the instant, except for the second one of an ambiguous pair. */
 static void civil_times_lead_back_to_their_instants(void **state)
 {
     (void)state;

@@ -76,7 +76,8 @@ static void s_set(const char *name, const char *value)
 static int s_clean(void **state)
 {
     (void)state;
-    /* Also those of whoever runs the tests. Removing moves the others. */
+    /* Removes the settings of the person who runs the tests, too. Removing one
+     * moves the others. */
     for (size_t at = 0; environ[at] != NULL;) {
         char *name = strndup(environ[at], strcspn(environ[at], "="));
         assert_non_null(name);
@@ -167,7 +168,7 @@ static void what_is_printed_holds_no_secret(void **state)
     cn_config_free(config);
 }
 
-/* Those that are right, NULL, those that are not, NULL. */
+/* The good values, NULL, the bad values, NULL. */
 static void s_forms(const char *(*check)(const char *text),
                     const char *const *texts)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Cursors: only the list, the filters and the tenant they were made for. */
+/* A cursor is good only for the list, the filters and the tenant that it was
+ * made for. */
 #include "common/store/cursor.h"
 #include "common/wire/seal.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The arithmetic of clocks, and what becomes of a deadline as time passes. */
+/* The arithmetic of clocks, and how the state of a deadline changes with time.
+ */
 #include "common/base/array.h"
 #include "common/deadlines/deadline.h"
 
@@ -48,8 +49,8 @@ static const struct cn_clock_rule C18 = DAYS("C18", 5, BUSINESS);
 static const struct cn_clock_rule C27 = DAYS("C27", 2, BUSINESS);
 static const struct cn_clock_rule C28 = DAYS("C28", 14, CALENDAR);
 
-/* Vectors of the domain reference, section 2: the day on which something is due
- * ends at 23:59:59 in New York. */
+/* Worked out by hand: the day on which something is due ends at 23:59:59 in New
+ * York. */
 static const struct {
     const struct cn_clock_rule *rule;
     const char *from;
@@ -63,7 +64,8 @@ static const struct {
     { &C27, "2026-11-25T15:00:00Z", "2026-12-01T04:59:59Z" }, /* 11-30 */
     { &C27, "2026-11-20T15:00:00Z", "2026-11-25T04:59:59Z" }, /* 11-24 */
     { &C28, "2026-11-25T15:00:00Z", "2026-12-10T04:59:59Z" }, /* 12-09 */
-    /* Evening in New York is the next day in UTC: the local day counts. */
+    /* In the evening in New York it is the next day in UTC: the local day
+     * counts. */
     { &C02, "2026-06-02T03:30:00Z", "2026-06-07T03:59:59Z" },
     /* Over the change to summer time a day has 23 hours. */
     { &C02, "2026-03-06T15:00:00Z", "2026-03-12T03:59:59Z" },
@@ -169,7 +171,7 @@ static void run(struct world *self, int64_t now_at)
                      CN_OK);
 }
 
-/* What has been told since the last time; "" for nothing. */
+/* The events since the last call; "" when there are none. */
 static const char *told(struct world *self)
 {
     const char *event = "";
@@ -225,7 +227,7 @@ static void it_warns_at_each_lead_time_once_and_then_breaches(void **state)
                      at("2026-06-03T11:00:00Z"));
     assert_string_equal(pass(&self, "2026-06-03T11:00:00Z", true),
                         "deadline.warning");
-    /* The instant itself is in time. */
+    /* Done exactly at due_at is in time. */
     assert_string_equal(pass(&self, "2026-06-03T15:00:00Z", true), "");
     assert_int_equal(cn_deadline_next_at(&self.deadline),
                      at("2026-06-03T15:00:00Z") + 1);
@@ -248,7 +250,8 @@ static void warnings_that_were_slept_through_are_one(void **state)
     cn_arena_free(self.arena);
 }
 
-/* Domain reference 2: due Mon 21:00 EDT, by the wall clock 20:00: warn then. */
+/* Due on Monday at 21:00 EDT, 48 hours after Saturday 20:00 EST. The last
+ * warning comes at 20:00: by the wall clock 48 hours are over then. */
 static void at_the_change_to_summer_time_the_wall_clock_warns(void **state)
 {
     struct world self = begin("2026-03-08T01:00:00Z", NULL);
@@ -267,7 +270,7 @@ static void at_the_change_to_summer_time_the_wall_clock_warns(void **state)
     cn_arena_free(self.arena);
 }
 
-/* Due Mon 08:30 EST, an hour before the wall clock's 09:30. */
+/* Due on Monday at 08:30 EST; the wall clock would say 09:30. */
 static void at_the_change_from_summer_time_elapsed_hours_count(void **state)
 {
     struct world self = begin("2026-10-31T13:30:00Z", NULL);
@@ -310,7 +313,7 @@ static void an_act_in_time_meets_it_a_late_one_is_a_breach(void **state)
                     at("2026-06-03T15:00:00Z"));
     assert_string_equal(told(&self), "deadline.met");
     assert_string_equal(pass(&self, "2026-06-09T15:00:00Z", true), "");
-    /* Told again: nothing new. */
+    /* The same fact again: no event. */
     cn_deadline_act(&self.deadline, at("2026-06-03T15:00:00Z"), NULL,
                     at("2026-06-09T15:00:00Z"));
     assert_string_equal(told(&self), "");
@@ -353,7 +356,7 @@ static void a_breach_on_record_stays_there(void **state)
     assert_string_equal(body->breach_reason, "told_late");
     cn_arena_free(self.arena);
 
-    /* Neither stopping nor a new date takes it away. */
+    /* The breach stays when the clock is stopped or has a new date. */
     self = begin("2026-06-01T15:00:00Z", NULL);
     assert_string_equal(pass(&self, "2026-06-03T15:00:01Z", true),
                         "deadline.breached");
@@ -386,7 +389,7 @@ static void a_moved_clock_warns_anew_and_says_why(void **state)
                      at("2026-06-10T03:59:59Z"));
     assert_string_equal(pass(&self, "2026-06-10T04:00:00Z", true),
                         "deadline.warning");
-    /* Another branch takes it over. */
+    /* The subject moves to another branch. */
     self.subject.branch_id = (struct cn_uuid){ { 9 } };
     run(&self, at("2026-06-10T04:00:01Z"));
     assert_string_equal(told(&self), "deadline.changed");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a start of care needs on paper, when it is done, how old it is. */
+/* Which documents a start of care needs, when one is done, and how old it is.
+ */
 #include "common/base/array.h"
 #include "common/base/clock.h"
 #include "services/documents/rules.h"

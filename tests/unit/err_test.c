@@ -66,7 +66,7 @@ static void fields_at_fault_are_gathered_up_to_the_bound(void **state)
     assert_string_equal(err.fields[0].pointer, "/name");
     assert_string_equal(err.fields[0].word, "missing");
     assert_string_equal(err.fields[1].msg, "no 1");
-    /* The pointer can hold a client's text and msg is logged. */
+    /* msg is logged, and the pointer can hold a client's text. */
     assert_null(strstr(err.msg, "/name"));
 }
 

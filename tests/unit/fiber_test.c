@@ -95,7 +95,7 @@ static void s_wake_twice(void *arg)
     struct probe *probe = arg;
     assert_true(cn_fiber_wake(probe->other->token, CN_OK));
     assert_false(cn_fiber_wake(probe->other->token, CN_INTERNAL));
-    /* The other has run, taken a new token and parked again. */
+    /* The other fiber has run, taken a new token and parked again. */
     struct cn_token old = probe->other->token;
     assert_int_equal(cn_fiber_sleep(0), CN_OK);
     assert_false(cn_fiber_wake(old, CN_INTERNAL));
@@ -171,7 +171,8 @@ static void s_skip_a_wait(void *arg)
 {
     struct probe *probe = arg;
     assert_true(cn_fiber_wake(cn_fiber_token(), CN_BUSY));
-    /* That operation ended before it began to wait; the next one waits. */
+    /* That operation ended before the fiber began to wait; the fiber waits for
+     * the next one. */
     struct cn_token token = cn_fiber_token();
     probe->rc = cn_fiber_park(s_soon(1000));
     assert_false(cn_fiber_wake(token, CN_OK));
@@ -260,7 +261,7 @@ static void s_background(void *arg)
     while (cn_fiber_sleep(FAR) == CN_OK) {
         probe->steps++;
     }
-    /* Cleaning up takes a deadline of its own and may wait. */
+    /* The clean-up has a deadline of its own and may wait. */
     cn_fiber_set_deadline(s_soon(FAR));
     assert_int_equal(cn_fiber_sleep(1000), CN_OK);
     cn_fiber_set_deadline(INT64_MAX);
@@ -368,7 +369,7 @@ static int s_deep(int depth, struct ring *ring, int at)
         return below + 1;
     }
     ring->tokens[at] = cn_fiber_token();
-    /* Some wait with a time of their own: timers and wakes mix. */
+    /* Some fibers wait with a deadline, so that timers and wakes mix. */
     int64_t until = at % 7 == 0 ? s_soon(1000 + at) : INT64_MAX;
     enum cn_code rc = cn_fiber_park(until);
     assert_true(rc == CN_OK || (rc == CN_DEADLINE && at % 7 == 0));

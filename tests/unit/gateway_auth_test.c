@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Principals by key, against an access of the test's own on the same loop. */
+/* Principals by key. The test serves access itself, on the same loop. */
 #include "services/gateway/auth.h"
 
 #include "common/base/clock.h"
@@ -23,7 +23,7 @@
 
 enum { TWINS = 20, HELD_MAX = 32, PATIENCE_MS = 5000, HASH_SIZE = 32 };
 
-/* Well-formed keys of nobody. */
+/* Well-formed keys that access does not know. */
 static const char KEY[] = "cairn_live_0123456789ABCDEFGHIJKLMNOPQRSTUV0d08af";
 static const char OTHER[] = "cairn_test_0123456789ABCDEFGHIJKLMNOPQRSTUV1c0fdc";
 
@@ -34,7 +34,7 @@ struct world {
     struct follow *follow;
     struct auth *auth;
     void (*body)(struct world *world);
-    /* What access answers to a question, and the questions so far. */
+    /* The answer that access gives, and how often it was asked. */
     bool holds;
     bool fails;
     bool found;
@@ -42,7 +42,7 @@ struct world {
     unsigned asked;
     struct cn_bus_request *held[HELD_MAX];
     size_t held_count;
-    /* The long poll that waits, and how many came. */
+    /* The long poll that waits, and how many polls came. */
     struct cn_bus_request *poll;
     unsigned polls;
     int64_t seq;
@@ -94,7 +94,7 @@ static void s_answer(struct world *world, struct cn_bus_request *request)
     s_send(world, request, &response.base);
 }
 
-/* With no event: where the log ends. */
+/* Without an event: the end of the log. */
 static void s_poll_answer(struct world *world, Evt__Event *event)
 {
     Evt__FetchResponse response = EVT__FETCH_RESPONSE__INIT;
@@ -158,8 +158,8 @@ static void s_release(struct world *world)
         }                                                                      \
     } while (0)
 
-/* Tells the gateway of an event and waits until it has taken it in: then it
- * asks for the next one. */
+/* Sends the gateway an event and waits until it has handled it: then the
+ * gateway asks for the next one. */
 static void
 s_event(struct world *world, const char *type, const ProtobufCMessage *payload)
 {
@@ -269,7 +269,7 @@ static void s_run(void (*body)(struct world *world))
 
 /* ---- questions ---- */
 
-/* One request that wants to know who it is of. */
+/* One request that resolves its key. */
 struct errand {
     struct world *world;
     const char *key;
@@ -328,7 +328,7 @@ static void s_known_once(struct world *world)
         assert_int_equal(s_code(world, KEY), CN_OK);
     }
     assert_int_equal(world->asked, 1);
-    /* What a request has been given outlives the cache's own. */
+    /* The principal of a request outlives the cache's entry. */
     s_key_event(world, "key.revoked", KEY);
     assert_string_equal(errand.principal->subject, "key_1");
     cn_arena_free(errand.arena);
@@ -360,7 +360,8 @@ static void s_unknown(struct world *world)
         assert_int_equal(s_code(world, KEY), CN_UNAUTHENTICATED);
     }
     assert_int_equal(world->asked, 1);
-    /* It is made in this moment: the event ends what was thought of it. */
+    /* The key is made at this moment: its event removes the answer that it is
+     * unknown. */
     world->found = true;
     s_key_event(world, "key.created", KEY);
     assert_int_equal(s_code(world, KEY), CN_OK);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An exchange without memory: 503 as a whole, or the whole answer. */
+/* An exchange in which an allocation fails answers 503, or its whole answer. */
 #include "services/gateway/exchange.h"
 
 #include "cairn/routes.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The parts of the stream that need no loop: positions as text, the ring, what
- * is told of an event and to whom. */
+/* The parts of the stream that need no loop: positions as text, the ring, the
+ * text of an event, and who gets it. */
 #include "services/gateway/stream_kind.h"
 #include "services/gateway/stream_ring.h"
 #include "services/gateway/stream_token.h"
@@ -167,7 +167,7 @@ static void a_full_ring_drops_its_oldest_and_says_so(void **state)
     assert_int_equal(ring.front, more);
     assert_int_equal(s_number(&ring, ring.front), more + 1);
     assert_int_equal(s_number(&ring, ring.end - 1), STREAM_RING_MAX + more);
-    /* Of each producer the ring has all after its base. */
+    /* The ring has all events of each producer after its base. */
     assert_int_equal(ring.base.at[0].xid, more);
     assert_int_equal(ring.base.at[1].xid, more - 1);
     assert_true(ring.changes > changes);

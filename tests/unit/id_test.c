@@ -62,7 +62,8 @@ static void ids_rise_while_the_clock_stands_or_goes_back(void **state)
         assert_int_equal(next.bytes[8] >> 6, 2);
         last = next;
     }
-    /* 4096 ids and more of one millisecond borrow from the next ones. */
+    /* More than 4096 ids in one millisecond use the numbers of the next ones.
+     */
     s_now_at += 15000000;
     assert_true(cn_uuid_compare(last, cn_uuid_new(&env)) < 0);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* JSON to message and back: what is taken, and each fault with its pointer. */
+/* JSON to message and back: what is accepted, and each fault with its pointer.
+ */
 #include "common/base/array.h"
 #include "common/base/clock.h"
 #include "common/wire/json.h"
@@ -39,7 +40,8 @@ static enum cn_code read_sized(struct cn_arena *arena,
                                void **ret_message,
                                struct cn_err *err)
 {
-    /* A block of its own, so that reading on is noticed. */
+    /* The text has a block of its own, so that reading past its end is
+     * noticed. */
     char *copy = malloc(size > 0 ? size : 1);
     ProtobufCMessage *message = cn_message_new(arena, shape->descriptor);
     assert_non_null(copy);
@@ -819,7 +821,7 @@ case_read(const char *folder, const char *name, char *text, size_t size)
     return got;
 }
 
-/* On purpose: duplicate keys and NUL are not taken. */
+/* We refuse duplicate keys and NUL on purpose. */
 static bool is_refused_on_purpose(const char *name)
 {
     return strncmp(name, "y_object_duplicated_key", 23) == 0 ||
@@ -847,7 +849,7 @@ static void case_check(struct cn_arena *arena,
     if (name[0] == 'n' && alone != CN_MALFORMED) {
         fail_msg("taken: %s", name);
     }
-    /* The key is unknown, but the value was read. */
+    /* The key is unknown, but its value was checked. */
     if (name[0] == 'y' &&
         (inside == CN_MALFORMED) != is_refused_on_purpose(name)) {
         fail_msg("wrong: %s", name);

@@ -74,7 +74,8 @@ static void timers_run_in_order_unless_cancelled(void **state)
     unsigned random = 7;
     for (int i = 0; i < TIMER_COUNT; i++) {
         random = random * 1664525U + 1013904223U;
-        /* Many share an instant: those run in the order they were set. */
+        /* Timers with the same instant run in the order in which they were
+         * set. */
         timing->ats[i] = begin + (random >> 16) % 200 * 100;
         args[i] = (struct timing_arg){ timing, i };
         timing->timers[i] =
@@ -139,7 +140,7 @@ static void a_timer_that_sets_itself_anew_starves_nobody(void **state)
     (void)close(again.fds[1]);
 }
 
-/* Each end of a pair writes when it may, reads what comes, then hands over. */
+/* Each end of a pair writes when it can, reads what comes, then hands over. */
 struct pair {
     struct cn_loop *loop;
     struct cn_watch *watches[2];
@@ -154,7 +155,7 @@ static void s_on_first(void *arg, unsigned events)
     assert_int_equal(events, CN_WRITABLE);
     pair->calls[0]++;
     assert_int_equal(write(pair->fds[0], "x", 1), 1);
-    /* Wanting nothing, not even to hear of the hangup below. */
+    /* The watch wants nothing, not even the hangup below. */
     cn_loop_watch_events(pair->watches[0], 0);
     cn_loop_watch_events(pair->watches[0], 0);
 }
@@ -221,7 +222,8 @@ static void a_hangup_reaches_who_waits_to_read(void **state)
     (void)close(pair.fds[0]);
 }
 
-/* Whichever is told first unwatches the other, whose event is then void. */
+/* The watch that runs first removes the other one, whose event is then
+ * dropped. */
 static void s_on_rival(void *arg, unsigned events)
 {
     struct pair *pair = arg;
@@ -289,7 +291,7 @@ static void a_hook_bounds_the_poll(void **state)
     assert_int_equal(cn_loop_prepare(hook.loop, s_hook, &hook, &err), CN_OK);
     cn_loop_run(hook.loop, 0);
     assert_true(cn_clock_monotonic() >= hook.wake_by);
-    /* It slept rather than spun. */
+    /* The loop slept and did not spin. */
     assert_in_range(hook.turns, 2, 20);
     cn_loop_free(hook.loop);
 }
@@ -322,7 +324,7 @@ static void hooks_run_again_after_the_fibers_before_the_poll(void **state)
         cn_fiber_spawn(hook.loop, s_leave_work, &hook, INT64_MAX, &err), CN_OK);
     cn_loop_stop(hook.loop);
     cn_loop_run(hook.loop, 0);
-    /* What the last fiber left was taken, although the loop ends with it. */
+    /* The loop did the last fiber's deferred work before it ended. */
     assert_int_equal(hook.seen, 1);
     assert_int_equal(hook.work, 0);
     cn_loop_free(hook.loop);
@@ -342,7 +344,7 @@ static void more_hooks_than_the_bound_are_refused(void **state)
     cn_loop_free(loop);
 }
 
-/* Again and again: signals that wait to be read are merged into one. */
+/* Repeated, because signals that are not read yet are merged into one. */
 static void s_raise(void *arg)
 {
     struct cn_loop *loop = arg;

@@ -29,7 +29,8 @@ static int arena_teardown(void **state)
     return 0;
 }
 
-/* Bytes at the end of a block of their own, so that reading on is noticed. */
+/* The bytes end where their block ends, so that reading past them is noticed.
+ */
 static enum cn_code unpack(struct cn_arena *arena,
                            const ProtobufCMessageDescriptor *descriptor,
                            const void *data,
@@ -208,7 +209,7 @@ static void unknown_fields_are_dropped_at_every_depth(void **state)
 
 static void a_message_within_a_message_ends_at_its_depth(void **state)
 {
-    /* No message of ours may contain itself; this one does. */
+    /* None of our messages can contain itself; this one can. */
     static ProtobufCMessageDescriptor node;
     static const unsigned by_name[] = { 0 };
     static const ProtobufCIntRange ranges[] = { { 1, 0 }, { 0, 1 } };
@@ -248,7 +249,7 @@ static void a_message_within_a_message_ends_at_its_depth(void **state)
 
 static void many_small_messages_stay_within_the_arena(void **state)
 {
-    /* 70 bytes of memory for each byte of the wire (reliability.md P2). */
+    /* The worst case: 70 bytes of memory for each byte of the wire. */
     enum { PAIRS = CN_MESSAGE_SIZE_MAX / 2 };
     uint8_t *bytes = calloc(PAIRS, 2);
     const ProtobufCMessage *message = NULL;

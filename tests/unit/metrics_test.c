@@ -16,7 +16,7 @@ static const struct cn_metric COUNT = { "cairn_test_total", "Counted.",
 static const struct cn_metric LEVEL = { "cairn_test_level", "Measured.",
                                         CN_METRIC_GAUGE };
 
-/* What is written now; the caller frees it. */
+/* The page of metrics as it is now; the caller frees it. */
 static void s_text(struct cn_buffer *buffer)
 {
     cn_buffer_init(buffer, 1 << 20);

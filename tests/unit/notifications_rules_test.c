@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who is told what, in which words, and when it is tried again. */
+/* Who gets which message, its words, and when it is tried again. */
 #include "common/base/array.h"
 #include "common/base/clock.h"
 #include "common/contract/service.h"
@@ -197,8 +197,8 @@ static void a_patient_reads_their_own_language(void **state)
     assert_string_equal(template_language(&care), "en");
 }
 
-/* Of the patient no more than the given name, to the source not even that; what
- * the care is for stands nowhere. */
+/* A message names the patient by the given name alone, and one to the source
+ * not even so. No message says what the care is for. */
 static void a_mail_holds_no_more_than_it_must(void **state)
 {
     static const char *const TEMPLATES[] = { "referral_accepted",
@@ -207,7 +207,7 @@ static void a_mail_holds_no_more_than_it_must(void **state)
     Ntf__Care care = care_of_a_booked_referral();
     const char *subject = NULL;
     (void)state;
-    /* Whatever is added to Care: a diagnosis must not be. */
+    /* Care may get more fields, but never a diagnosis. */
     for (unsigned i = 0; i < ntf__care__descriptor.n_fields; i++) {
         const char *name = ntf__care__descriptor.fields[i].name;
         assert_null(strstr(name, "diagnos"));
@@ -267,7 +267,7 @@ static void waits_grow_until_the_attempts_are_used_up(void **state)
             last = step.retry_us;
             sum += last;
         }
-        /* Longer than a night without a mail server. */
+        /* The tries go on for longer than a night without a mail server. */
         assert_true(sum > 8 * CN_HOUR);
         struct send_step step = send_next(AGAIN[i], SEND_ATTEMPTS_MAX);
         assert_string_equal(step.command, "fail");

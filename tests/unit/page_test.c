@@ -38,7 +38,7 @@ static void words_are_listed_once_and_in_their_order(void **state)
     assert_int_equal(WORDS(&filter, NULL, 0).kind, CN_PARAM_NULL);
 }
 
-/* A number that is no value of the enum names no row. */
+/* A number that is not a value of the enum matches no row. */
 static void a_value_outside_the_list_matches_nothing(void **state)
 {
     static const int VALUES[] = { 99, STATUS(BOOKED) };
@@ -68,8 +68,8 @@ static void an_id_of_another_form_matches_nothing(void **state)
     assert_true(filter.nothing);
 }
 
-/* Two lists of filters never have one text: their cursors are not each other's.
- */
+/* Two lists of filters never have the same text, so neither takes the other's
+ * cursor. */
 static void the_text_tells_every_two_lists_apart(void **state)
 {
     static const Sch__Visit__Status ONE[] = { STATUS(BOOKED) };
@@ -152,7 +152,8 @@ static void a_row_is_within_the_reach_of_few(void **state)
         assert_int_equal(cn_reach_includes(&request, branches[1]), ROWS[i].own);
         assert_int_equal(cn_reach_includes(&request, other), ROWS[i].others);
         assert_int_equal(cn_reach_includes(&request, none), ROWS[i].nobodys);
-        /* The same for a statement: all, these, or no row. */
+        /* The same as parameters of a statement: all rows, these branches, or
+         * no row. */
         struct cn_param param = cn_reach_branches(&request);
         if (ROWS[i].nobodys) {
             assert_int_equal(param.kind, CN_PARAM_NULL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The plugin refuses what would break the generated code or the contract, and
- * says where; what it makes of the real protos is used by every other test. */
+ * says where. Every other test uses what it makes of the real protos. */
 #include "cairn/routes.h"
 #include "common/base/array.h"
 #include "common/wire/shape.h"
@@ -81,8 +81,8 @@ static int folder_teardown(void **state)
     return 0;
 }
 
-/* Runs protoc over cairn/<names>; its messages go to `output`. Is it content?
- */
+/* Runs protoc over cairn/<names>; its messages go to `output`. True: protoc
+ * succeeded. */
 static bool protoc(char *name, char *other, char *output, size_t size)
 {
     char plugin[PATH_MAX + 64];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The judged cells of policy.md, written out by hand so that the table does not
- * test itself. */
+/* Cells of the permission table, written out by hand so that the table is not
+ * compared with itself. */
 #include "common/base/array.h"
 #include "common/policy/principal.h"
 
@@ -51,7 +51,7 @@ static void s_denied(const char *role, const char *permission)
     const char *all[] = { permission };
     assert_int_equal(cn_policy_check(&principal, permission, &found, &err),
                      CN_FORBIDDEN);
-    /* A credential that was given the scope by mistake gets no further. */
+    /* A scope outside its role gives a credential no more rights. */
     principal.scopes = all;
     principal.scope_count = 1;
     cn_err_clear(&err);
@@ -212,7 +212,7 @@ static void an_empty_permission_needs_nothing_but_a_principal(void **state)
     assert_int_equal(cn_policy_check(&nobody, "", &reach, &err), CN_FORBIDDEN);
 }
 
-/* policy.md counted by hand: how many permissions each column grants. */
+/* Counted by hand: how many permissions each role's column grants. */
 static void each_role_has_as_many_scopes_as_its_column(void **state)
 {
     static const size_t COUNTS[ROLE_COUNT] = { 14, 17, 12, 13, 11, 19,

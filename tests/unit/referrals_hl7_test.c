@@ -59,8 +59,8 @@ static struct hl7 parsed(struct cn_arena *arena, const char *text)
     return message;
 }
 
-/* A file beside the checkout, or by CAIRN_SHARED; skipped where there is none.
- */
+/* A file of the folder CAIRN_SHARED or ../shared; skipped when it does not
+ * exist. */
 static const char *shared_file(struct cn_arena *arena, const char *name)
 {
     const char *shared = getenv("CAIRN_SHARED");

@@ -20,7 +20,7 @@
 enum { ARENA_SIZE = 1 << 20 };
 static const char ZONE[] = "America/New_York";
 
-/* As the row of migration 0011 has it; that it does is tested with the store.
+/* The same values as the row of migration 0011; a store test checks that row.
  */
 static const struct cn_clock_rule C01 = {
     .id = "C01",
@@ -126,7 +126,7 @@ static void an_unknown_zone_has_no_clock(void **state)
 
 /* ---- moves ---- */
 
-/* Every legal move: the table must agree and know no other. */
+/* Every legal move: the table must have these and no others. */
 static const struct {
     Ref__Referral__Status from; /* 0: not made yet */
     const char *commands;       /* each between spaces */
@@ -230,7 +230,7 @@ static struct facts complete_facts(void)
     return f;
 }
 
-/* Brings the referral up to date; did it become valid by this? */
+/* Evaluates the referral. True: it became valid by this. */
 static bool settle(const struct facts *f, int64_t now_at)
 {
     struct cn_op op = { .arena = f->arena, .now_at = now_at, .err = f->err };

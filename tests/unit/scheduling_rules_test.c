@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who fits whom and when: rows of facts against the matcher. */
+/* Which clinician fits which patient, and when: rows of facts for the matcher.
+ */
 #include "cairn/scheduling.resources.h"
 #include "common/base/array.h"
 #include "services/scheduling/rules.h"
@@ -233,7 +234,7 @@ static void travel_lies_between_two_visits(void **state)
         (struct span){ at("2026-06-01T13:00:00Z"), at("2026-06-01T15:00:00Z") };
     nurse.candidate.booked_count = 1;
     expect_slot(&nurse, "2026-06-01T15:15:00Z");
-    /* A later visit leaves no room for 90 minutes and the way there. */
+    /* Before the later visit there is no room for 90 minutes and the travel. */
     nurse.booked[0] =
         (struct span){ at("2026-06-01T15:30:00Z"), at("2026-06-01T16:30:00Z") };
     expect_slot(&nurse, "2026-06-01T16:45:00Z");
@@ -330,7 +331,7 @@ static void a_nurse_starts_care_unless_only_therapy_is_ordered(void **state)
 
 #define STATUS(word) SCH__VISIT__STATUS__##word
 
-/* The states that a command may be used in, and where it leads. */
+/* The states in which a command may be used, and the state after it. */
 static void a_visit_moves_from_where_it_may(void **state)
 {
     static const struct {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sealing: what opens, and all that must not. */
+/* Sealing: what can be opened, and what must not be. */
 #include "cairn/envelope.pb-c.h"
 #include "common/base/env.h"
 #include "common/wire/message.h"
@@ -91,7 +91,7 @@ static void the_form_is_version_key_id_nonce_and_text(void **state)
     struct cn_bytes two = s_seal(world, s_bytes("the same text"));
     static const uint8_t head[5] = { 1, 0, 0, 0, 7 };
     assert_memory_equal(one.data, head, 5);
-    /* No nonce twice, and nothing of the text in sight. */
+    /* No nonce comes twice, and the sealed bytes hold no part of the text. */
     assert_memory_not_equal(one.data + 5, two.data + 5, 24);
     assert_memory_not_equal(one.data + 29, two.data + 29, 13);
     assert_null(memmem(one.data, one.size, "same", 4));

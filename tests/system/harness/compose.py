@@ -25,7 +25,7 @@ def engine_answers():
 
 
 class Engine:
-    """The machine's Docker Engine; starts Debian's where none runs."""
+    """The machine's Docker Engine; starts Debian's when none runs."""
 
     def __init__(self):
         self.process = None
@@ -54,7 +54,7 @@ class Engine:
         return f"dockerd does not start: {' '.join(said)[-300:]}"
 
     def stop(self):
-        """Ends what start began."""
+        """Stops the engine if start() started it."""
         if self.process is not None:
             if self.process.poll() is None:
                 self.process.send_signal(signal.SIGTERM)
@@ -102,7 +102,7 @@ class Compose:
         return done.stdout
 
     def compose(self, *words, seconds=300):
-        """docker-compose of whichever kind is there."""
+        """The docker-compose that is installed."""
         return self.run(SETUP, "compose", *words, seconds=seconds)
 
     def start(self):
@@ -148,7 +148,8 @@ class Compose:
         return json.loads(self.run("docker", "inspect", *ids)) if ids else []
 
     def healthy(self):
-        """Are all that have a health check healthy, and the others well?"""
+        """Are all containers with a health check healthy, and do the others
+        run?"""
         found = self.containers()
         return bool(found) and all(
             box["State"].get("Health", {"Status": "healthy"})["Status"]

@@ -63,8 +63,8 @@ class Contract:
         raise AssertionError(f"{method} {plain} is in no contract")
 
     def faults(self, schema, value, place=""):
-        """Where a value is not what its schema says. An unknown member is a
-        fault: what we answer is written down."""
+        """The places where a value does not match its schema. An unknown
+        member is a fault: the contract names every member."""
         schema = self.resolve(schema)
         kind = schema.get("type")
         if kind is not None:

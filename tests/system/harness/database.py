@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands in PostgreSQL, read past the services as its superuser."""
+"""The rows in PostgreSQL, read as its superuser and not through the
+services."""
 import csv
 import io
 import os

@@ -30,8 +30,8 @@ class Recorder(Client):
 
 
 def again(call, seconds=AGAIN_SECONDS):
-    """The reply of call(), which is repeated while the other side is down: the
-    patient client of a system whose parts are killed."""
+    """The reply of call(), which is repeated while the other side is down.
+    Some tests kill parts of the system."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -129,7 +129,7 @@ class Story:
             "source": {"email": self.source_email}}, "referral").ok(200)
 
     def complete_patient(self, **fields):
-        """And how to reach the patient."""
+        """Intake learns how to reach the patient."""
         return self.ask("PATCH", "/v1/patients/" + self.patient_id,
                         {"email": self.patient_email, **fields},
                         "patient").ok(200)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A reader of GET /v1/stream over a raw socket, as strict as a browser's
-EventSource: what has not ended in an empty line has not come."""
+EventSource: an event counts only after its empty line."""
 import dataclasses
 import json
 import select
@@ -210,11 +210,11 @@ class Stream:
         return events, time.monotonic()
 
     def close(self):
-        """As a client that leaves."""
+        """Closes like a client that leaves."""
         self.socket.close()
 
     def reset(self):
-        """As one that is torn away: RST."""
+        """Ends like a connection that breaks: RST."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
                                struct.pack("ii", 1, 0))
         self.socket.close()

@@ -51,7 +51,7 @@ def free_port(count=1):
 
 
 def die_with_parent():
-    """In the child: a killed pytest leaves nothing running."""
+    """Runs in the child: when pytest is killed, nothing keeps running."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
@@ -122,7 +122,7 @@ class System:
         return self
 
     def stop(self):
-        """As Ctrl-C. Returns the seconds that it took."""
+        """Stops it as Ctrl-C does. Returns the seconds that it took."""
         begin = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(STOP_SECONDS)
@@ -223,7 +223,8 @@ class System:
         return kept
 
     def problems(self):
-        """Ends that no test caused, and reports of the sanitizers."""
+        """Ends of processes that no test caused, and reports of the
+        sanitizers."""
         found = []
         for line in self.log("supervisor").splitlines():
             try:
