@@ -72,12 +72,16 @@ BANS = [
     ("unfinished", r"\b(TODO|FIXME|XXX|HACK)\b", C_CODE + [
         "*.py", "*.proto", "*.sql", "deploy/*", "tests/*"],
      ["tests/bans.py", SAMPLES, "tests/data/*"], "finish it, or file an issue"),
+    ("outside-page", r"\b(design|reliability|contract|policy|style|api|domain|"
+     r"standards|dashboard)\.md\b", C_CODE + ["*.py", "*.proto", "*.sql", "*.md",
+                                             "deploy/*", "tests/*"],
+     ["tests/bans.py", SAMPLES], "the sentence itself: a reader has no such page"),
     ("sql-enum", r"(?i)\bcreate\s+type\s+\S+\s+as\s+enum", ["*.sql"], [],
      "text with a CHECK: an enum defeats the index under row-level security"),
     ("security-definer", r"(?i)\bsecurity\s+definer\b", ["*.sql"], [],
      "a role's own rights"),
 ]
-COMMENTS_COUNT = {"unfinished"}
+COMMENTS_COUNT = {"unfinished", "outside-page"}
 SPDX_NEEDED = ["*.c", "*.h", "*.py", "*.proto", "deploy/install",
                "deploy/migrate", "deploy/local/run", "tests/run", "tests/lint",
                "tests/hooks/*", ".ci/run"]
@@ -113,6 +117,21 @@ def cross_includes(path, text):
         match = re.search(r'#\s*include\s+"services/(\w+)/', line)
         if own and match and match[1] != own:
             yield number, line
+
+
+STATIC = re.compile(r"^static [^;={]*?\b([a-z_0-9]+)\(", re.M)
+STATICS = ["common/*.c", "services/*.c", "proto/*.c"]
+
+
+def doubled_statics(texts):
+    """path, line number, name and the other path of each static function whose
+    name stands in two files: a search for it should find one."""
+    first = {}
+    for path, text in texts:
+        for match in STATIC.finditer(text) if matches(path, STATICS) else ():
+            if first.setdefault(match[1], path) != path:
+                yield (path, text.count("\n", 0, match.start(1)) + 1, match[1],
+                       first[match[1]])
 
 
 def faults(path, text):
@@ -165,12 +184,14 @@ def main():
                                            "proto", "tests", ".ci")]
     exceptions = read_exceptions(root)
     count = 0
+    texts = []
     for path in sorted(set(paths)):
         try:
             with open(os.path.join(root, path), encoding="utf-8") as file:
                 text = file.read()
         except (UnicodeDecodeError, FileNotFoundError, IsADirectoryError):
             continue
+        texts.append((path, text))
         for ban, number, line, instead in faults(path, text):
             if (ban, path) in exceptions:
                 exceptions[ban, path] = True
@@ -178,6 +199,10 @@ def main():
             count += 1
             print(f"{path}:{number}: [{ban}] {line.strip()}\n"
                   f"    instead: {instead}")
+    for path, number, name, other in doubled_statics(texts):
+        count += 1
+        print(f"{path}:{number}: [one-name] {name}\n"
+              f"    instead: a name of its own; {other} has this one")
     for (ban, path), used in exceptions.items():
         if not used and not named:
             count += 1

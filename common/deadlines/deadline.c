@@ -78,8 +78,9 @@ static bool s_starts(const struct cn_clock_rule *rule,
     return named && fact->known;
 }
 
-static const struct cn_clock_fact *s_start(const struct cn_clock_rule *rule,
-                                           const struct cn_clock_facts *facts)
+static const struct cn_clock_fact *
+s_clock_start(const struct cn_clock_rule *rule,
+              const struct cn_clock_facts *facts)
 {
     const struct cn_clock_fact *latest = NULL;
     for (size_t i = 0; i < facts->start_count; i++) {
@@ -225,7 +226,7 @@ bool cn_clock_apply(const struct cn_clock_rule *rule,
                     const struct cn_clock_facts *facts,
                     struct cn_clock *ret_clock)
 {
-    const struct cn_clock_fact *start = s_start(rule, facts);
+    const struct cn_clock_fact *start = s_clock_start(rule, facts);
     struct cn_clock clock = { .rule = rule, .zone = facts->zone };
     if (start == NULL || facts->zone == NULL) {
         return false;
@@ -249,16 +250,17 @@ bool cn_clock_apply(const struct cn_clock_rule *rule,
 
 /* ---- a deadline in memory ---- */
 
-static bool s_is(const struct cn_deadline *self, Dln__Deadline__State state)
+static bool s_state_is(const struct cn_deadline *self,
+                       Dln__Deadline__State state)
 {
     return self->body != NULL && self->body->state == state;
 }
 
 bool cn_deadline_runs(const struct cn_deadline *self)
 {
-    return s_is(self, DLN__DEADLINE__STATE__OPEN) ||
-           s_is(self, DLN__DEADLINE__STATE__WARNED) ||
-           s_is(self, DLN__DEADLINE__STATE__BREACH_SUSPECTED);
+    return s_state_is(self, DLN__DEADLINE__STATE__OPEN) ||
+           s_state_is(self, DLN__DEADLINE__STATE__WARNED) ||
+           s_state_is(self, DLN__DEADLINE__STATE__BREACH_SUSPECTED);
 }
 
 static void
@@ -269,7 +271,7 @@ s_become(struct cn_deadline *self, Dln__Deadline__State state, int64_t now_at)
     self->changed = true;
 }
 
-static void s_tell(struct cn_deadline *self, const char *event)
+static void s_event_add(struct cn_deadline *self, const char *event)
 {
     assert(self->event_count < CN_DEADLINE_EVENTS_MAX);
     self->events[self->event_count++] = event;
@@ -280,7 +282,7 @@ static void s_breach(struct cn_deadline *self, const char *reason, int64_t now)
     s_become(self, DLN__DEADLINE__STATE__BREACHED, now);
     CN_SET(self->body, breached_at, now);
     self->body->breach_reason = reason;
-    s_tell(self, "deadline.breached");
+    s_event_add(self, "deadline.breached");
 }
 
 /* What does not change any more. */
@@ -355,17 +357,17 @@ enum cn_code cn_deadline_run(struct cn_deadline *self,
     if (made) {
         s_make(self, arena, subject, id, now_at);
     } else if (s_same(self, subject, clock) &&
-               !s_is(self, DLN__DEADLINE__STATE__CANCELLED)) {
+               !s_state_is(self, DLN__DEADLINE__STATE__CANCELLED)) {
         return CN_OK;
     }
     bool moved = made || self->body->due_at != clock->due_at;
-    bool again = made || s_is(self, DLN__DEADLINE__STATE__CANCELLED);
+    bool again = made || s_state_is(self, DLN__DEADLINE__STATE__CANCELLED);
     Dln__Deadline__State state = again || (moved && cn_deadline_runs(self))
                                      ? DLN__DEADLINE__STATE__OPEN
                                      : self->body->state;
     s_set(self, arena, subject, clock);
     s_become(self, state, now_at);
-    s_tell(self, again ? "deadline.started" : "deadline.changed");
+    s_event_add(self, again ? "deadline.started" : "deadline.changed");
     return cn_arena_failed(arena) ? cn_fail(err, CN_NOMEM, "deadline") : CN_OK;
 }
 
@@ -373,7 +375,7 @@ void cn_deadline_stop(struct cn_deadline *self, int64_t now_at)
 {
     if (cn_deadline_runs(self)) {
         s_become(self, DLN__DEADLINE__STATE__CANCELLED, now_at);
-        s_tell(self, "deadline.cancelled");
+        s_event_add(self, "deadline.cancelled");
     }
 }
 
@@ -383,7 +385,7 @@ void cn_deadline_act(struct cn_deadline *self,
                      int64_t now_at)
 {
     Dln__Deadline *body = self->body;
-    if (body == NULL || s_is(self, DLN__DEADLINE__STATE__CANCELLED) ||
+    if (body == NULL || s_state_is(self, DLN__DEADLINE__STATE__CANCELLED) ||
         (body->has_met_at && body->met_at == acted_at)) {
         return;
     }
@@ -394,11 +396,11 @@ void cn_deadline_act(struct cn_deadline *self,
     if (acted_at <= body->due_at) {
         s_become(self, DLN__DEADLINE__STATE__MET, now_at);
         body->breach_reason = body->has_breached_at ? "told_late" : NULL;
-        s_tell(self, "deadline.met");
+        s_event_add(self, "deadline.met");
     } else if (body->has_breached_at) {
         s_become(self, DLN__DEADLINE__STATE__BREACHED, now_at);
         body->breach_reason = reason != NULL ? reason : "late";
-        s_tell(self, "deadline.changed");
+        s_event_add(self, "deadline.changed");
     } else {
         s_breach(self, reason != NULL ? reason : "late", now_at);
     }
@@ -418,7 +420,7 @@ void cn_deadline_unact(struct cn_deadline *self, int64_t now_at)
              breached ? DLN__DEADLINE__STATE__BREACHED
                       : DLN__DEADLINE__STATE__OPEN,
              now_at);
-    s_tell(self, "deadline.changed");
+    s_event_add(self, "deadline.changed");
 }
 
 /* How many of the warnings are due by then. */
@@ -443,13 +445,13 @@ void cn_deadline_pass(struct cn_deadline *self, bool settled, int64_t now_at)
                  body->due_at < body->created_at ? "past_at_start" : "not_met",
                  now_at);
     } else if (now_at > body->due_at) {
-        if (!s_is(self, DLN__DEADLINE__STATE__BREACH_SUSPECTED)) {
+        if (!s_state_is(self, DLN__DEADLINE__STATE__BREACH_SUSPECTED)) {
             s_become(self, DLN__DEADLINE__STATE__BREACH_SUSPECTED, now_at);
         }
     } else if (warnings > body->warned) {
         CN_SET(body, warned, warnings);
         s_become(self, DLN__DEADLINE__STATE__WARNED, now_at);
-        s_tell(self, "deadline.warning");
+        s_event_add(self, "deadline.warning");
     }
 }
 

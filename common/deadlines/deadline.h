@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Clocks without I/O (design.md 7, domain.md 2): when a rule says that
- * something is due and why, and what becomes of a deadline when time passes or
- * somebody acts. Rules are rows (deadline_rule.h), deadlines too
- * (deadline_unit.h). */
+/* Clocks without I/O: when a rule says that something is due and why, and what
+ * becomes of a deadline when time passes or somebody acts. Rules are rows
+ * (deadline_rule.h), deadlines too (deadline_unit.h). */
 #ifndef CN_DEADLINE_H
 #define CN_DEADLINE_H
 

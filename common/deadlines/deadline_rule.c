@@ -50,10 +50,10 @@ static enum cn_clock_unit s_unit(const char *word)
                                                 : CN_CLOCK_BUSINESS_DAYS;
 }
 
-static const char *s_text(struct cn_arena *arena,
-                          const struct cn_rows *rows,
-                          size_t row,
-                          int column)
+static const char *s_column_text(struct cn_arena *arena,
+                                 const struct cn_rows *rows,
+                                 size_t row,
+                                 int column)
 {
     return cn_row_null(rows, row, column)
                ? NULL
@@ -73,17 +73,17 @@ static void s_rule_read(struct cn_arena *arena,
     const char **warnings = cn_row_texts(rows, row, 9, arena, &warn_count);
     *rule = (struct cn_clock_rule){
         .tenant_id = cn_row_uuid(rows, row, 0),
-        .id = s_text(arena, rows, row, 1),
-        .name = s_text(arena, rows, row, 2),
-        .trigger = s_text(arena, rows, row, 3),
+        .id = s_column_text(arena, rows, row, 1),
+        .name = s_column_text(arena, rows, row, 2),
+        .trigger = s_column_text(arena, rows, row, 3),
         .amount = (int)cn_row_int(rows, row, 5),
         .unit = s_unit(cn_row_text(rows, row, 6)),
         .has_opens_before = !cn_row_null(rows, row, 7),
         .opens_before = (int)cn_row_int(rows, row, 7),
-        .ordered = s_text(arena, rows, row, 8),
-        .told_by = s_text(arena, rows, row, 10),
-        .exceptions = s_text(arena, rows, row, 11),
-        .citation = s_text(arena, rows, row, 12),
+        .ordered = s_column_text(arena, rows, row, 8),
+        .told_by = s_column_text(arena, rows, row, 10),
+        .exceptions = s_column_text(arena, rows, row, 11),
+        .citation = s_column_text(arena, rows, row, 12),
         .from_day = cn_row_int(rows, row, 15),
         .to_day = cn_row_int(rows, row, 16),
     };
@@ -99,7 +99,7 @@ static void s_rule_read(struct cn_arena *arena,
 }
 
 static enum cn_code
-s_read(struct cn_db *db, struct generation *self, struct cn_err *err)
+s_generation_read(struct cn_db *db, struct generation *self, struct cn_err *err)
 {
     const struct cn_rows *rules = NULL;
     const struct cn_rows *days = NULL;
@@ -183,7 +183,7 @@ static const struct generation *s_present(struct cn_op *op)
         return NULL;
     }
     self->read_at = op->env->now(op->env);
-    if (s_read(op->env->db, self, op->err) != CN_OK) {
+    if (s_generation_read(op->env->db, self, op->err) != CN_OK) {
         s_free(self);
         return NULL;
     }

@@ -24,7 +24,7 @@ static const char *s_context(const struct cn_op *op)
 /* ---- read ---- */
 
 static struct cn_deadline
-s_read(struct cn_op *op, const struct cn_rows *rows, size_t row)
+s_deadline_read(struct cn_op *op, const struct cn_rows *rows, size_t row)
 {
     return (struct cn_deadline){
         .id = cn_row_uuid(rows, row, 0),
@@ -52,7 +52,7 @@ struct cn_deadline cn_deadline_find(struct cn_op *op,
     const struct cn_rows *rows =
         CN_READ(op, &SQL_DEADLINE_OF_RULE, cn_uuid(op->tenant_id),
                 cn_text(subject_type), cn_uuid(subject_id), cn_text(rule));
-    return cn_rows_count(rows) > 0 ? s_read(op, rows, 0)
+    return cn_rows_count(rows) > 0 ? s_deadline_read(op, rows, 0)
                                    : (struct cn_deadline){ .body = NULL };
 }
 
@@ -103,7 +103,7 @@ static void s_due(struct cn_op *op, const struct cn_deadline *self)
     }
 }
 
-static void s_row_put(struct cn_op *op, struct cn_deadline *self)
+static void s_deadline_row(struct cn_op *op, struct cn_deadline *self)
 {
     Dln__Deadline *body = self->body;
     const char *state =
@@ -134,7 +134,7 @@ void cn_deadline_put(struct cn_op *op, struct cn_deadline *self)
     if (cn_failed(op) || !self->changed) {
         return;
     }
-    s_row_put(op, self);
+    s_deadline_row(op, self);
     s_due(op, self);
     Dln__DeadlineChange *told =
         CN_NEW(op->arena, dln__deadline_change, Dln__DeadlineChange);
@@ -169,7 +169,7 @@ void cn_deadline_fire(struct cn_op *op, const struct cn_due *due)
         cn_refuse(op, CN_INTERNAL, NULL, "a due row without its deadline");
         return;
     }
-    struct cn_deadline deadline = s_read(op, rows, 0);
+    struct cn_deadline deadline = s_deadline_read(op, rows, 0);
     bool settled = s_settled(op, deadline.body);
     if (cn_failed(op)) {
         return;
@@ -215,7 +215,7 @@ void cn_deadlines_show(struct cn_op *op,
     struct cn_page_row *shown =
         cn_arena_array(op->arena, count, sizeof(*shown));
     for (size_t i = 0; i < count && !cn_failed(op); i++) {
-        struct cn_deadline deadline = s_read(op, rows, i);
+        struct cn_deadline deadline = s_deadline_read(op, rows, i);
         shown[i] = (struct cn_page_row){
             .shown = &deadline.body->base,
             .patient_id = deadline.patient_id,

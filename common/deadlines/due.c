@@ -159,8 +159,9 @@ static void s_put_off(const struct item *item)
     }
 }
 
-static void
-s_log_failure(const struct item *item, const struct cn_err *err, int64_t since)
+static void s_log_due_failure(const struct item *item,
+                              const struct cn_err *err,
+                              int64_t since)
 {
     char tenant[CN_UUID_TEXT_SIZE];
     char method[METHOD_TEXT_MAX];
@@ -223,7 +224,7 @@ static void s_work(void *arg)
     }
     if (rc != CN_OK) {
         err.code = rc;
-        s_log_failure(item, &err, since);
+        s_log_due_failure(item, &err, since);
     }
     item->failed = rc != CN_OK;
     item->ended = true;
@@ -234,7 +235,8 @@ static void s_work(void *arg)
 
 /* A row that cannot be started keeps its claim and is taken up when that has
  * lapsed. */
-static void s_start(struct ticker *self, const struct cn_rows *rows, size_t row)
+static void
+s_item_start(struct ticker *self, const struct cn_rows *rows, size_t row)
 {
     struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     struct cn_err err = { 0 };
@@ -337,7 +339,7 @@ s_claim(struct ticker *self, size_t *ret_count, struct cn_err *err)
         return rc;
     }
     for (size_t row = 0; row < cn_rows_count(rows); row++) {
-        s_start(self, rows, row);
+        s_item_start(self, rows, row);
     }
     *ret_count = cn_rows_count(rows);
     return CN_OK;

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Work that is due at an instant: rows of <schema>.due, claimed by the ticker
- * and handed to a handler in the tenant's name (design.md 7). The ticker renews
- * the claim while the handler runs. A claim lapses after CN_DUE_CLAIM_US, so
- * that work of a killed process is soon done by another.
- */
+ * and handed to a handler in the tenant's name. The ticker renews the claim
+ * while the handler runs. A claim lapses after CN_DUE_CLAIM_US, so that work of
+ * a killed process is soon done by another. */
 #ifndef CN_DUE_H
 #define CN_DUE_H
 

@@ -271,7 +271,7 @@ CN_SQL_RELAY(SQL_DEAD_LETTER_BLOCKS,
              " AND d.status IN ('dead', 'retrying')");
 
 static bool
-s_is_of(const struct entry *entry, const struct cn_rows *rows, size_t row)
+s_is_dead(const struct entry *entry, const struct cn_rows *rows, size_t row)
 {
     return cn_uuid_equal(entry->aggregate_id, cn_row_uuid(rows, row, 2)) &&
            cn_uuid_equal(entry->tenant_id, cn_row_uuid(rows, row, 0)) &&
@@ -284,7 +284,7 @@ static void s_block(struct run *run, const struct cn_rows *rows)
         struct entry *entry = run->entries[i];
         entry->blocked = false;
         for (size_t row = 0; row < cn_rows_count(rows); row++) {
-            entry->blocked = entry->blocked || s_is_of(entry, rows, row);
+            entry->blocked = entry->blocked || s_is_dead(entry, rows, row);
         }
     }
 }

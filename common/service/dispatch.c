@@ -213,9 +213,9 @@ static void s_reply_pack(struct cn_op *op)
 }
 
 /* One run of the handler, and the commit of what it added. */
-static enum cn_code s_handle(const struct cn_request *request,
-                             struct cn_reply *reply,
-                             struct cn_err *err)
+static enum cn_code s_method_handle(const struct cn_request *request,
+                                    struct cn_reply *reply,
+                                    struct cn_err *err)
 {
     struct cn_op op = {
         .env = request->env,
@@ -253,7 +253,7 @@ static enum cn_code s_run(const struct cn_request *request,
     for (unsigned i = 0; i <= CN_STALE_AGAIN_MAX; i++) {
         cn_err_clear(err);
         *reply = (struct cn_reply){ 0 };
-        rc = s_handle(request, reply, err);
+        rc = s_method_handle(request, reply, err);
         if (rc != CN_STALE || request->has_expected_version) {
             return rc;
         }

@@ -199,9 +199,9 @@ void cn_service_committed(struct cn_env *env, bool told, bool due)
     }
 }
 
-static enum cn_code s_begin(struct runtime *self,
-                            const struct cn_config *config,
-                            struct cn_err *err)
+static enum cn_code s_parts_begin(struct runtime *self,
+                                  const struct cn_config *config,
+                                  struct cn_err *err)
 {
     struct cn_env *env = self->env;
     env->seal = cn_seal_new(cn_config_text(config, "CAIRN_SEAL_KEY"), err);
@@ -233,7 +233,7 @@ static enum cn_code s_start(void *arg,
     struct runtime *self = arg;
     struct cn_service *service = self->service;
     self->env = env;
-    enum cn_code rc = s_begin(self, config, err);
+    enum cn_code rc = s_parts_begin(self, config, err);
     if (rc == CN_OK && service->start != NULL) {
         rc = service->start(service->self, env, config, err);
     }

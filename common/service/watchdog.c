@@ -59,7 +59,7 @@ static void s_watch(void *arg)
     free(self);
 }
 
-static void s_tell(void *arg, struct cn_metrics_page *page)
+static void s_watchdog_tell(void *arg, struct cn_metrics_page *page)
 {
     static const struct cn_metric ENDED = {
         "cairn_db_watchdog_ended_total",
@@ -81,6 +81,6 @@ enum cn_code cn_watchdog_start(struct cn_env *env, struct cn_err *err)
         free(self);
         return rc;
     }
-    cn_metrics_register(s_tell, self);
+    cn_metrics_register(s_watchdog_tell, self);
     return CN_OK;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Audit rows of reads: written before the reply goes out, gathered so that a
- * read does not become a commit each (design.md 2). Rows of writes are part of
- * the write (write.h). */
+ * read does not become a commit each. Rows of writes are part of the write
+ * (write.h). */
 #ifndef CN_AUDIT_H
 #define CN_AUDIT_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Keyset cursors: base64url(sort key | id | MAC). The MAC also covers the
  * tenant and the filters, so that a cursor that was tampered with or is used
- * with other filters or by another tenant is refused (api.md 5). */
+ * with other filters or by another tenant is refused. */
 #ifndef CN_CURSOR_H
 #define CN_CURSOR_H
 

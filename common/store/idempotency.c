@@ -24,8 +24,8 @@ CN_SQL_READ(SQL_IDEMPOTENCY_FIND,
             "WHERE tenant_id = $1 AND subject = $2 AND method = $3 "
             "AND key = $4");
 
-static void s_context(const struct cn_request *request,
-                      char context[CONTEXT_MAX])
+static void s_key_context(const struct cn_request *request,
+                          char context[CONTEXT_MAX])
 {
     (void)snprintf(context, CONTEXT_MAX, "%s.idempotency.reply",
                    cn_db_schema(request->env->db));
@@ -66,7 +66,7 @@ static enum cn_code s_seal_reply(const struct cn_request *request,
         stored.resource = reply->resource;
     }
     char context[CONTEXT_MAX];
-    s_context(request, context);
+    s_key_context(request, context);
     return cn_seal_message(request->env, request->arena,
                            request->principal.tenant_id, context, &stored.base,
                            ret_sealed, err);
@@ -108,7 +108,7 @@ static enum cn_code s_open_record(const struct cn_request *request,
                        "the idempotency key was used with another request");
     }
     char context[CONTEXT_MAX];
-    s_context(request, context);
+    s_key_context(request, context);
     ProtobufCMessage *message = NULL;
     enum cn_code rc = cn_unseal_message(
         request->env, request->arena, request->principal.tenant_id, context,

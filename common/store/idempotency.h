@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The record of an idempotency key: made in the unit of its write, and opened
- * when the key comes again (design.md 2). */
+ * when the key comes again. */
 #ifndef CN_IDEMPOTENCY_H
 #define CN_IDEMPOTENCY_H
 

@@ -16,9 +16,9 @@ struct given {
     const char *text;
 };
 
-static const void *s_value(const struct cn_request *request,
-                           const ProtobufCFieldDescriptor *field,
-                           size_t *ret_count)
+static const void *s_filter_value(const struct cn_request *request,
+                                  const ProtobufCFieldDescriptor *field,
+                                  size_t *ret_count)
 {
     const char *body = request->body;
     if (field->label == PROTOBUF_C_LABEL_REPEATED) {
@@ -39,7 +39,7 @@ static struct given s_given(struct cn_op *op, const struct cn_listing *listing)
         const ProtobufCFieldDescriptor *field =
             &listing->request->descriptor->fields[by->field];
         size_t count = 0;
-        const void *value = s_value(op->request, field, &count);
+        const void *value = s_filter_value(op->request, field, &count);
         if (by->prefix != NULL) {
             const char *id = *(const char *const *)value;
             given.params[i] =
@@ -81,10 +81,10 @@ static struct cn_cursor s_after(const struct cn_op *op,
     return after;
 }
 
-static struct cn_records s_read(struct cn_op *op,
-                                const struct cn_listing *listing,
-                                const struct given *given,
-                                const struct cn_page *page)
+static struct cn_records s_way_read(struct cn_op *op,
+                                    const struct cn_listing *listing,
+                                    const struct given *given,
+                                    const struct cn_page *page)
 {
     const struct cn_list_way *way = s_way(listing, given);
     struct cn_cursor after = s_after(op, listing, page->after);
@@ -109,7 +109,7 @@ struct cn_records cn_list_read(struct cn_op *op,
     *ret_page = cn_page_open(op, given.text);
     return cn_failed(op) || given.nothing
                ? (struct cn_records){ 0 }
-               : s_read(op, listing, &given, ret_page);
+               : s_way_read(op, listing, &given, ret_page);
 }
 
 void cn_list_answer(struct cn_op *op,

@@ -32,7 +32,8 @@ cn_filter_id(struct cn_filter *self, const char *prefix, const char *id)
     return uuid;
 }
 
-static bool s_listed(const char *const *words, size_t count, const char *word)
+static bool
+s_word_listed(const char *const *words, size_t count, const char *word)
 {
     for (size_t i = 0; i < count; i++) {
         if (strcmp(words[i], word) == 0) {
@@ -55,7 +56,7 @@ struct cn_param cn_filter_words(struct cn_filter *self,
         memcpy(&value, (const char *)values + i * sizeof(value), sizeof(value));
         const char *word = cn_enum_word(descriptor, value);
         s_filter_add(self, word);
-        if (word != NULL && !s_listed(words, known, word)) {
+        if (word != NULL && !s_word_listed(words, known, word)) {
             words[known++] = word;
         }
     }
@@ -96,10 +97,10 @@ struct cn_page cn_page_open(struct cn_op *op, const char *filters)
     return page;
 }
 
-static void s_put(ProtobufCMessage *list,
-                  const ProtobufCMessage **data,
-                  size_t count,
-                  const char *next_cursor)
+static void s_list_fill(ProtobufCMessage *list,
+                        const ProtobufCMessage **data,
+                        size_t count,
+                        const char *next_cursor)
 {
     const protobuf_c_boolean more = next_cursor != NULL;
     const protobuf_c_boolean has = 1;
@@ -133,10 +134,10 @@ void cn_page_answer(struct cn_op *op,
         data[i] = rows[i].shown;
         patients[i] = rows[i].patient_id;
     }
-    s_put(list, data, count,
-          more ? cn_cursor_write(op->request, page->filters,
-                                 rows[count - 1].place)
-               : NULL);
+    s_list_fill(list, data, count,
+                more ? cn_cursor_write(op->request, page->filters,
+                                       rows[count - 1].place)
+                     : NULL);
     op->reply->body = list;
     if (action != NULL && (count > 0 || resource != NULL)) {
         cn_audit_shown(op, action, resource, patients, count);

@@ -36,7 +36,8 @@ s_descriptor(const struct cn_shape *shape, unsigned field)
     return &shape->descriptor->fields[field];
 }
 
-static void *s_member(const struct cn_shape *shape, void *message, unsigned at)
+static void *
+s_field_at(const struct cn_shape *shape, void *message, unsigned at)
 {
     return (char *)message + s_descriptor(shape, at)->offset;
 }
@@ -73,7 +74,7 @@ static void s_set_text(const struct cn_shape *shape,
                        unsigned at,
                        const char *text)
 {
-    *(const char **)s_member(shape, message, at) = text;
+    *(const char **)s_field_at(shape, message, at) = text;
 }
 
 static void s_set_has(const struct cn_shape *shape, void *message, unsigned at)
@@ -88,7 +89,7 @@ static void s_set_int(const struct cn_shape *shape,
                       unsigned at,
                       int64_t value)
 {
-    *(int64_t *)s_member(shape, message, at) = value;
+    *(int64_t *)s_field_at(shape, message, at) = value;
     s_set_has(shape, message, at);
 }
 
@@ -106,8 +107,8 @@ static void s_body_set(struct cn_record *record, void *body)
     record->body = body;
     record->shown = body;
     if (resource->shows >= 0) {
-        record->shown = *(void **)s_member(resource->shape, body,
-                                           (unsigned)resource->shows);
+        record->shown = *(void **)s_field_at(resource->shape, body,
+                                             (unsigned)resource->shows);
     }
 }
 
@@ -118,7 +119,7 @@ static void s_blank(struct cn_op *op,
     *record = (struct cn_record){ .resource = resource };
     void *body = cn_message_new(op->arena, resource->shape->descriptor);
     if (resource->shows >= 0) {
-        *(void **)s_member(resource->shape, body, (unsigned)resource->shows) =
+        *(void **)s_field_at(resource->shape, body, (unsigned)resource->shows) =
             cn_message_new(op->arena, resource->shown->descriptor);
     }
     s_body_set(record, body);
@@ -396,8 +397,8 @@ void cn_move(struct cn_op *op, struct cn_record *record, const char *command)
                   word != NULL ? word : "not made yet");
         return;
     }
-    *(int *)s_member(resource->shown, record->shown,
-                     (unsigned)resource->status) = move->to;
+    *(int *)s_field_at(resource->shown, record->shown,
+                       (unsigned)resource->status) = move->to;
     s_set_has(resource->shown, record->shown, (unsigned)resource->status);
     record->verb = command;
     if (move->event != NULL) {
@@ -419,8 +420,8 @@ void *cn_told(struct cn_op *op, struct cn_record *record)
         told = resource->tell(op, record);
     } else {
         told = cn_message_new(op->arena, resource->told->descriptor);
-        *(void **)s_member(resource->told, told,
-                           (unsigned)resource->told_field) = record->shown;
+        *(void **)s_field_at(resource->told, told,
+                             (unsigned)resource->told_field) = record->shown;
     }
     record->told = told;
     return told;

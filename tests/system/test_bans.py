@@ -35,6 +35,7 @@ SAMPLES = [
     ("common-names-no-service", "common/x.c", 'call("scheduling");'),
     ("sleeping-tests", "tests/unit/x_test.c", "usleep(1000);"),
     ("unfinished", "common/x.c", "/* TODO: all of it */"),
+    ("outside-page", "common/x.h", "/* A rule (design.md 7). */"),
     ("sql-enum", "services/access/migrations/1.sql",
      "CREATE TYPE access.state AS ENUM ('a');"),
     ("security-definer", "common/schema/x.sql", "SECURITY DEFINER"),
@@ -67,6 +68,14 @@ def test_an_own_header_and_a_method_of_that_name_are_free():
 def test_a_library_is_free_where_it_belongs():
     assert not found("common/base/clock.c", SPDX + "clock_gettime(a, &b);\n")
     assert not found("common/bus/bus_call.c", SPDX + "zmq_send(a, b, c, d);\n")
+
+
+def test_a_static_name_in_two_files_is_found():
+    one = "static int\ns_read(int a)\n{\n}\n"
+    two = "\nstatic void s_read(void)\n{\n}\n"
+    assert list(bans.doubled_statics(
+        [("common/a.c", one), ("common/b.c", two), ("tests/c.c", two)])) == \
+        [("common/b.c", 2, "s_read", "common/a.c")]
 
 
 def test_a_file_without_a_licence_line_is_found():
