@@ -4,6 +4,7 @@
 #ifndef CN_CONTRACT_SERVICE_H
 #define CN_CONTRACT_SERVICE_H
 
+#include "common/base/array.h"
 #include "common/base/config.h"
 #include "common/contract/due.h"
 #include "common/contract/event.h"
@@ -31,5 +32,8 @@ struct cn_service {
                           struct cn_err *err);
     void *self; /* given to every handler */
 };
+
+/* An array of the same file and its count: CN_ROWS(due_handler, DUE). */
+#define CN_ROWS(field, rows) .field##s = (rows), .field##_count = CN_COUNT(rows)
 
 #endif

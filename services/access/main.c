@@ -2,7 +2,6 @@
 /* cairn-access: identity of agencies, branches, users and keys. */
 #include "cairn/access.cairn.h"
 #include "cairn/access.handlers.h"
-#include "common/base/array.h"
 #include "common/service/service.h"
 #include "common/wire/seal.h"
 #include "services/access/audit_follow.h"
@@ -40,8 +39,7 @@ int main(int argc, char **argv)
         .events = access_events,
         .event_count = access_event_count,
         .resources = access_resources,
-        .options = OPTIONS,
-        .option_count = CN_COUNT(OPTIONS),
+        CN_ROWS(option, OPTIONS),
         .start = s_access_start,
         .self = &s_access,
     };

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cairn-documents: documents, orders and checklists. */
 #include "cairn/documents.handlers.h"
-#include "common/base/array.h"
 #include "common/deadlines/deadline_unit.h"
 #include "common/service/service.h"
 #include "services/documents/events.h"
@@ -12,8 +11,7 @@ int main(int argc, char **argv)
 {
     struct cn_service service = {
         DOCUMENTS_CONTRACT,
-        .due_handlers = DUE,
-        .due_handler_count = CN_COUNT(DUE),
+        CN_ROWS(due_handler, DUE),
         .subscriptions = DOCUMENTS_SUBSCRIPTIONS,
         .subscription_count = DOCUMENTS_SUBSCRIPTION_COUNT,
     };

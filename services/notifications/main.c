@@ -5,8 +5,6 @@
 #include "services/notifications/service.h"
 #include "services/notifications/smtp.h"
 
-#include "common/base/array.h"
-
 #include <string.h>
 
 static struct notifications_service s_notifications;
@@ -68,10 +66,8 @@ int main(int argc, char **argv)
         NOTIFICATIONS_CONTRACT,
         .subscriptions = NOTIFICATIONS_SUBSCRIPTIONS,
         .subscription_count = NOTIFICATIONS_SUBSCRIPTION_COUNT,
-        .due_handlers = DUE_HANDLERS,
-        .due_handler_count = CN_COUNT(DUE_HANDLERS),
-        .options = OPTIONS,
-        .option_count = CN_COUNT(OPTIONS),
+        CN_ROWS(due_handler, DUE_HANDLERS),
+        CN_ROWS(option, OPTIONS),
         .start = s_notifications_start,
         .self = &s_notifications,
     };
