@@ -10,8 +10,7 @@
 enum {
     /* Well below the bus's limit of 1 MiB for a message. */
     REPLY_SIZE_MAX = 512 << 10,
-    ROW_SIZE = 256, /* of a row without its texts */
-    UUID_SIZE = 16
+    ROW_SIZE = 256 /* of a row without its texts */
 };
 
 /* The LIMIT of one keeps the planner from reading all of audit for a join. */
@@ -27,24 +26,14 @@ enum { SEALED_ROW = 6 };
 
 CN_SQL_RELAY(SQL_SEALED_LAST, "SELECT p.seq FROM {{schema}}.audit_sealer p");
 
-static ProtobufCBinaryData
-s_bytes(struct cn_arena *arena, const void *data, size_t size)
-{
-    return (ProtobufCBinaryData){ .len = size,
-                                  .data = cn_arena_copy(arena, data, size) };
-}
-
 static Aud__Sealed *
 s_sealed(struct cn_arena *arena, const struct cn_rows *rows, size_t row)
 {
-    struct cn_uuid tenant_id = cn_row_uuid(rows, row, 0);
-    struct cn_uuid id = cn_row_uuid(rows, row, 1);
-    struct cn_bytes hash = cn_row_bytes(rows, row, 5);
     struct cn_audit_entry entry = { .n = 0 };
     Aud__Sealed *message = CN_NEW(arena, aud__sealed, Aud__Sealed);
-    CN_SET(message, tenant_id, s_bytes(arena, tenant_id.bytes, UUID_SIZE));
-    CN_SET(message, id, s_bytes(arena, id.bytes, UUID_SIZE));
-    CN_SET(message, hash, s_bytes(arena, hash.data, hash.size));
+    CN_SET(message, tenant_id, cn_message_id(arena, cn_row_uuid(rows, row, 0)));
+    CN_SET(message, id, cn_message_id(arena, cn_row_uuid(rows, row, 1)));
+    CN_SET(message, hash, cn_message_bytes(arena, cn_row_bytes(rows, row, 5)));
     CN_SET(message, n, cn_row_int(rows, row, 2));
     CN_SET(message, seq, cn_row_int(rows, row, 3));
     CN_SET(message, form, (int32_t)cn_row_int(rows, row, 4));

@@ -128,6 +128,9 @@ struct cn_param cn_at_or_null(bool has, int64_t at);
 struct cn_param cn_bytes(const void *data, size_t size);
 struct cn_param cn_texts(const char *const *items, size_t count);
 struct cn_param cn_uuids(const struct cn_uuid *items, size_t count);
+/* Numbers as the text of an array, "{1,2}", for `$n::bigint[]`. */
+struct cn_param
+cn_numbers(struct cn_arena *arena, const int64_t *numbers, size_t count);
 
 /* Connections by lane and how to reach them. The password is copied. */
 struct cn_db_config {

@@ -4,7 +4,9 @@
 
 #include <assert.h>
 #include <endian.h>
+#include <inttypes.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +16,7 @@ enum {
     ARRAY_HEAD_SIZE = 20,      /* dimensions, flags, element, size, bound */
     ARRAY_EMPTY_SIZE = 12,     /* the same of an array without dimensions */
     ARRAY_SIZE_MAX = 64 << 20, /* bytes of one list */
+    NUMBER_TEXT_MAX = 22,      /* with a comma */
     FORMAT_TEXT = 0,
     FORMAT_BINARY = 1
 };
@@ -88,6 +91,21 @@ struct cn_param cn_uuids(const struct cn_uuid *items, size_t count)
     return (struct cn_param){
         .kind = CN_PARAM_UUIDS, .value.list = { .items = items, .count = count }
     };
+}
+
+struct cn_param
+cn_numbers(struct cn_arena *arena, const int64_t *numbers, size_t count)
+{
+    size_t size_max = (count + 1) * NUMBER_TEXT_MAX;
+    char *text = cn_arena_alloc(arena, size_max);
+    size_t size = 0;
+    text[size++] = '{';
+    for (size_t i = 0; i < count; i++) {
+        size += (size_t)snprintf(text + size, size_max - size, "%s%" PRId64,
+                                 i == 0 ? "" : ",", numbers[i]);
+    }
+    text[size] = '}';
+    return cn_text(text);
 }
 
 static char *s_put_int32(char *at, int64_t number)

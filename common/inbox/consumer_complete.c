@@ -50,8 +50,8 @@ enum cn_code consumer_complete_keep(struct consumer *self, struct cn_err *err)
     }
     const struct cn_param params[] = {
         cn_text(self->subscription->producer),
-        cn_text(consumer_list(arena, numbers, count)),
-        cn_text(consumer_list(arena, until, count)),
+        cn_numbers(arena, numbers, count),
+        cn_numbers(arena, until, count),
     };
     const struct cn_db_step step = { &SQL_COMPLETE_KEEP, params, 3 };
     enum cn_code rc = consumer_unit(self, arena, &step, 1, &result, err);

@@ -290,9 +290,6 @@ CN_CHECKED enum cn_code consumer_unit(const struct consumer *self,
 CN_CHECKED enum cn_code consumer_positions_load(struct consumer *self,
                                                 unsigned set,
                                                 struct cn_err *err);
-/* "{1,2,3}", in the arena. */
-char *
-consumer_list(struct cn_arena *arena, const int64_t *numbers, size_t count);
 /* Two statements that move one position from where the partition is known to
  * be. set returns a row, none when the position is elsewhere; move is the end
  * of a unit, which it rolls back then (inbox_position_moved). */

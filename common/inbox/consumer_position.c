@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NUMBER_TEXT_MAX = 22, STEPS_MAX = 4 };
+enum { STEPS_MAX = 4 };
 
 int consumer_position_compare(struct consumer_position a,
                               struct consumer_position b)
@@ -24,21 +24,6 @@ int consumer_position_compare(struct consumer_position a,
         return a.xid < b.xid ? -1 : 1;
     }
     return a.seq == b.seq ? 0 : a.seq < b.seq ? -1 : 1;
-}
-
-char *
-consumer_list(struct cn_arena *arena, const int64_t *numbers, size_t count)
-{
-    size_t size_max = (count + 1) * NUMBER_TEXT_MAX;
-    char *text = cn_arena_alloc(arena, size_max);
-    size_t size = 0;
-    text[size++] = '{';
-    for (size_t i = 0; i < count; i++) {
-        size += (size_t)snprintf(text + size, size_max - size, "%s%" PRId64,
-                                 i == 0 ? "" : ",", numbers[i]);
-    }
-    text[size] = '}';
-    return text;
 }
 
 /* ---- units ---- */
@@ -118,7 +103,7 @@ consumer_positions_load(struct consumer *self, unsigned set, struct cn_err *err)
     }
     const struct cn_param params[] = {
         cn_text(self->subscription->producer),
-        cn_text(consumer_list(arena, numbers, count)),
+        cn_numbers(arena, numbers, count),
     };
     const struct cn_db_step step = { &SQL_POSITIONS_READ, params, 2 };
     enum cn_code rc = consumer_unit(self, arena, &step, 1, &result, err);
@@ -233,13 +218,13 @@ void consumer_move_many(const struct consumer *self,
     }
     const struct cn_param params[] = {
         cn_text(self->subscription->producer),
-        cn_text(consumer_list(arena, from.partition, count)),
-        cn_text(consumer_list(arena, from.epoch, count)),
-        cn_text(consumer_list(arena, from.xid, count)),
-        cn_text(consumer_list(arena, from.seq, count)),
-        cn_text(consumer_list(arena, to.epoch, count)),
-        cn_text(consumer_list(arena, to.xid, count)),
-        cn_text(consumer_list(arena, to.seq, count)),
+        cn_numbers(arena, from.partition, count),
+        cn_numbers(arena, from.epoch, count),
+        cn_numbers(arena, from.xid, count),
+        cn_numbers(arena, from.seq, count),
+        cn_numbers(arena, to.epoch, count),
+        cn_numbers(arena, to.xid, count),
+        cn_numbers(arena, to.seq, count),
     };
     cn_write_position(write, &SQL_POSITIONS_MOVE, params, CN_COUNT(params));
 }
@@ -328,8 +313,7 @@ static void s_count_params(const struct job *job, struct cn_param *params)
     }
     params[0] = cn_text(job->consumer->subscription->producer);
     for (size_t i = 0; i < CN_COUNT(lists); i++) {
-        params[i + 1] =
-            cn_text(consumer_list(job->arena, lists[i], job->count));
+        params[i + 1] = cn_numbers(job->arena, lists[i], job->count);
     }
     params[6] = cn_uuid(cn_leases_holder(job->consumer->all->leases));
 }

@@ -206,20 +206,15 @@ s_load_begin(struct load *self, struct cn_arena *arena, struct cn_err *err)
     return CN_OK;
 }
 
-/* Where the log begins, in columns. */
-struct cut {
-    const char *partition;
-    const char *epoch;
-    const char *xid;
-    const char *seq;
-};
+enum { CUT_COLUMNS = 4 };
 
+/* Where the log begins: partitions, epochs, xids and seqs. */
 static enum cn_code s_cut_read(const Evt__SnapshotResponse *page,
                                struct cn_arena *arena,
-                               struct cut *ret_cut,
+                               struct cn_param ret_cut[CUT_COLUMNS],
                                struct cn_err *err)
 {
-    int64_t columns[4][CN_PARTITIONS] = { 0 };
+    int64_t columns[CUT_COLUMNS][CN_PARTITIONS] = { 0 };
     size_t count = 0;
     for (size_t i = 0; i < page->n_cut; i++) {
         const Evt__PartitionPosition *cut = page->cut[i];
@@ -234,10 +229,9 @@ static enum cn_code s_cut_read(const Evt__SnapshotResponse *page,
         columns[3][count] = cut->after->seq;
         count++;
     }
-    *ret_cut = (struct cut){ consumer_list(arena, columns[0], count),
-                             consumer_list(arena, columns[1], count),
-                             consumer_list(arena, columns[2], count),
-                             consumer_list(arena, columns[3], count) };
+    for (size_t i = 0; i < CUT_COLUMNS; i++) {
+        ret_cut[i] = cn_numbers(arena, columns[i], count);
+    }
     return CN_OK;
 }
 
@@ -275,10 +269,10 @@ static enum cn_code s_page_apply(struct load *self,
     const size_t failed = give_up ? page->n_events : 0;
     const size_t loaded = page->n_events - failed;
     struct cursor next;
-    struct cut cut = { .partition = NULL };
+    struct cn_param cut[CUT_COLUMNS] = { { 0 } };
     enum cn_code rc = s_next_cursor(page->next, &next, err);
     if (rc == CN_OK) {
-        rc = s_cut_read(page, arena, &cut, err);
+        rc = s_cut_read(page, arena, cut, err);
     }
     struct cn_write *write = cn_write_begin_batch(consumer->env, arena);
     for (size_t i = 0; rc == CN_OK && i < loaded; i++) {
@@ -297,10 +291,10 @@ static enum cn_code s_page_apply(struct load *self,
         more ? cn_uuid(next.id) : cn_null(),
         cn_int((int64_t)loaded),
         cn_int((int64_t)failed),
-        cn_text(cut.partition),
-        cn_text(cut.epoch),
-        cn_text(cut.xid),
-        cn_text(cut.seq),
+        cut[0],
+        cut[1],
+        cut[2],
+        cut[3],
     };
     cn_write_position(write, &SQL_REBUILD_MOVE, params, CN_COUNT(params));
     cn_fiber_set_deadline(cn_clock_monotonic() + APPLY_BUDGET_US);

@@ -19,7 +19,6 @@ enum {
     /* A reply stays well below the bus' limit of one message. */
     REPLY_PAYLOAD_MAX = 512 << 10,
     REPLY_MARGIN_US = 100000, /* a fetch answers so long before its deadline */
-    LIST_MAX = 512
 };
 
 /* What a fetch asks for, checked. */
@@ -30,12 +29,12 @@ struct fetch {
     bool only_head;
     bool of_tenant; /* only its events; of all partitions */
     struct cn_uuid tenant_id;
-    /* Of several partitions: lists for SQL_OUTBOX_FETCH_PARTITIONS. */
+    /* Of several partitions: of SQL_OUTBOX_FETCH_PARTITIONS. */
     size_t from_count; /* 0: the whole log */
-    char partitions[LIST_MAX];
-    char epochs[LIST_MAX];
-    char xids[LIST_MAX];
-    char seqs[LIST_MAX];
+    int64_t partitions[CN_PARTITIONS];
+    int64_t epochs[CN_PARTITIONS];
+    int64_t xids[CN_PARTITIONS];
+    int64_t seqs[CN_PARTITIONS];
 };
 
 /* What one look at the log gave it. */
@@ -136,23 +135,6 @@ static bool s_position_read(const Evt__Position *message,
     return true;
 }
 
-static void s_list_add(char list[LIST_MAX], size_t index, int64_t number)
-{
-    size_t size = strlen(list);
-    int added = snprintf(list + size, LIST_MAX - size, "%s%" PRId64,
-                         index == 0 ? "{" : ",", number);
-    /* Sixteen numbers of at most twenty characters. */
-    assert(added > 0 && (size_t)added < LIST_MAX - size);
-}
-
-static void s_list_end(char list[LIST_MAX])
-{
-    size_t size = strlen(list);
-    assert(size + 1 < LIST_MAX);
-    list[size] = '}';
-    list[size + 1] = '\0';
-}
-
 static void s_partition_add(struct cn_op *op,
                             struct fetch *fetch,
                             unsigned *seen,
@@ -173,10 +155,10 @@ static void s_partition_add(struct cn_op *op,
     }
     *seen |= 1U << partition;
     fetch->from_count++;
-    s_list_add(fetch->partitions, index, partition);
-    s_list_add(fetch->epochs, index, after.epoch);
-    s_list_add(fetch->xids, index, after.xid);
-    s_list_add(fetch->seqs, index, after.seq);
+    fetch->partitions[index] = partition;
+    fetch->epochs[index] = after.epoch;
+    fetch->xids[index] = after.xid;
+    fetch->seqs[index] = after.seq;
 }
 
 static void s_partitions_read(struct cn_op *op,
@@ -192,12 +174,6 @@ static void s_partitions_read(struct cn_op *op,
     }
     if (body->n_from == 0 && body->has_partition) {
         s_partition_add(op, fetch, &seen, body->partition, body->after);
-    }
-    if (fetch->from_count > 0) {
-        s_list_end(fetch->partitions);
-        s_list_end(fetch->epochs);
-        s_list_end(fetch->xids);
-        s_list_end(fetch->seqs);
     }
 }
 
@@ -304,9 +280,12 @@ static struct page s_fetch_once(struct cn_op *op, const struct fetch *fetch)
         cn_int(fetch->limit),       cn_uuid(fetch->tenant_id),
     };
     const struct cn_param from_params[] = {
-        cn_text(fetch->partitions), cn_text(fetch->epochs),
-        cn_text(fetch->xids),       cn_text(fetch->seqs),
-        cn_int(self->epoch),        cn_int(fetch->limit),
+        cn_numbers(op->arena, fetch->partitions, fetch->from_count),
+        cn_numbers(op->arena, fetch->epochs, fetch->from_count),
+        cn_numbers(op->arena, fetch->xids, fetch->from_count),
+        cn_numbers(op->arena, fetch->seqs, fetch->from_count),
+        cn_int(self->epoch),
+        cn_int(fetch->limit),
     };
     struct cn_db_step log = { &SQL_OUTBOX_FETCH, log_params, 5 };
     if (fetch->of_tenant) {
@@ -348,21 +327,6 @@ static struct page s_fetch_once(struct cn_op *op, const struct fetch *fetch)
                                      cn_rows_count(result.rows[3]) > 0 };
 }
 
-static ProtobufCBinaryData s_bytes_data(struct cn_arena *arena,
-                                        struct cn_bytes bytes)
-{
-    return (ProtobufCBinaryData){
-        .len = bytes.size,
-        .data = cn_arena_copy(arena, bytes.data, bytes.size),
-    };
-}
-
-static ProtobufCBinaryData s_event_uuid(struct cn_arena *arena,
-                                        struct cn_uuid id)
-{
-    return s_bytes_data(arena, (struct cn_bytes){ id.bytes, sizeof(id.bytes) });
-}
-
 static Evt__Position *s_position_message(struct cn_arena *arena,
                                          struct position position)
 {
@@ -389,11 +353,11 @@ s_event_of_row(struct cn_op *op, const struct cn_rows *rows, size_t row)
     }
     event->position = s_position_message(arena, outbox_row_position(rows, row));
     CN_SET(event, event_id,
-           s_event_uuid(arena, cn_row_uuid(rows, row, COLUMN_EVENT_ID)));
-    CN_SET(event, tenant_id, s_event_uuid(arena, tenant));
+           cn_message_id(arena, cn_row_uuid(rows, row, COLUMN_EVENT_ID)));
+    CN_SET(event, tenant_id, cn_message_id(arena, tenant));
     CN_SET(event, aggregate_id,
-           s_event_uuid(arena, cn_row_uuid(rows, row, COLUMN_AGGREGATE_ID)));
-    CN_SET(event, payload, s_bytes_data(arena, payload));
+           cn_message_id(arena, cn_row_uuid(rows, row, COLUMN_AGGREGATE_ID)));
+    CN_SET(event, payload, cn_message_bytes(arena, payload));
     event->aggregate_type = cn_row_text(rows, row, COLUMN_AGGREGATE_TYPE);
     CN_SET(event, aggregate_seq, cn_row_int(rows, row, COLUMN_AGGREGATE_SEQ));
     event->type = cn_row_text(rows, row, COLUMN_TYPE);

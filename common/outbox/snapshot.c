@@ -56,14 +56,6 @@ static void s_tenant_next(struct page *self)
 
 /* ---- rows ---- */
 
-static ProtobufCBinaryData s_id_data(struct cn_arena *arena, struct cn_uuid id)
-{
-    return (ProtobufCBinaryData){
-        .len = sizeof(id.bytes),
-        .data = cn_arena_copy(arena, id.bytes, sizeof(id.bytes)),
-    };
-}
-
 /* The event of a row, with its packed payload. */
 static Evt__Event *s_event_new(const struct page *self,
                                const struct cn_record *row,
@@ -72,13 +64,10 @@ static Evt__Event *s_event_new(const struct page *self,
     struct cn_arena *arena = self->op.arena;
     const char *name = row->resource->name;
     Evt__Event *event = CN_NEW(arena, evt__event, Evt__Event);
-    CN_SET(event, event_id, s_id_data(arena, cn_uuid_new(self->op.env)));
-    CN_SET(event, tenant_id, s_id_data(arena, self->op.tenant_id));
-    CN_SET(event, aggregate_id, s_id_data(arena, row->id));
-    CN_SET(
-        event, payload,
-        ((ProtobufCBinaryData){
-            payload.size, cn_arena_copy(arena, payload.data, payload.size) }));
+    CN_SET(event, event_id, cn_message_id(arena, cn_uuid_new(self->op.env)));
+    CN_SET(event, tenant_id, cn_message_id(arena, self->op.tenant_id));
+    CN_SET(event, aggregate_id, cn_message_id(arena, row->id));
+    CN_SET(event, payload, cn_message_bytes(arena, payload));
     event->aggregate_type = name;
     CN_SET(event, aggregate_seq, row->event_seq);
     event->type = cn_arena_printf(arena, "%s" CN_SNAPSHOT_SUFFIX, name);
@@ -111,8 +100,8 @@ static void s_next_set(struct page *self, const char *name, struct cn_uuid id)
     Evt__SnapshotCursor *next =
         CN_NEW(arena, evt__snapshot_cursor, Evt__SnapshotCursor);
     next->aggregate_type = name;
-    CN_SET(next, tenant_id, s_id_data(arena, self->op.tenant_id));
-    CN_SET(next, id, s_id_data(arena, id));
+    CN_SET(next, tenant_id, cn_message_id(arena, self->op.tenant_id));
+    CN_SET(next, id, cn_message_id(arena, id));
     self->body->next = next;
 }
 

@@ -99,12 +99,8 @@ struct cn_write {
     size_t lock_capacity;
     struct steps steps[STAGES];
     size_t step_count;
-    unsigned *changes; /* index in STAGE_CHANGE of each cn_write_change */
-    size_t change_count;
-    size_t change_capacity;
     bool has_event;
     bool has_due;
-    const struct cn_rows **rows; /* of steps, after the commit */
     bool batch;
     struct segment *segments; /* of a batch */
     size_t segment_count;
@@ -261,10 +257,6 @@ void cn_write_change(struct cn_write *self,
                      const struct cn_param *params,
                      size_t count)
 {
-    unsigned *changes = s_room(self->arena, self->changes, self->change_count,
-                               &self->change_capacity, sizeof(*changes));
-    self->changes = changes;
-    changes[self->change_count++] = (unsigned)self->steps[STAGE_CHANGE].count;
     s_add(self, STAGE_CHANGE, statement, params, count);
 }
 
@@ -389,12 +381,6 @@ bool cn_write_empty(const struct cn_write *self)
            self->step_count == self->steps[STAGE_POSITION].count;
 }
 
-const struct cn_rows *cn_write_rows(const struct cn_write *self, unsigned n)
-{
-    assert(self->rows != NULL && n < self->change_count);
-    return self->rows[self->changes[n]];
-}
-
 /* The unit */
 
 static int s_lock_compare(const void *a, const void *b)
@@ -429,7 +415,6 @@ static bool s_keyed(const struct cn_write *self)
 struct unit {
     struct cn_db_step *steps;
     size_t count;
-    size_t first; /* of the collected steps */
 };
 
 static void s_put(struct cn_write *self,
@@ -571,7 +556,6 @@ s_assemble(struct cn_write *self, struct unit *ret_unit, struct cn_err *err)
         *err = self->failure;
         return err->code;
     }
-    unit.first = unit.count;
     for (size_t stage = 0; stage < STAGES; stage++) {
         s_put_steps(&unit, &self->steps[stage], 0, self->steps[stage].count);
     }
@@ -635,14 +619,6 @@ static void s_tell_committed(const struct cn_write *self)
     }
 }
 
-static void s_committed(struct cn_write *self,
-                        const struct unit *unit,
-                        const struct cn_db_result *result)
-{
-    self->rows = result->rows + unit->first;
-    s_tell_committed(self);
-}
-
 /* How far the tries of one commit have come. */
 struct tries {
     unsigned count;
@@ -689,7 +665,7 @@ static enum cn_code s_unit_try(struct cn_write *self,
         return rc;
     }
     if (result.outcome == CN_COMMITTED) {
-        s_committed(self, unit, &result);
+        s_tell_committed(self);
         return CN_OK;
     }
     if (result.outcome == CN_OUTCOME_UNKNOWN) {

@@ -121,7 +121,5 @@ bool cn_write_empty(const struct cn_write *self);
  * are retried within the budget, then CN_BUSY. */
 CN_CHECKED enum cn_code cn_write_commit(struct cn_write *self,
                                         struct cn_err *err);
-/* Rows of change statement n (from 0), after a commit. Not of a batch. */
-const struct cn_rows *cn_write_rows(const struct cn_write *self, unsigned n);
 
 #endif

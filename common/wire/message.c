@@ -528,6 +528,21 @@ bool cn_mask_has(const char *const *mask, size_t count, const char *path)
     return false;
 }
 
+ProtobufCBinaryData cn_message_bytes(struct cn_arena *arena,
+                                     struct cn_bytes bytes)
+{
+    return (ProtobufCBinaryData){
+        .len = bytes.size,
+        .data = cn_arena_copy(arena, bytes.data, bytes.size),
+    };
+}
+
+ProtobufCBinaryData cn_message_id(struct cn_arena *arena, struct cn_uuid id)
+{
+    return cn_message_bytes(arena,
+                            (struct cn_bytes){ id.bytes, sizeof(id.bytes) });
+}
+
 bool cn_message_uuid(protobuf_c_boolean has,
                      ProtobufCBinaryData data,
                      struct cn_uuid *ret_id)

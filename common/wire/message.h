@@ -37,6 +37,10 @@ void *cn_message_new(struct cn_arena *arena,
  * fails and the copy is an empty message. */
 void *cn_message_copy(struct cn_arena *arena, const ProtobufCMessage *message);
 
+/* Bytes and an id as the value of a field, in the arena. */
+ProtobufCBinaryData cn_message_bytes(struct cn_arena *arena,
+                                     struct cn_bytes bytes);
+ProtobufCBinaryData cn_message_id(struct cn_arena *arena, struct cn_uuid id);
 /* An id in a field of bytes. False: it is absent, or has another size. */
 CN_CHECKED bool cn_message_uuid(protobuf_c_boolean has,
                                 ProtobufCBinaryData data,

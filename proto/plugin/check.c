@@ -43,32 +43,29 @@ static bool is_one_of(const char *word, const char *const *list, size_t count)
     return false;
 }
 
-static bool is_lower_snake(const char *name)
+/* Letters of one case, digits and underscores. */
+static bool is_snake(const char *name, int (*is_letter)(int c))
 {
-    if (!islower((unsigned char)name[0])) {
+    if (!is_letter((unsigned char)name[0])) {
         return false;
     }
     for (const char *at = name; *at != '\0'; at++) {
-        if (!islower((unsigned char)*at) && !isdigit((unsigned char)*at) &&
-            *at != '_') {
-            return false;
-        }
-    }
-    return strstr(name, "__") == NULL;
-}
-
-static bool is_upper_snake(const char *name)
-{
-    if (!isupper((unsigned char)name[0])) {
-        return false;
-    }
-    for (const char *at = name; *at != '\0'; at++) {
-        if (!isupper((unsigned char)*at) && !isdigit((unsigned char)*at) &&
+        if (!is_letter((unsigned char)*at) && !isdigit((unsigned char)*at) &&
             *at != '_') {
             return false;
         }
     }
     return true;
+}
+
+static bool is_lower_snake(const char *name)
+{
+    return is_snake(name, islower) && strstr(name, "__") == NULL;
+}
+
+static bool is_upper_snake(const char *name)
+{
+    return is_snake(name, isupper);
 }
 
 /* Words that begin with a capital; no runs of capitals, on which protobuf-c's

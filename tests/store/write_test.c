@@ -35,7 +35,8 @@ CN_SQL_WRITE(SQL_TEST_REQUIRE, "SELECT {{schema}}.require($1, $2)");
 CN_SQL_WRITE(SQL_TEST_WARN, "SELECT {{schema}}.warn()");
 CN_SQL_WRITE(SQL_TEST_BLOCK,
              "SELECT count(*) FROM (SELECT pg_advisory_xact_lock(4712)) AS l");
-CN_SQL_WRITE(SQL_TEST_PID, "SELECT pg_backend_pid()");
+CN_SQL_WRITE(SQL_TEST_PID,
+             "INSERT INTO {{schema}}.backend (pid) VALUES (pg_backend_pid())");
 CN_SQL_WRITE(SQL_TEST_POSITION,
              "INSERT INTO {{schema}}.inbox_position (producer, partition, "
              "epoch, xid, seq) VALUES ($1, 0, 1, $2, $3)");
@@ -262,7 +263,7 @@ static void s_order(struct test_world *world)
     cn_write_audit(write, "thing.make", "thi_x", NONE);
     assert_false(cn_write_empty(write));
     assert_int_equal(cn_write_commit(write, &err), CN_OK);
-    int64_t pid = cn_row_int(cn_write_rows(write, 0), 0, 0);
+    long pid = test_pg_number(world->pg, "SELECT pid FROM probe.backend");
     char *executed = s_executed(world, pid);
     char *names = s_names(executed);
     assert_string_equal(names,
@@ -833,7 +834,10 @@ BODY_TEST(a_reader_may_leave_before_its_row_is_written, 1, s_audit_late)
 
 static int s_setup(void **state)
 {
-    *state = test_pg_new("probe", "tests/store/probe");
+    struct test_pg *pg = test_pg_new("probe", "tests/store/probe");
+    free(test_pg_sql(pg, "CREATE TABLE probe.backend (pid int);"
+                         "GRANT INSERT ON probe.backend TO probe_app"));
+    *state = pg;
     return 0;
 }
 
