@@ -61,19 +61,18 @@ struct cn_event {
     struct cn_arena *arena;
 };
 
-/* Reads, decides, and adds its effect to write (locks first, then changes and
- * events, as in write.h); the consumer adds the position and commits. Nothing
- * added: the event does not concern us. CN_STALE from the commit runs the
+/* Reads, decides, and adds its effect to op (store/step.h, store/record.h); the
+ * consumer adds the position and commits. Nothing added: the event does not
+ * concern us. CN_STALE from the commit runs the
  * handler again from its read. Any other failure counts as an attempt. It has
  * CN_EVENT_BUDGET_US. */
 typedef void cn_effect_fn(struct cn_op *op, const struct cn_event *event);
 
 /* A copy handler (copy = true) reads nothing and tells nothing: by the event
- * alone it adds changes to write, each guarded so that the newer row stays
- * ("keep the newer by event_seq"). Up to CN_EVENT_BATCH_MAX of them, of several
- * aggregates and tenants, are one unit, so write may hold others' changes; it
- * stands at the event's tenant. A lock is needed only for a row that is not the
- * aggregate's own. All others are effects, and applied one by one. */
+ * alone it adds changes to op, each guarded so that the newer row stays ("keep
+ * the newer by event_seq"). Up to CN_EVENT_BATCH_MAX of them, of several
+ * aggregates and tenants, are one unit. A lock is needed only for a row that is
+ * not the aggregate's own. All others are effects, and applied one by one. */
 struct cn_event_handler {
     const char *type;
     cn_effect_fn *effect;

@@ -205,6 +205,9 @@ cn_deadline_subject_of(const struct cn_record *record)
 void cn_deadlines_show(struct cn_op *op,
                        const struct cn_deadline_subject *subject)
 {
+    if (cn_failed(op)) {
+        return;
+    }
     struct cn_page page = cn_page_open(
         op, cn_arena_printf(op->arena, "deadlines|%s", subject->text));
     const struct cn_rows *rows = CN_READ(

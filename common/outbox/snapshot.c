@@ -176,8 +176,11 @@ static bool s_is_wanted(const struct page *self,
 static const struct cn_resource *const *s_cursor_read(struct page *self,
                                                       struct cn_uuid *ret_after)
 {
+    static const struct cn_resource *const NONE[] = { NULL };
     const Evt__SnapshotCursor *cursor = self->wanted->after;
-    const struct cn_resource *const *at = self->op.request->service->resources;
+    const struct cn_service *service = self->op.request->service;
+    const struct cn_resource *const *at =
+        service->resources != NULL ? service->resources : NONE;
     if (cursor == NULL) {
         return at;
     }

@@ -81,15 +81,6 @@ void api_key_rotate(struct cn_op *op, const Acc__RotateApiKeyRequest *body)
 
 /* ---- what a key stands for ---- */
 
-static ProtobufCBinaryData s_uuid_data(struct cn_arena *arena,
-                                       struct cn_uuid id)
-{
-    return (ProtobufCBinaryData){
-        .len = sizeof(id.bytes),
-        .data = cn_arena_copy(arena, id.bytes, sizeof(id.bytes)),
-    };
-}
-
 /* Default branch and own branches: the key's, else its person's. */
 static void s_grant_branches(struct cn_op *op,
                              const struct key_row *row,
@@ -115,11 +106,11 @@ static void s_grant_branches(struct cn_op *op,
     for (size_t i = 0; i < count; i++) {
         if (cn_id_parse("brn", ids[i], &id)) {
             response->branches[response->n_branches++] =
-                s_uuid_data(op->arena, id);
+                cn_message_id(op->arena, id);
         }
     }
     if (cn_id_parse("brn", standard, &id)) {
-        CN_SET(response, branch_id, s_uuid_data(op->arena, id));
+        CN_SET(response, branch_id, cn_message_id(op->arena, id));
     }
 }
 
@@ -147,7 +138,7 @@ static void s_grant_key(struct cn_op *op,
     const Acc__ApiKey *key = row->key;
     const Acc__User *user = row->user;
     CN_SET(response, found, 1);
-    CN_SET(response, tenant_id, s_uuid_data(op->arena, row->tenant_id));
+    CN_SET(response, tenant_id, cn_message_id(op->arena, row->tenant_id));
     response->subject = user != NULL ? user->id : key->id;
     response->role = user != NULL ? user->role : key->role;
     if (key->has_expires_at) {

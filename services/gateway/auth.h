@@ -19,7 +19,8 @@ struct auth_grant;
 
 enum { AUTH_CACHE_MAX = 4096 /* keys */ };
 
-/* When the events are older than this, every request is refused. */
+/* When the events are older than this, requests with a key wait for newer ones,
+ * and are refused after AUTH_WAIT_US. */
 #define AUTH_STALE_US ((int64_t)5000000)
 /* How long a request waits for fresh events after the start, or after they have
  * become stale. */

@@ -481,6 +481,11 @@ static void s_refusals(struct test_world *world)
     cursor.id = cursor.tenant_id = (ProtobufCBinaryData){ sizeof(id), id };
     cursor.aggregate_type = "nothing";
     (void)s_page(world, world->arena, &cursor, NULL, CN_INVALID);
+    /* Nor of a service that has no resources. */
+    s_producer.resources = NULL;
+    cursor.aggregate_type = "item";
+    (void)s_page(world, world->arena, &cursor, NULL, CN_INVALID);
+    s_producer.resources = RESOURCES;
 
     static const struct cn_method METHOD = { .name =
                                                  "events.v1.Events/Snapshot" };
