@@ -23,8 +23,8 @@ struct cn_due {
     struct cn_arena *arena;
 };
 
-/* Does the work; its unit ends with cn_write_due_done, or puts the row off with
- * cn_write_due at a later instant. Runs in a fiber of its own. CN_STALE runs it
+/* Does the work, and ends it with cn_due_end or puts it off with cn_due_put
+ * (store/step.h): a row that it leaves is due again. Runs in a fiber of its own. CN_STALE runs it
  * again from its read; after any other failure the row is due again within 30
  * s, the sooner the less it is late already. A process that stood still for
  * longer than its claims finds that another has begun the same work: the unit
