@@ -231,6 +231,8 @@ void cn_take_check(struct cn_op *op, const struct cn_record *record)
                request->method->writes &&
                request->expected_version != record->version) {
         (void)cn_fail_stale(op->err, resource->name, record->version);
+    } else if (request != NULL && request->method->writes) {
+        cn_require_fields(op, request->method->input, request->body);
     }
 }
 

@@ -45,7 +45,9 @@ struct cn_record *cn_find(struct cn_op *op,
                           const struct cn_resource *resource,
                           struct cn_uuid id);
 /* By the outside id in a request. An unknown id and one out of reach are the
- * same 404. A write whose If-Match names another version is 412. */
+ * same 404. A write whose If-Match names another version is 412; one whose
+ * request lacks a `required` field is 422, which is no answer about an unknown
+ * id. */
 struct cn_record *
 cn_take(struct cn_op *op, const struct cn_resource *resource, const char *id);
 /* What cn_take says of a record that was read by another statement. */

@@ -222,9 +222,8 @@ void referral_update(struct cn_op *op, const Ref__UpdateReferralRequest *body)
 
 /* The referral, brought up to date and taken through the command. */
 static struct cn_record *
-s_command(struct cn_op *op, const char *id, const char *command)
+s_command(struct cn_op *op, struct cn_record *record, const char *command)
 {
-    struct cn_record *record = cn_take(op, &ref__referral__resource, id);
     referral_settle(op, record, soc_rule(op, record));
     referral_pass(op, record, command);
     return record;
@@ -250,24 +249,24 @@ static void s_decide(struct cn_op *op,
 void referral_validate(struct cn_op *op,
                        const Ref__ValidateReferralRequest *body)
 {
-    referral_put(op, s_command(op, body->id, "validate"));
+    struct cn_record *record = cn_take(op, &ref__referral__resource, body->id);
+    referral_put(op, s_command(op, record, "validate"));
 }
 
 void referral_accept(struct cn_op *op, const Ref__AcceptReferralRequest *body)
 {
-    s_decide(op, s_command(op, body->id, "accept"),
+    struct cn_record *record = cn_take(op, &ref__referral__resource, body->id);
+    s_decide(op, s_command(op, record, "accept"),
              REF__REFERRAL__OUTCOME__ACCEPT, NULL, body->note);
 }
 
 void referral_decline(struct cn_op *op, const Ref__DeclineReferralRequest *body)
 {
-    if (body->reason_code == NULL) {
-        cn_refuse_field(op, "/reason_code", "required",
-                        "a decline gives its reason");
-    } else if (!referral_reason_known(body->reason_code)) {
+    struct cn_record *record = cn_take(op, &ref__referral__resource, body->id);
+    if (!cn_failed(op) && !referral_reason_known(body->reason_code)) {
         cn_refuse_field(op, "/reason_code", "invalid_value",
                         "is no reason of the list");
     }
-    s_decide(op, s_command(op, body->id, "decline"),
+    s_decide(op, s_command(op, record, "decline"),
              REF__REFERRAL__OUTCOME__DECLINE, body->reason_code, body->note);
 }

@@ -165,7 +165,6 @@ void visit_cancel(struct cn_op *op, const Sch__CancelVisitRequest *body)
 {
     struct cn_record *record = cn_take(op, &sch__visit__resource, body->id);
     Sch__Visit *visit = record->body;
-    cn_require_fields(op, &sch__cancel_visit_request__shape, body);
     visit->reason_code =
         cn_enum_word(&sch__cancel_visit_request__reason_code__descriptor,
                      (int)body->reason_code);
