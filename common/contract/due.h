@@ -24,11 +24,11 @@ struct cn_due {
 };
 
 /* Does the work, and ends it with cn_due_end or puts it off with cn_due_put
- * (store/step.h): a row that it leaves is due again. Runs in a fiber of its own. CN_STALE runs it
- * again from its read; after any other failure the row is due again within 30
- * s, the sooner the less it is late already. A process that stood still for
- * longer than its claims finds that another has begun the same work: the unit
- * must settle that by a version or a constraint. */
+ * (store/step.h): a row that it leaves is due again. Runs in a fiber of its
+ * own. CN_STALE runs it again from its read; after any other failure the row is
+ * due again within 30 s, the sooner the less it is late already. A process that
+ * stood still for longer than its claims finds that another has begun the same
+ * work: the unit must settle that by a version or a constraint. */
 typedef void cn_work_fn(struct cn_op *op, const struct cn_due *due);
 
 struct cn_due_handler {

@@ -91,8 +91,9 @@ struct cn_op {
 bool cn_failed(const struct cn_op *op);
 /* Ends the operation with this failure, unless it has failed before. word is
  * for the client; NULL: the code's own. Words of CN_CONFLICT: "illegal_state"
- * (cn_move), "guard_failed" (a rule of the command), "duplicate", or the name of
- * a constraint. A command with another word names it in its rpc's comment. */
+ * (cn_move), "guard_failed" (a rule of the command), "duplicate", or the name
+ * of a constraint. A command with another word names it in its rpc's comment.
+ */
 void cn_refuse(struct cn_op *op,
                enum cn_code code,
                const char *word,
