@@ -117,8 +117,8 @@ bool cn_write_empty(const struct cn_write *self);
  * into something more exact. CN_STALE for a constraint whose name ends in
  * "_version" (then nothing was written: read again, or tell the client).
  * CN_UNKNOWN after the same unit was sent again under its key and its outcome
- * is still not known (a write without a key is not sent again). 55P03 and 40P01
- * are retried within the budget, then CN_BUSY. */
+ * is still not known (a write without a key is not sent again). 40001, 40P01
+ * and 55P03 are retried within the budget, then CN_BUSY. */
 CN_CHECKED enum cn_code cn_write_commit(struct cn_write *self,
                                         struct cn_err *err);
 

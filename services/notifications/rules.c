@@ -166,7 +166,7 @@ bool template_write(struct cn_arena *arena,
 
 struct send_step send_next(enum channel_outcome outcome, size_t attempts)
 {
-    /* After attempt n, wait this long; the last counts for all that follow. */
+    /* How long after attempt n. */
     static const int64_t WAITS[] = {
         2 * CN_SECOND,  10 * CN_SECOND, CN_MINUTE,   5 * CN_MINUTE,
         30 * CN_MINUTE, 2 * CN_HOUR,    6 * CN_HOUR,
