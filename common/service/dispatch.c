@@ -15,7 +15,7 @@
 #include "common/service/caller.h"
 #include "common/store/audit.h"
 #include "common/store/record.h"
-#include "common/store/reply.h"
+#include "common/store/step.h"
 #include "common/wire/seal.h"
 
 #include "cairn/audit.cairn.h"

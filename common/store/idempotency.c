@@ -5,7 +5,7 @@
 #include "cairn/envelope.pb-c.h"
 #include "common/base/array.h"
 #include "common/base/env.h"
-#include "common/store/reply.h"
+#include "common/store/step.h"
 #include "common/wire/message.h"
 #include "common/wire/seal.h"
 

@@ -2,7 +2,6 @@
 #include "common/store/step.h"
 
 #include "common/store/audit.h"
-#include "common/store/reply.h"
 #include "common/wire/message.h"
 #include "common/wire/seal.h"
 
@@ -97,6 +96,16 @@ void cn_commit(struct cn_op *op)
         (void)!cn_write_commit(op->write, op->err);
     }
     op->write = NULL;
+}
+
+enum cn_code cn_reply_pack(const struct cn_request *request,
+                           struct cn_reply *reply,
+                           struct cn_err *err)
+{
+    if (reply->body == NULL || reply->packed.data != NULL) {
+        return CN_OK;
+    }
+    return cn_message_pack(request->arena, reply->body, &reply->packed, err);
 }
 
 void cn_audit_shown(struct cn_op *op,

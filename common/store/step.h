@@ -49,6 +49,12 @@ void cn_due_end(struct cn_op *op, const char *kind, struct cn_uuid id);
  * committed by whoever called it. */
 void cn_commit(struct cn_op *op);
 
+/* Packs reply->body into reply->packed, unless it is packed already: before the
+ * commit and before the audit row of a read, so that nothing fails after them.
+ */
+CN_CHECKED enum cn_code cn_reply_pack(const struct cn_request *request,
+                                      struct cn_reply *reply,
+                                      struct cn_err *err);
 /* The row of a read in the audit; parks until it is committed. resource NULL: a
  * list. The reply is as it is sent: it is packed first. */
 void cn_audit_shown(struct cn_op *op,
