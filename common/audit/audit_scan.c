@@ -62,19 +62,6 @@ struct place {
     struct cn_uuid id;
 };
 
-static enum cn_code s_scan_read(struct cn_env *env,
-                                struct cn_arena *arena,
-                                const struct cn_statement *statement,
-                                const struct cn_param *params,
-                                size_t count,
-                                const struct cn_rows **ret_rows,
-                                struct cn_err *err)
-{
-    cn_fiber_set_deadline(cn_clock_monotonic() + BUDGET_US);
-    return cn_db_read_all(env->db, arena, statement, params, count, ret_rows,
-                          err);
-}
-
 static struct place s_row_place(const struct cn_rows *rows, size_t row)
 {
     return (struct place){ cn_row_int(rows, row, 0), cn_row_int(rows, row, 1),
@@ -89,8 +76,9 @@ static enum cn_code s_sealer(struct cn_env *env,
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(ARENA_MAX);
     const struct cn_rows *rows = NULL;
-    enum cn_code rc =
-        s_scan_read(env, arena, &SQL_AUDIT_SCAN_PLACE, NULL, 0, &rows, err);
+    cn_fiber_set_deadline(cn_clock_monotonic() + BUDGET_US);
+    enum cn_code rc = cn_db_read_all(env->db, arena, &SQL_AUDIT_SCAN_PLACE,
+                                     NULL, 0, &rows, err);
     if (rc == CN_OK && cn_rows_count(rows) != 1) {
         rc = cn_fail(err, CN_INTERNAL, "the sealer has no place");
     }
@@ -133,10 +121,12 @@ static enum cn_code s_scan_page(struct cn_env *env,
     const struct cn_param own[] = { cn_uuid(tenant), cn_int(last->n) };
     bool whole = cn_uuid_is_nil(tenant);
     const struct cn_rows *rows = NULL;
+    cn_fiber_set_deadline(cn_clock_monotonic() + BUDGET_US);
     enum cn_code rc =
-        whole ? s_scan_read(env, arena, &SQL_AUDIT_SCAN, all, 3, &rows, err)
-              : s_scan_read(env, arena, &SQL_AUDIT_SCAN_TENANT, own, 2, &rows,
-                            err);
+        whole ? cn_db_read_all(env->db, arena, &SQL_AUDIT_SCAN, all, 3, &rows,
+                               err)
+              : cn_db_read_all(env->db, arena, &SQL_AUDIT_SCAN_TENANT, own, 2,
+                               &rows, err);
     if (rc != CN_OK) {
         return rc;
     }
@@ -194,8 +184,9 @@ static enum cn_code s_unsealed(struct cn_env *env,
         cn_uuid(to.tenant_id), cn_uuid(to.id),
     };
     const struct cn_rows *rows = NULL;
-    enum cn_code rc = s_scan_read(env, arena, &SQL_AUDIT_SCAN_KEYS, params,
-                                  CN_COUNT(params), &rows, err);
+    cn_fiber_set_deadline(cn_clock_monotonic() + BUDGET_US);
+    enum cn_code rc = cn_db_read_all(env->db, arena, &SQL_AUDIT_SCAN_KEYS,
+                                     params, CN_COUNT(params), &rows, err);
     if (rc != CN_OK) {
         return rc;
     }

@@ -312,7 +312,6 @@ enum cn_code cn_dispatch_answer(const struct cn_request *request,
                                 struct cn_err *err)
 {
     enum cn_code rc = s_run_once(request, reply, err);
-
     if (rc == CN_OK) {
         rc = s_audit_replay(request, reply, err);
     }

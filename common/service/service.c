@@ -294,6 +294,5 @@ int cn_service_main(struct cn_service *service, int argc, char **argv)
         .done = s_done,
         .self = &self,
     };
-
     return cn_process_main(&process, argc, argv);
 }

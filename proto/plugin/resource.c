@@ -704,6 +704,63 @@ static void put_text(struct text *source, const char *name, const char *value)
     text_puts(source, ",\n");
 }
 
+/* Which statements the table names. */
+static void put_statement_names(const struct message *message,
+                                struct text *source)
+{
+    const struct resource_rule *rule = &message->resource;
+    const char *name = label(message);
+    if (!rule->bare) {
+        text_printf(source, "    .get = &SQL_%s_GET,\n", name);
+    }
+    if (rule->copy != NULL) {
+        text_printf(source, "    .keep = &SQL_%s_KEEP,\n", name);
+        return;
+    }
+    text_printf(source,
+                "    .after = &SQL_%s_AFTER,\n"
+                "    .insert = &SQL_%s_INSERT,\n",
+                name, name);
+    if (!rule->once) {
+        text_printf(source, "    .update = &SQL_%s_UPDATE,\n", name);
+    }
+}
+
+/* Declares what the service writes by hand, and names it in the table. */
+static void put_hooks(const struct message *message,
+                      struct text *header,
+                      struct text *source)
+{
+    static const char RECORD[] =
+        "(struct cn_op *op, struct cn_record *record);\n";
+    static const char DERIVED[] = "(struct cn_op *op,\n"
+                                  "    const struct cn_record *record,\n"
+                                  "    struct cn_param *ret_params);\n";
+    const struct resource_rule *rule = &message->resource;
+    const struct {
+        bool is_there;
+        const char *name, *type, *params, *sign;
+    } hooks[] = {
+        { rule->derived_count > 0, "derived", "void ", DERIVED, "" },
+        { rule->moves, "moves", "extern const struct cn_moves ", ";\n", "&" },
+        { rule->tell, "tell", "void *", RECORD, "" },
+        { rule->show, "show", "void ", RECORD, "" },
+    };
+    for (size_t i = 0; i < rule->derived_count; i++) {
+        text_printf(header, "%s%s", i == 0 ? "/* Values of: " : ", ",
+                    rule->derived[i]);
+    }
+    text_puts(header, rule->derived_count > 0 ? ". */\n" : "");
+    for (size_t i = 0; i < sizeof(hooks) / sizeof(hooks[0]); i++) {
+        if (hooks[i].is_there) {
+            const char *name = hook(message, hooks[i].name);
+            text_printf(header, "%s%s%s", hooks[i].type, name, hooks[i].params);
+            text_printf(source, "    .%s = %s%s,\n", hooks[i].name,
+                        hooks[i].sign, name);
+        }
+    }
+}
+
 static void emit_resource(const struct model *model,
                           const struct message *message,
                           struct text *header,
@@ -711,7 +768,6 @@ static void emit_resource(const struct model *model,
 {
     const struct resource_rule *rule = &message->resource;
     const struct message *shown = resource_shown(message);
-    const char *name = label(message);
     int told_field = -1;
     const struct message *told = told_of(model, message, &told_field);
     put_macros(model, message, header);
@@ -757,49 +813,8 @@ static void emit_resource(const struct model *model,
     if (told != NULL) {
         text_printf(source, "    .told = &%s__shape,\n", told->c_name);
     }
-    if (rule->derived_count > 0) {
-        text_printf(header, "/* Values of: %s", rule->derived[0]);
-        for (size_t i = 1; i < rule->derived_count; i++) {
-            text_printf(header, ", %s", rule->derived[i]);
-        }
-        text_printf(header,
-                    ". */\nvoid %s(struct cn_op *op,\n"
-                    "    const struct cn_record *record,\n"
-                    "    struct cn_param *ret_params);\n",
-                    hook(message, "derived"));
-        text_printf(source, "    .derived = %s,\n", hook(message, "derived"));
-    }
-    if (rule->moves) {
-        text_printf(header, "extern const struct cn_moves %s;\n",
-                    hook(message, "moves"));
-        text_printf(source, "    .moves = &%s,\n", hook(message, "moves"));
-    }
-    if (rule->tell) {
-        text_printf(header,
-                    "void *%s(struct cn_op *op, struct cn_record *record);\n",
-                    hook(message, "tell"));
-        text_printf(source, "    .tell = %s,\n", hook(message, "tell"));
-    }
-    if (rule->show) {
-        text_printf(header,
-                    "void %s(struct cn_op *op, struct cn_record *record);\n",
-                    hook(message, "show"));
-        text_printf(source, "    .show = %s,\n", hook(message, "show"));
-    }
-    if (!rule->bare) {
-        text_printf(source, "    .get = &SQL_%s_GET,\n", name);
-    }
-    if (rule->copy != NULL) {
-        text_printf(source, "    .keep = &SQL_%s_KEEP,\n", name);
-    } else {
-        text_printf(source,
-                    "    .after = &SQL_%s_AFTER,\n"
-                    "    .insert = &SQL_%s_INSERT,\n",
-                    name, name);
-        if (!rule->once) {
-            text_printf(source, "    .update = &SQL_%s_UPDATE,\n", name);
-        }
-    }
+    put_hooks(message, header, source);
+    put_statement_names(message, source);
     if (rule->beside != NULL) {
         text_printf(source, "    .beside = &%s__resource,\n",
                     resource_beside(model, message)->c_name);
