@@ -46,6 +46,7 @@ shared_buffers = 64MB
 fsync = off
 full_page_writes = off
 autovacuum_naptime = 1h
+max_parallel_maintenance_workers = 0
 log_error_verbosity = terse
 log_min_error_statement = panic
 log_line_prefix = '%p %a '
