@@ -67,4 +67,8 @@ CN_CHECKED bool cn_enum_value(const ProtobufCEnumDescriptor *descriptor,
                               const char *word,
                               int *ret_value);
 
+/* Does the text follow the named pattern of a field ("npi", "phone", "email",
+ * "postal_code")? Every door asks here. False for an unknown name. */
+bool cn_json_pattern(const char *pattern, const char *text);
+
 #endif

@@ -59,8 +59,6 @@ size_t cn_json_items_max(const struct cn_field_shape *rule);
 /* Sets has_x where the field has one. */
 void cn_json_set_has(ProtobufCMessage *message,
                      const ProtobufCFieldDescriptor *field);
-/* Does the text follow the named pattern? False for an unknown name. */
-bool cn_json_pattern(const char *pattern, const char *text);
 /* HH:MM, 00:00 to 23:59. */
 bool cn_json_is_clock(const char *text);
 /* Strict base64 (RFC 4648 section 4) into the arena; false for any other text.

@@ -4,7 +4,9 @@
 #include "common/store/reach.h"
 #include "common/wire/message.h"
 #include "services/referrals/rules.h"
+#include "services/referrals/patient.h"
 #include "services/referrals/unit.h"
+#include "services/referrals/warning.h"
 
 #include <string.h>
 
@@ -21,37 +23,100 @@ static struct cn_record *s_patient_given(struct cn_op *op,
     return patient;
 }
 
-/* By identifier: exactly one patient, within reach, is the patient. Of one out
- * of reach nothing is used: whoever names an identifier is not thereby told
- * whose it is. */
+/* ---- whose identifier it is ---- */
+
+/* A warning that names another patient. */
+static void s_warn_patient(struct cn_op *op,
+                           Ref__Referral *referral,
+                           const char *code,
+                           const char *sent,
+                           const struct cn_record *other)
+{
+    const struct warning warning = { .code = code,
+                                     .field = "patient",
+                                     .sent = sent,
+                                     .patient_id = cn_record_id(other),
+                                     .at = op->now_at };
+    referral_warn_of(op->arena, referral, &warning);
+}
+
+/* Is the patient with the identifier the one who was sent? A number that only
+ * says that nobody knows it needs more. */
+static bool s_is_person(struct cn_op *op,
+                        const struct cn_record *match,
+                        const Ref__Patient *sent,
+                        const char *value)
+{
+    const Ref__Patient *here = match->body;
+    enum person_match same = person_compare(op->arena, here, sent);
+    if (identifier_is_placeholder(value)) {
+        return same == PERSON_SAME && here->birth_date != NULL &&
+               sent->birth_date != NULL;
+    }
+    return same != PERSON_OTHER;
+}
+
+/* The patient made new, and what is in doubt about them. */
+static struct cn_record *s_patient_new(struct cn_op *op,
+                                       const struct arrival_facts *facts,
+                                       struct arrival *arrival,
+                                       const struct intake *intake,
+                                       const char *sent)
+{
+    Ref__Referral *referral = arrival->referral->body;
+    struct cn_record *made =
+        cn_record_new(op, &ref__patient__resource, facts->patient);
+    ((Ref__Patient *)made->body)->branch_id = referral->branch_id;
+    memcpy(arrival->skip, intake->taken, sizeof(arrival->skip));
+    if (intake->hidden) {
+        referral_warn(op->arena, referral, "identifier_taken");
+    }
+    if (intake->match != NULL) {
+        const char *code = intake->match_count > 1 ? "patient_ambiguous"
+                                                   : "identity_disputed";
+        s_warn_patient(op, referral, code, sent, intake->match);
+        if (intake->other != NULL) {
+            s_warn_patient(op, referral, code, sent, intake->other);
+        }
+        CN_SET(referral, identity, REF__REFERRAL__IDENTITY__DISPUTED);
+    } else if (intake->namesake != NULL) {
+        s_warn_patient(op, referral, "duplicate_suspected", NULL,
+                       intake->namesake);
+    }
+    if (intake->match != NULL || intake->namesake != NULL) {
+        cn_also_tell(arrival->referral, "referral.duplicate_suspected");
+    }
+    return made;
+}
+
+/* By identifier: exactly one patient, within reach, who is no other person, is
+ * the patient. Of one out of reach nothing is used: whoever names an identifier
+ * is not thereby told whose it is. */
 static struct cn_record *s_patient_matched(struct cn_op *op,
                                            const struct arrival_facts *facts,
                                            struct arrival *arrival)
 {
     const char *systems[PATIENT_KEYS_MAX];
     const char *values[PATIENT_KEYS_MAX];
-    Ref__Referral *referral = arrival->referral->body;
-    size_t count =
-        facts->patient == NULL
-            ? 0
-            : patient_keys(facts->patient, systems, values, PATIENT_KEYS_MAX);
-    const struct intake intake =
-        intake_find(op, facts->branch_id, systems, values, count);
+    size_t count = facts->patient == NULL
+                       ? 0
+                       : patient_keys(op->arena, facts->patient, systems,
+                                      values, PATIENT_KEYS_MAX);
+    const struct intake intake = intake_find(
+        op, facts->branch_id, facts->patient, systems, values, count);
     arrival->referral->also = intake.zone;
-    if (intake.match_count == 1 && !intake.hidden) {
+    if (cn_failed(op)) {
+        return cn_record_new(op, &ref__patient__resource, NULL);
+    }
+    const char *value =
+        intake.match != NULL ? values[intake.match_place] : NULL;
+    if (intake.match_count == 1 && !intake.hidden &&
+        s_is_person(op, intake.match, facts->patient, value)) {
+        patient_fill(op, intake.match, facts->patient,
+                     arrival->referral->body);
         return intake.match;
     }
-    memcpy(arrival->skip, intake.taken, sizeof(arrival->skip));
-    if (intake.match_count > 1) {
-        referral_warn(op->arena, referral, "patient_ambiguous");
-    }
-    if (intake.hidden) {
-        referral_warn(op->arena, referral, "identifier_taken");
-    }
-    struct cn_record *made =
-        cn_record_new(op, &ref__patient__resource, facts->patient);
-    ((Ref__Patient *)made->body)->branch_id = referral->branch_id;
-    return made;
+    return s_patient_new(op, facts, arrival, &intake, value);
 }
 
 /* The referral as sent, with its id, its branch and what an arrival sets. */
@@ -74,6 +139,16 @@ static struct cn_record *s_referral_new(struct cn_op *op,
     }
     if (referral->ordered_soc_date != NULL) {
         CN_SET(referral, ordered_soc_at, op->now_at);
+    }
+    referral->has_identity = 0;
+    if (facts->number_is_shared && facts->patient != NULL) {
+        const struct warning warning = { .code = "external_id_disputed",
+                                         .field = "source.external_id",
+                                         .sent = referral->source->external_id,
+                                         .at = op->now_at };
+        referral->source_key = referral_key_of_person(
+            op->arena, referral->source->external_id, facts->patient);
+        referral_warn_of(op->arena, referral, &warning);
     }
     cn_move(op, record, "receive");
     return record;
@@ -100,7 +175,7 @@ void arrival_patient_put(struct cn_op *op, const struct arrival *self)
 {
     struct cn_record *patient = self->referral->beside;
     if (patient->found) {
-        patient_require(op, patient);
+        patient_put_along(op, patient);
         return;
     }
     cn_also_tell(patient, "patient.created");

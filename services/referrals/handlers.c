@@ -6,6 +6,7 @@
 #include "common/wire/json.h"
 #include "common/wire/message.h"
 #include "services/referrals/arrival.h"
+#include "services/referrals/patient.h"
 #include "services/referrals/rules.h"
 #include "services/referrals/unit.h"
 
@@ -22,11 +23,11 @@ static void s_existing_answer(struct cn_op *op, const struct arrival *arrival)
                                    CN_FINGERPRINT_SIZE };
     struct cn_bytes hash;
     cn_forgive(op);
-    struct cn_record *there = referral_of_source(op, referral->source, &hash);
+    struct cn_record *there = referral_of_key(op, referral, &hash);
     if (!there->found || hash.size != sent.size ||
         memcmp(hash.data, sent.data, sent.size) != 0 ||
         !cn_reach_includes(op->request, there->branch_id)) {
-        referral_duplicate(op, referral->source);
+        referral_duplicate(op, referral);
         return;
     }
     *op->reply = (struct cn_reply){ .status = 200 };
@@ -195,16 +196,37 @@ static void s_patch_check(struct cn_op *op,
     }
 }
 
+/* A person says that the patient is not the one whose number was sent. */
+static void s_identity_take(struct cn_op *op,
+                            Ref__Referral *referral,
+                            bool in_doubt,
+                            bool has_identity,
+                            Ref__Referral__Identity identity)
+{
+    if (!has_identity || identity != REF__REFERRAL__IDENTITY__DIFFERENT) {
+        cn_refuse_field(op, "/identity", "invalid_value",
+                        "can be set to different only; for the same patient "
+                        "use link-patient");
+    } else if (in_doubt) {
+        referral_identify(referral, identity);
+    }
+}
+
 void referral_update(struct cn_op *op, const Ref__UpdateReferralRequest *body)
 {
     struct cn_record *record = cn_take(op, &ref__referral__resource, body->id);
     Ref__Referral *referral = record->body;
     const char *ordered = referral->ordered_soc_date;
+    bool in_doubt = referral_in_doubt(referral);
     s_patch_check(op, body, referral);
     cn_patch(op, record, body->referral, body->update_mask,
              body->n_update_mask);
     if (cn_mask_has(body->update_mask, body->n_update_mask, "branch_id")) {
         record->also = branch_patched(op, referral->branch_id);
+    }
+    if (cn_mask_has(body->update_mask, body->n_update_mask, "identity")) {
+        s_identity_take(op, referral, in_doubt, referral->has_identity,
+                        referral->identity);
     }
     const char *now_ordered = referral->ordered_soc_date;
     if (now_ordered == NULL) {
@@ -253,9 +275,44 @@ void referral_validate(struct cn_op *op,
     referral_put(op, s_command(op, record, "validate"));
 }
 
+void patient_link(struct cn_op *op, const Ref__LinkPatientRequest *body)
+{
+    struct cn_record *record = cn_take(op, &ref__referral__resource, body->id);
+    Ref__Referral *referral = record->body;
+    if (cn_failed(op)) {
+        return;
+    }
+    if (!referral_is_undecided(referral->status)) {
+        cn_refuse(op, CN_CONFLICT, "illegal_state",
+                  "the referral is decided: its patient stays");
+        return;
+    }
+    struct cn_record *patient = patient_find(op, body->patient_id);
+    if (!patient->found) {
+        cn_refuse_field(op, "/patient_id", "unknown_patient",
+                        "is no patient within reach");
+        return;
+    }
+    referral_identify(referral, REF__REFERRAL__IDENTITY__LINKED);
+    if (!cn_uuid_equal(patient->id, record->patient_id)) {
+        patient_fill(op, patient, record->beside->body, referral);
+        patient_put_along(op, patient);
+        record->beside = patient;
+        record->patient_id = patient->id;
+        referral->patient_id = cn_record_id(patient);
+    }
+    referral_settle(op, record, soc_rule(op, record));
+    record->verb = "link_patient";
+    referral_put(op, record);
+}
+
 void referral_accept(struct cn_op *op, const Ref__AcceptReferralRequest *body)
 {
     struct cn_record *record = cn_take(op, &ref__referral__resource, body->id);
+    if (body->has_identity) {
+        s_identity_take(op, record->body, referral_in_doubt(record->body), true,
+                        body->identity);
+    }
     s_decide(op, s_command(op, record, "accept"),
              REF__REFERRAL__OUTCOME__ACCEPT, NULL, body->note);
 }

@@ -9,7 +9,9 @@
 #include "services/referrals/arrival.h"
 #include "services/referrals/hl7.h"
 #include "services/referrals/hl7_referral.h"
+#include "services/referrals/rules.h"
 #include "services/referrals/unit.h"
+#include "services/referrals/warning.h"
 
 #include <string.h>
 
@@ -22,12 +24,17 @@ struct receipt {
     struct cn_bytes normalised;
     struct hl7 message;
     struct raw_row raw;
-    const Ref__Referral__Source *source; /* of the referral that it brings */
+    const char *answer_type; /* the media type of the acknowledgement */
+    const Ref__Referral *sent;     /* the referral and its patient */
+    const Ref__Patient *patient;
+    const Ref__Referral *made; /* what became of it */
 };
 
 /* ---- answering ---- */
 
-static void s_raw_reply_fill(struct cn_op *op, const struct raw_row *raw)
+static void s_raw_reply_fill(struct cn_op *op,
+                             const struct receipt *self,
+                             const struct raw_row *raw)
 {
     Ref__RawMessage *answer =
         CN_NEW(op->arena, ref__raw_message, Ref__RawMessage);
@@ -35,7 +42,7 @@ static void s_raw_reply_fill(struct cn_op *op, const struct raw_row *raw)
     answer->content.len = raw->ack.size;
     answer->content.data =
         cn_arena_copy(op->arena, raw->ack.data, raw->ack.size);
-    answer->content_type = ER7;
+    answer->content_type = self->answer_type;
     *op->reply = (struct cn_reply){ .body = &answer->base };
     if (!cn_uuid_is_nil(raw->referral_id)) {
         op->reply->location =
@@ -44,8 +51,21 @@ static void s_raw_reply_fill(struct cn_op *op, const struct raw_row *raw)
     }
 }
 
+/* MSH-15 and MSH-16 ask for an accept acknowledgement alone (chapter 2,
+ * "Enhanced mode"): its codes begin with C. */
+static const char *s_ack_code(struct cn_op *op,
+                              const struct hl7 *message,
+                              const char *code)
+{
+    const char *accept = hl7_text(message, message->segments, 15, 1, 1);
+    const char *application = hl7_text(message, message->segments, 16, 1, 1);
+    bool enhanced = accept != NULL && strcmp(accept, "NE") != 0 &&
+                    (application == NULL || strcmp(application, "NE") == 0);
+    return enhanced ? cn_arena_printf(op->arena, "C%s", code + 1) : code;
+}
+
 /* Writes the acknowledgement into self->raw and the reply. fault NULL: AA for
- * the referral. */
+ * the referral; one with ack AA stands beside it as a warning. */
 static void s_acknowledge(struct cn_op *op,
                           struct receipt *self,
                           const struct hl7_fault *fault)
@@ -53,19 +73,19 @@ static void s_acknowledge(struct cn_op *op,
     const char *name = cn_id_text(op->arena, "", cn_uuid_new(op->env));
     self->raw.ack_code = fault != NULL ? fault->ack : "AA";
     const struct hl7_ack ack = {
-        .code = self->raw.ack_code,
+        .code = s_ack_code(op, &self->message, self->raw.ack_code),
         .at = op->now_at,
         .fault = fault,
         /* Time first, then randomness: the first characters tell messages
          * apart. */
         .control_id = cn_arena_strndup(op->arena, name + strspn(name, "_"),
                                        HL7_CONTROL_ID_MAX),
-        .text = fault == NULL
-                    ? cn_id_text(op->arena, "ref", self->raw.referral_id)
-                    : NULL,
+        .text = cn_uuid_is_nil(self->raw.referral_id)
+                    ? NULL
+                    : cn_id_text(op->arena, "ref", self->raw.referral_id),
     };
     self->raw.ack = hl7_ack_write(&self->message, &ack);
-    s_raw_reply_fill(op, &self->raw);
+    s_raw_reply_fill(op, self, &self->raw);
 }
 
 static void s_conflict(struct cn_op *op, const char *constraint);
@@ -117,7 +137,7 @@ s_repeat(struct cn_op *op, struct receipt *self, const struct raw_row *known)
         s_taken_refuse(op, self);
         return;
     }
-    s_raw_reply_fill(op, known);
+    s_raw_reply_fill(op, self, known);
     cn_audit_shown(op, "hl7.repeat",
                    cn_id_text(op->arena, "ref", known->referral_id),
                    &known->patient_id, 1);
@@ -190,6 +210,15 @@ static const struct hl7_fault *s_header_fault(const struct hl7 *message)
         .code = HL7_UNSUPPORTED_VERSION,
         .text = "only versions 2.x are taken"
     };
+    /* Table 0103: P production, T training, D debugging. */
+    static const struct hl7_fault PROCESSING = {
+        .ack = "AR",
+        .segment = "MSH",
+        .sequence = 1,
+        .field = 11,
+        .code = HL7_UNSUPPORTED_PROCESSING,
+        .text = "only production messages (P) are taken; nothing was made of it"
+    };
     static const struct hl7_fault CONTROL_ID = { .ack = "AE",
                                                  .segment = "MSH",
                                                  .sequence = 1,
@@ -197,11 +226,15 @@ static const struct hl7_fault *s_header_fault(const struct hl7 *message)
                                                  .code = HL7_FIELD_MISSING,
                                                  .text = "MSH-10 is needed" };
     const char *version = hl7_text(message, message->segments, 12, 1, 1);
+    const char *processing = hl7_text(message, message->segments, 11, 1, 1);
     if (version != NULL && strncmp(version, "2.", 2) != 0) {
         return &VERSION;
     }
     if (!hl7_is_referral(message)) {
         return &TYPE;
+    }
+    if (processing != NULL && strcasecmp(processing, "P") != 0) {
+        return &PROCESSING;
     }
     if (hl7_text(message, message->segments, 10, 1, 1) == NULL) {
         return &CONTROL_ID;
@@ -226,47 +259,118 @@ static bool s_differs(struct cn_op *op, const struct receipt *self)
            (now.size > 0 && memcmp(before.data, now.data, now.size) != 0);
 }
 
-/* Another message for a referral that is here: it is kept under it, and the
- * first one that says something else is a warning there: somebody must look at
- * what differs. */
-static void s_existing(struct cn_op *op, struct receipt *self)
+/* Another message for a referral that is here: it is kept under it. The first
+ * one that says something else is a warning there, and its sender is told that
+ * nothing was changed: a person must look at what differs. */
+static void s_existing(struct cn_op *op,
+                       struct receipt *self,
+                       struct cn_record *referral)
 {
-    struct cn_bytes hash;
-    struct cn_record *referral = referral_of_source(op, self->source, &hash);
-    if (!referral->found) {
-        cn_refuse(op, CN_STALE, NULL, "the other referral is gone");
-        return;
-    }
+    static const struct hl7_fault DIFFERS = {
+        .ack = "AA",
+        .code = HL7_ACCEPTED,
+        .word = "later_message_differs",
+        .text = "the referral was here; what this message says otherwise was "
+                "kept for a person and changed nothing"
+    };
     if (!cn_reach_includes(op->request, referral->branch_id)) {
         s_taken_refuse(op, self);
         return;
     }
     self->raw.referral_id = referral->id;
-    s_acknowledge(op, self, NULL);
-    if (s_differs(op, self)) {
+    bool differs = s_differs(op, self);
+    s_acknowledge(op, self, differs ? &DIFFERS : NULL);
+    if (differs) {
         referral_warn(op->arena, referral->body, "later_message_differs");
         referral_put_along(op, referral);
     }
     s_receipt_keep(op, self, referral->patient_id);
 }
 
+/* Is the referral that has this number about the same person? A number of the
+ * patient that both have outweighs one corrected name or birth date. */
+static bool s_same_person(struct cn_op *op,
+                          const struct receipt *self,
+                          const struct cn_record *referral)
+{
+    const Ref__Patient *here = referral->beside->body;
+    const Ref__Patient *sent = self->patient;
+    bool shares = person_shares_key(op->arena, here, sent);
+    switch (person_compare(op->arena, here, sent)) {
+    case PERSON_SAME:
+        return true;
+    case PERSON_UNKNOWN:
+        return shares;
+    case PERSON_OTHER:
+        break;
+    }
+    return shares && person_agrees_in_part(op->arena, here, sent);
+}
+
+static void
+s_referral_arrives(struct cn_op *op, struct receipt *self, bool is_shared);
+
+/* The number of the referral is taken: by this referral, or by another person's.
+ */
+static void s_number_taken(struct cn_op *op, struct receipt *self)
+{
+    struct cn_bytes hash;
+    struct cn_record *there = referral_of_key(op, self->made, &hash);
+    if (!there->found) {
+        cn_refuse(op, CN_STALE, NULL, "the other referral is gone");
+    } else if (self->made->source_key != NULL ||
+               s_same_person(op, self, there)) {
+        s_existing(op, self, there);
+    } else {
+        s_referral_arrives(op, self, true);
+    }
+}
+
 /* The same message committed meanwhile is found when the handler runs again
  * from its read. */
 static void s_conflict(struct cn_op *op, const char *constraint)
 {
-    struct receipt self = *(const struct receipt *)op->context;
+    struct receipt *self =
+        cn_arena_copy(op->arena, op->context, sizeof(*self));
     bool again = strcmp(constraint, "hl7_duplicate") == 0 ||
                  strcmp(constraint, "patient_identifier_key") == 0;
-    if (strcmp(constraint, "referral_source_external_id") == 0) {
+    /* A second time under the number of this very person. */
+    for (int i = 0;
+         i < 2 && strcmp(constraint, "referral_source_external_id") == 0; i++) {
         cn_forgive(op);
-        s_existing(op, &self);
+        s_number_taken(op, self);
+        op->on_conflict = NULL;
         cn_commit(op);
-        again = op->err->code == CN_CONFLICT &&
-                strcmp(op->err->word, "hl7_duplicate") == 0;
+        constraint = op->err->code == CN_CONFLICT ? op->err->word : "";
+        again = strcmp(constraint, "hl7_duplicate") == 0 ||
+                strcmp(constraint, "patient_identifier_key") == 0;
     }
     if (again) {
         conflict_is_stale(op, "it was received meanwhile");
     }
+}
+
+/* What was sent becomes a referral. is_shared: its number is that of another
+ * person's referral. */
+static void
+s_referral_arrives(struct cn_op *op, struct receipt *self, bool is_shared)
+{
+    const struct arrival_facts facts = {
+        .branch_id = branch_of(op, NULL),
+        .referral = self->sent,
+        .patient = self->patient,
+        .content_hash = { self->raw.body_hash, sizeof(self->raw.body_hash) },
+        .number_is_shared = is_shared,
+    };
+    struct arrival arrival = arrival_make(op, &facts);
+    self->made = arrival.referral->body;
+    self->raw.referral_id = arrival.referral->id;
+    s_acknowledge(op, self, NULL);
+    arrival_patient_put(op, &arrival);
+    cn_lock(op, "referral", arrival.referral->id);
+    cn_put_part(op, arrival.referral);
+    cn_deadline_put(op, &arrival.deadline);
+    s_receipt_keep(op, self, arrival.referral->patient_id);
 }
 
 static void s_referral(struct cn_op *op, struct receipt *self)
@@ -292,21 +396,35 @@ static void s_referral(struct cn_op *op, struct receipt *self)
     if (self->raw.control_id_reused) {
         referral_warn(op->arena, referral, "control_id_reused");
     }
-    const struct arrival_facts facts = {
-        .branch_id = branch_id,
-        .referral = referral,
-        .patient = patient,
-        .content_hash = { self->raw.body_hash, sizeof(self->raw.body_hash) },
-    };
-    struct arrival arrival = arrival_make(op, &facts);
-    self->source = referral->source;
-    self->raw.referral_id = arrival.referral->id;
-    s_acknowledge(op, self, NULL);
-    arrival_patient_put(op, &arrival);
-    cn_lock(op, "referral", arrival.referral->id);
-    cn_put_part(op, arrival.referral);
-    cn_deadline_put(op, &arrival.deadline);
-    s_receipt_keep(op, self, arrival.referral->patient_id);
+    self->sent = referral;
+    self->patient = patient;
+    s_referral_arrives(op, self, false);
+}
+
+/* The value of the media type's parameter charset, or NULL. */
+static const char *s_charset(struct cn_op *op, const char *media_type)
+{
+    const char *at = media_type != NULL ? strchr(media_type, ';') : NULL;
+    while (at != NULL) {
+        at += 1 + strspn(at + 1, " \t");
+        if (strncasecmp(at, "charset=", 8) == 0) {
+            at += 8 + strspn(at + 8, "\"");
+            return cn_arena_strndup(op->arena, at, strcspn(at, "\"; \t"));
+        }
+        at = strchr(at, ';');
+    }
+    return NULL;
+}
+
+/* The type that was sent, without its parameters; ER7 where it names none of
+ * HL7's own. */
+static const char *s_answer_type(struct cn_op *op, const char *media_type)
+{
+    const char *type =
+        media_type != NULL ? cn_arena_strndup(op->arena, media_type,
+                                              strcspn(media_type, "; \t"))
+                           : ER7;
+    return strcasestr(type, "hl7-v2") != NULL ? type : ER7;
 }
 
 void hl7_receive(struct cn_op *op, const Ref__ReceiveHl7Request *body)
@@ -319,8 +437,10 @@ void hl7_receive(struct cn_op *op, const Ref__ReceiveHl7Request *body)
         cn_refuse(op, CN_UNSUPPORTED, NULL, "no HL7 v2: it begins without MSH");
         return;
     }
-    enum cn_code parsed =
-        hl7_parse(op->arena, self->normalised, &self->message, &fault, op->err);
+    self->answer_type = s_answer_type(op, body->content_type);
+    enum cn_code parsed = hl7_parse(op->arena, self->normalised,
+                                    s_charset(op, body->content_type),
+                                    &self->message, &fault, op->err);
     if (parsed != CN_OK && parsed != CN_INVALID) {
         return;
     }

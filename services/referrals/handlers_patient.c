@@ -3,6 +3,7 @@
  * validated in the same unit. */
 #include "cairn/referrals.handlers.h"
 #include "common/wire/message.h"
+#include "services/referrals/patient.h"
 #include "services/referrals/rules.h"
 #include "services/referrals/unit.h"
 
@@ -40,22 +41,6 @@ void patients_list(struct cn_op *op, const Ref__ListPatientsRequest *body)
                    "patient.list", NULL);
 }
 
-/* Settles the open referrals of a patient who has changed. */
-static void s_referrals_settle(struct cn_op *op, struct cn_record *patient)
-{
-    struct cn_records open = referrals_open(op, patient->id);
-    if (cn_failed(op)) {
-        return;
-    }
-    referrals_require(op, patient->id, open);
-    for (size_t i = 0; i < open.count; i++) {
-        struct cn_record *referral = &open.items[i];
-        referral->beside = patient;
-        referral_settle(op, referral, soc_rule(op, referral));
-        referral_put_along(op, referral);
-    }
-}
-
 void patient_update(struct cn_op *op, const Ref__UpdatePatientRequest *body)
 {
     struct cn_record *record = patient_take(op, body->id);
@@ -72,7 +57,7 @@ void patient_update(struct cn_op *op, const Ref__UpdatePatientRequest *body)
     if (cn_mask_has(body->update_mask, body->n_update_mask, "identifiers")) {
         patient_keys_replace(op, record);
     }
-    s_referrals_settle(op, record);
+    patient_referrals_settle(op, record);
     op->context = record;
     op->on_conflict = patient_conflict;
 }

@@ -16,30 +16,90 @@ enum {
     HEADER_FIELD_MAX = 250 /* bytes of what an acknowledgement repeats */
 };
 
-struct cn_bytes hl7_normalise(struct cn_arena *arena, struct cn_bytes message)
+/* Do a segment's name and the separator stand here? */
+static bool
+s_segment_begins(const uint8_t *at, size_t size, uint8_t separator)
 {
-    const uint8_t *in = message.data;
-    size_t size = message.size;
-    if (size >= 1 && in[0] == MLLP_BEGIN) {
-        in++, size--;
-    }
-    if (size >= 3 && memcmp(in, "\xEF\xBB\xBF", 3) == 0) {
-        in += 3, size -= 3;
-    }
-    uint8_t *out = cn_arena_alloc(arena, size + 1);
+    return size >= 4 && isalpha(at[0]) && isalnum(at[1]) && isalnum(at[2]) &&
+           at[3] == separator;
+}
+
+static bool s_is_end(uint8_t c)
+{
+    return c == '\r' || c == '\n' || c == MLLP_END;
+}
+
+/* Line ends made one: CR before a segment and after a CR, LF inside a field. */
+static struct cn_bytes s_lines_even(struct cn_arena *arena, struct cn_bytes in)
+{
+    uint8_t *out = cn_arena_alloc(arena, in.size + 1);
+    uint8_t separator = in.size > 3 ? in.data[3] : 0;
     size_t used = 0;
-    for (size_t i = 0; i < size; i++) {
-        bool end = in[i] == '\r' || in[i] == '\n' || in[i] == MLLP_END;
-        if (!end) {
-            out[used++] = in[i];
-        } else if (used > 0 && out[used - 1] != '\r') {
-            out[used++] = '\r'; /* empty lines are dropped, as in CRLF */
+    for (size_t i = 0; i < in.size;) {
+        if (!s_is_end(in.data[i])) {
+            out[used++] = in.data[i++];
+            continue;
         }
-    }
-    while (used > 0 && out[used - 1] == '\r') {
-        used--;
+        bool feeds = true;
+        size_t run = i;
+        while (run < in.size && s_is_end(in.data[run])) {
+            feeds = feeds && in.data[run] == '\n';
+            run++;
+        }
+        bool inside =
+            feeds && run < in.size &&
+            !s_segment_begins(in.data + run, in.size - run, separator);
+        if (used > 0 && run < in.size) {
+            out[used++] = inside ? '\n' : '\r';
+        }
+        i = run;
     }
     return (struct cn_bytes){ out, used };
+}
+
+static bool s_line_is(struct cn_bytes text, const char *name)
+{
+    return text.size >= 3 && memcmp(text.data, name, 3) == 0;
+}
+
+/* The message of a batch: without FHS and BHS before it, BTS and FTS behind
+ * it. A batch without a message stays as it is. */
+static struct cn_bytes s_envelope_off(struct cn_bytes text)
+{
+    struct cn_bytes rest = text;
+    while (s_line_is(rest, "FHS") || s_line_is(rest, "BHS")) {
+        const uint8_t *end = memchr(rest.data, '\r', rest.size);
+        if (end == NULL) {
+            return text;
+        }
+        size_t line = (size_t)(end - rest.data) + 1;
+        rest = (struct cn_bytes){ rest.data + line, rest.size - line };
+    }
+    size_t last = rest.size;
+    while (rest.data != text.data && last > 0) {
+        size_t from = last;
+        while (from > 0 && rest.data[from - 1] != '\r') {
+            from--;
+        }
+        struct cn_bytes line = { rest.data + from, last - from };
+        if (from == 0 || !(s_line_is(line, "BTS") || s_line_is(line, "FTS"))) {
+            break;
+        }
+        last = from - 1;
+    }
+    return s_line_is(rest, "MSH") ? (struct cn_bytes){ rest.data, last } : text;
+}
+
+struct cn_bytes hl7_normalise(struct cn_arena *arena, struct cn_bytes message)
+{
+    struct cn_bytes in = message;
+    if (in.size >= 1 && in.data[0] == MLLP_BEGIN) {
+        in = (struct cn_bytes){ in.data + 1, in.size - 1 };
+    }
+    if (in.size >= 3 && memcmp(in.data, "\xEF\xBB\xBF", 3) == 0) {
+        in = (struct cn_bytes){ in.data + 3, in.size - 3 };
+    }
+    return s_envelope_off(s_lines_even(arena, in));
 }
 
 struct cn_bytes hl7_content(struct cn_bytes normalised)
@@ -53,7 +113,9 @@ struct cn_bytes hl7_content(struct cn_bytes normalised)
 
 bool hl7_begins(struct cn_bytes normalised)
 {
-    return normalised.size >= 4 && memcmp(normalised.data, "MSH", 3) == 0;
+    return normalised.size >= 4 && (s_line_is(normalised, "MSH") ||
+                                    s_line_is(normalised, "FHS") ||
+                                    s_line_is(normalised, "BHS"));
 }
 
 static bool s_utf8_valid(struct cn_bytes text)
@@ -68,19 +130,41 @@ static bool s_utf8_valid(struct cn_bytes text)
     return true;
 }
 
+/* U+0080 to U+009F of windows-1252, which is what is sent under the name of
+ * 8859/1 (https://encoding.spec.whatwg.org/); 0 is no character. */
+static const uint16_t WINDOWS_1252[32] = {
+    0x20AC, 0,      0x201A, 0x0192, 0x201E, 0x2026, 0x2020, 0x2021,
+    0x02C6, 0x2030, 0x0160, 0x2039, 0x0152, 0,      0x017D, 0,
+    0,      0x2018, 0x2019, 0x201C, 0x201D, 0x2022, 0x2013, 0x2014,
+    0x02DC, 0x2122, 0x0161, 0x203A, 0x0153, 0,      0x017E, 0x0178
+};
+
+/* One byte of 8859/1 as UTF-8, at most three bytes; returns how many. */
+static size_t s_latin1_put(uint8_t c, uint8_t *out)
+{
+    unsigned point = c >= 0x80 && c < 0xA0 ? WINDOWS_1252[c - 0x80] : c;
+    if (point < 0x80) {
+        out[0] = (uint8_t)(point != 0 || c == 0 ? point : '?');
+        return 1;
+    }
+    if (point < 0x800) {
+        out[0] = (uint8_t)(0xC0 | (point >> 6));
+        out[1] = (uint8_t)(0x80 | (point & 0x3F));
+        return 2;
+    }
+    out[0] = (uint8_t)(0xE0 | (point >> 12));
+    out[1] = (uint8_t)(0x80 | ((point >> 6) & 0x3F));
+    out[2] = (uint8_t)(0x80 | (point & 0x3F));
+    return 3;
+}
+
 static struct cn_bytes s_latin1_to_utf8(struct cn_arena *arena,
                                         struct cn_bytes text)
 {
-    uint8_t *out = cn_arena_array(arena, text.size + 1, 2);
+    uint8_t *out = cn_arena_array(arena, text.size + 1, 3);
     size_t used = 0;
     for (size_t i = 0; i < text.size; i++) {
-        uint8_t c = text.data[i];
-        if (c < 0x80) {
-            out[used++] = c;
-        } else {
-            out[used++] = (uint8_t)(0xC0 | (c >> 6));
-            out[used++] = (uint8_t)(0x80 | (c & 0x3F));
-        }
+        used += s_latin1_put(text.data[i], out + used);
     }
     return (struct cn_bytes){ out, used };
 }
@@ -146,86 +230,204 @@ static int s_hex_digit(uint8_t c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* Undoes one escape sequence (the text between its two escape characters);
- * returns how many bytes were written. Sequences without a meaning in plain
- * text, such as highlighting, write nothing. */
-static size_t s_unescape(const struct hl7 *self,
-                         const uint8_t *text,
-                         size_t size,
-                         uint8_t *out)
+/* A formatting command of FT (chapter 2, "Formatting codes"): its name and
+ * perhaps a number. The line end or blank that it stands for; '\0': it is none.
+ */
+static char s_formatting(const uint8_t *text, size_t size)
 {
-    if (size == 1) {
-        const char *at = strchr("FSTRE", text[0]);
-        const char delimiters[] = { self->field, self->component,
-                                    self->subcomponent, self->repetition,
-                                    self->escape };
-        if (text[0] == '\0' || at == NULL) {
-            return 0;
+    static const struct {
+        char name[4];
+        char means;
+    } CODES[] = { { ".br", '\n' }, { ".sp", '\n' }, { ".ce", '\n' },
+                  { ".sk", ' ' },  { ".in", ' ' },  { ".ti", ' ' },
+                  { ".fi", ' ' },  { ".nf", ' ' } };
+    for (size_t i = 3; i < size; i++) {
+        if (strchr("0123456789+- ", text[i]) == NULL || text[i] == '\0') {
+            return '\0';
         }
-        out[0] = (uint8_t)delimiters[at - "FSTRE"];
-        return 1;
     }
-    if (size >= 3 && memcmp(text, ".br", 3) == 0) {
-        out[0] = '\n';
-        return 1;
+    for (size_t i = 0; size >= 3 && i < CN_COUNT(CODES); i++) {
+        if (strncasecmp((const char *)text, CODES[i].name, 3) == 0) {
+            return CODES[i].means;
+        }
     }
+    return '\0';
+}
+
+/* \Xdd..\ in the message's character set. False when it is no hex. */
+static bool s_unescape_hex(const struct hl7 *self,
+                           const uint8_t *text,
+                           size_t size,
+                           uint8_t *out,
+                           size_t *ret_used)
+{
     size_t used = 0;
-    for (size_t i = 1; text[0] == 'X' && i + 1 < size; i += 2) {
+    if (size < 3 || size % 2 != 1 || text[0] != 'X') {
+        return false;
+    }
+    for (size_t i = 1; i + 1 < size; i += 2) {
         int high = s_hex_digit(text[i]);
         int low = s_hex_digit(text[i + 1]);
         if (high < 0 || low < 0) {
-            return 0;
+            return false;
         }
-        out[used++] = (uint8_t)(high * 16 + low);
+        uint8_t byte = (uint8_t)(high * 16 + low);
+        if (self->is_latin1) {
+            used += s_latin1_put(byte, out + used);
+        } else {
+            out[used++] = byte;
+        }
+    }
+    *ret_used = used;
+    return true;
+}
+
+/* Undoes one escape sequence, the text between its two escape characters. False
+ * when it is none: then the text stays as it is. Highlighting has no meaning in
+ * plain text and writes nothing. */
+static bool s_unescape(const struct hl7 *self,
+                       const uint8_t *text,
+                       size_t size,
+                       uint8_t *out,
+                       size_t *ret_used)
+{
+    static const char USUAL[] = "|^&~\\";
+    const char delimiters[] = { self->field, self->component,
+                                self->subcomponent, self->repetition,
+                                self->escape };
+    *ret_used = 0;
+    if (size == 1) {
+        const char *at = text[0] != '\0' ? strchr("FSTRE", text[0]) : NULL;
+        if (at != NULL) {
+            char mark = delimiters[at - "FSTRE"];
+            out[0] = (uint8_t)(mark != '\0' ? mark : USUAL[at - "FSTRE"]);
+            *ret_used = 1;
+        }
+        return at != NULL || text[0] == 'H' || text[0] == 'N';
+    }
+    char formatting = s_formatting(text, size);
+    if (formatting != '\0') {
+        out[0] = (uint8_t)formatting;
+        *ret_used = 1;
+        return true;
+    }
+    return s_unescape_hex(self, text, size, out, ret_used);
+}
+
+/* Is it a character that no text may hold? `at` is a whole one of `size`. */
+static bool s_is_control(const uint8_t *at, size_t size)
+{
+    if (size == 1) {
+        return (at[0] < 0x20 && at[0] != '\n' && at[0] != '\t') || at[0] == 0x7F;
+    }
+    if (size == 2) {
+        return at[0] == 0xC2 && at[1] < 0xA0; /* U+0080 to U+009F */
+    }
+    /* Line and paragraph separators, marks of direction, U+FFFE and U+FFFF. */
+    return size == 3 && ((at[0] == 0xE2 && at[1] == 0x80 && at[2] >= 0xA8 &&
+                          at[2] <= 0xAE) ||
+                         (at[0] == 0xEF && at[1] == 0xBF && at[2] >= 0xBE));
+}
+
+/* An escape can make any byte: CR and CRLF become LF; bytes that are not UTF-8
+ * and control characters become '?', which is marked. Returns the new size. */
+static size_t s_clean(const struct hl7 *self, uint8_t *text, size_t size)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < size;) {
+        size_t step = cn_utf8_size(text + i, size - i);
+        if (text[i] == '\r') {
+            i += i + 1 < size && text[i + 1] == '\n' ? 2 : 1;
+            text[used++] = '\n';
+        } else if (step == 0 || s_is_control(text + i, step)) {
+            i += step == 0 ? 1 : step;
+            text[used++] = '?';
+            self->marks->replaced = true;
+        } else {
+            memmove(text + used, text + i, step);
+            used += step;
+            i += step;
+        }
     }
     return used;
 }
 
-/* A hex escape can make any byte. Bytes that are not UTF-8, and control
- * characters that PostgreSQL or JSON would refuse, become '?'. */
-static void s_clean(uint8_t *text, size_t size)
+/* Bytes of the blank that begins here, 0 when none does: space, tab, line end,
+ * no-break space, zero-width space, ideographic space, byte order mark. */
+static size_t s_blank_size(const char *at)
 {
-    for (size_t i = 0; i < size;) {
-        size_t step = cn_utf8_size(text + i, size - i);
-        bool control = text[i] < 0x20 && text[i] != '\n' && text[i] != '\t';
-        if (step == 0 || control || text[i] == 0x7F) {
-            text[i] = '?';
-            step = 1;
+    static const char *const BLANKS[] = { " ",            "\t",
+                                          "\n",           "\xC2\xA0",
+                                          "\xE2\x80\x8B", "\xE3\x80\x80",
+                                          "\xEF\xBB\xBF" };
+    for (size_t i = 0; i < CN_COUNT(BLANKS); i++) {
+        size_t size = strlen(BLANKS[i]);
+        if (strncmp(at, BLANKS[i], size) == 0) {
+            return size;
         }
-        i += step;
     }
+    return 0;
 }
 
-/* Text with escapes undone and spaces at its ends dropped; NULL when nothing is
+/* The text without blanks at its ends, which is changed for it; NULL when
+ * nothing is left. */
+static const char *s_trimmed(char *text)
+{
+    size_t step = 0;
+    char *end = text;
+    while ((step = s_blank_size(text)) > 0) {
+        text += step;
+    }
+    for (char *at = text; *at != '\0'; at += step > 0 ? step : 1) {
+        step = s_blank_size(at);
+        end = step > 0 ? end : at + 1;
+    }
+    if (*text == '\0') {
+        return NULL;
+    }
+    *end = '\0';
+    return text;
+}
+
+/* Text with escapes undone, without blanks at its ends; NULL when nothing is
  * left, and for the HL7 null. */
 static const char *s_plain(const struct hl7 *self, struct cn_bytes raw)
 {
     if (raw.size == 0 || (raw.size == 2 && memcmp(raw.data, "\"\"", 2) == 0)) {
         return NULL;
     }
-    uint8_t *out = cn_arena_alloc(self->arena, raw.size + 1);
+    /* Two digits of hex can become three bytes. */
+    uint8_t *out = cn_arena_array(self->arena, raw.size + 1, 2);
     size_t used = 0;
-    for (size_t i = 0; i < raw.size; i++) {
+    for (size_t i = 0; i < raw.size;) {
         const uint8_t *end = NULL;
+        size_t written = 0;
         if (self->escape != '\0' && raw.data[i] == (uint8_t)self->escape) {
             end = memchr(raw.data + i + 1, self->escape, raw.size - i - 1);
         }
-        if (end == NULL) {
-            out[used++] = raw.data[i];
-            continue;
+        size_t size = end != NULL ? (size_t)(end - raw.data) - i - 1 : 0;
+        if (end != NULL && s_unescape(self, raw.data + i + 1, size, out + used,
+                                      &written)) {
+            used += written;
+            i += size + 2;
+        } else {
+            out[used++] = raw.data[i++];
         }
-        size_t size = (size_t)(end - raw.data) - i - 1;
-        used += s_unescape(self, raw.data + i + 1, size, out + used);
-        i += size + 1;
     }
-    s_clean(out, used);
-    while (used > 0 && (out[used - 1] == ' ' || out[used - 1] == '\n')) {
-        used--;
-    }
+    used = s_clean(self, out, used);
     out[used] = '\0';
-    const char *text = (const char *)out;
-    text += strspn(text, " \n");
-    return *text != '\0' ? text : NULL;
+    return s_trimmed((char *)out);
+}
+
+static struct cn_bytes s_component(const struct hl7 *self,
+                                   const struct hl7_segment *segment,
+                                   int field,
+                                   int repetition,
+                                   int component)
+{
+    struct cn_bytes raw = hl7_raw(self, segment, field);
+    raw = s_nth_part(raw, self->repetition, repetition);
+    return s_nth_part(raw, self->component, component);
 }
 
 const char *hl7_text(const struct hl7 *self,
@@ -234,10 +436,57 @@ const char *hl7_text(const struct hl7 *self,
                      int repetition,
                      int component)
 {
+    return hl7_sub(self, segment, field, repetition, component, 1);
+}
+
+const char *hl7_sub(const struct hl7 *self,
+                    const struct hl7_segment *segment,
+                    int field,
+                    int repetition,
+                    int component,
+                    int subcomponent)
+{
+    return s_plain(
+        self, s_nth_part(s_component(self, segment, field, repetition,
+                                     component),
+                         self->subcomponent, subcomponent));
+}
+
+const char *hl7_whole(const struct hl7 *self,
+                      const struct hl7_segment *segment,
+                      int field,
+                      int repetition,
+                      int component)
+{
+    return s_plain(self,
+                   s_component(self, segment, field, repetition, component));
+}
+
+const char *hl7_sent(const struct hl7 *self,
+                     const struct hl7_segment *segment,
+                     int field,
+                     int repetition)
+{
     struct cn_bytes raw = hl7_raw(self, segment, field);
-    raw = s_nth_part(raw, self->repetition, repetition);
-    raw = s_nth_part(raw, self->component, component);
-    return s_plain(self, s_nth_part(raw, self->subcomponent, 1));
+    return hl7_line(self->arena, s_plain(self, s_nth_part(raw, self->repetition,
+                                                          repetition)));
+}
+
+const char *hl7_line(struct cn_arena *arena, const char *text)
+{
+    if (text == NULL) {
+        return NULL;
+    }
+    char *line = cn_arena_alloc(arena, strlen(text) + 1);
+    size_t used = 0;
+    for (const char *at = text; *at != '\0'; at++) {
+        char c = *at == '\n' || *at == '\t' ? ' ' : *at;
+        if (c != ' ' || (used > 0 && line[used - 1] != ' ')) {
+            line[used++] = c;
+        }
+    }
+    line[used] = '\0';
+    return line;
 }
 
 const struct hl7_segment *
@@ -294,27 +543,31 @@ static bool s_read_delimiters(struct hl7 *message, struct cn_bytes text)
 
 /* Table 0211, and other spellings of the sets that are taken. */
 static const char *const CHARSETS[] = {
-    "ASCII",         "UNICODE UTF-8",  "UTF-8",         "UTF8",
-    "8859/1",        "ISO-8859-1",     "8859/2",        "8859/3",
-    "8859/4",        "8859/5",         "8859/6",        "8859/7",
-    "8859/8",        "8859/9",         "8859/15",       "ISO IR14",
-    "ISO IR6",       "ISO IR87",       "JAS2020",       "ISO IR159",
-    "GB 18030-2000", "KS X 1001",      "BIG-5",         "CNS 11643-1992",
-    "UNICODE",       "UNICODE UTF-16", "UNICODE UTF-32"
+    "ASCII",         "US-ASCII",       "UNICODE UTF-8",  "UTF-8",
+    "UTF8",          "8859/1",         "ISO-8859-1",     "LATIN1",
+    "WINDOWS-1252",  "8859/2",         "8859/3",         "8859/4",
+    "8859/5",        "8859/6",         "8859/7",         "8859/8",
+    "8859/9",        "8859/15",        "ISO IR14",       "ISO IR6",
+    "ISO IR87",      "JAS2020",        "ISO IR159",      "GB 18030-2000",
+    "KS X 1001",     "BIG-5",          "CNS 11643-1992", "UNICODE",
+    "UNICODE UTF-16", "UNICODE UTF-32"
 };
 /* Rows before the first end are taken as UTF-8, rows before the second as
  * ISO 8859-1. */
-enum { CHARSETS_UTF8_END = 4, CHARSETS_LATIN1_END = 6 };
+enum { CHARSETS_UTF8_END = 5, CHARSETS_LATIN1_END = 9 };
 
-/* Turns the text into UTF-8. The fault names a set by our own list, never in
- * the sender's words. */
+/* Turns the text into UTF-8. media_type is the set that the media type names,
+ * or NULL. The fault names a set by our own list, never in the sender's words.
+ */
 static enum cn_code s_read_charset(struct hl7 *message,
+                                   const char *media_type,
                                    struct cn_bytes *text,
                                    struct hl7_fault *fault,
                                    struct cn_err *err)
 {
     const char *set = hl7_text(message, message->segments, 18, 1, 1);
     size_t row = 0;
+    set = set != NULL ? set : media_type;
     while (set != NULL && row < CN_COUNT(CHARSETS) &&
            strcasecmp(set, CHARSETS[row]) != 0) {
         row++;
@@ -324,12 +577,15 @@ static enum cn_code s_read_charset(struct hl7 *message,
     }
     if (row >= CHARSETS_UTF8_END && row < CHARSETS_LATIN1_END) {
         *text = s_latin1_to_utf8(message->arena, *text);
+        message->is_latin1 = true;
         return CN_OK;
     }
-    struct hl7_fault refused = { "AR", "MSH", 1, 18, HL7_TABLE_VALUE, NULL };
+    struct hl7_fault refused = {
+        "AR", "MSH", 1, 18, HL7_TABLE_VALUE, NULL, NULL
+    };
     refused.text =
         row < CHARSETS_UTF8_END
-            ? "the text is not UTF-8; name its character set in MSH-18"
+            ? "the text is not UTF-8: name its character set in MSH-18"
             : cn_arena_printf(message->arena,
                               "the character set %s is not supported; "
                               "send UNICODE UTF-8",
@@ -338,48 +594,79 @@ static enum cn_code s_read_charset(struct hl7 *message,
     return hl7_refuse(fault, &refused, err);
 }
 
-static bool s_segment_name(struct cn_bytes line, char separator)
+/* Does the line begin a segment? One may be its name alone. */
+static bool s_is_segment(struct cn_bytes line, char separator)
 {
-    return line.size >= 3 && isupper(line.data[0]) &&
-           (isupper(line.data[1]) || isdigit(line.data[1])) &&
-           (isupper(line.data[2]) || isdigit(line.data[2])) &&
-           (line.size == 3 || line.data[3] == (uint8_t)separator);
+    return s_segment_begins(line.data, line.size, (uint8_t)separator) ||
+           (line.size == 3 && isupper(line.data[0]) && isupper(line.data[1]) &&
+            (isupper(line.data[2]) || isdigit(line.data[2])));
 }
 
-/* Cuts the text into segments. */
+/* The line without blanks and control characters before it. */
+static struct cn_bytes s_line_begun(struct cn_bytes line)
+{
+    while (line.size > 0 && line.data[0] <= ' ') {
+        line.data++;
+        line.size--;
+    }
+    return line;
+}
+
+static size_t s_lines_count(struct cn_bytes text)
+{
+    size_t count = 1;
+    for (size_t i = 0; i < text.size; i++) {
+        count += text.data[i] == '\r';
+    }
+    return count;
+}
+
+/* Cuts the text into segments. What stands on a line that begins none belongs
+ * to the field before it. */
 static enum cn_code s_read_segments(struct hl7 *message,
                                     struct cn_bytes text,
                                     struct hl7_fault *fault,
                                     struct cn_err *err)
 {
     static const struct hl7_fault TOO_MANY = {
-        "AE", NULL, 0, 0, HL7_VALUE_TOO_LONG, "too many segments"
+        "AE", NULL, 0, 0, HL7_VALUE_TOO_LONG, "too many segments", NULL
     };
-    static const struct hl7_fault NO_SEGMENT = {
-        "AE", NULL, 0, 0, HL7_SEGMENT_SEQUENCE, "a line has no segment name"
+    static const struct hl7_fault SECOND = {
+        "AE", "MSH", 2, 0, HL7_SEGMENT_SEQUENCE,
+        "send one message at a time: nothing of these was taken", NULL
     };
-    size_t count = 1;
-    for (size_t i = 0; i < text.size; i++) {
-        count += text.data[i] == '\r';
-    }
-    if (count > HL7_SEGMENTS_MAX) {
+    size_t lines = s_lines_count(text);
+    if (lines > HL7_SEGMENTS_MAX) {
         return hl7_refuse(fault, &TOO_MANY, err);
     }
     struct hl7_segment *segments =
-        cn_arena_array(message->arena, count, sizeof(*segments));
-    for (size_t i = 0; i < count; i++) {
-        struct cn_bytes line = s_nth_part(text, '\r', 1);
-        text.data += line.size + (i + 1 < count);
-        text.size -= line.size + (i + 1 < count);
-        if (!s_segment_name(line, message->field)) {
-            return hl7_refuse(fault, &NO_SEGMENT, err);
+        cn_arena_array(message->arena, lines, sizeof(*segments));
+    uint8_t *own = cn_arena_copy(message->arena, text.data, text.size);
+    size_t count = 0;
+    for (size_t at = 0; at < text.size;) {
+        struct cn_bytes rest = { own + at, text.size - at };
+        struct cn_bytes whole = s_nth_part(rest, '\r', 1);
+        struct cn_bytes line = s_line_begun(whole);
+        if (s_is_segment(line, message->field)) {
+            struct hl7_segment *segment = &segments[count++];
+            for (size_t i = 0; i < 3; i++) {
+                segment->name[i] = (char)toupper(line.data[i]);
+            }
+            segment->text = line;
+        } else if (line.size > 0 && count > 0) {
+            struct cn_bytes *before = &segments[count - 1].text;
+            size_t from = (size_t)(before->data - own);
+            own[at - 1] = '\n';
+            before->size = at + whole.size - from;
+            message->marks->joined = true;
         }
-        memcpy(segments[i].name, line.data, 3);
-        segments[i].text = line;
+        at += whole.size + 1;
     }
     message->segments = segments;
     message->segment_count = count;
-    return CN_OK;
+    return hl7_segment(message, "MSH", 2) != NULL
+               ? hl7_refuse(fault, &SECOND, err)
+               : CN_OK;
 }
 
 static bool s_header_fits(const struct hl7 *message)
@@ -395,18 +682,20 @@ static bool s_header_fits(const struct hl7 *message)
 
 enum cn_code hl7_parse(struct cn_arena *arena,
                        struct cn_bytes normalised,
+                       const char *charset,
                        struct hl7 *ret_message,
                        struct hl7_fault *ret_fault,
                        struct cn_err *err)
 {
     static const struct hl7_fault NO_HEADER = {
-        "AR", "MSH", 1, 2, HL7_DATA_TYPE, "MSH-1 and MSH-2 are not delimiters"
+        "AR", "MSH", 1, 2, HL7_DATA_TYPE, "MSH-1 and MSH-2 are not delimiters",
+        NULL
     };
     static const struct hl7_fault LONG_FIELD = {
-        "AR", "MSH", 1, 0, HL7_VALUE_TOO_LONG, "a field is too long"
+        "AR", "MSH", 1, 0, HL7_VALUE_TOO_LONG, "a field is too long", NULL
     };
     static const struct hl7_fault NUL = {
-        "AR", NULL, 0, 0, HL7_DATA_TYPE, "the text holds a NUL character"
+        "AR", NULL, 0, 0, HL7_DATA_TYPE, "the text holds a NUL character", NULL
     };
     /* The acknowledgement repeats this header when none could be read. */
     static const struct hl7_segment NOTHING = {
@@ -414,6 +703,8 @@ enum cn_code hl7_parse(struct cn_arena *arena,
     };
     struct hl7_segment *header = cn_arena_alloc(arena, sizeof(*header));
     struct hl7 message = { .arena = arena,
+                           .marks =
+                               cn_arena_alloc(arena, sizeof(*message.marks)),
                            .field = '|',
                            .component = '^',
                            .repetition = '~',
@@ -422,7 +713,8 @@ enum cn_code hl7_parse(struct cn_arena *arena,
                            .segments = &NOTHING,
                            .segment_count = 1 };
     *ret_message = message;
-    if (!hl7_begins(normalised) || normalised.size > HL7_SIZE_MAX ||
+    if (normalised.size < 4 || !s_line_is(normalised, "MSH") ||
+        normalised.size > HL7_SIZE_MAX ||
         !s_read_delimiters(&message, normalised)) {
         return hl7_refuse(ret_fault, &NO_HEADER, err);
     }
@@ -435,7 +727,8 @@ enum cn_code hl7_parse(struct cn_arena *arena,
         return hl7_refuse(ret_fault, &LONG_FIELD, err);
     }
     struct cn_bytes text = normalised;
-    enum cn_code rc = s_read_charset(&message, &text, ret_fault, err);
+    enum cn_code rc = 
+        s_read_charset(&message, charset, &text, ret_fault, err);
     if (rc != CN_OK) {
         /* The header is repeated in the acknowledgement only as UTF-8. */
         if (s_utf8_valid(header->text)) {
@@ -511,8 +804,9 @@ s_put_fault(FILE *out, const struct hl7 *message, const struct hl7_fault *fault)
     if (fault->segment != NULL && fault->field > 0) {
         (void)fprintf(out, "%c%d", c, fault->field);
     }
-    (void)fprintf(out, "%c%d%c%cHL70357%cE%c%c%c%c", f, fault->code, c, c, f, f,
-                  f, f, f);
+    (void)fprintf(out, "%c%d%c%cHL70357%c%c%c%s%c%c%c", f, fault->code, c, c, f,
+                  fault->ack[1] == 'A' ? 'W' : 'E', f,
+                  fault->word != NULL ? fault->word : "", f, f, f);
     s_put_own_text(out, message, fault->text);
     (void)fputc('\r', out);
 }

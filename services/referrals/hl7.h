@@ -2,11 +2,15 @@
 /* HL7 v2 in ER7 ("pipes"): a tolerant reader and the writer of
  * acknowledgements. Knows no message type and nothing of referrals.
  *
- * - Segments may end in CR, LF or CRLF; a byte order mark and an MLLP frame
- *   around the message are taken off.
+ * - Segments may end in CR, LF or CRLF. A segment begins with its name and the
+ *   field separator: a line that does not is part of the field before it. A byte
+ *   order mark, an MLLP frame and a batch envelope (FHS, BHS, BTS, FTS) around
+ *   the message are taken off. Two messages in one body are refused.
  * - Delimiters come from MSH-1 and MSH-2; escapes are undone when text is read.
- * - MSH-18 names the character set: none, ASCII and UTF-8 are taken, 8859/1 is
- *   converted, every other one is refused.
+ *   A sequence that is no escape stays as it is.
+ * - MSH-18, or else the media type, names the character set: none, ASCII and
+ *   UTF-8 are taken, 8859/1 is converted (as windows-1252, which it often is),
+ *   every other one is refused. Hex escapes are in that set, too.
  * - No text of a message appears in an error text. */
 #ifndef REFERRALS_HL7_H
 #define REFERRALS_HL7_H
@@ -26,12 +30,14 @@ enum {
 
 /* Codes of HL7 table 0357 that are used. */
 enum {
+    HL7_ACCEPTED = 0, /* of a warning beside AA */
     HL7_SEGMENT_SEQUENCE = 100,
     HL7_FIELD_MISSING = 101,
     HL7_DATA_TYPE = 102,
     HL7_TABLE_VALUE = 103,
     HL7_VALUE_TOO_LONG = 104,
     HL7_UNSUPPORTED_TYPE = 200,
+    HL7_UNSUPPORTED_PROCESSING = 202,
     HL7_UNSUPPORTED_VERSION = 203,
     HL7_DUPLICATE_KEY = 205
 };
@@ -42,9 +48,17 @@ struct hl7_segment {
     struct cn_bytes text; /* whole, from its name to before its end */
 };
 
+/* What happened while texts were read; it grows as they are. */
+struct hl7_marks {
+    bool replaced; /* a character that cannot be kept became '?' */
+    bool joined;   /* a line that is no segment went to the field before it */
+};
+
 /* A message that was read. All of it lives in its arena. */
 struct hl7 {
     struct cn_arena *arena;
+    struct hl7_marks *marks;
+    bool is_latin1; /* the set of its hex escapes; else UTF-8 */
     char field; /* the five delimiters; '\0' where MSH-2 names none */
     char component;
     char repetition;
@@ -54,30 +68,35 @@ struct hl7 {
     size_t segment_count;
 };
 
-/* Why a message is refused, as the ERR segment says it. The text is ours and
- * holds no patient data. */
+/* Why a message is refused, or what is said beside an AA, as the ERR segment
+ * says it. The text is ours and holds no patient data. */
 struct hl7_fault {
-    const char *ack;     /* "AE" for content, "AR" for type or encoding */
+    const char *ack;     /* "AE" for content, "AR" for type or encoding, "AA" */
     const char *segment; /* ERR-2: "PID"; NULL names no place */
     int sequence;        /* which of that name, from 1 */
     int field;           /* 0 is the segment itself */
     int code;            /* ERR-3, table 0357 */
     const char *text;    /* ERR-8 */
+    const char *word;    /* ERR-5, our own code; NULL: none */
 };
 
-/* The message without byte order mark and MLLP frame, with one CR between
- * segments and none at the end. The hash of a body is taken of this form. */
+/* The message without byte order mark, MLLP frame and batch envelope, with one
+ * CR between segments and none at the end; a line feed inside a field stays.
+ * The hash of a body is taken of this form. */
 struct cn_bytes hl7_normalise(struct cn_arena *arena, struct cn_bytes message);
 /* The segments of a normalised message after MSH. MSH holds the control id and
  * the time of sending, which differ between two messages of equal content. */
 struct cn_bytes hl7_content(struct cn_bytes normalised);
-/* Does it begin with MSH? Everything else is another media type. */
+/* Does it begin with MSH, or with a batch that holds no message? Everything else
+ * is another media type. */
 bool hl7_begins(struct cn_bytes normalised);
-/* Reads a normalised message. CN_INVALID with *ret_fault when it is no usable
+/* Reads a normalised message. charset is that of the media type, or NULL; MSH-18
+ * wins over it. CN_INVALID with *ret_fault when it is no usable
  * HL7; *ret_message then holds as much of MSH as could be read, for the
  * acknowledgement. CN_NOMEM when the arena has failed. */
 CN_CHECKED enum cn_code hl7_parse(struct cn_arena *arena,
                                   struct cn_bytes normalised,
+                                  const char *charset,
                                   struct hl7 *ret_message,
                                   struct hl7_fault *ret_fault,
                                   struct cn_err *err);
@@ -96,18 +115,41 @@ hl7_raw(const struct hl7 *self, const struct hl7_segment *segment, int field);
 int hl7_repetitions(const struct hl7 *self,
                     const struct hl7_segment *segment,
                     int field);
-/* Text of a component (its first subcomponent) with escapes undone; numbers
- * count from 1. NULL when it is absent, empty or the HL7 null (""), and for a
- * NULL segment. */
+/* Text of a component (its first subcomponent) with escapes undone and line ends
+ * as LF; numbers count from 1. NULL when it is absent, blank or the HL7 null
+ * (""), and for a NULL segment. */
 const char *hl7_text(const struct hl7 *self,
                      const struct hl7_segment *segment,
                      int field,
                      int repetition,
                      int component);
 
+/* The same of another subcomponent, and of all of a component: what stands
+ * between its subcomponents stays. */
+const char *hl7_sub(const struct hl7 *self,
+                    const struct hl7_segment *segment,
+                    int field,
+                    int repetition,
+                    int component,
+                    int subcomponent);
+const char *hl7_whole(const struct hl7 *self,
+                      const struct hl7_segment *segment,
+                      int field,
+                      int repetition,
+                      int component);
+/* A repetition as it was sent, its delimiters too, on one line, for people. NULL
+ * when it is empty or the HL7 null. */
+const char *hl7_sent(const struct hl7 *self,
+                     const struct hl7_segment *segment,
+                     int field,
+                     int repetition);
+/* The text on one line: its line ends and tabs are blanks, and blanks beside
+ * each other are one. NULL gives NULL. */
+const char *hl7_line(struct cn_arena *arena, const char *text);
+
 /* What an acknowledgement says. */
 struct hl7_ack {
-    const char *code;              /* MSA-1: "AA", "AE", "AR" */
+    const char *code;              /* MSA-1: "AA", "AE", "AR", "CA" ... */
     const char *control_id;        /* our own MSH-10 */
     int64_t at;                    /* MSH-7 */
     const char *text;              /* MSA-3; NULL: none */

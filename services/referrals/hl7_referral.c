@@ -2,12 +2,13 @@
 #include "services/referrals/hl7_referral.h"
 
 #include "common/base/array.h"
-#include "common/base/clock.h"
-#include "common/contract/service.h"
+#include "common/wire/json.h"
 #include "common/wire/message.h"
+#include "services/referrals/hl7_value.h"
+#include "services/referrals/rules.h"
 
-#include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The longest lists that are taken; the API has the same bounds. */
@@ -16,207 +17,11 @@ enum {
     PHONES_MAX = 8,
     CONTACTS_MAX = 12,
     DIAGNOSES_MAX = 30,
+    DISCIPLINES_MAX = 6,
+    NEEDS_MAX = 4000,      /* characters */
     EXTERNAL_ID_MAX = 100, /* bytes */
-    NAME_MAX_BYTES = 200,
-    WARNINGS_MAX = 2
+    ORDER_LAST = 1000000   /* of an insurance that says no order */
 };
-
-/* The message while it is read; a segment that it has not is NULL. */
-struct reader {
-    const struct hl7 *message;
-    struct cn_arena *arena;
-    const struct hl7_segment *msh;
-    const struct hl7_segment *rf1;
-    const struct hl7_segment *prd; /* of the provider who refers */
-    const struct hl7_segment *pid;
-    bool shortened; /* a text was longer than its field holds */
-};
-
-/* A code that is sent, and what it stands for. */
-struct code {
-    const char *sent;
-    const char *text;
-    int value;
-};
-
-/* ---- texts ---- */
-
-/* The row of a code, upper and lower case alike; NULL when there is none. */
-static const struct code *
-s_code_find(const struct code *rows, size_t count, const char *sent)
-{
-    for (size_t i = 0; sent != NULL && i < count; i++) {
-        if (strcasecmp(sent, rows[i].sent) == 0) {
-            return &rows[i];
-        }
-    }
-    return NULL;
-}
-
-/* The text cut to max bytes, never inside a UTF-8 character. */
-static const char *s_fit(struct reader *self, const char *text, size_t max)
-{
-    if (text == NULL || strlen(text) <= max) {
-        return text;
-    }
-    while (max > 0 && ((unsigned char)text[max] & 0xC0) == 0x80) {
-        max--;
-    }
-    self->shortened = true;
-    return cn_arena_strndup(self->arena, text, max);
-}
-
-/* A component of the field's first repetition, of any length. */
-static const char *s_whole(const struct reader *self,
-                           const struct hl7_segment *segment,
-                           int field,
-                           int component)
-{
-    return hl7_text(self->message, segment, field, 1, component);
-}
-
-static const char *s_fitted(struct reader *self,
-                            const struct hl7_segment *segment,
-                            int field,
-                            int component,
-                            size_t max)
-{
-    return s_fit(self, s_whole(self, segment, field, component), max);
-}
-
-/* Adds a text that is given to a list that has room. */
-static void s_add_given(const char **list, size_t *count, const char *text)
-{
-    if (text != NULL) {
-        list[(*count)++] = text;
-    }
-}
-
-/* a, or b when a is absent. */
-static const char *s_either(const char *a, const char *b)
-{
-    return a != NULL ? a : b;
-}
-
-/* Joins the parts that are given by single spaces; NULL when none is. */
-static const char *
-s_join(struct reader *self, const char *const *parts, size_t count, size_t max)
-{
-    const char *text = NULL;
-    for (size_t i = 0; i < count; i++) {
-        if (parts[i] != NULL) {
-            text = text == NULL
-                       ? parts[i]
-                       : cn_arena_printf(self->arena, "%s %s", text, parts[i]);
-        }
-    }
-    return s_fit(self, text, max);
-}
-
-static const char *s_lower(struct reader *self, const char *text)
-{
-    char *lower = cn_arena_strdup(self->arena, text);
-    for (char *c = lower; c != NULL && *c != '\0'; c++) {
-        *c = (char)tolower((unsigned char)*c);
-    }
-    return lower;
-}
-
-/* A name as people write it, from the components of XPN or PLN: given, middle,
- * family, suffix. */
-static const char *
-s_person_name(struct reader *self, const struct hl7_segment *segment, int field)
-{
-    const char *const parts[] = { s_whole(self, segment, field, 2),
-                                  s_whole(self, segment, field, 3),
-                                  s_whole(self, segment, field, 1),
-                                  s_whole(self, segment, field, 4) };
-    return s_join(self, parts, CN_COUNT(parts), NAME_MAX_BYTES);
-}
-
-/* HL7 dates begin YYYYMMDD; as YYYY-MM-DD, or NULL. */
-static const char *
-s_field_date(struct reader *self, const struct hl7_segment *segment, int field)
-{
-    const char *sent = s_whole(self, segment, field, 1);
-    struct cn_date date;
-    if (sent == NULL || strspn(sent, "0123456789") < 8) {
-        return NULL;
-    }
-    const char *text = cn_arena_printf(self->arena, "%.4s-%.2s-%.2s", sent,
-                                       sent + 4, sent + 6);
-    return cn_date_parse(text, &date) ? text : NULL;
-}
-
-/* ---- telecommunication (XTN) ---- */
-
-enum telecom { TELECOM_PHONE, TELECOM_FAX, TELECOM_EMAIL, TELECOM_NONE };
-
-struct telecom_text {
-    enum telecom kind;
-    const char *text;
-};
-
-static bool s_is_phone(const char *text)
-{
-    size_t digits = 0;
-    for (const char *c = text; c != NULL && *c != '\0'; c++) {
-        if (strchr("0123456789 +-().x", *c) == NULL) {
-            return false;
-        }
-        digits += isdigit((unsigned char)*c) ? 1 : 0;
-    }
-    return digits >= 7 && digits <= 20;
-}
-
-/* XTN: 1 number as text, 3 equipment, 4 e-mail, 6 area, 7 local, 12
- * unformatted. Senders differ in which of them they fill. */
-static struct telecom_text s_telecom(struct reader *self,
-                                     const struct hl7_segment *segment,
-                                     int field,
-                                     int repetition)
-{
-    static const int PARTS[] = { 1, 3, 4, 6, 7, 12 };
-    const char *part[13] = { NULL };
-    for (size_t i = 0; i < CN_COUNT(PARTS); i++) {
-        part[PARTS[i]] =
-            hl7_text(self->message, segment, field, repetition, PARTS[i]);
-    }
-    const char *mail = part[4];
-    if (mail == NULL && part[1] != NULL && strchr(part[1], '@') != NULL) {
-        mail = part[1];
-    }
-    if (mail != NULL && strchr(mail, '@') != NULL && strlen(mail) <= 254) {
-        return (struct telecom_text){ TELECOM_EMAIL, mail };
-    }
-    const char *text = s_either(
-        part[12], part[7] != NULL ? s_join(self, part + 6, 2, 40) : part[1]);
-    if (!s_is_phone(text)) {
-        return (struct telecom_text){ TELECOM_NONE, NULL };
-    }
-    bool fax = part[3] != NULL && strcasecmp(part[3], "FX") == 0;
-    return (struct telecom_text){ fax ? TELECOM_FAX : TELECOM_PHONE, text };
-}
-
-/* The first text of a kind in field one, or else in field two (0: no other). */
-static const char *s_telecom_of(struct reader *self,
-                                const struct hl7_segment *segment,
-                                int one,
-                                int two,
-                                enum telecom kind)
-{
-    const int fields[] = { one, two };
-    for (size_t f = 0; f < CN_COUNT(fields); f++) {
-        int count = hl7_repetitions(self->message, segment, fields[f]);
-        for (int i = 1; i <= count; i++) {
-            struct telecom_text found = s_telecom(self, segment, fields[f], i);
-            if (found.kind == kind) {
-                return found.text;
-            }
-        }
-    }
-    return NULL;
-}
 
 /* ---- patient ---- */
 
@@ -228,156 +33,227 @@ static bool s_is_type(const char *text)
            strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == strlen(text);
 }
 
-/* CX: 1 id, 4 authority, 5 type, 6 facility. Some senders leave the authority
- * out and name the facility instead. */
-static void s_identifiers(struct reader *self, Ref__Patient *patient)
+static void s_identifier_add(struct hl7_reader *self,
+                             struct hl7_place place,
+                             Ref__Patient *patient)
 {
-    int count = hl7_repetitions(self->message, self->pid, 3);
+    const char *value = hl7_word(self, place, 1, 100);
+    const char *type = hl7_word(self, place, 5, 100);
+    if (value == NULL) {
+        hl7_not_understood(self, place);
+        return;
+    }
+    if (patient->n_identifiers >= IDENTIFIERS_MAX) {
+        hl7_not_kept(self, place);
+        return;
+    }
+    Ref__Patient__Identifier *identifier = CN_NEW(
+        self->arena, ref__patient__identifier, Ref__Patient__Identifier);
+    identifier->value = value;
+    identifier->system = hl7_authority(self, place);
+    identifier->type = s_is_type(type) ? type : NULL;
+    if (identifier_is_ssn(identifier)) {
+        identifier->type = "SS";
+    }
+    patient->identifiers[patient->n_identifiers++] = identifier;
+}
+
+/* PID-3; where it is empty, the numbers that stood in PID-2 and PID-4 before
+ * v2.3.1. */
+static void s_identifiers(struct hl7_reader *self,
+                          const struct hl7_segment *pid,
+                          Ref__Patient *patient)
+{
+    static const int FIELDS[] = { 3, 2, 4 };
     patient->identifiers =
         cn_arena_array(self->arena, IDENTIFIERS_MAX, sizeof(void *));
-    for (int i = 1; i <= count && patient->n_identifiers < IDENTIFIERS_MAX;
-         i++) {
-        const char *value = hl7_text(self->message, self->pid, 3, i, 1);
-        if (value == NULL) {
-            continue;
-        }
-        const char *type = hl7_text(self->message, self->pid, 3, i, 5);
-        const char *authority =
-            s_either(hl7_text(self->message, self->pid, 3, i, 4),
-                     hl7_text(self->message, self->pid, 3, i, 6));
-        bool ssn = authority != NULL && (strcmp(authority, "USSSA") == 0 ||
-                                         strcmp(authority, "SSA") == 0);
-        Ref__Patient__Identifier *identifier = CN_NEW(
-            self->arena, ref__patient__identifier, Ref__Patient__Identifier);
-        identifier->value = s_fit(self, value, 100);
-        identifier->system = s_fit(self, authority, 200);
-        identifier->type = ssn ? "SS" : s_is_type(type) ? type : NULL;
-        patient->identifiers[patient->n_identifiers++] = identifier;
-    }
-}
-
-static void s_patient_name(struct reader *self, Ref__Patient *patient)
-{
-    Ref__Patient__Name *name =
-        CN_NEW(self->arena, ref__patient__name, Ref__Patient__Name);
-    name->family = s_fitted(self, self->pid, 5, 1, 100);
-    name->given = cn_arena_array(self->arena, 2, sizeof(*name->given));
-    s_add_given(name->given, &name->n_given,
-                s_fitted(self, self->pid, 5, 2, 100));
-    s_add_given(name->given, &name->n_given,
-                s_fitted(self, self->pid, 5, 3, 100));
-    name->suffix = s_fitted(self, self->pid, 5, 4, 20);
-    if (name->family != NULL || name->n_given > 0) {
-        patient->name = name;
-    }
-}
-
-static bool s_is_postal_code(const char *text)
-{
-    size_t digits = text != NULL ? strspn(text, "0123456789") : 0;
-    return digits == 5 &&
-           (text[5] == '\0' || (text[5] == '-' && strlen(text) == 10 &&
-                                strspn(text + 6, "0123456789") == 4));
-}
-
-static void s_patient_address(struct reader *self, Ref__Patient *patient)
-{
-    const struct hl7_segment *pid = self->pid;
-    Ref__Patient__Address *address =
-        CN_NEW(self->arena, ref__patient__address, Ref__Patient__Address);
-    const char *state = s_whole(self, pid, 11, 4);
-    const char *code = s_whole(self, pid, 11, 5);
-    address->lines = cn_arena_array(self->arena, 2, sizeof(*address->lines));
-    s_add_given(address->lines, &address->n_lines,
-                s_fitted(self, pid, 11, 1, 200));
-    s_add_given(address->lines, &address->n_lines,
-                s_fitted(self, pid, 11, 2, 200));
-    address->city = s_fitted(self, pid, 11, 3, 100);
-    address->state = state != NULL && strlen(state) == 2 ? state : NULL;
-    address->postal_code = s_is_postal_code(code) ? code : NULL;
-    if (address->n_lines > 0 || address->city != NULL ||
-        address->postal_code != NULL) {
-        patient->address = address;
-    }
-}
-
-/* PID-13 home, PID-14 business. */
-static void s_phones(struct reader *self, Ref__Patient *patient)
-{
-    patient->phones =
-        cn_arena_array(self->arena, PHONES_MAX, sizeof(*patient->phones));
-    for (int field = 13; field <= 14; field++) {
-        int count = hl7_repetitions(self->message, self->pid, field);
-        for (int i = 1; i <= count && patient->n_phones < PHONES_MAX; i++) {
-            struct telecom_text found = s_telecom(self, self->pid, field, i);
-            if (found.kind == TELECOM_PHONE) {
-                patient->phones[patient->n_phones++] = found.text;
-            } else if (found.kind == TELECOM_EMAIL && patient->email == NULL) {
-                patient->email = found.text;
+    for (size_t f = 0;
+         f < CN_COUNT(FIELDS) && (f == 0 || patient->n_identifiers == 0); f++) {
+        int count = hl7_count(self, hl7_at(pid, FIELDS[f]));
+        for (int i = 1; i <= count; i++) {
+            struct hl7_place place = { pid, FIELDS[f], i };
+            if (hl7_sent(self->message, pid, FIELDS[f], i) != NULL) {
+                s_identifier_add(self, place, patient);
             }
         }
     }
 }
 
-static void s_sex_language(struct reader *self, Ref__Patient *patient)
+static void s_patient_name(struct hl7_reader *self,
+                           const struct hl7_segment *pid,
+                           Ref__Patient *patient)
 {
-    /* Table 0001; A is ambiguous, N is not applicable. */
-    static const struct code SEXES[] = {
-        { "F", .value = REF__PATIENT__SEX__FEMALE },
-        { "M", .value = REF__PATIENT__SEX__MALE },
-        { "O", .value = REF__PATIENT__SEX__OTHER },
-        { "U", .value = REF__PATIENT__SEX__UNKNOWN },
-        { "A", .value = REF__PATIENT__SEX__OTHER },
-        { "N", .value = REF__PATIENT__SEX__OTHER },
-    };
-    const struct code *sex =
-        s_code_find(SEXES, CN_COUNT(SEXES), s_whole(self, self->pid, 8, 1));
-    if (sex != NULL) {
-        CN_SET(patient, sex, (Ref__Patient__Sex)sex->value);
+    struct hl7_place place = hl7_legal_name(self, hl7_at(pid, 5));
+    const char *const given[] = { hl7_word(self, place, 2, 100),
+                                  hl7_word(self, place, 3, 100) };
+    Ref__Patient__Name *name =
+        CN_NEW(self->arena, ref__patient__name, Ref__Patient__Name);
+    name->family = hl7_fit(self, place, hl7_family_name(self, place), 100);
+    name->given =
+        cn_arena_array(self->arena, CN_COUNT(given), sizeof(*name->given));
+    for (size_t i = 0; i < CN_COUNT(given); i++) {
+        if (given[i] != NULL) {
+            name->given[name->n_given++] = given[i];
+        }
     }
-    const char *language = s_whole(self, self->pid, 15, 1);
-    if (language != NULL && (strlen(language) == 2 || strlen(language) == 3)) {
-        patient->language = s_lower(self, language);
+    name->suffix = hl7_word(self, place, 4, 20);
+    if (name->family != NULL || name->n_given > 0) {
+        patient->name = name;
+    } else {
+        hl7_not_understood(self, place);
     }
 }
 
-static void s_contacts(struct reader *self, Ref__Patient *patient)
+/* PID-13 home, PID-14 business, PID-40 both since v2.7. */
+static void s_telecoms(struct hl7_reader *self,
+                       const struct hl7_segment *pid,
+                       Ref__Patient *patient)
 {
+    static const int FIELDS[] = { 13, 14, 40 };
+    struct hl7_telecoms *found = cn_arena_alloc(self->arena, sizeof(*found));
+    for (size_t i = 0; i < CN_COUNT(FIELDS); i++) {
+        hl7_telecoms_read(self, hl7_at(pid, FIELDS[i]), found);
+    }
+    patient->phones =
+        cn_arena_array(self->arena, PHONES_MAX, sizeof(*patient->phones));
+    for (size_t i = 0; i < found->phone_count && i < PHONES_MAX; i++) {
+        patient->phones[patient->n_phones++] = found->phones[i].text;
+    }
+    patient->email = hl7_telecom_one(self, found->emails, found->email_count);
+    hl7_telecoms_left(self, found->phones, found->phone_count, PHONES_MAX);
+    hl7_telecoms_left(self, found->faxes, found->fax_count, 0);
+}
+
+static void s_sex(struct hl7_reader *self,
+                  const struct hl7_segment *pid,
+                  Ref__Patient *patient)
+{
+    /* Table 0001; A is ambiguous, N is not applicable. */
+    static const struct hl7_code SEXES[] = {
+        { "F", NULL, REF__PATIENT__SEX__FEMALE },
+        { "FEMALE", NULL, REF__PATIENT__SEX__FEMALE },
+        { "M", NULL, REF__PATIENT__SEX__MALE },
+        { "MALE", NULL, REF__PATIENT__SEX__MALE },
+        { "O", NULL, REF__PATIENT__SEX__OTHER },
+        { "X", NULL, REF__PATIENT__SEX__OTHER },
+        { "U", NULL, REF__PATIENT__SEX__UNKNOWN },
+        { "UN", NULL, REF__PATIENT__SEX__UNKNOWN },
+        { "UNK", NULL, REF__PATIENT__SEX__UNKNOWN },
+        { "A", NULL, REF__PATIENT__SEX__OTHER },
+        { "N", NULL, REF__PATIENT__SEX__OTHER },
+    };
+    const struct hl7_code *sex = hl7_code_find(
+        SEXES, CN_COUNT(SEXES), hl7_word(self, hl7_at(pid, 8), 1, 20));
+    if (sex != NULL) {
+        CN_SET(patient, sex, (Ref__Patient__Sex)sex->value);
+    } else {
+        hl7_not_understood(self, hl7_at(pid, 8));
+    }
+}
+
+static void s_language(struct hl7_reader *self,
+                       const struct hl7_segment *pid,
+                       Ref__Patient *patient)
+{
+    struct hl7_place place = hl7_at(pid, 15);
+    const char *sent = hl7_word(self, place, 1, 100);
+    int count = hl7_count(self, place);
+    if (sent != NULL && (strlen(sent) == 2 || strlen(sent) == 3)) {
+        patient->language = hl7_lower(self, sent);
+    } else {
+        hl7_not_understood(self, place);
+    }
+    for (place.repetition = 2; place.repetition <= count; place.repetition++) {
+        hl7_not_kept(self, place);
+    }
+}
+
+/* NK1-5 home and NK1-6 business, or NK1-40 since v2.7. */
+static void s_contact_telecoms(struct hl7_reader *self,
+                               const struct hl7_segment *nk1,
+                               Ref__Patient__Contact *contact)
+{
+    static const int FIELDS[] = { 5, 6, 40 };
+    struct hl7_telecoms *found = cn_arena_alloc(self->arena, sizeof(*found));
+    for (size_t i = 0; i < CN_COUNT(FIELDS); i++) {
+        if (FIELDS[i] != 40 || found->phone_count + found->email_count == 0) {
+            hl7_telecoms_read(self, hl7_at(nk1, FIELDS[i]), found);
+        }
+    }
+    contact->phone = found->phone_count > 0 ? found->phones[0].text : NULL;
+    contact->work_phone = found->phone_count > 1 ? found->phones[1].text : NULL;
+    contact->email = hl7_telecom_one(self, found->emails, found->email_count);
+    hl7_telecoms_left(self, found->phones, found->phone_count, 2);
+    hl7_telecoms_left(self, found->faxes, found->fax_count, 0);
+}
+
+static Ref__Patient__Contact *s_contact(struct hl7_reader *self,
+                                        const struct hl7_segment *nk1)
+{
+    Ref__Patient__Contact *contact =
+        CN_NEW(self->arena, ref__patient__contact, Ref__Patient__Contact);
+    struct hl7_place relation = hl7_at(nk1, 3);
+    contact->name =
+        hl7_person_name(self, hl7_legal_name(self, hl7_at(nk1, 2)));
+    contact->relationship =
+        hl7_lower(self, hl7_either(hl7_word(self, relation, 2, 60),
+                                   hl7_word(self, relation, 1, 60)));
+    s_contact_telecoms(self, nk1, contact);
+    return contact->name != NULL || contact->phone != NULL ||
+                   contact->email != NULL
+               ? contact
+               : NULL;
+}
+
+static void s_contacts(struct hl7_reader *self, Ref__Patient *patient)
+{
+    const struct hl7_segment *nk1 = NULL;
     patient->contacts =
         cn_arena_array(self->arena, CONTACTS_MAX, sizeof(void *));
-    for (size_t i = 1; i <= CONTACTS_MAX; i++) {
-        const struct hl7_segment *nk1 = hl7_segment(self->message, "NK1", i);
-        if (nk1 == NULL) {
-            return;
+    for (size_t i = 1; (nk1 = hl7_segment(self->message, "NK1", i)) != NULL;
+         i++) {
+        if (patient->n_contacts >= CONTACTS_MAX) {
+            hl7_not_kept(self, hl7_at(nk1, 2));
+            continue;
         }
-        Ref__Patient__Contact *contact =
-            CN_NEW(self->arena, ref__patient__contact, Ref__Patient__Contact);
-        const char *relation =
-            s_either(s_whole(self, nk1, 3, 2), s_whole(self, nk1, 3, 1));
-        contact->name = s_person_name(self, nk1, 2);
-        contact->relationship = s_fit(self, s_lower(self, relation), 60);
-        contact->phone = s_telecom_of(self, nk1, 5, 6, TELECOM_PHONE);
-        contact->email = s_telecom_of(self, nk1, 5, 0, TELECOM_EMAIL);
-        if (contact->name != NULL || contact->phone != NULL) {
+        Ref__Patient__Contact *contact = s_contact(self, nk1);
+        if (contact != NULL) {
             patient->contacts[patient->n_contacts++] = contact;
         }
     }
 }
 
-static Ref__Patient *s_read_patient(struct reader *self)
+/* PID-30 Y, or a time of death in PID-29. */
+static void s_death(struct hl7_reader *self, const struct hl7_segment *pid)
+{
+    const char *died = hl7_sent(self->message, pid, 29, 1);
+    const char *flag = hl7_sent(self->message, pid, 30, 1);
+    bool is_dead = flag != NULL && (flag[0] == 'Y' || flag[0] == 'y');
+    if (is_dead || died != NULL) {
+        const struct warning warning = { .code = "patient_deceased",
+                                         .field = "PID-29",
+                                         .sent = hl7_either(died, flag) };
+        referral_warn_of(self->arena, self->referral, &warning);
+    }
+}
+
+static Ref__Patient *s_read_patient(struct hl7_reader *self,
+                                    const struct hl7_segment *pid)
 {
     Ref__Patient *patient = CN_NEW(self->arena, ref__patient, Ref__Patient);
-    s_identifiers(self, patient);
-    s_patient_name(self, patient);
-    patient->birth_date = s_field_date(self, self->pid, 7);
-    s_sex_language(self, patient);
-    s_patient_address(self, patient);
-    s_phones(self, patient);
+    s_identifiers(self, pid, patient);
+    s_patient_name(self, pid, patient);
+    patient->birth_date = hl7_birth_day(self, hl7_at(pid, 7));
+    s_sex(self, pid, patient);
+    s_language(self, pid, patient);
+    patient->address = hl7_address(self, hl7_at(pid, 11));
+    s_telecoms(self, pid, patient);
     s_contacts(self, patient);
+    s_death(self, pid);
     return patient;
 }
 
-/* ---- referral ---- */
+/* ---- who refers ---- */
 
 /* The provider who refers: role RP (table 0286). */
 static const struct hl7_segment *s_provider(const struct hl7 *message)
@@ -387,7 +263,7 @@ static const struct hl7_segment *s_provider(const struct hl7 *message)
         int count = hl7_repetitions(message, prd, 1);
         for (int j = 1; j <= count; j++) {
             const char *role = hl7_text(message, prd, 1, j, 1);
-            if (role != NULL && strcmp(role, "RP") == 0) {
+            if (role != NULL && strcasecmp(role, "RP") == 0) {
                 return prd;
             }
         }
@@ -397,160 +273,396 @@ static const struct hl7_segment *s_provider(const struct hl7 *message)
     }
 }
 
-static Ref__Referral__Source *s_source(struct reader *self)
+/* EI: 1 id, 2 namespace, 3 universal id. A sender that leaves 1 empty means what
+ * stands in 3, or in 2. */
+static void s_external_id(struct hl7_reader *self,
+                          const struct hl7_segment *rf1,
+                          Ref__Referral__Source *source)
+{
+    struct hl7_place place = hl7_at(rf1, 6);
+    const char *part[4] = { NULL };
+    for (int i = 1; i <= 3; i++) {
+        part[i] = hl7_word(self, place, i, 1000);
+    }
+    const char *system = part[1] != NULL   ? hl7_either(part[2], part[3])
+                         : part[3] != NULL ? part[2]
+                                           : NULL;
+    source->external_id = hl7_either(part[1], hl7_either(part[3], part[2]));
+    if (source->external_id != NULL) {
+        source->system =
+            hl7_fit(self, place, hl7_either(system, hl7_sender(self)), 200);
+    }
+}
+
+/* PRD-5 belongs to the provider; PRD-13, of the organization, says what is not
+ * there. */
+static void s_source_telecoms(struct hl7_reader *self,
+                              const struct hl7_segment *prd,
+                              Ref__Referral__Source *source)
+{
+    struct hl7_telecoms *own = cn_arena_alloc(self->arena, sizeof(*own));
+    struct hl7_telecoms *other = cn_arena_alloc(self->arena, sizeof(*other));
+    hl7_telecoms_read(self, hl7_at(prd, 5), own);
+    hl7_telecoms_read(self, hl7_at(prd, 13), other);
+    source->phone = hl7_telecom_one(self, own->phones, own->phone_count);
+    source->fax = hl7_telecom_one(self, own->faxes, own->fax_count);
+    source->email = hl7_telecom_one(self, own->emails, own->email_count);
+    if (source->phone == NULL) {
+        source->phone =
+            hl7_telecom_one(self, other->phones, other->phone_count);
+    }
+    if (source->fax == NULL) {
+        source->fax = hl7_telecom_one(self, other->faxes, other->fax_count);
+    }
+    if (source->email == NULL) {
+        source->email =
+            hl7_telecom_one(self, other->emails, other->email_count);
+    }
+}
+
+static Ref__Referral__Source *s_source(struct hl7_reader *self,
+                                       const struct hl7_segment *rf1,
+                                       const struct hl7_segment *prd)
 {
     Ref__Referral__Source *source =
         CN_NEW(self->arena, ref__referral__source, Ref__Referral__Source);
-    /* EI: 1 id, 2 namespace, 3 universal id. */
-    source->external_id = s_whole(self, self->rf1, 6, 1);
-    const char *system = s_either(s_whole(self, self->rf1, 6, 2),
-                                  s_whole(self, self->rf1, 6, 3));
-    system = s_either(system, s_whole(self, self->msh, 4, 1));
-    system = s_either(system, s_whole(self, self->msh, 3, 1));
-    source->system =
-        source->external_id != NULL ? s_fit(self, system, 200) : NULL;
-    const char *organization = s_either(s_fitted(self, self->prd, 10, 1, 200),
-                                        s_fitted(self, self->prd, 4, 9, 200));
-    source->organization =
-        s_either(organization, s_fitted(self, self->msh, 4, 1, 200));
-    source->contact_name = s_person_name(self, self->prd, 2);
-    /* PRD-5 belongs to the provider, PRD-13 to the organization. */
-    source->phone = s_telecom_of(self, self->prd, 5, 13, TELECOM_PHONE);
-    source->fax = s_telecom_of(self, self->prd, 5, 13, TELECOM_FAX);
-    source->email = s_telecom_of(self, self->prd, 5, 13, TELECOM_EMAIL);
+    s_external_id(self, rf1, source);
+    const char *organization = hl7_either(hl7_word(self, hl7_at(prd, 10), 1, 200),
+                                          hl7_word(self, hl7_at(prd, 4), 9, 200));
+    source->organization = hl7_either(
+        organization,
+        hl7_word(self, hl7_at(self->message->segments, 4), 1, 200));
+    source->contact_name = hl7_person_name(self, hl7_at(prd, 2));
+    s_source_telecoms(self, prd, source);
     return source;
 }
 
-static Ref__Referral__Physician *s_physician(struct reader *self)
+/* PRD-7 is CM before v2.5, PLN since, and CX from some senders: the number says
+ * in component 2, 4 or 5 that it is an NPI (OID 2.16.840.1.113883.4.6). */
+static bool s_says_npi(struct hl7_reader *self, struct hl7_place place)
 {
-    const struct hl7_segment *prd = self->prd;
-    Ref__Referral__Physician *physician =
-        CN_NEW(self->arena, ref__referral__physician, Ref__Referral__Physician);
-    physician->name = s_person_name(self, prd, 2);
-    physician->phone = s_telecom_of(self, prd, 5, 0, TELECOM_PHONE);
-    physician->fax = s_telecom_of(self, prd, 5, 0, TELECOM_FAX);
-    int count = hl7_repetitions(self->message, prd, 7);
-    for (int i = 1; i <= count; i++) {
-        const char *id = hl7_text(self->message, prd, 7, i, 1);
-        const char *type = hl7_text(self->message, prd, 7, i, 2);
-        if (id != NULL && type != NULL && strcmp(type, "NPI") == 0 &&
-            strlen(id) == 10 && strspn(id, "0123456789") == 10) {
-            physician->npi = id;
+    const struct hl7 *message = self->message;
+    static const int COMPONENTS[] = { 2, 4, 5 };
+    const char *authority = hl7_sub(message, place.segment, place.field,
+                                    place.repetition, 4, 2);
+    for (size_t i = 0; i < CN_COUNT(COMPONENTS); i++) {
+        const char *text =
+            hl7_text(message, place.segment, place.field, place.repetition,
+                     COMPONENTS[i]);
+        if (text != NULL && strcasecmp(text, "NPI") == 0) {
+            return true;
         }
     }
+    return authority != NULL && strcmp(authority, "2.16.840.1.113883.4.6") == 0;
+}
+
+static const char *s_npi(struct hl7_reader *self, const struct hl7_segment *prd)
+{
+    struct hl7_place place = hl7_at(prd, 7);
+    int count = hl7_count(self, place);
+    const char *npi = NULL;
+    for (int i = 1; i <= count; i++) {
+        place.repetition = i;
+        const char *id = hl7_word(self, place, 1, 100);
+        bool fits = id != NULL && cn_json_pattern("npi", id);
+        if (!s_says_npi(self, place)) {
+            continue;
+        }
+        if (fits && npi == NULL) {
+            npi = id;
+        } else if (!fits) {
+            hl7_not_understood(self, place);
+        } else if (strcmp(id, npi) != 0) {
+            hl7_not_kept(self, place);
+        }
+    }
+    return npi;
+}
+
+static Ref__Referral__Physician *s_physician(struct hl7_reader *self,
+                                             const struct hl7_segment *prd)
+{
+    Ref__Referral__Physician *physician =
+        CN_NEW(self->arena, ref__referral__physician, Ref__Referral__Physician);
+    struct hl7_telecoms *found = cn_arena_alloc(self->arena, sizeof(*found));
+    hl7_telecoms_read(self, hl7_at(prd, 5), found);
+    physician->name = hl7_person_name(self, hl7_at(prd, 2));
+    physician->phone = hl7_telecom_one(self, found->phones, found->phone_count);
+    physician->fax = hl7_telecom_one(self, found->faxes, found->fax_count);
+    physician->npi = s_npi(self, prd);
     return physician->name != NULL || physician->npi != NULL ? physician : NULL;
 }
 
-static const char *s_code_system(struct reader *self, const char *sent)
+/* ---- why and what ---- */
+
+/* CWE: 1 code, 2 text, 3 system; 4 to 6 the same otherwise; 9 the sender's own
+ * words. */
+static Ref__Referral__Diagnosis *s_diagnosis(struct hl7_reader *self,
+                                             const struct hl7_segment *dg1)
 {
-    static const struct code SYSTEMS[] = {
-        { "I10", "icd-10-cm", 0 },   { "I10C", "icd-10-cm", 0 },
-        { "ICD10", "icd-10-cm", 0 }, { "I9", "icd-9-cm", 0 },
-        { "I9C", "icd-9-cm", 0 },    { "SCT", "snomed-ct", 0 },
-    };
-    const struct code *known = s_code_find(SYSTEMS, CN_COUNT(SYSTEMS), sent);
-    return known != NULL ? known->text : s_fit(self, sent, 60);
+    Ref__Referral__Diagnosis *diagnosis = CN_NEW(
+        self->arena, ref__referral__diagnosis, Ref__Referral__Diagnosis);
+    struct hl7_place place = hl7_at(dg1, 3);
+    bool other = hl7_word(self, place, 1, 100) == NULL &&
+                 hl7_word(self, place, 4, 100) != NULL;
+    int first = other ? 4 : 1;
+    const char *system = hl7_either(hl7_word(self, place, first + 2, 200),
+                                    hl7_word(self, hl7_at(dg1, 2), 1, 200));
+    diagnosis->code = hl7_word(self, place, first, 20);
+    diagnosis->system = hl7_code_system(self, system);
+    diagnosis->display =
+        hl7_either(hl7_word(self, place, first + 1, 300),
+                   hl7_either(hl7_word(self, place, 9, 300),
+                              hl7_word(self, hl7_at(dg1, 4), 1, 300)));
+    return diagnosis->code != NULL || diagnosis->display != NULL ? diagnosis
+                                                                 : NULL;
 }
 
-static void s_diagnoses(struct reader *self, Ref__Referral *referral)
+static void s_diagnoses(struct hl7_reader *self, Ref__Referral *referral)
 {
+    const struct hl7_segment *dg1 = NULL;
     referral->diagnoses =
         cn_arena_array(self->arena, DIAGNOSES_MAX, sizeof(void *));
-    for (size_t i = 1; i <= DIAGNOSES_MAX; i++) {
-        const struct hl7_segment *dg1 = hl7_segment(self->message, "DG1", i);
-        if (dg1 == NULL) {
-            return;
+    for (size_t i = 1; (dg1 = hl7_segment(self->message, "DG1", i)) != NULL;
+         i++) {
+        if (referral->n_diagnoses >= DIAGNOSES_MAX) {
+            hl7_not_kept(self, hl7_at(dg1, 3));
+            continue;
         }
-        Ref__Referral__Diagnosis *diagnosis = CN_NEW(
-            self->arena, ref__referral__diagnosis, Ref__Referral__Diagnosis);
-        diagnosis->code = s_fitted(self, dg1, 3, 1, 20);
-        diagnosis->system = s_code_system(self, s_whole(self, dg1, 3, 3));
-        diagnosis->display = s_either(s_fitted(self, dg1, 3, 2, 300),
-                                      s_fitted(self, dg1, 4, 1, 300));
-        if (diagnosis->code != NULL || diagnosis->display != NULL) {
+        Ref__Referral__Diagnosis *diagnosis = s_diagnosis(self, dg1);
+        if (diagnosis != NULL) {
             referral->diagnoses[referral->n_diagnoses++] = diagnosis;
+        } else {
+            hl7_not_understood(self, hl7_at(dg1, 3));
         }
     }
 }
 
-static Ref__Referral__Payer *s_payer(struct reader *self)
+/* Which insurance pays first: IN1-22, else IN1-1, else as they stand. */
+static long s_payer_order(struct hl7_reader *self,
+                          const struct hl7_segment *in1,
+                          int field)
 {
-    const struct hl7_segment *in1 = hl7_segment(self->message, "IN1", 1);
+    const char *text = hl7_word(self, hl7_at(in1, field), 1, 20);
+    long order = text != NULL ? strtol(text, NULL, 10) : 0;
+    return order > 0 ? order : ORDER_LAST;
+}
+
+static const struct hl7_segment *s_payer_first(struct hl7_reader *self)
+{
+    const struct hl7_segment *first = NULL;
+    const struct hl7_segment *in1 = NULL;
+    for (size_t i = 1; (in1 = hl7_segment(self->message, "IN1", i)) != NULL;
+         i++) {
+        long priority = s_payer_order(self, in1, 22);
+        long before = first != NULL ? s_payer_order(self, first, 22) : 0;
+        if (first == NULL || priority < before ||
+            (priority == before &&
+             s_payer_order(self, in1, 1) < s_payer_order(self, first, 1))) {
+            first = in1;
+        }
+    }
+    return first;
+}
+
+/* The other insurances of the patient have no place yet. */
+static void s_payers_left(struct hl7_reader *self,
+                          const struct hl7_segment *first)
+{
+    const struct hl7_segment *in1 = NULL;
+    for (size_t i = 1; (in1 = hl7_segment(self->message, "IN1", i)) != NULL;
+         i++) {
+        if (in1 != first) {
+            hl7_not_kept(self, hl7_at(in1, 4));
+            hl7_not_kept(self, hl7_at(in1, 36));
+        }
+    }
+}
+
+static Ref__Referral__Payer *s_payer(struct hl7_reader *self)
+{
+    const struct hl7_segment *in1 = s_payer_first(self);
     Ref__Referral__Payer *payer =
         CN_NEW(self->arena, ref__referral__payer, Ref__Referral__Payer);
-    payer->name = s_either(s_fitted(self, in1, 4, 1, 200),
-                           s_fitted(self, in1, 2, 2, 200));
-    payer->type = s_lower(self, s_fitted(self, in1, 15, 1, 40));
-    payer->member_id = s_either(s_fitted(self, in1, 36, 1, 60),
-                                s_fitted(self, in1, 49, 1, 60));
-    return payer->name != NULL || payer->member_id != NULL ? payer : NULL;
+    payer->name = hl7_either(hl7_word(self, hl7_at(in1, 4), 1, 200),
+                             hl7_word(self, hl7_at(in1, 2), 2, 200));
+    payer->type = hl7_lower(self, hl7_word(self, hl7_at(in1, 15), 1, 40));
+    payer->member_id = hl7_either(hl7_word(self, hl7_at(in1, 36), 1, 60),
+                                  hl7_word(self, hl7_at(in1, 49), 1, 60));
+    s_payers_left(self, in1);
+    return payer->name != NULL || payer->member_id != NULL ||
+                   payer->type != NULL
+               ? payer
+               : NULL;
 }
 
-/* RF1-3 (user-defined table 0281): the table's Skn is skilled nursing; the
- * other words are those that home health uses. */
-static void s_disciplines(struct reader *self, Ref__Referral *referral)
+/* A discipline by the words that home health uses; 0 for a word of table 0281
+ * that names none. */
+static const struct hl7_code *s_discipline(const char *sent)
 {
-    static const struct code TYPES[] = {
-        { "Skn", .value = REF__REFERRAL__DISCIPLINE__RN },
-        { "RN", .value = REF__REFERRAL__DISCIPLINE__RN },
-        { "PT", .value = REF__REFERRAL__DISCIPLINE__PT },
-        { "OT", .value = REF__REFERRAL__DISCIPLINE__OT },
-        { "ST", .value = REF__REFERRAL__DISCIPLINE__SLP },
-        { "SLP", .value = REF__REFERRAL__DISCIPLINE__SLP },
-        { "MSW", .value = REF__REFERRAL__DISCIPLINE__MSW },
-        { "AIDE", .value = REF__REFERRAL__DISCIPLINE__AIDE },
+    static const struct hl7_code TYPES[] = {
+        { "Skn", NULL, REF__REFERRAL__DISCIPLINE__RN },
+        { "RN", NULL, REF__REFERRAL__DISCIPLINE__RN },
+        { "SN", NULL, REF__REFERRAL__DISCIPLINE__RN },
+        { "PT", NULL, REF__REFERRAL__DISCIPLINE__PT },
+        { "OT", NULL, REF__REFERRAL__DISCIPLINE__OT },
+        { "ST", NULL, REF__REFERRAL__DISCIPLINE__SLP },
+        { "SLP", NULL, REF__REFERRAL__DISCIPLINE__SLP },
+        { "MSW", NULL, REF__REFERRAL__DISCIPLINE__MSW },
+        { "AIDE", NULL, REF__REFERRAL__DISCIPLINE__AIDE },
+        { "HHA", NULL, REF__REFERRAL__DISCIPLINE__AIDE },
+        { "Hom", NULL, 0 },
+        { "Lab", NULL, 0 },
+        { "Med", NULL, 0 },
+        { "Psy", NULL, 0 },
     };
-    const struct code *type =
-        s_code_find(TYPES, CN_COUNT(TYPES), s_whole(self, self->rf1, 3, 1));
-    if (type != NULL) {
-        referral->disciplines =
-            cn_arena_array(self->arena, 1, sizeof(*referral->disciplines));
-        referral->disciplines[referral->n_disciplines++] =
-            (Ref__Referral__Discipline)type->value;
+    return hl7_code_find(TYPES, CN_COUNT(TYPES), sent);
+}
+
+static void s_discipline_add(Ref__Referral *referral,
+                             Ref__Referral__Discipline discipline)
+{
+    for (size_t i = 0; i < referral->n_disciplines; i++) {
+        if (referral->disciplines[i] == discipline) {
+            return;
+        }
+    }
+    referral->disciplines[referral->n_disciplines++] = discipline;
+}
+
+static void s_disciplines(struct hl7_reader *self,
+                          const struct hl7_segment *rf1,
+                          Ref__Referral *referral)
+{
+    struct hl7_place place = hl7_at(rf1, 3);
+    int count = hl7_count(self, place);
+    referral->disciplines = cn_arena_array(self->arena, DISCIPLINES_MAX,
+                                           sizeof(*referral->disciplines));
+    for (int i = 1; i <= count; i++) {
+        place.repetition = i;
+        const struct hl7_code *type =
+            s_discipline(hl7_word(self, place, 1, 100));
+        if (type == NULL) {
+            hl7_not_understood(self, place);
+        } else if (type->value != 0) {
+            s_discipline_add(referral, (Ref__Referral__Discipline)type->value);
+        }
     }
 }
 
-/* Has the local date of RF1-8 passed? */
-static bool s_expired(struct reader *self, const char *zone, int64_t now_at)
+/* ---- needs ---- */
+
+/* Texts as they are gathered: each once. */
+struct needs {
+    const char *text;
+    struct hl7_place place; /* of the last one */
+};
+
+static void s_need_add(struct hl7_reader *self,
+                       struct needs *needs,
+                       struct hl7_place place,
+                       const char *text)
 {
-    const char *text = s_field_date(self, self->rf1, 8);
+    if (text == NULL ||
+        (needs->text != NULL && strstr(needs->text, text) != NULL)) {
+        return;
+    }
+    const char *const parts[] = { needs->text, text };
+    needs->text = hl7_join(self, parts, CN_COUNT(parts), "\n");
+    needs->place = place;
+}
+
+/* All repetitions of a field of text. */
+static void s_need_texts(struct hl7_reader *self,
+                         struct needs *needs,
+                         const struct hl7_segment *segment,
+                         int field)
+{
+    int count = hl7_count(self, hl7_at(segment, field));
+    for (int i = 1; i <= count; i++) {
+        struct hl7_place place = { segment, field, i };
+        s_need_add(self, needs, place,
+                   hl7_lines(self, place, 1, HL7_SIZE_MAX));
+    }
+}
+
+/* All repetitions of a coded reason: its text, else its code. Words of table
+ * 0336 say who wants the referral, not why. */
+static void s_need_codes(struct hl7_reader *self,
+                         struct needs *needs,
+                         const struct hl7_segment *segment,
+                         int field)
+{
+    static const int PARTS[] = { 2, 9, 5, 1, 4 };
+    int count = hl7_count(self, hl7_at(segment, field));
+    for (int i = 1; i <= count; i++) {
+        struct hl7_place place = { segment, field, i };
+        const char *system = hl7_word(self, place, 3, 100);
+        const char *text = NULL;
+        for (size_t k = 0; k < CN_COUNT(PARTS) && text == NULL; k++) {
+            text = hl7_lines(self, place, PARTS[k], HL7_SIZE_MAX);
+        }
+        if (system == NULL || strcasecmp(system, "HL70336") != 0) {
+            s_need_add(self, needs, place, text);
+        }
+    }
+}
+
+static const char *s_needs(struct hl7_reader *self,
+                           const struct hl7_segment *rf1)
+{
+    const struct hl7 *message = self->message;
+    struct needs needs = { .text = NULL };
+    s_need_codes(self, &needs, rf1, 10);
+    s_need_texts(self, &needs, rf1, 14);
+    s_need_texts(self, &needs, rf1, 24);
+    for (size_t i = 0; i < message->segment_count; i++) {
+        const struct hl7_segment *segment = &message->segments[i];
+        if (strcmp(segment->name, "NTE") == 0) {
+            s_need_texts(self, &needs, segment, 3);
+        } else if (strcmp(segment->name, "OBR") == 0) {
+            s_need_codes(self, &needs, segment, 31);
+            s_need_texts(self, &needs, segment, 13);
+        }
+    }
+    return hl7_fit(self, needs.place, needs.text, NEEDS_MAX);
+}
+
+/* ---- referral ---- */
+
+/* Has the local date of RF1-8 passed? */
+static bool s_expired(struct hl7_reader *self, const struct hl7_segment *rf1)
+{
+    const char *text = hl7_day(self, hl7_at(rf1, 8));
     struct cn_date expires;
     struct cn_civil today;
     return text != NULL && cn_date_parse(text, &expires) &&
-           cn_zone_civil(zone, now_at, &today) &&
+           cn_zone_civil(self->zone, self->now_at, &today) &&
            cn_date_compare(today.date, expires) > 0;
 }
 
-static void
-s_referral_warnings(struct reader *self, bool expired, Ref__Referral *referral)
+static void s_read_referral(struct hl7_reader *self,
+                            const struct hl7_segment *rf1)
 {
-    referral->warnings =
-        cn_arena_array(self->arena, WARNINGS_MAX, sizeof(*referral->warnings));
-    s_add_given(referral->warnings, &referral->n_warnings,
-                expired ? "expired_on_arrival" : NULL);
-    s_add_given(referral->warnings, &referral->n_warnings,
-                self->shortened ? "text_shortened" : NULL);
-}
-
-static Ref__Referral *s_read_referral(struct reader *self)
-{
-    const struct hl7_segment *rf1 = self->rf1;
-    Ref__Referral *referral = CN_NEW(self->arena, ref__referral, Ref__Referral);
+    Ref__Referral *referral = self->referral;
+    const struct hl7_segment *prd = s_provider(self->message);
+    const struct hl7_segment *pv1 = hl7_segment(self->message, "PV1", 1);
     CN_SET(referral, channel, REF__REFERRAL__CHANNEL__HL7V2);
-    referral->source = s_source(self);
-    referral->ordering_physician = s_physician(self);
+    if (s_expired(self, rf1)) {
+        referral_warn(self->arena, referral, "expired_on_arrival");
+    }
+    referral->source = s_source(self, rf1, prd);
+    referral->ordering_physician = s_physician(self, prd);
     s_diagnoses(self, referral);
     referral->payer = s_payer(self);
-    s_disciplines(self, referral);
-    referral->needs = s_either(s_fitted(self, rf1, 14, 1, 4000),
-                               s_fitted(self, rf1, 24, 1, 4000));
-    referral->discharge_date =
-        s_field_date(self, hl7_segment(self->message, "PV1", 1), 45);
-    referral->sent_at = s_fitted(self, self->msh, 7, 1, 60);
-    referral->sent_effective = s_fitted(self, rf1, 7, 1, 60);
-    referral->sent_expires = s_fitted(self, rf1, 8, 1, 60);
-    referral->sent_processed = s_fitted(self, rf1, 9, 1, 60);
-    return referral;
+    s_disciplines(self, rf1, referral);
+    referral->needs = s_needs(self, rf1);
+    referral->discharge_date = hl7_day(self, hl7_at(pv1, 45));
+    referral->sent_at =
+        hl7_word(self, hl7_at(self->message->segments, 7), 1, 60);
+    referral->sent_effective = hl7_word(self, hl7_at(rf1, 7), 1, 60);
+    referral->sent_expires = hl7_word(self, hl7_at(rf1, 8), 1, 60);
+    referral->sent_processed = hl7_word(self, hl7_at(rf1, 9), 1, 60);
 }
 
 bool hl7_is_referral(const struct hl7 *message)
@@ -561,6 +673,47 @@ bool hl7_is_referral(const struct hl7 *message)
            strcmp(trigger, "I12") == 0;
 }
 
+/* What of its segments makes the message no referral, or NULL. */
+static const struct hl7_fault *s_segments_fault(const struct hl7 *message)
+{
+    static const struct hl7_fault NO_PID = {
+        "AE", "PID", 1, 0, HL7_SEGMENT_SEQUENCE, "a referral needs PID", NULL
+    };
+    static const struct hl7_fault SECOND_PID = {
+        "AE", "PID", 2, 0, HL7_SEGMENT_SEQUENCE,
+        "a referral is about one patient", NULL
+    };
+    static const struct hl7_fault SECOND_RF1 = {
+        "AE", "RF1", 2, 0, HL7_SEGMENT_SEQUENCE,
+        "send one referral in a message", NULL
+    };
+    /* A shortened id could be that of another referral. */
+    static const struct hl7_fault LONG_ID = { "AE",
+                                              "RF1",
+                                              1,
+                                              6,
+                                              HL7_VALUE_TOO_LONG,
+                                              "the referral's id is too long",
+                                              NULL };
+    const struct hl7_segment *rf1 = hl7_segment(message, "RF1", 1);
+    if (hl7_segment(message, "PID", 1) == NULL) {
+        return &NO_PID;
+    }
+    if (hl7_segment(message, "PID", 2) != NULL) {
+        return &SECOND_PID;
+    }
+    if (hl7_segment(message, "RF1", 2) != NULL) {
+        return &SECOND_RF1;
+    }
+    for (int i = 1; i <= 3; i++) {
+        const char *id = hl7_whole(message, rf1, 6, 1, i);
+        if (id != NULL && strlen(id) > EXTERNAL_ID_MAX) {
+            return &LONG_ID;
+        }
+    }
+    return NULL;
+}
+
 enum cn_code hl7_referral_read(const struct hl7 *message,
                                const char *zone,
                                int64_t now_at,
@@ -569,31 +722,29 @@ enum cn_code hl7_referral_read(const struct hl7 *message,
                                struct hl7_fault *ret_fault,
                                struct cn_err *err)
 {
-    static const struct hl7_fault NO_PID = {
-        "AE", "PID", 1, 0, HL7_SEGMENT_SEQUENCE, "a referral needs PID"
-    };
-    /* A shortened id could be that of another referral. */
-    static const struct hl7_fault LONG_ID = {
-        "AE", "RF1", 1, 6, HL7_VALUE_TOO_LONG, "the referral's id is too long"
-    };
-    struct reader self = { .message = message,
-                           .arena = message->arena,
-                           .msh = message->segments,
-                           .rf1 = hl7_segment(message, "RF1", 1),
-                           .prd = s_provider(message),
-                           .pid = hl7_segment(message, "PID", 1) };
-    const char *id = s_whole(&self, self.rf1, 6, 1);
-    if (self.pid == NULL || (id != NULL && strlen(id) > EXTERNAL_ID_MAX)) {
-        return hl7_refuse(ret_fault, self.pid == NULL ? &NO_PID : &LONG_ID,
-                          err);
+    const struct hl7_fault *fault = s_segments_fault(message);
+    if (fault != NULL) {
+        return hl7_refuse(ret_fault, fault, err);
     }
-    Ref__Referral *referral = s_read_referral(&self);
-    Ref__Patient *patient = s_read_patient(&self);
-    s_referral_warnings(&self, s_expired(&self, zone, now_at), referral);
+    struct hl7_reader self = { .message = message,
+                               .arena = message->arena,
+                               .zone = zone,
+                               .now_at = now_at,
+                               .referral = CN_NEW(message->arena, ref__referral,
+                                                  Ref__Referral) };
+    s_read_referral(&self, hl7_segment(message, "RF1", 1));
+    Ref__Patient *patient =
+        s_read_patient(&self, hl7_segment(message, "PID", 1));
+    if (message->marks->joined) {
+        referral_warn(self.arena, self.referral, "line_joined");
+    }
+    if (message->marks->replaced) {
+        referral_warn(self.arena, self.referral, "text_replaced");
+    }
     if (cn_arena_failed(self.arena)) {
         return cn_fail(err, CN_NOMEM, "HL7 referral");
     }
-    *ret_referral = referral;
+    *ret_referral = self.referral;
     *ret_patient = patient;
     return CN_OK;
 }

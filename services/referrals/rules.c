@@ -3,7 +3,11 @@
 
 #include "cairn/referrals.resources.h"
 #include "common/base/array.h"
+#include "common/wire/fold.h"
 #include "common/wire/message.h"
+#include "common/wire/seal.h"
+#include "services/referrals/hl7.h"
+#include "services/referrals/warning.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -79,6 +83,11 @@ const char *const referral_open_words[REFERRAL_OPEN_COUNT] = {
     "captured",  "matching", "incomplete", "valid",
     "verifying", "review",   "accepted",   "soc_scheduled"
 };
+
+bool referral_is_undecided(Ref__Referral__Status status)
+{
+    return (CN_STATE(status) & UNDECIDED) != 0;
+}
 
 bool referral_is_open(Ref__Referral__Status status)
 {
@@ -255,26 +264,41 @@ static const struct cn_move *s_move_next(int status, const char *command)
     return NULL;
 }
 
-/* Validity is the guard of the state valid, and still of accepted. */
+static void s_guard_failed(struct cn_op *op,
+                           const char *guard,
+                           const char *pointer,
+                           const char *why)
+{
+    cn_refuse(op, CN_CONFLICT, "guard_failed", "guard %s failed: %s", guard,
+              why);
+    struct cn_field_err *field = &op->err->fields[0];
+    (void)snprintf(field->pointer, sizeof(field->pointer), "%s", pointer);
+    (void)snprintf(field->word, sizeof(field->word), "%s", guard);
+    (void)snprintf(field->msg, sizeof(field->msg), "%s", why);
+    op->err->field_count = 1;
+}
+
+/* Identity and validity are the guards of the state valid, and still of
+ * accepted. */
 static void
 s_validity_guard(struct cn_op *op, const struct cn_record *record, int to)
 {
     const Ref__Referral *referral = record->body;
     bool guarded = to == STATUS(VALID) || to == STATUS(ACCEPTED);
-    const struct need *need =
-        guarded && to != (int)referral->status
-            ? s_first_blocking(referral, record->beside->body)
-            : NULL;
-    if (need == NULL) {
+    if (!guarded || to == (int)referral->status) {
         return;
     }
-    cn_refuse(op, CN_CONFLICT, "guard_failed", "guard %s failed: %s",
-              need->guard, need->why);
-    struct cn_field_err *field = &op->err->fields[0];
-    (void)snprintf(field->pointer, sizeof(field->pointer), "%s", need->pointer);
-    (void)snprintf(field->word, sizeof(field->word), "%s", need->guard);
-    (void)snprintf(field->msg, sizeof(field->msg), "%s", need->why);
-    op->err->field_count = 1;
+    if (referral_in_doubt(referral)) {
+        s_guard_failed(op, "identity", "/identity",
+                       "say which patient it is: link-patient, or identity "
+                       "different");
+        return;
+    }
+    const struct need *need =
+        s_first_blocking(referral, record->beside->body);
+    if (need != NULL) {
+        s_guard_failed(op, need->guard, need->pointer, need->why);
+    }
 }
 
 void referral_pass(struct cn_op *op,
@@ -347,7 +371,11 @@ static void s_settle_clock(struct cn_op *op,
 static void s_settle_status(struct cn_op *op, struct cn_record *record)
 {
     Ref__Referral *referral = record->body;
-    if (s_first_blocking(referral, record->beside->body) != NULL) {
+    if (referral_in_doubt(referral)) {
+        if (cn_may(record, "match")) {
+            cn_move(op, record, "match");
+        }
+    } else if (s_first_blocking(referral, record->beside->body) != NULL) {
         if (cn_may(record, "lapse")) {
             cn_move(op, record, "lapse");
         }
@@ -402,66 +430,89 @@ bool referral_reason_known(const char *code)
     return false;
 }
 
-/* Base letters of U+00C0..U+017F (Latin-1 Supplement, Latin Extended-A), two
- * columns each; a space ends a single one, "--" is no letter. */
-static const char LATIN[] =
-    "a a a a a a aec e e e e i i i i d n o o o o o --o u u u u y thss"
-    "a a a a a a aec e e e e i i i i d n o o o o o --o u u u u y thy "
-    "a a a a a a c c c c c c c c d d d d e e e e e e e e e e g g g g "
-    "g g g g h h h h i i i i i i i i i i ijijj j k k k l l l l l l l "
-    "l l l n n n n n n n n n o o o o o o oeoer r r r r r s s s s s s "
-    "s s t t t t t t u u u u u u u u u u u u w w y y y z z z z z z s ";
-
-/* The next character of valid UTF-8; *ret_size bytes long. */
-static uint32_t s_code_point(const char *text, size_t *ret_size)
-{
-    const unsigned char *c = (const unsigned char *)text;
-    size_t size = c[0] < 0x80 ? 1 : c[0] < 0xE0 ? 2 : c[0] < 0xF0 ? 3 : 4;
-    uint32_t point = size == 1 ? c[0] : c[0] & (0xFFU >> (size + 1));
-    size_t used = 1;
-    while (used < size && (c[used] & 0xC0) == 0x80) {
-        point = point << 6 | (c[used] & 0x3FU);
-        used++;
-    }
-    *ret_size = used;
-    return point;
-}
-
 char *name_norm(struct cn_arena *arena, const char *name)
 {
-    size_t size = name != NULL ? strlen(name) : 0;
-    char *out = cn_arena_alloc(arena, 2 * size + 1);
-    size_t used = 0;
-    size_t step = 0;
-    for (size_t i = 0; i < size; i += step) {
-        uint32_t point = s_code_point(name + i, &step);
-        if (point >= 'A' && point <= 'Z') {
-            out[used++] = (char)(point - 'A' + 'a');
-        } else if ((point >= 'a' && point <= 'z') ||
-                   (point >= '0' && point <= '9')) {
-            out[used++] = (char)point;
-        } else if (point >= 0xC0 && point <= 0x17F) {
-            const char *base = LATIN + 2 * (size_t)(point - 0xC0);
-            for (int k = 0; k < 2 && base[k] >= 'a'; k++) {
-                out[used++] = base[k];
-            }
-        } else if (point >= 0x180 && !(point >= 0x300 && point <= 0x36F) &&
-                   !(point >= 0x2000 && point <= 0x206F)) {
-            memcpy(out + used, name + i, step);
-            used += step;
+    return cn_text_folded(arena, name);
+}
+
+/* Blanks at its ends off, in a copy. */
+static char *s_ends_off(struct cn_arena *arena, const char *text)
+{
+    const char *trimmed = hl7_line(arena, text);
+    size_t skip = trimmed != NULL ? strspn(trimmed, " ") : 0;
+    char *copy =
+        cn_arena_strdup(arena, trimmed != NULL ? trimmed + skip : NULL);
+    size_t size = copy != NULL ? strlen(copy) : 0;
+    while (size > 0 && copy[size - 1] == ' ') {
+        copy[--size] = '\0';
+    }
+    return copy;
+}
+
+const char *key_system(struct cn_arena *arena, const char *system)
+{
+    char *key = s_ends_off(arena, system);
+    for (char *c = key; c != NULL && *c != '\0'; c++) {
+        *c = (char)(*c >= 'A' && *c <= 'Z' ? *c - 'A' + 'a' : *c);
+    }
+    return key;
+}
+
+const char *key_value(struct cn_arena *arena, const char *value)
+{
+    return s_ends_off(arena, value);
+}
+
+static bool s_is_word(const char *text, const char *const *words, size_t count)
+{
+    for (size_t i = 0; text != NULL && i < count; i++) {
+        if (strcasecmp(text, words[i]) == 0) {
+            return true;
         }
     }
-    return out;
+    return false;
+}
+
+/* ddd-dd-dddd, as only a social security number is written. */
+static bool s_looks_like_ssn(const char *value)
+{
+    return value != NULL && strlen(value) == 11 &&
+           strspn(value, "0123456789") == 3 && value[3] == '-' &&
+           strspn(value + 4, "0123456789") == 2 && value[6] == '-' &&
+           strspn(value + 7, "0123456789") == 4;
 }
 
 bool identifier_is_ssn(const Ref__Patient__Identifier *identifier)
 {
-    return (identifier->type != NULL && strcmp(identifier->type, "SS") == 0) ||
-           (identifier->system != NULL &&
-            strcmp(identifier->system, "USSSA") == 0);
+    static const char *const TYPES[] = { "SS", "SSN", "SSA" };
+    static const char *const SYSTEMS[] = {
+        "USSSA", "SSA", "SSN", "US-SSN", "2.16.840.1.113883.4.1",
+        "urn:oid:2.16.840.1.113883.4.1", "http://hl7.org/fhir/sid/us-ssn"
+    };
+    return s_is_word(identifier->type, TYPES, CN_COUNT(TYPES)) ||
+           s_is_word(identifier->system, SYSTEMS, CN_COUNT(SYSTEMS)) ||
+           (identifier->type == NULL && s_looks_like_ssn(identifier->value));
 }
 
-size_t patient_keys(const Ref__Patient *patient,
+bool identifier_is_placeholder(const char *value)
+{
+    static const char *const WORDS[] = {
+        "UNKNOWN", "UNKN", "UNK",     "NONE", "NULL",    "NIL",      "NA",
+        "N/A",     "N.A.", "TEST",    "TBD",  "PENDING", "NEW",      "TEMP",
+        "XXX",     "XXXX", "XXXXX",   "?",    "-",       "MISSING",  "NOMRN",
+        "NO MRN",  "NOT AVAILABLE",   "123456789", "1234567890"
+    };
+    size_t size = value != NULL ? strlen(value) : 0;
+    bool repeats = size > 0 && strspn(value, "0123456789") == size;
+    for (size_t i = 1; i < size; i++) {
+        repeats = repeats && value[i] == value[0];
+    }
+    return s_is_word(value, WORDS, CN_COUNT(WORDS)) ||
+           (repeats && (value[0] == '0' || size >= 4));
+}
+
+size_t patient_keys(struct cn_arena *arena,
+                    const Ref__Patient *patient,
                     const char **systems,
                     const char **values,
                     size_t max)
@@ -469,21 +520,183 @@ size_t patient_keys(const Ref__Patient *patient,
     size_t count = 0;
     for (size_t i = 0; i < patient->n_identifiers && count < max; i++) {
         const Ref__Patient__Identifier *identifier = patient->identifiers[i];
+        const char *system = key_system(arena, identifier->system);
+        const char *value = key_value(arena, identifier->value);
         bool repeated = false;
-        if (!s_text_given(identifier->system) ||
-            !s_text_given(identifier->value) || identifier_is_ssn(identifier)) {
+        if (!s_text_given(system) || !s_text_given(value) ||
+            identifier_is_ssn(identifier)) {
             continue;
         }
         for (size_t j = 0; j < count; j++) {
-            repeated =
-                repeated || (strcmp(systems[j], identifier->system) == 0 &&
-                             strcmp(values[j], identifier->value) == 0);
+            repeated = repeated || (strcmp(systems[j], system) == 0 &&
+                                    strcmp(values[j], value) == 0);
         }
         if (!repeated) {
-            systems[count] = identifier->system;
-            values[count] = identifier->value;
+            systems[count] = system;
+            values[count] = value;
             count++;
         }
     }
     return count;
+}
+
+/* ---- persons ---- */
+
+static const char *s_given_name(const Ref__Patient *patient)
+{
+    const Ref__Patient__Name *name = patient->name;
+    return name != NULL && name->n_given > 0 ? name->given[0] : NULL;
+}
+
+/* Do two names agree? 1 yes, -1 no, 0: one of them is not known. */
+static int
+s_names_agree(struct cn_arena *arena, const char *a, const char *b)
+{
+    const char *one = name_norm(arena, a);
+    const char *two = name_norm(arena, b);
+    if (!s_text_given(one) || !s_text_given(two)) {
+        return 0;
+    }
+    /* An initial stands for its name. */
+    bool initial = (strlen(one) == 1 || strlen(two) == 1) && one[0] == two[0];
+    return initial || strcmp(one, two) == 0 ? 1 : -1;
+}
+
+static int s_days_agree(const char *a, const char *b)
+{
+    if (!s_text_given(a) || !s_text_given(b)) {
+        return 0;
+    }
+    return strcmp(a, b) == 0 ? 1 : -1;
+}
+
+/* The first word of a given name: some write the second one behind it. */
+static const char *s_first_word(struct cn_arena *arena, const char *name)
+{
+    return name != NULL ? cn_arena_strndup(arena, name, strcspn(name, " "))
+                        : NULL;
+}
+
+/* What agrees of two patients: 1 yes, -1 no, 0 not known of both. */
+struct likeness {
+    int given;
+    int family;
+    int suffix;
+    int born;
+    bool sexes_differ;
+};
+
+static struct likeness s_likeness(struct cn_arena *arena,
+                                  const Ref__Patient *a,
+                                  const Ref__Patient *b)
+{
+    const Ref__Patient__Name *one = a->name;
+    const Ref__Patient__Name *two = b->name;
+    return (struct likeness){
+        .given = s_names_agree(arena, s_first_word(arena, s_given_name(a)),
+                               s_first_word(arena, s_given_name(b))),
+        .family = s_names_agree(arena, one != NULL ? one->family : NULL,
+                                two != NULL ? two->family : NULL),
+        .suffix = s_names_agree(arena, one != NULL ? one->suffix : NULL,
+                                two != NULL ? two->suffix : NULL),
+        .born = s_days_agree(a->birth_date, b->birth_date),
+        .sexes_differ = a->has_sex && b->has_sex && a->sex != b->sex,
+    };
+}
+
+enum person_match person_compare(struct cn_arena *arena,
+                                 const Ref__Patient *a,
+                                 const Ref__Patient *b)
+{
+    const struct likeness like = s_likeness(arena, a, b);
+    bool renamed = like.family < 0 && like.given > 0 && like.born > 0 &&
+                   !like.sexes_differ;
+    if (like.born < 0 || like.given < 0 || (like.family < 0 && !renamed) ||
+        (like.suffix < 0 && like.born == 0)) {
+        return PERSON_OTHER;
+    }
+    return renamed || (like.given > 0 && (like.family > 0 || like.born > 0))
+               ? PERSON_SAME
+               : PERSON_UNKNOWN;
+}
+
+bool person_agrees_in_part(struct cn_arena *arena,
+                           const Ref__Patient *a,
+                           const Ref__Patient *b)
+{
+    const struct likeness like = s_likeness(arena, a, b);
+    return (like.given > 0) + (like.family > 0) + (like.born > 0) >= 2;
+}
+
+bool person_shares_key(struct cn_arena *arena,
+                       const Ref__Patient *a,
+                       const Ref__Patient *b)
+{
+    enum { MAX = 20 };
+    const char *systems[2][MAX];
+    const char *values[2][MAX];
+    size_t one = patient_keys(arena, a, systems[0], values[0], MAX);
+    size_t two = patient_keys(arena, b, systems[1], values[1], MAX);
+    for (size_t i = 0; i < one; i++) {
+        for (size_t j = 0; j < two; j++) {
+            if (strcmp(systems[0][i], systems[1][j]) == 0 &&
+                strcmp(values[0][i], values[1][j]) == 0 &&
+                !identifier_is_placeholder(values[0][i])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* ---- whose number ---- */
+
+void referral_key(struct cn_arena *arena,
+                  const Ref__Referral *referral,
+                  const char **ret_system,
+                  const char **ret_number)
+{
+    const Ref__Referral__Source *source = referral->source;
+    const char *system =
+        key_system(arena, source != NULL ? source->system : NULL);
+    const char *number = referral->source_key;
+    if (number == NULL) {
+        number = key_value(arena, source != NULL ? source->external_id : NULL);
+    }
+    bool whole = s_text_given(system) && s_text_given(number);
+    *ret_system = whole ? system : NULL;
+    *ret_number = whole ? number : NULL;
+}
+
+const char *referral_key_of_person(struct cn_arena *arena,
+                                   const char *number,
+                                   const Ref__Patient *patient)
+{
+    const Ref__Patient__Name *name = patient->name;
+    const char *const born =
+        patient->birth_date != NULL ? patient->birth_date : "";
+    const char *person = cn_arena_printf(
+        arena, "%s|%s|%s", name_norm(arena, name != NULL ? name->family : NULL),
+        name_norm(arena, s_given_name(patient)), born);
+    uint8_t hash[CN_SHA256_SIZE];
+    cn_sha256((struct cn_bytes){ (const uint8_t *)person, strlen(person) },
+              hash);
+    return cn_arena_printf(arena, "%s #%02x%02x%02x%02x%02x%02x%02x%02x",
+                           key_value(arena, number), hash[0], hash[1], hash[2],
+                           hash[3], hash[4], hash[5], hash[6], hash[7]);
+}
+
+bool referral_in_doubt(const Ref__Referral *referral)
+{
+    return referral->has_identity &&
+           referral->identity == REF__REFERRAL__IDENTITY__DISPUTED;
+}
+
+void referral_identify(Ref__Referral *referral,
+                       Ref__Referral__Identity identity)
+{
+    CN_SET(referral, identity, identity);
+    referral_unwarn(referral, "identity_disputed");
+    referral_unwarn(referral, "patient_ambiguous");
+    referral_unwarn(referral, "duplicate_suspected");
 }

@@ -71,13 +71,61 @@ bool referral_reason_known(const char *code);
  * only. NULL in, "" out. */
 char *name_norm(struct cn_arena *arena, const char *name);
 
-/* The identifiers by which a patient is found: those with system and value,
- * without social security numbers, which are nobody's key. */
-size_t patient_keys(const Ref__Patient *patient,
+/* An authority or a system for comparing: lower case, blanks at its ends off. A
+ * number: blanks at its ends off. NULL in, NULL out. */
+const char *key_system(struct cn_arena *arena, const char *system);
+const char *key_value(struct cn_arena *arena, const char *value);
+
+/* The identifiers by which a patient is found: those with system and value, as
+ * they are compared, without social security numbers, which are nobody's key. */
+size_t patient_keys(struct cn_arena *arena,
+                    const Ref__Patient *patient,
                     const char **systems,
                     const char **values,
                     size_t max);
-/* A social security number? Shown to nobody but who may read the patient. */
+/* A social security number, by whatever name? Shown to nobody but who may read
+ * the patient. */
 bool identifier_is_ssn(const Ref__Patient__Identifier *identifier);
+/* Does the value only say that nobody knows the number (UNKNOWN, 0, 99999)? It
+ * finds nobody but a person who agrees in name and birth date. */
+bool identifier_is_placeholder(const char *value);
+
+/* Are two patients one person? OTHER when birth dates, given names, family
+ * names or suffixes are known of both and differ; but a family name may change
+ * when given name, birth date and sex agree. SAME when family and given name, or
+ * given name and birth date agree. Else nobody can tell. */
+enum person_match { PERSON_UNKNOWN, PERSON_SAME, PERSON_OTHER };
+enum person_match person_compare(struct cn_arena *arena,
+                                 const Ref__Patient *a,
+                                 const Ref__Patient *b);
+/* Of two who differ: do their whole names agree, or given name and birth date, or
+ * family name and birth date? */
+bool person_agrees_in_part(struct cn_arena *arena,
+                           const Ref__Patient *a,
+                           const Ref__Patient *b);
+/* Do they share an identifier by which a patient is found? */
+bool person_shares_key(struct cn_arena *arena,
+                       const Ref__Patient *a,
+                       const Ref__Patient *b);
+
+/* Under which system and number a referral is found; NULL both unless it has
+ * both. */
+void referral_key(struct cn_arena *arena,
+                  const Ref__Referral *referral,
+                  const char **ret_system,
+                  const char **ret_number);
+/* The number of a referral whose sender's number is that of another person: the
+ * same for the same person. */
+const char *referral_key_of_person(struct cn_arena *arena,
+                                   const char *number,
+                                   const Ref__Patient *patient);
+/* Must a person first say whether the patient is somebody else's namesake or
+ * the same? */
+bool referral_in_doubt(const Ref__Referral *referral);
+/* A person has said it: takes the doubt and its warnings away. */
+void referral_identify(Ref__Referral *referral,
+                       Ref__Referral__Identity identity);
+/* Is no decision made yet? */
+bool referral_is_undecided(Ref__Referral__Status status);
 
 #endif

@@ -70,52 +70,95 @@ struct cn_record *patient_take(struct cn_op *op, const char *id)
 
 /* Each identifier is looked up by itself (LIMIT 1 says so, one at most has it):
  * a join was planned over all identifiers of the tenant while they were few,
- * and the connections keep their plans. */
+ * and the connections keep their plans. Namesakes have the place 0. */
 CN_STATEMENT(SQL_INTAKE,
              1U << CN_LANE_READ | CN_PLAN_ONCE,
-             "SELECT z.time_zone, k.place, " PATIENT_IN_REACH(
+             "SELECT z.time_zone, r.place, " PATIENT_IN_REACH(
                  "$4") ", " PATIENT_COLUMNS
                        " FROM (SELECT (SELECT time_zone FROM referrals.branch"
                        " WHERE id = $1) AS time_zone) z"
-                       " LEFT JOIN (unnest($2::text[], $3::text[])"
+                       " LEFT JOIN (SELECT k.place, i.* FROM"
+                       " unnest($2::text[], $3::text[])"
                        " WITH ORDINALITY AS k (system, value, place)"
                        " CROSS JOIN LATERAL (SELECT q.*"
                        " FROM referrals.patient_identifier i"
                        " JOIN referrals.patient q"
                        " ON q.tenant_id = i.tenant_id AND q.id = i.patient_id"
                        " WHERE i.system = k.system"
-                       " AND i.value = k.value LIMIT 1) r) ON true"
-                       " ORDER BY k.place");
+                       " AND i.value = k.value LIMIT 1) i"
+                       " UNION ALL SELECT 0, n.* FROM (SELECT q.*"
+                       " FROM referrals.patient q WHERE q.birth_date = $5"
+                       " AND q.family_norm = $6 AND q.given_norm = $7"
+                       " ORDER BY q.id LIMIT $8) n) r ON true"
+                       " ORDER BY r.place");
+
+/* Takes one row of those who have an identifier. */
+static void s_intake_match(struct intake *intake,
+                           struct cn_record *found,
+                           size_t place)
+{
+    if (intake->match == NULL) {
+        intake->match = found;
+        intake->match_place = place;
+        intake->match_count = 1;
+    } else if (!cn_uuid_equal(found->id, intake->match->id)) {
+        intake->other = intake->other != NULL ? intake->other : found;
+        intake->match_count = 2;
+    }
+}
+
+/* Name and birth date as the statement's parameters; NULLs find nobody. */
+static void s_person_params(struct cn_op *op,
+                            const Ref__Patient *person,
+                            struct cn_param *ret_params)
+{
+    const Ref__Patient__Name *name = person != NULL ? person->name : NULL;
+    bool whole = name != NULL && name->family != NULL && name->n_given > 0 &&
+                 person->birth_date != NULL;
+    ret_params[0] = cn_text(whole ? person->birth_date : NULL);
+    ret_params[1] = cn_text(whole ? name_norm(op->arena, name->family) : NULL);
+    ret_params[2] =
+        cn_text(whole ? name_norm(op->arena, name->given[0]) : NULL);
+}
 
 struct intake intake_find(struct cn_op *op,
                           struct cn_uuid branch_id,
+                          const Ref__Patient *person,
                           const char *const *systems,
                           const char *const *values,
                           size_t count)
 {
     enum { ZONE, PLACE, IN_REACH, PATIENT };
     static const char *const NONE[1];
+    struct cn_param who[3];
+    s_person_params(op, person, who);
     const struct cn_rows *rows =
         CN_READ(op, &SQL_INTAKE, cn_uuid(branch_id),
                 cn_texts(count > 0 ? systems : NONE, count),
                 cn_texts(count > 0 ? values : NONE, count),
-                cn_reach_branches(op->request));
+                cn_reach_branches(op->request), who[0], who[1], who[2],
+                cn_int(NAMESAKES_MAX));
     struct intake intake = { .zone = NULL };
     for (size_t row = 0; row < cn_rows_count(rows); row++) {
         intake.zone = cn_row_text(rows, row, ZONE);
         if (cn_row_null(rows, row, PLACE)) {
             continue; /* nobody has any of them */
         }
-        intake.taken[cn_row_int(rows, row, PLACE) - 1] = true;
-        if (!cn_row_bool(rows, row, IN_REACH)) {
-            intake.hidden = true;
-        } else if (intake.match == NULL) {
-            intake.match =
-                cn_record_at(op, &ref__patient__resource, rows, row, PATIENT);
-            intake.match_count = 1;
-        } else if (!cn_uuid_equal(cn_row_uuid(rows, row, PATIENT),
-                                  intake.match->id)) {
-            intake.match_count = 2;
+        size_t place = (size_t)cn_row_int(rows, row, PLACE);
+        bool in_reach = cn_row_bool(rows, row, IN_REACH);
+        struct cn_record *found =
+            in_reach ? cn_record_at(op, &ref__patient__resource, rows, row,
+                                    PATIENT)
+                     : NULL;
+        if (place == 0) {
+            intake.namesake =
+                intake.namesake != NULL ? intake.namesake : found;
+            continue;
+        }
+        intake.taken[place - 1] = true;
+        intake.hidden = intake.hidden || !in_reach;
+        if (in_reach) {
+            s_intake_match(&intake, found, place - 1);
         }
     }
     return intake;
@@ -176,7 +219,8 @@ void patient_keys_add(struct cn_op *op,
     const char **values =
         cn_arena_array(op->arena, PATIENT_KEYS_MAX, sizeof(*values));
     size_t found =
-        patient_keys(patient->body, systems, values, PATIENT_KEYS_MAX);
+        patient_keys(op->arena, patient->body, systems, values,
+                     PATIENT_KEYS_MAX);
     size_t count = 0;
     for (size_t i = 0; i < found; i++) {
         if (skip == NULL || !skip[i]) {
@@ -220,19 +264,21 @@ CN_SQL_READ(SQL_REFERRAL_OF_SOURCE,
             " WHERE r.source_system = $1 AND r.source_external_id = $2"
             " AND r.status NOT IN ('not_admitted', 'withdrawn', 'closed')");
 
-struct cn_record *referral_of_source(struct cn_op *op,
-                                     const Ref__Referral__Source *source,
-                                     struct cn_bytes *ret_content_hash)
+struct cn_record *referral_of_key(struct cn_op *op,
+                                  const Ref__Referral *referral,
+                                  struct cn_bytes *ret_content_hash)
 {
+    const char *system = NULL;
+    const char *number = NULL;
+    referral_key(op->arena, referral, &system, &number);
     const struct cn_rows *rows =
-        CN_READ(op, &SQL_REFERRAL_OF_SOURCE, cn_text(source->system),
-                cn_text(source->external_id));
-    struct cn_record *referral =
+        CN_READ(op, &SQL_REFERRAL_OF_SOURCE, cn_text(system), cn_text(number));
+    struct cn_record *found =
         cn_record_of(op, &ref__referral__resource, rows);
-    *ret_content_hash = referral->found
+    *ret_content_hash = found->found
                             ? cn_row_bytes(rows, 0, cn_rows_columns(rows) - 1)
                             : (struct cn_bytes){ NULL, 0 };
-    return referral;
+    return found;
 }
 
 /* One ordered index scan for each status, merged: bounded however many there
@@ -302,13 +348,11 @@ void ref_referral_derived(struct cn_op *op,
                           const struct cn_record *record,
                           struct cn_param *ret_params)
 {
-    const Ref__Referral *referral = record->body;
-    const Ref__Referral__Source *source = referral->source;
-    bool whole =
-        source != NULL && source->system != NULL && source->external_id != NULL;
-    (void)op;
-    ret_params[0] = cn_text(whole ? source->system : NULL);
-    ret_params[1] = cn_text(whole ? source->external_id : NULL);
+    const char *system = NULL;
+    const char *number = NULL;
+    referral_key(op->arena, record->body, &system, &number);
+    ret_params[0] = cn_text(system);
+    ret_params[1] = cn_text(number);
 }
 
 CN_SQL_WRITE(SQL_REFERRALS_REQUIRE,

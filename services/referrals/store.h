@@ -9,6 +9,7 @@
 
 enum {
     PATIENT_KEYS_MAX = 20,     /* identifiers of one patient */
+    NAMESAKES_MAX = 3,         /* patients of one name and birth date, looked at */
     PATIENT_REFERRALS_MAX = 32 /* open referrals of one patient, looked at */
 };
 
@@ -31,17 +32,23 @@ struct cn_record *patient_find(struct cn_op *op, const char *id);
 /* The same as cn_take: 404 for one that is not found, 412 for another version.
  */
 struct cn_record *patient_take(struct cn_op *op, const char *id);
-/* What a new referral meets: the zone of its branch, and the patients who have
- * one of these identifiers. Nothing is read of one out of reach. */
+/* What a new referral meets: the zone of its branch, the patients who have one
+ * of its patient's identifiers, and those of the same name and birth date.
+ * Nothing is read of one out of reach. */
 struct intake {
-    const char *zone;             /* NULL: the branch is not known here */
-    struct cn_record *match;      /* the first of them within reach, or NULL */
-    size_t match_count;           /* 1 is a match, more are ambiguous */
-    bool hidden;                  /* one of them is out of reach */
+    const char *zone;        /* NULL: the branch is not known here */
+    struct cn_record *match; /* the first of them within reach, or NULL */
+    size_t match_count;      /* 1 is a match, more are ambiguous */
+    struct cn_record *other; /* the second, or NULL */
+    size_t match_place;      /* of the identifier that match has */
+    bool hidden;             /* one of them is out of reach */
     bool taken[PATIENT_KEYS_MAX]; /* identifier i is somebody's */
+    struct cn_record *namesake;   /* same name and birth date, or NULL */
 };
+/* person: their name and birth date; NULL: nobody has the same. */
 struct intake intake_find(struct cn_op *op,
                           struct cn_uuid branch_id,
+                          const Ref__Patient *person,
                           const char *const *systems,
                           const char *const *values,
                           size_t count);
@@ -64,11 +71,11 @@ void patient_require(struct cn_op *op, const struct cn_record *patient);
 
 /* ---- referrals ---- */
 
-/* The live referral of that source and external id, with the hash of what its
- * sender sent. */
-struct cn_record *referral_of_source(struct cn_op *op,
-                                     const Ref__Referral__Source *source,
-                                     struct cn_bytes *ret_content_hash);
+/* The live referral that is found under the key of this one (referral_key), with
+ * the hash of what its sender sent. */
+struct cn_record *referral_of_key(struct cn_op *op,
+                                  const Ref__Referral *referral,
+                                  struct cn_bytes *ret_content_hash);
 /* Which referrals a page holds. */
 struct referral_filter {
     struct cn_param reach;     /* uuid[] of branches, NULL for all */

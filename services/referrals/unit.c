@@ -99,10 +99,14 @@ void ref_referral_show(struct cn_op *op, struct cn_record *record)
     summary->n_phones = patient->n_phones;
     summary->phones = patient->phones;
     summary->address = patient->address;
+    summary->email = patient->email;
+    summary->n_contacts = patient->n_contacts;
+    summary->contacts = patient->contacts;
     summary->language = patient->language;
     summary->time_zone = patient->time_zone;
     s_ssn_drop(op->arena, summary);
     shown->patient = summary;
+    shown->source_key = NULL;
     record->shown = shown;
 }
 
@@ -119,7 +123,10 @@ void *ref_referral_tell(struct cn_op *op, struct cn_record *record)
 {
     Ref__ReferralEvent *event =
         CN_NEW(op->arena, ref__referral_event, Ref__ReferralEvent);
-    event->referral = record->body;
+    Ref__Referral *told = cn_arena_copy(op->arena, record->body, sizeof(*told));
+    told->n_warning_details = 0; /* they are for the people of intake */
+    told->source_key = NULL;
+    event->referral = told;
     event->patient = s_patient_told(op, record->beside);
     return event;
 }
@@ -138,23 +145,6 @@ void ref_episode_show(struct cn_op *op, struct cn_record *record)
     if (episode->branch_id == NULL && !cn_uuid_is_nil(record->branch_id)) {
         episode->branch_id = cn_id_text(op->arena, "brn", record->branch_id);
     }
-}
-
-void referral_warn(struct cn_arena *arena,
-                   Ref__Referral *referral,
-                   const char *warning)
-{
-    size_t count = referral->n_warnings;
-    const char **warnings = cn_arena_array(arena, count + 1, sizeof(*warnings));
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(referral->warnings[i], warning) == 0) {
-            return;
-        }
-        warnings[i] = referral->warnings[i];
-    }
-    warnings[count] = warning;
-    referral->warnings = warnings;
-    referral->n_warnings = count + 1;
 }
 
 /* ---- who else has an identifier ---- */
@@ -178,11 +168,11 @@ static void s_duplicate(struct cn_op *op,
     }
 }
 
-void referral_duplicate(struct cn_op *op, const Ref__Referral__Source *source)
+void referral_duplicate(struct cn_op *op, const Ref__Referral *referral)
 {
     struct cn_bytes hash;
     cn_forgive(op);
-    const struct cn_record *other = referral_of_source(op, source, &hash);
+    const struct cn_record *other = referral_of_key(op, referral, &hash);
     if (!other->found) {
         cn_refuse(op, CN_STALE, NULL, "the other referral is gone");
         return;
@@ -205,10 +195,11 @@ void patient_conflict(struct cn_op *op, const char *constraint)
     }
     cn_forgive(op);
     size_t count =
-        patient_keys(patient->body, systems, values, PATIENT_KEYS_MAX);
+        patient_keys(op->arena, patient->body, systems, values,
+                     PATIENT_KEYS_MAX);
     for (size_t i = 0; i < count && other == NULL; i++) {
         const struct intake intake = intake_find(op, (struct cn_uuid){ { 0 } },
-                                                 &systems[i], &values[i], 1);
+                                                 NULL, &systems[i], &values[i], 1);
         if (intake.match != NULL &&
             !cn_uuid_equal(intake.match->id, patient->id)) {
             other = cn_record_id(intake.match);
@@ -223,8 +214,7 @@ static void s_referral_conflict(struct cn_op *op, const char *constraint)
 {
     if (strcmp(constraint, "referral_source_external_id") == 0) {
         const struct cn_record *referral = op->context;
-        const Ref__Referral *body = referral->body;
-        referral_duplicate(op, body->source);
+        referral_duplicate(op, referral->body);
     }
 }
 

@@ -18,11 +18,6 @@ const char *branch_await(struct cn_op *op, struct cn_uuid id, const char *zone);
 /* The same of the branch that a patched record names, which it must. */
 const char *branch_patched(struct cn_op *op, const char *named);
 
-/* Adds a warning unless it is there. */
-void referral_warn(struct cn_arena *arena,
-                   Ref__Referral *referral,
-                   const char *warning);
-
 /* Puts a changed referral with what becomes of its clock. The change holds only
  * for the patient beside it in the version that was read. A source and external
  * id that another referral has: 409 duplicate with its location. */
@@ -30,9 +25,9 @@ void referral_put(struct cn_op *op, struct cn_record *referral);
 /* The same within the change of something else: of the patient, or of a message
  * that was received. Nothing when it is as it was read. */
 void referral_put_along(struct cn_op *op, struct cn_record *referral);
-/* 409 duplicate, naming the referral that has this source and id if it is
+/* 409 duplicate, naming the referral that has the key of this one if it is
  * within the reach. In place of a conflict. */
-void referral_duplicate(struct cn_op *op, const Ref__Referral__Source *source);
+void referral_duplicate(struct cn_op *op, const Ref__Referral *referral);
 /* 409 duplicate, naming the patient who has one of these identifiers if they
  * are within the reach. For on_conflict; the context is the patient's record.
  */
