@@ -314,7 +314,12 @@ bool cn_time_parse(const char *text, int64_t *ret_at)
         return false;
     }
     civil.minute_of_day = hour * 60 + minute;
-    *ret_at = (s_seconds_of(civil) - (int64_t)offset * 60) * CN_SECOND + us;
+    int64_t seconds = s_seconds_of(civil) - (int64_t)offset * 60;
+    if (seconds < s_seconds_of((struct cn_civil){ .date = { 1, 1, 1 } }) ||
+        seconds >= s_seconds_of((struct cn_civil){ .date = { 10000, 1, 1 } })) {
+        return false; /* in UTC its year has not four digits */
+    }
+    *ret_at = seconds * CN_SECOND + us;
     return true;
 }
 

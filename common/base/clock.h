@@ -36,7 +36,8 @@ int64_t cn_clock_monotonic(void);
 
 /* RFC 3339 with Z, fraction only where it is not zero. */
 void cn_time_format(int64_t at, char text[CN_TIME_TEXT_MAX]);
-/* RFC 3339 with Z or an offset. False for any other text. */
+/* RFC 3339 with Z or an offset, in the years 1 to 9999 of UTC: what
+ * cn_time_format can write. False for any other text. */
 CN_CHECKED bool cn_time_parse(const char *text, int64_t *ret_at);
 /* HTTP date (RFC 9110 5.6.7), for Last-Modified. */
 void cn_time_format_http(int64_t at, char text[CN_TIME_TEXT_MAX]);

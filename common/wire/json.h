@@ -30,9 +30,10 @@ void cn_buffer_json_text(struct cn_buffer *self, const char *text);
  * CN_INVALID with a pointer for each field: unknown_field, read_only_field,
  * wrong_type, invalid_date, invalid_time, invalid_zone, invalid_value,
  * too_long, too_many. null counts as absent. An error repeats nothing of the
- * request but keys that look like a field's name. If mask is not NULL this is a
- * merge patch: null clears, and the paths of the keys present ("name.family")
- * are returned in it. */
+ * request but keys that look like a field's name. Texts are kept without the
+ * blanks at their ends and hold no control characters (text.h). If mask is not
+ * NULL this is a merge patch: null clears, and the paths of the keys present
+ * ("name.family") are returned in it. */
 struct cn_json_mask {
     const char **paths;
     size_t count;

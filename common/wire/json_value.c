@@ -5,6 +5,7 @@
 
 #include "common/base/clock.h"
 #include "common/wire/message.h"
+#include "common/wire/text.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -157,6 +158,10 @@ static bool store_time(struct cn_json_reader *reader,
         return cn_json_fault(reader, where, "invalid_time",
                              "a time as 2026-03-09T21:00:00Z");
     }
+    if (!cn_time_is_plausible(at)) {
+        return cn_json_fault(reader, where, "invalid_time",
+                             "must lie between 1900 and 2199");
+    }
     *(int64_t *)slot = at;
     return true;
 }
@@ -164,9 +169,60 @@ static bool store_time(struct cn_json_reader *reader,
 static unsigned size_max(const ProtobufCFieldDescriptor *field,
                          const struct cn_field_shape *rule)
 {
-    /* The max of a list counts its items. */
+    /* The max of a list counts its items; of a string, characters. */
     bool is_own = rule->max > 0 && field->label != PROTOBUF_C_LABEL_REPEATED;
     return is_own ? rule->max : CN_STRING_MAX;
+}
+
+static bool check_date(struct cn_json_reader *reader,
+                       const struct cn_json_where *where,
+                       const struct cn_field_shape *rule,
+                       const char *text)
+{
+    struct cn_date date;
+    if (!cn_date_parse(text, &date)) {
+        return cn_json_fault(reader, where, "invalid_date",
+                             "a date as 2026-03-09");
+    }
+    if (!cn_date_is_plausible(text)) {
+        return cn_json_fault(reader, where, "invalid_date",
+                             "must lie between 1900 and 2199");
+    }
+    /* The gateway's clock is the real one, too. */
+    if (rule->kind == CN_FIELD_BIRTH_DATE &&
+        !cn_birth_date_is_plausible(text, cn_clock_real())) {
+        return cn_json_fault(reader, where, "invalid_date",
+                             "must not lie in the future");
+    }
+    return true;
+}
+
+/* May blanks stand at its ends, which are then not kept? */
+static bool is_free(const struct cn_field_shape *rule)
+{
+    return rule->kind == CN_FIELD_PLAIN || rule->kind == CN_FIELD_NAME ||
+           rule->kind == CN_FIELD_TEXT || rule->kind == CN_FIELD_LANGUAGE;
+}
+
+static bool check_characters(struct cn_json_reader *reader,
+                             const struct cn_json_where *where,
+                             const ProtobufCFieldDescriptor *field,
+                             const struct cn_field_shape *rule,
+                             const char *text)
+{
+    if (text[0] == '\0' && field->label == PROTOBUF_C_LABEL_REPEATED) {
+        return cn_json_fault(reader, where, "invalid_value",
+                             "must not be blank");
+    }
+    if (!cn_text_is_clean(text, strlen(text), rule->kind == CN_FIELD_TEXT)) {
+        return cn_json_fault(reader, where, "invalid_value",
+                             "must not hold control characters");
+    }
+    if (rule->kind == CN_FIELD_NAME && !cn_text_is_name(text)) {
+        return cn_json_fault(reader, where, "invalid_value",
+                             "a name needs a letter");
+    }
+    return true;
 }
 
 static bool check_text(struct cn_json_reader *reader,
@@ -174,10 +230,8 @@ static bool check_text(struct cn_json_reader *reader,
                        const struct cn_field_shape *rule,
                        const char *text)
 {
-    struct cn_date date;
-    if (rule->kind == CN_FIELD_DATE && !cn_date_parse(text, &date)) {
-        return cn_json_fault(reader, where, "invalid_date",
-                             "a date as 2026-03-09");
+    if (rule->kind == CN_FIELD_DATE || rule->kind == CN_FIELD_BIRTH_DATE) {
+        return check_date(reader, where, rule, text);
     }
     if (rule->kind == CN_FIELD_ZONE && !cn_zone_valid(text)) {
         return cn_json_fault(reader, where, "invalid_zone",
@@ -194,6 +248,21 @@ static bool check_text(struct cn_json_reader *reader,
     return true;
 }
 
+/* A code of any form as it is kept. */
+static bool store_language(struct cn_json_reader *reader,
+                           const struct cn_json_where *where,
+                           const char *text,
+                           void *slot)
+{
+    char code[CN_LANGUAGE_SIZE];
+    if (!cn_language_code(text, code)) {
+        return cn_json_fault(reader, where, "invalid_value",
+                             "a language as en, spa or pt-BR");
+    }
+    *(const char **)slot = cn_arena_strdup(reader->arena, code);
+    return true;
+}
+
 static bool store_string(struct cn_json_reader *reader,
                          const struct cn_json_where *where,
                          const ProtobufCFieldDescriptor *field,
@@ -202,13 +271,22 @@ static bool store_string(struct cn_json_reader *reader,
                          size_t size,
                          void *slot)
 {
-    if (size > size_max(field, rule)) {
-        return cn_json_fault(reader, where, "too_long", "at most %u bytes",
-                             size_max(field, rule));
+    const unsigned max = size_max(field, rule);
+    if (is_free(rule)) {
+        text = cn_text_trim(text, &size);
+    }
+    if (cn_text_fit(text, size, max) < size) {
+        return cn_json_fault(reader, where, "too_long", "at most %u characters",
+                             max);
     }
     const char *copy = cn_arena_strndup(reader->arena, text, size);
     *(const char **)slot = copy;
-    return check_text(reader, where, rule, copy);
+    if (!check_characters(reader, where, field, rule, copy)) {
+        return false;
+    }
+    return rule->kind == CN_FIELD_LANGUAGE
+               ? store_language(reader, where, copy, slot)
+               : check_text(reader, where, rule, copy);
 }
 
 static bool store_bytes(struct cn_json_reader *reader,

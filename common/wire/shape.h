@@ -14,7 +14,12 @@ enum cn_field_kind {
     CN_FIELD_TIME,  /* int64 microseconds, RFC 3339 in JSON */
     CN_FIELD_DATE,  /* string YYYY-MM-DD */
     CN_FIELD_ZONE,  /* string, IANA zone */
-    CN_FIELD_CLOCK  /* string HH:MM, a civil time of day */
+    CN_FIELD_CLOCK, /* string HH:MM, a civil time of day */
+    /* What the next four take is in common/wire/text.h. */
+    CN_FIELD_NAME,       /* string of one line with a letter in it */
+    CN_FIELD_TEXT,       /* string that may have several lines */
+    CN_FIELD_BIRTH_DATE, /* a date that is past */
+    CN_FIELD_LANGUAGE    /* string, code of a language */
 };
 
 struct cn_shape;
@@ -22,11 +27,12 @@ struct cn_shape;
 /* One field, in the order of descriptor->fields. */
 struct cn_field_shape {
     enum cn_field_kind kind;
-    bool output_only;    /* in a request: 422 read_only_field */
-    bool no_null;        /* PATCH may not clear it */
-    bool required;       /* of what a client makes, and may not be cleared */
-    bool create_only;    /* PATCH may not change it */
-    uint32_t max;        /* bytes of a string or items of a list; 0: default */
+    bool output_only; /* in a request: 422 read_only_field */
+    bool no_null;     /* PATCH may not clear it */
+    bool required;    /* of what a client makes, and may not be cleared */
+    bool create_only; /* PATCH may not change it */
+    uint32_t max; /* characters of a string, bytes, items of a list; 0: default
+                   */
     const char *pattern; /* its name in common/wire/json_text.c, or NULL */
     const struct cn_shape *sub; /* of a message field, else NULL */
     const char *id; /* prefix of the outside id that it holds, or NULL */
@@ -38,7 +44,7 @@ struct cn_shape {
     int update_mask; /* index of a `repeated string update_mask`, or -1 */
 };
 
-/* The default max of a string in bytes, and of a list in items. */
+/* The default max of a string in characters, and of a list in items. */
 enum { CN_STRING_MAX = 512, CN_LIST_MAX = 64 };
 
 enum cn_verb { CN_GET, CN_POST, CN_PUT, CN_PATCH, CN_DELETE };

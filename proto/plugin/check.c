@@ -29,7 +29,9 @@ static const char *const RESERVED[] = {
     "static_assert", "base"
 };
 
-static const char *const KINDS[] = { "plain", "time", "date", "zone", "clock" };
+static const char *const KINDS[] = { "plain", "time",       "date",
+                                     "zone",  "clock",      "name",
+                                     "text",  "birth_date", "language" };
 static const char *const PATTERNS[] = { "npi", "phone", "email",
                                         "postal_code" };
 

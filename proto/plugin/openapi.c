@@ -94,6 +94,9 @@ static const char *string_schema(const struct field_rule *rule)
         const char *schema;
     } words[] = {
         { "date", "\"type\":\"string\",\"format\":\"date\"" },
+        { "birth_date", "\"type\":\"string\",\"format\":\"date\"" },
+        { "language", "\"type\":\"string\",\"pattern\":"
+                      "\"^[A-Za-z]{2,3}([-_].*)?$\"" },
         { "zone", "\"type\":\"string\",\"examples\":[\"America/Denver\"]" },
         { "clock", "\"type\":\"string\",\"pattern\":"
                    "\"^([01][0-9]|2[0-3]):[0-5][0-9]$\"" },

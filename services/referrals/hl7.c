@@ -4,6 +4,7 @@
 #include "common/base/array.h"
 #include "common/base/clock.h"
 #include "common/wire/message.h"
+#include "common/wire/text.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -13,7 +14,8 @@
 enum {
     MLLP_BEGIN = 0x0B,
     MLLP_END = 0x1C,
-    HEADER_FIELD_MAX = 250 /* bytes of what an acknowledgement repeats */
+    HEADER_FIELD_MAX = 250, /* bytes of what an acknowledgement repeats */
+    TEXT_MAX = 40000        /* bytes as sent: more than any field keeps */
 };
 
 /* Do a segment's name and the separator stand here? */
@@ -314,21 +316,6 @@ static bool s_unescape(const struct hl7 *self,
     return s_unescape_hex(self, text, size, out, ret_used);
 }
 
-/* Is it a character that no text may hold? `at` is a whole one of `size`. */
-static bool s_is_control(const uint8_t *at, size_t size)
-{
-    if (size == 1) {
-        return (at[0] < 0x20 && at[0] != '\n' && at[0] != '\t') || at[0] == 0x7F;
-    }
-    if (size == 2) {
-        return at[0] == 0xC2 && at[1] < 0xA0; /* U+0080 to U+009F */
-    }
-    /* Line and paragraph separators, marks of direction, U+FFFE and U+FFFF. */
-    return size == 3 && ((at[0] == 0xE2 && at[1] == 0x80 && at[2] >= 0xA8 &&
-                          at[2] <= 0xAE) ||
-                         (at[0] == 0xEF && at[1] == 0xBF && at[2] >= 0xBE));
-}
-
 /* An escape can make any byte: CR and CRLF become LF; bytes that are not UTF-8
  * and control characters become '?', which is marked. Returns the new size. */
 static size_t s_clean(const struct hl7 *self, uint8_t *text, size_t size)
@@ -339,7 +326,8 @@ static size_t s_clean(const struct hl7 *self, uint8_t *text, size_t size)
         if (text[i] == '\r') {
             i += i + 1 < size && text[i + 1] == '\n' ? 2 : 1;
             text[used++] = '\n';
-        } else if (step == 0 || s_is_control(text + i, step)) {
+        } else if (step == 0 ||
+                   !cn_text_is_clean((const char *)text + i, step, true)) {
             i += step == 0 ? 1 : step;
             text[used++] = '?';
             self->marks->replaced = true;
@@ -352,49 +340,16 @@ static size_t s_clean(const struct hl7 *self, uint8_t *text, size_t size)
     return used;
 }
 
-/* Bytes of the blank that begins here, 0 when none does: space, tab, line end,
- * no-break space, zero-width space, ideographic space, byte order mark. */
-static size_t s_blank_size(const char *at)
-{
-    static const char *const BLANKS[] = { " ",            "\t",
-                                          "\n",           "\xC2\xA0",
-                                          "\xE2\x80\x8B", "\xE3\x80\x80",
-                                          "\xEF\xBB\xBF" };
-    for (size_t i = 0; i < CN_COUNT(BLANKS); i++) {
-        size_t size = strlen(BLANKS[i]);
-        if (strncmp(at, BLANKS[i], size) == 0) {
-            return size;
-        }
-    }
-    return 0;
-}
-
-/* The text without blanks at its ends, which is changed for it; NULL when
- * nothing is left. */
-static const char *s_trimmed(char *text)
-{
-    size_t step = 0;
-    char *end = text;
-    while ((step = s_blank_size(text)) > 0) {
-        text += step;
-    }
-    for (char *at = text; *at != '\0'; at += step > 0 ? step : 1) {
-        step = s_blank_size(at);
-        end = step > 0 ? end : at + 1;
-    }
-    if (*text == '\0') {
-        return NULL;
-    }
-    *end = '\0';
-    return text;
-}
-
 /* Text with escapes undone, without blanks at its ends; NULL when nothing is
  * left, and for the HL7 null. */
 static const char *s_plain(const struct hl7 *self, struct cn_bytes raw)
 {
     if (raw.size == 0 || (raw.size == 2 && memcmp(raw.data, "\"\"", 2) == 0)) {
         return NULL;
+    }
+    if (raw.size > TEXT_MAX) {
+        raw.size = TEXT_MAX;
+        self->marks->cut = true;
     }
     /* Two digits of hex can become three bytes. */
     uint8_t *out = cn_arena_array(self->arena, raw.size + 1, 2);
@@ -415,8 +370,10 @@ static const char *s_plain(const struct hl7 *self, struct cn_bytes raw)
         }
     }
     used = s_clean(self, out, used);
-    out[used] = '\0';
-    return s_trimmed((char *)out);
+    char *text = (char *)out;
+    text += cn_text_trim(text, &used) - text;
+    text[used] = '\0';
+    return used > 0 ? text : NULL;
 }
 
 static struct cn_bytes s_component(const struct hl7 *self,

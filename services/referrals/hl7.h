@@ -52,6 +52,7 @@ struct hl7_segment {
 struct hl7_marks {
     bool replaced; /* a character that cannot be kept became '?' */
     bool joined;   /* a line that is no segment went to the field before it */
+    bool cut;      /* a text was longer than any field keeps */
 };
 
 /* A message that was read. All of it lives in its arena. */

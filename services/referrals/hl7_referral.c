@@ -4,6 +4,7 @@
 #include "common/base/array.h"
 #include "common/wire/json.h"
 #include "common/wire/message.h"
+#include "common/wire/text.h"
 #include "services/referrals/hl7_value.h"
 #include "services/referrals/rules.h"
 
@@ -97,6 +98,10 @@ static void s_patient_name(struct hl7_reader *self,
         }
     }
     name->suffix = hl7_word(self, place, 4, 20);
+    if (name->family != NULL && !cn_text_is_name(name->family)) {
+        hl7_not_understood(self, place);
+        name->family = NULL;
+    }
     if (name->family != NULL || name->n_given > 0) {
         patient->name = name;
     } else {
@@ -158,8 +163,9 @@ static void s_language(struct hl7_reader *self,
     struct hl7_place place = hl7_at(pid, 15);
     const char *sent = hl7_word(self, place, 1, 100);
     int count = hl7_count(self, place);
-    if (sent != NULL && (strlen(sent) == 2 || strlen(sent) == 3)) {
-        patient->language = hl7_lower(self, sent);
+    char code[CN_LANGUAGE_SIZE];
+    if (sent != NULL && cn_language_code(sent, code)) {
+        patient->language = cn_arena_strdup(self->arena, code);
     } else {
         hl7_not_understood(self, place);
     }
@@ -563,7 +569,9 @@ static void s_need_add(struct hl7_reader *self,
                        struct hl7_place place,
                        const char *text)
 {
+    /* All that is left over is cut off once, with a warning. */
     if (text == NULL ||
+        (needs->text != NULL && strlen(needs->text) > 4 * NEEDS_MAX) ||
         (needs->text != NULL && strstr(needs->text, text) != NULL)) {
         return;
     }
@@ -737,6 +745,9 @@ enum cn_code hl7_referral_read(const struct hl7 *message,
         s_read_patient(&self, hl7_segment(message, "PID", 1));
     if (message->marks->joined) {
         referral_warn(self.arena, self.referral, "line_joined");
+    }
+    if (message->marks->cut) {
+        referral_warn(self.arena, self.referral, "text_shortened");
     }
     if (message->marks->replaced) {
         referral_warn(self.arena, self.referral, "text_replaced");

@@ -4,12 +4,13 @@
 #include "common/base/array.h"
 #include "common/wire/json.h"
 #include "common/wire/message.h"
+#include "common/wire/text.h"
 
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { OLDEST_YEARS = 120, FIRST_BIRTH_YEAR = 1900 };
+enum { OLDEST_DAYS = 120 * 365 + 30 };
 
 /* ---- warnings ---- */
 
@@ -75,15 +76,13 @@ const char *hl7_fit(struct hl7_reader *self,
                     const char *text,
                     size_t max)
 {
-    size_t size = 0;
-    for (size_t seen = 0; text != NULL && text[size] != '\0'; size++) {
-        bool begins = ((unsigned char)text[size] & 0xC0) != 0x80;
-        if (begins && ++seen > max) {
-            s_warn(self, place, "text_shortened");
-            return cn_arena_strndup(self->arena, text, size);
-        }
+    size_t size = text != NULL ? strlen(text) : 0;
+    size_t fits = cn_text_fit(text, size, max);
+    if (fits == size) {
+        return text;
     }
-    return text;
+    s_warn(self, place, "text_shortened");
+    return cn_arena_strndup(self->arena, text, fits);
 }
 
 /* All of the component: some senders do not escape a subcomponent's delimiter
@@ -655,26 +654,32 @@ const char *hl7_day(struct hl7_reader *self, struct hl7_place place)
     return s_day_text(self, date);
 }
 
+static struct cn_date s_today(const struct hl7_reader *self)
+{
+    struct cn_civil today = { .date = { 0 } };
+    if (self->zone == NULL || !cn_zone_civil(self->zone, self->now_at, &today)) {
+        (void)!cn_zone_civil("UTC", self->now_at, &today);
+    }
+    return today.date;
+}
+
 const char *hl7_birth_day(struct hl7_reader *self, struct hl7_place place)
 {
     const char *sent = s_part(self, place, 1);
     struct cn_date date;
-    struct cn_civil today;
+    struct cn_date oldest = cn_date_add(s_today(self), -OLDEST_DAYS);
     if (sent == NULL) {
         return NULL;
     }
-    if (self->zone == NULL || !cn_zone_civil(self->zone, self->now_at, &today)) {
-        (void)!cn_zone_civil("UTC", self->now_at, &today);
-    }
-    if (!s_date(sent, &date) || date.year < FIRST_BIRTH_YEAR ||
-        cn_date_compare(date, today.date) > 0) {
+    const char *day = s_date(sent, &date) ? s_day_text(self, date) : NULL;
+    if (day == NULL || !cn_birth_date_is_plausible(day, self->now_at)) {
         hl7_not_understood(self, place);
         return NULL;
     }
-    if (date.year + OLDEST_YEARS < today.date.year) {
+    if (cn_date_compare(date, oldest) < 0) {
         hl7_doubtful(self, place);
     }
-    return s_day_text(self, date);
+    return day;
 }
 
 /* ---- identifiers and codes ---- */

@@ -6,7 +6,7 @@
 #include "common/wire/fold.h"
 #include "common/wire/message.h"
 #include "common/wire/seal.h"
-#include "services/referrals/hl7.h"
+#include "common/wire/text.h"
 #include "services/referrals/warning.h"
 
 #include <stdio.h>
@@ -438,15 +438,9 @@ char *name_norm(struct cn_arena *arena, const char *name)
 /* Blanks at its ends off, in a copy. */
 static char *s_ends_off(struct cn_arena *arena, const char *text)
 {
-    const char *trimmed = hl7_line(arena, text);
-    size_t skip = trimmed != NULL ? strspn(trimmed, " ") : 0;
-    char *copy =
-        cn_arena_strdup(arena, trimmed != NULL ? trimmed + skip : NULL);
-    size_t size = copy != NULL ? strlen(copy) : 0;
-    while (size > 0 && copy[size - 1] == ' ') {
-        copy[--size] = '\0';
-    }
-    return copy;
+    size_t size = text != NULL ? strlen(text) : 0;
+    const char *trimmed = text != NULL ? cn_text_trim(text, &size) : NULL;
+    return trimmed != NULL ? cn_arena_strndup(arena, trimmed, size) : NULL;
 }
 
 const char *key_system(struct cn_arena *arena, const char *system)

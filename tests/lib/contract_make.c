@@ -193,10 +193,13 @@ static const char *s_string(const struct contract *contract,
         return cn_arena_printf(arena, "%02u:00",
                                CLOCK_FIRST + at % CLOCK_HOURS);
     }
-    if (rule->kind == CN_FIELD_DATE) {
+    if (rule->kind == CN_FIELD_DATE || rule->kind == CN_FIELD_BIRTH_DATE) {
         return cn_arena_printf(arena, "2027-%02u-%02u",
                                1 + maker->number / DAYS % MONTHS,
                                1 + (maker->number + at) % DAYS);
+    }
+    if (rule->kind == CN_FIELD_LANGUAGE) {
+        return "en";
     }
     if (size > 3 && strcmp(name + size - 3, "_id") == 0) {
         return NULL; /* the shape does not say of which kind the id is */

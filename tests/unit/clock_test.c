@@ -94,6 +94,8 @@ static void what_is_no_instant_is_refused(void **state)
         "2026-03-07T20:00:00Z ",
         " 2026-03-07T20:00:00Z",
         "+026-03-07T20:00:00Z",
+        "9999-12-31T23:59:59-00:01",
+        "0001-01-01T00:00:00+00:01",
     };
     int64_t at = 42;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {

@@ -97,9 +97,9 @@ static void what_is_read_is_written(void **state)
           "{\"family\":\"Zo\xc3\xab\",\"given\":[\"a\",\"b\"]}" },
         { &ref__patient__name__shape, "{\"given\":[]}" },
         { &ref__patient__contact__shape,
-          "{\"name\":\"\",\"is_representative\":false}" },
-        { &ref__patient__contact__shape,
-          "{\"name\":\"\\\"\\\\\\b\\f\\n\\r\\t\\u0001/\"}" },
+          "{\"relationship\":\"\",\"is_representative\":false}" },
+        { &ref__accept_referral_request__shape,
+          "{\"note\":\"\\\"\\\\\\n\\r\\t/\"}" },
         { &ref__decline_referral_request__shape,
           "{\"reason_code\":\"no_capacity\",\"note\":\"\xf0\x9f\x8c\xbf\"}" },
         { &ref__patient__commitment__shape,
@@ -119,6 +119,55 @@ static void what_is_read_is_written(void **state)
         void *message = read_ok(*state, rows[i].shape, rows[i].text);
         assert_string_equal(written(rows[i].shape, message), rows[i].text);
     }
+}
+
+static void what_stands_in_a_text_is_escaped(void **state)
+{
+    Ref__Patient__Contact contact = REF__PATIENT__CONTACT__INIT;
+    (void)state;
+    contact.name = "\"\\\b\f\n\r\t\x01/";
+    assert_string_equal(written(&ref__patient__contact__shape, &contact),
+                        "{\"name\":\"\\\"\\\\\\b\\f\\n\\r\\t\\u0001/\"}");
+}
+
+static void blanks_at_the_ends_of_a_text_are_not_kept(void **state)
+{
+    void *patient = read_ok(
+        *state, &ref__patient__shape,
+        "{\"identifiers\":[{\"system\":\" brook\",\"value\":\"P-1 \"}],"
+        "\"name\":{\"family\":\"\\u00a0Doe\\u3000\",\"given\":[\" Jo \"]},"
+        "\"phones\":[\"5550100\\n\"],\"email\":\" a@b.example\","
+        "\"address\":{\"lines\":[\"\\u200b1 Way\"],\"city\":\" \"},"
+        "\"language\":\" en-US\"}");
+    assert_string_equal(
+        written(&ref__patient__shape, patient),
+        "{\"identifiers\":[{\"system\":\"brook\",\"value\":\"P-1\"}],"
+        "\"name\":{\"family\":\"Doe\",\"given\":[\"Jo\"]},"
+        "\"phones\":[\"5550100\"],\"email\":\"a@b.example\","
+        "\"address\":{\"lines\":[\"1 Way\"],\"city\":\"\"},"
+        "\"language\":\"en\",\"contacts\":[],\"commitments\":[]}");
+}
+
+static void a_limit_counts_characters_and_not_bytes(void **state)
+{
+    enum { CHARACTERS = 4000, CHARACTER_SIZE = 2 };
+    static const char before[] = "{\"needs\":\"";
+    static char text[sizeof(before) + CHARACTERS * CHARACTER_SIZE + 8];
+    struct cn_err err = { 0 };
+    void *message = NULL;
+    size_t size = sizeof(before) - 1;
+    memcpy(text, before, size);
+    for (int i = 0; i < CHARACTERS; i++, size += CHARACTER_SIZE) {
+        memcpy(text + size, "\xC3\xA9", CHARACTER_SIZE);
+    }
+    memcpy(text + size, "\"}", 3);
+    Ref__Referral *referral = read_ok(*state, &ref__referral__shape, text);
+    assert_int_equal(strlen(referral->needs), CHARACTERS * CHARACTER_SIZE);
+    memcpy(text + size, "x\"}", 4);
+    assert_int_equal(read_sized(*state, &ref__referral__shape, text,
+                                strlen(text), &message, &err),
+                     CN_INVALID);
+    assert_string_equal(err.fields[0].word, "too_long");
 }
 
 static void null_counts_as_absent(void **state)
@@ -196,6 +245,36 @@ static void each_fault_has_its_pointer_and_word(void **state)
           "invalid_value" },
         { patient, "{\"address\":{\"state\":\"KYX\"}}", "/address/state",
           "too_long" },
+        /* Names without a letter, and what no line of text holds. */
+        { patient, "{\"name\":{\"family\":\" \"}}", "/name/family",
+          "invalid_value" },
+        { patient, "{\"name\":{\"family\":\"\"}}", "/name/family",
+          "invalid_value" },
+        { patient, "{\"name\":{\"given\":[\"Jo\",\"\\u00a0\"]}}",
+          "/name/given/1", "invalid_value" },
+        { patient, "{\"name\":{\"family\":\"12\"}}", "/name/family",
+          "invalid_value" },
+        { patient, "{\"name\":{\"family\":\"Do\\u0007e\"}}", "/name/family",
+          "invalid_value" },
+        { patient, "{\"name\":{\"given\":[\"Jo\\r\\nDoe\"]}}", "/name/given/0",
+          "invalid_value" },
+        { patient, "{\"identifiers\":[{\"value\":\"1\\u202e2\"}]}",
+          "/identifiers/0/value", "invalid_value" },
+        { patient, "{\"address\":{\"lines\":[\" \"]}}", "/address/lines/0",
+          "invalid_value" },
+        { patient, "{\"language\":\"english\"}", "/language", "invalid_value" },
+        { referral, "{\"needs\":\"a\\u001bb\"}", "/needs", "invalid_value" },
+        { referral, "{\"ordering_physician\":{\"name\":\"\\u200b\"}}",
+          "/ordering_physician/name", "invalid_value" },
+        /* Times and dates that cannot be. */
+        { patient, "{\"birth_date\":\"2199-01-01\"}", "/birth_date",
+          "invalid_date" },
+        { patient, "{\"birth_date\":\"1899-12-31\"}", "/birth_date",
+          "invalid_date" },
+        { referral, "{\"ordered_soc_date\":\"9999-12-31\"}",
+          "/ordered_soc_date", "invalid_date" },
+        { referral, "{\"return_home_at\":\"9999-12-31T23:59:59Z\"}",
+          "/return_home_at", "invalid_time" },
         { patient,
           "{\"phones\":[\"5550100\",\"5550100\",\"5550100\",\"5550100\","
           "\"5550100\",\"5550100\",\"5550100\",\"5550100\",\"5550100\"]}",
@@ -440,7 +519,7 @@ static void patterns_take_and_refuse(void **state)
         { PHONE, "555010", false },
         { PHONE, "123456789012345678901", false },
         { PHONE, "call me 5550100", false },
-        { PHONE, "5550100\n", false },
+        { PHONE, "5550100\nx", false },
         { EMAIL, "pat@example.test", true },
         { EMAIL, "p.a-t+x@sub.example.test", true },
         { EMAIL, "pat@example", false },
@@ -883,6 +962,9 @@ int main(void)
     cmocka_unit_test_setup_teardown(name, arena_setup, arena_teardown)
     const struct CMUnitTest tests[] = {
         TEST(what_is_read_is_written),
+        TEST(what_stands_in_a_text_is_escaped),
+        TEST(blanks_at_the_ends_of_a_text_are_not_kept),
+        TEST(a_limit_counts_characters_and_not_bytes),
         TEST(null_counts_as_absent),
         TEST(times_in_other_offsets_are_kept_as_instants),
         TEST(each_fault_has_its_pointer_and_word),
