@@ -25,7 +25,7 @@ COMMIT   ?= $(shell git describe --always --dirty --exclude '*' 2>/dev/null || e
 Q        := $(if $(V),,@)
 GEN      := build/gen
 PROTOS   := $(wildcard proto/cairn/*.proto)
-PKGS     := libzmq libprotobuf-c libpq libmicrohttpd jansson libsodium libcurl libical
+PKGS     := libzmq libprotobuf-c libpq libmicrohttpd jansson libsodium libcurl libical libutf8proc
 
 WARN := -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
   -Wold-style-definition -Wvla -Walloca -Wformat=2 -Wundef -Wnull-dereference -Wimplicit-fallthrough -Wcast-qual \

@@ -54,9 +54,9 @@ char *cn_text_folded(struct cn_arena *arena, const char *text)
         UTF8PROC_DECOMPOSE | UTF8PROC_CASEFOLD | UTF8PROC_STRIPMARK;
     utf8proc_uint8_t *mapped = NULL;
     utf8proc_ssize_t size =
-        text != NULL ? utf8proc_map((const utf8proc_uint8_t *)text, 0, &mapped,
-                                    OPTIONS)
-                     : 0;
+        text != NULL
+            ? utf8proc_map((const utf8proc_uint8_t *)text, 0, &mapped, OPTIONS)
+            : 0;
     if (size == UTF8PROC_ERROR_NOMEM) {
         cn_arena_fail(arena);
     }
@@ -68,7 +68,8 @@ char *cn_text_folded(struct cn_arena *arena, const char *text)
     size_t used = 0;
     for (utf8proc_ssize_t at = 0; at < size;) {
         utf8proc_int32_t point = 0;
-        utf8proc_ssize_t step = utf8proc_iterate(mapped + at, size - at, &point);
+        utf8proc_ssize_t step =
+            utf8proc_iterate(mapped + at, size - at, &point);
         if (step <= 0) {
             break;
         }

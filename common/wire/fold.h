@@ -7,8 +7,8 @@
 
 /* The letters and digits of the text, as they are compared: compatible forms
  * made one (NFKD: composed and decomposed, full width, ligatures), case folded,
- * accents and marks off, letters of Latin scripts by their base letters (oe, ss,
- * th). Invalid UTF-8 gives "". NULL in, "" out. */
+ * accents and marks off, letters of Latin scripts by their base letters (oe,
+ * ss, th). Invalid UTF-8 gives "". NULL in, "" out. */
 char *cn_text_folded(struct cn_arena *arena, const char *text);
 
 #endif

@@ -3,8 +3,8 @@
 
 #include "common/store/reach.h"
 #include "common/wire/message.h"
-#include "services/referrals/rules.h"
 #include "services/referrals/patient.h"
+#include "services/referrals/rules.h"
 #include "services/referrals/unit.h"
 #include "services/referrals/warning.h"
 
@@ -72,8 +72,8 @@ static struct cn_record *s_patient_new(struct cn_op *op,
         referral_warn(op->arena, referral, "identifier_taken");
     }
     if (intake->match != NULL) {
-        const char *code = intake->match_count > 1 ? "patient_ambiguous"
-                                                   : "identity_disputed";
+        const char *code =
+            intake->match_count > 1 ? "patient_ambiguous" : "identity_disputed";
         s_warn_patient(op, referral, code, sent, intake->match);
         if (intake->other != NULL) {
             s_warn_patient(op, referral, code, sent, intake->other);
@@ -112,8 +112,7 @@ static struct cn_record *s_patient_matched(struct cn_op *op,
         intake.match != NULL ? values[intake.match_place] : NULL;
     if (intake.match_count == 1 && !intake.hidden &&
         s_is_person(op, intake.match, facts->patient, value)) {
-        patient_fill(op, intake.match, facts->patient,
-                     arrival->referral->body);
+        patient_fill(op, intake.match, facts->patient, arrival->referral->body);
         return intake.match;
     }
     return s_patient_new(op, facts, arrival, &intake, value);

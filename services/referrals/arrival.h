@@ -37,8 +37,8 @@ struct arrival {
  * - external_id_disputed: number_is_shared. */
 struct arrival arrival_make(struct cn_op *op,
                             const struct arrival_facts *facts);
-/* Puts the patient when they are new or filled, else requires their version. The
- * referral is put after it, then the deadline. */
+/* Puts the patient when they are new or filled, else requires their version.
+ * The referral is put after it, then the deadline. */
 void arrival_patient_put(struct cn_op *op, const struct arrival *self);
 
 #endif

@@ -24,8 +24,8 @@ struct receipt {
     struct cn_bytes normalised;
     struct hl7 message;
     struct raw_row raw;
-    const char *answer_type; /* the media type of the acknowledgement */
-    const Ref__Referral *sent;     /* the referral and its patient */
+    const char *answer_type;   /* the media type of the acknowledgement */
+    const Ref__Referral *sent; /* the referral and its patient */
     const Ref__Patient *patient;
     const Ref__Referral *made; /* what became of it */
 };
@@ -53,9 +53,8 @@ static void s_raw_reply_fill(struct cn_op *op,
 
 /* MSH-15 and MSH-16 ask for an accept acknowledgement alone (chapter 2,
  * "Enhanced mode"): its codes begin with C. */
-static const char *s_ack_code(struct cn_op *op,
-                              const struct hl7 *message,
-                              const char *code)
+static const char *
+s_ack_code(struct cn_op *op, const struct hl7 *message, const char *code)
 {
     const char *accept = hl7_text(message, message->segments, 15, 1, 1);
     const char *application = hl7_text(message, message->segments, 16, 1, 1);
@@ -262,9 +261,8 @@ static bool s_differs(struct cn_op *op, const struct receipt *self)
 /* Another message for a referral that is here: it is kept under it. The first
  * one that says something else is a warning there, and its sender is told that
  * nothing was changed: a person must look at what differs. */
-static void s_existing(struct cn_op *op,
-                       struct receipt *self,
-                       struct cn_record *referral)
+static void
+s_existing(struct cn_op *op, struct receipt *self, struct cn_record *referral)
 {
     static const struct hl7_fault DIFFERS = {
         .ack = "AA",
@@ -310,7 +308,8 @@ static bool s_same_person(struct cn_op *op,
 static void
 s_referral_arrives(struct cn_op *op, struct receipt *self, bool is_shared);
 
-/* The number of the referral is taken: by this referral, or by another person's.
+/* The number of the referral is taken: by this referral, or by another
+ * person's.
  */
 static void s_number_taken(struct cn_op *op, struct receipt *self)
 {
@@ -330,8 +329,7 @@ static void s_number_taken(struct cn_op *op, struct receipt *self)
  * from its read. */
 static void s_conflict(struct cn_op *op, const char *constraint)
 {
-    struct receipt *self =
-        cn_arena_copy(op->arena, op->context, sizeof(*self));
+    struct receipt *self = cn_arena_copy(op->arena, op->context, sizeof(*self));
     bool again = strcmp(constraint, "hl7_duplicate") == 0 ||
                  strcmp(constraint, "patient_identifier_key") == 0;
     /* A second time under the number of this very person. */
@@ -420,8 +418,8 @@ static const char *s_charset(struct cn_op *op, const char *media_type)
  * HL7's own. */
 static const char *s_answer_type(struct cn_op *op, const char *media_type)
 {
-    const char *type =
-        media_type != NULL ? cn_arena_strndup(op->arena, media_type,
+    const char *type = media_type != NULL
+                           ? cn_arena_strndup(op->arena, media_type,
                                               strcspn(media_type, "; \t"))
                            : ER7;
     return strcasestr(type, "hl7-v2") != NULL ? type : ER7;

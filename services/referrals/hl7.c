@@ -19,8 +19,7 @@ enum {
 };
 
 /* Do a segment's name and the separator stand here? */
-static bool
-s_segment_begins(const uint8_t *at, size_t size, uint8_t separator)
+static bool s_segment_begins(const uint8_t *at, size_t size, uint8_t separator)
 {
     return size >= 4 && isalpha(at[0]) && isalnum(at[1]) && isalnum(at[2]) &&
            at[3] == separator;
@@ -115,9 +114,9 @@ struct cn_bytes hl7_content(struct cn_bytes normalised)
 
 bool hl7_begins(struct cn_bytes normalised)
 {
-    return normalised.size >= 4 && (s_line_is(normalised, "MSH") ||
-                                    s_line_is(normalised, "FHS") ||
-                                    s_line_is(normalised, "BHS"));
+    return normalised.size >= 4 &&
+           (s_line_is(normalised, "MSH") || s_line_is(normalised, "FHS") ||
+            s_line_is(normalised, "BHS"));
 }
 
 static bool s_utf8_valid(struct cn_bytes text)
@@ -361,8 +360,8 @@ static const char *s_plain(const struct hl7 *self, struct cn_bytes raw)
             end = memchr(raw.data + i + 1, self->escape, raw.size - i - 1);
         }
         size_t size = end != NULL ? (size_t)(end - raw.data) - i - 1 : 0;
-        if (end != NULL && s_unescape(self, raw.data + i + 1, size, out + used,
-                                      &written)) {
+        if (end != NULL &&
+            s_unescape(self, raw.data + i + 1, size, out + used, &written)) {
             used += written;
             i += size + 2;
         } else {
@@ -403,10 +402,9 @@ const char *hl7_sub(const struct hl7 *self,
                     int component,
                     int subcomponent)
 {
-    return s_plain(
-        self, s_nth_part(s_component(self, segment, field, repetition,
-                                     component),
-                         self->subcomponent, subcomponent));
+    return s_plain(self, s_nth_part(s_component(self, segment, field,
+                                                repetition, component),
+                                    self->subcomponent, subcomponent));
 }
 
 const char *hl7_whole(const struct hl7 *self,
@@ -500,13 +498,13 @@ static bool s_read_delimiters(struct hl7 *message, struct cn_bytes text)
 
 /* Table 0211, and other spellings of the sets that are taken. */
 static const char *const CHARSETS[] = {
-    "ASCII",         "US-ASCII",       "UNICODE UTF-8",  "UTF-8",
-    "UTF8",          "8859/1",         "ISO-8859-1",     "LATIN1",
-    "WINDOWS-1252",  "8859/2",         "8859/3",         "8859/4",
-    "8859/5",        "8859/6",         "8859/7",         "8859/8",
-    "8859/9",        "8859/15",        "ISO IR14",       "ISO IR6",
-    "ISO IR87",      "JAS2020",        "ISO IR159",      "GB 18030-2000",
-    "KS X 1001",     "BIG-5",          "CNS 11643-1992", "UNICODE",
+    "ASCII",          "US-ASCII",      "UNICODE UTF-8",  "UTF-8",
+    "UTF8",           "8859/1",        "ISO-8859-1",     "LATIN1",
+    "WINDOWS-1252",   "8859/2",        "8859/3",         "8859/4",
+    "8859/5",         "8859/6",        "8859/7",         "8859/8",
+    "8859/9",         "8859/15",       "ISO IR14",       "ISO IR6",
+    "ISO IR87",       "JAS2020",       "ISO IR159",      "GB 18030-2000",
+    "KS X 1001",      "BIG-5",         "CNS 11643-1992", "UNICODE",
     "UNICODE UTF-16", "UNICODE UTF-32"
 };
 /* Rows before the first end are taken as UTF-8, rows before the second as
@@ -589,8 +587,13 @@ static enum cn_code s_read_segments(struct hl7 *message,
         "AE", NULL, 0, 0, HL7_VALUE_TOO_LONG, "too many segments", NULL
     };
     static const struct hl7_fault SECOND = {
-        "AE", "MSH", 2, 0, HL7_SEGMENT_SEQUENCE,
-        "send one message at a time: nothing of these was taken", NULL
+        "AE",
+        "MSH",
+        2,
+        0,
+        HL7_SEGMENT_SEQUENCE,
+        "send one message at a time: nothing of these was taken",
+        NULL
     };
     size_t lines = s_lines_count(text);
     if (lines > HL7_SEGMENTS_MAX) {
@@ -684,8 +687,7 @@ enum cn_code hl7_parse(struct cn_arena *arena,
         return hl7_refuse(ret_fault, &LONG_FIELD, err);
     }
     struct cn_bytes text = normalised;
-    enum cn_code rc = 
-        s_read_charset(&message, charset, &text, ret_fault, err);
+    enum cn_code rc = s_read_charset(&message, charset, &text, ret_fault, err);
     if (rc != CN_OK) {
         /* The header is repeated in the acknowledgement only as UTF-8. */
         if (s_utf8_valid(header->text)) {

@@ -3,9 +3,9 @@
  * acknowledgements. Knows no message type and nothing of referrals.
  *
  * - Segments may end in CR, LF or CRLF. A segment begins with its name and the
- *   field separator: a line that does not is part of the field before it. A byte
- *   order mark, an MLLP frame and a batch envelope (FHS, BHS, BTS, FTS) around
- *   the message are taken off. Two messages in one body are refused.
+ *   field separator: a line that does not is part of the field before it. A
+ * byte order mark, an MLLP frame and a batch envelope (FHS, BHS, BTS, FTS)
+ * around the message are taken off. Two messages in one body are refused.
  * - Delimiters come from MSH-1 and MSH-2; escapes are undone when text is read.
  *   A sequence that is no escape stays as it is.
  * - MSH-18, or else the media type, names the character set: none, ASCII and
@@ -60,7 +60,7 @@ struct hl7 {
     struct cn_arena *arena;
     struct hl7_marks *marks;
     bool is_latin1; /* the set of its hex escapes; else UTF-8 */
-    char field; /* the five delimiters; '\0' where MSH-2 names none */
+    char field;     /* the five delimiters; '\0' where MSH-2 names none */
     char component;
     char repetition;
     char escape;
@@ -88,12 +88,12 @@ struct cn_bytes hl7_normalise(struct cn_arena *arena, struct cn_bytes message);
 /* The segments of a normalised message after MSH. MSH holds the control id and
  * the time of sending, which differ between two messages of equal content. */
 struct cn_bytes hl7_content(struct cn_bytes normalised);
-/* Does it begin with MSH, or with a batch that holds no message? Everything else
- * is another media type. */
+/* Does it begin with MSH, or with a batch that holds no message? Everything
+ * else is another media type. */
 bool hl7_begins(struct cn_bytes normalised);
-/* Reads a normalised message. charset is that of the media type, or NULL; MSH-18
- * wins over it. CN_INVALID with *ret_fault when it is no usable
- * HL7; *ret_message then holds as much of MSH as could be read, for the
+/* Reads a normalised message. charset is that of the media type, or NULL;
+ * MSH-18 wins over it. CN_INVALID with *ret_fault when it is no usable HL7;
+ * *ret_message then holds as much of MSH as could be read, for the
  * acknowledgement. CN_NOMEM when the arena has failed. */
 CN_CHECKED enum cn_code hl7_parse(struct cn_arena *arena,
                                   struct cn_bytes normalised,
@@ -116,8 +116,9 @@ hl7_raw(const struct hl7 *self, const struct hl7_segment *segment, int field);
 int hl7_repetitions(const struct hl7 *self,
                     const struct hl7_segment *segment,
                     int field);
-/* Text of a component (its first subcomponent) with escapes undone and line ends
- * as LF; numbers count from 1. NULL when it is absent, blank or the HL7 null
+/* Text of a component (its first subcomponent) with escapes undone and line
+ * ends as LF; numbers count from 1. NULL when it is absent, blank or the HL7
+ * null
  * (""), and for a NULL segment. */
 const char *hl7_text(const struct hl7 *self,
                      const struct hl7_segment *segment,
@@ -138,8 +139,8 @@ const char *hl7_whole(const struct hl7 *self,
                       int field,
                       int repetition,
                       int component);
-/* A repetition as it was sent, its delimiters too, on one line, for people. NULL
- * when it is empty or the HL7 null. */
+/* A repetition as it was sent, its delimiters too, on one line, for people.
+ * NULL when it is empty or the HL7 null. */
 const char *hl7_sent(const struct hl7 *self,
                      const struct hl7_segment *segment,
                      int field,

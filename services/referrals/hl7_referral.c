@@ -48,8 +48,8 @@ static void s_identifier_add(struct hl7_reader *self,
         hl7_not_kept(self, place);
         return;
     }
-    Ref__Patient__Identifier *identifier = CN_NEW(
-        self->arena, ref__patient__identifier, Ref__Patient__Identifier);
+    Ref__Patient__Identifier *identifier =
+        CN_NEW(self->arena, ref__patient__identifier, Ref__Patient__Identifier);
     identifier->value = value;
     identifier->system = hl7_authority(self, place);
     identifier->type = s_is_type(type) ? type : NULL;
@@ -199,8 +199,7 @@ static Ref__Patient__Contact *s_contact(struct hl7_reader *self,
     Ref__Patient__Contact *contact =
         CN_NEW(self->arena, ref__patient__contact, Ref__Patient__Contact);
     struct hl7_place relation = hl7_at(nk1, 3);
-    contact->name =
-        hl7_person_name(self, hl7_legal_name(self, hl7_at(nk1, 2)));
+    contact->name = hl7_person_name(self, hl7_legal_name(self, hl7_at(nk1, 2)));
     contact->relationship =
         hl7_lower(self, hl7_either(hl7_word(self, relation, 2, 60),
                                    hl7_word(self, relation, 1, 60)));
@@ -279,8 +278,8 @@ static const struct hl7_segment *s_provider(const struct hl7 *message)
     }
 }
 
-/* EI: 1 id, 2 namespace, 3 universal id. A sender that leaves 1 empty means what
- * stands in 3, or in 2. */
+/* EI: 1 id, 2 namespace, 3 universal id. A sender that leaves 1 empty means
+ * what stands in 3, or in 2. */
 static void s_external_id(struct hl7_reader *self,
                           const struct hl7_segment *rf1,
                           Ref__Referral__Source *source)
@@ -333,11 +332,12 @@ static Ref__Referral__Source *s_source(struct hl7_reader *self,
     Ref__Referral__Source *source =
         CN_NEW(self->arena, ref__referral__source, Ref__Referral__Source);
     s_external_id(self, rf1, source);
-    const char *organization = hl7_either(hl7_word(self, hl7_at(prd, 10), 1, 200),
-                                          hl7_word(self, hl7_at(prd, 4), 9, 200));
-    source->organization = hl7_either(
-        organization,
-        hl7_word(self, hl7_at(self->message->segments, 4), 1, 200));
+    const char *organization =
+        hl7_either(hl7_word(self, hl7_at(prd, 10), 1, 200),
+                   hl7_word(self, hl7_at(prd, 4), 9, 200));
+    source->organization =
+        hl7_either(organization,
+                   hl7_word(self, hl7_at(self->message->segments, 4), 1, 200));
     source->contact_name = hl7_person_name(self, hl7_at(prd, 2));
     s_source_telecoms(self, prd, source);
     return source;
@@ -349,12 +349,11 @@ static bool s_says_npi(struct hl7_reader *self, struct hl7_place place)
 {
     const struct hl7 *message = self->message;
     static const int COMPONENTS[] = { 2, 4, 5 };
-    const char *authority = hl7_sub(message, place.segment, place.field,
-                                    place.repetition, 4, 2);
+    const char *authority =
+        hl7_sub(message, place.segment, place.field, place.repetition, 4, 2);
     for (size_t i = 0; i < CN_COUNT(COMPONENTS); i++) {
-        const char *text =
-            hl7_text(message, place.segment, place.field, place.repetition,
-                     COMPONENTS[i]);
+        const char *text = hl7_text(message, place.segment, place.field,
+                                    place.repetition, COMPONENTS[i]);
         if (text != NULL && strcasecmp(text, "NPI") == 0) {
             return true;
         }
@@ -406,8 +405,8 @@ static Ref__Referral__Physician *s_physician(struct hl7_reader *self,
 static Ref__Referral__Diagnosis *s_diagnosis(struct hl7_reader *self,
                                              const struct hl7_segment *dg1)
 {
-    Ref__Referral__Diagnosis *diagnosis = CN_NEW(
-        self->arena, ref__referral__diagnosis, Ref__Referral__Diagnosis);
+    Ref__Referral__Diagnosis *diagnosis =
+        CN_NEW(self->arena, ref__referral__diagnosis, Ref__Referral__Diagnosis);
     struct hl7_place place = hl7_at(dg1, 3);
     bool other = hl7_word(self, place, 1, 100) == NULL &&
                  hl7_word(self, place, 4, 100) != NULL;
@@ -445,9 +444,8 @@ static void s_diagnoses(struct hl7_reader *self, Ref__Referral *referral)
 }
 
 /* Which insurance pays first: IN1-22, else IN1-1, else as they stand. */
-static long s_payer_order(struct hl7_reader *self,
-                          const struct hl7_segment *in1,
-                          int field)
+static long
+s_payer_order(struct hl7_reader *self, const struct hl7_segment *in1, int field)
 {
     const char *text = hl7_word(self, hl7_at(in1, field), 1, 20);
     long order = text != NULL ? strtol(text, NULL, 10) : 0;
@@ -589,8 +587,7 @@ static void s_need_texts(struct hl7_reader *self,
     int count = hl7_count(self, hl7_at(segment, field));
     for (int i = 1; i <= count; i++) {
         struct hl7_place place = { segment, field, i };
-        s_need_add(self, needs, place,
-                   hl7_lines(self, place, 1, HL7_SIZE_MAX));
+        s_need_add(self, needs, place, hl7_lines(self, place, 1, HL7_SIZE_MAX));
     }
 }
 
@@ -688,21 +685,28 @@ static const struct hl7_fault *s_segments_fault(const struct hl7 *message)
         "AE", "PID", 1, 0, HL7_SEGMENT_SEQUENCE, "a referral needs PID", NULL
     };
     static const struct hl7_fault SECOND_PID = {
-        "AE", "PID", 2, 0, HL7_SEGMENT_SEQUENCE,
-        "a referral is about one patient", NULL
+        "AE",
+        "PID",
+        2,
+        0,
+        HL7_SEGMENT_SEQUENCE,
+        "a referral is about one patient",
+        NULL
     };
     static const struct hl7_fault SECOND_RF1 = {
-        "AE", "RF1", 2, 0, HL7_SEGMENT_SEQUENCE,
-        "send one referral in a message", NULL
+        "AE",
+        "RF1",
+        2,
+        0,
+        HL7_SEGMENT_SEQUENCE,
+        "send one referral in a message",
+        NULL
     };
     /* A shortened id could be that of another referral. */
-    static const struct hl7_fault LONG_ID = { "AE",
-                                              "RF1",
-                                              1,
-                                              6,
-                                              HL7_VALUE_TOO_LONG,
-                                              "the referral's id is too long",
-                                              NULL };
+    static const struct hl7_fault LONG_ID = {
+        "AE", "RF1", 1, 6, HL7_VALUE_TOO_LONG, "the referral's id is too long",
+        NULL
+    };
     const struct hl7_segment *rf1 = hl7_segment(message, "RF1", 1);
     if (hl7_segment(message, "PID", 1) == NULL) {
         return &NO_PID;

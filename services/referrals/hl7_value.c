@@ -17,8 +17,8 @@ enum { OLDEST_DAYS = 120 * 365 + 30 };
 static void
 s_warn(struct hl7_reader *self, struct hl7_place place, const char *code)
 {
-    const char *sent = hl7_sent(self->message, place.segment, place.field,
-                                place.repetition);
+    const char *sent =
+        hl7_sent(self->message, place.segment, place.field, place.repetition);
     if (sent == NULL) {
         return;
     }
@@ -66,9 +66,9 @@ int hl7_count(struct hl7_reader *self, struct hl7_place place)
 static const char *
 s_part(const struct hl7_reader *self, struct hl7_place place, int component)
 {
-    return hl7_line(self->arena, hl7_text(self->message, place.segment,
-                                          place.field, place.repetition,
-                                          component));
+    return hl7_line(self->arena,
+                    hl7_text(self->message, place.segment, place.field,
+                             place.repetition, component));
 }
 
 const char *hl7_fit(struct hl7_reader *self,
@@ -158,9 +158,9 @@ const char *hl7_family_name(struct hl7_reader *self, struct hl7_place place)
     const char *parts[2];
     const char *whole = s_part(self, place, 1);
     for (int i = 0; i < 2; i++) {
-        parts[i] = hl7_line(self->arena,
-                            hl7_sub(message, place.segment, place.field,
-                                    place.repetition, 1, i + 2));
+        parts[i] =
+            hl7_line(self->arena, hl7_sub(message, place.segment, place.field,
+                                          place.repetition, 1, i + 2));
     }
     return hl7_either(whole, hl7_join(self, parts, CN_COUNT(parts), " "));
 }
@@ -171,18 +171,17 @@ const char *hl7_person_name(struct hl7_reader *self, struct hl7_place place)
                                   s_part(self, place, 3),
                                   hl7_family_name(self, place),
                                   s_part(self, place, 4) };
-    return hl7_fit(self, place,
-                   hl7_join(self, parts, CN_COUNT(parts), " "), 200);
+    return hl7_fit(self, place, hl7_join(self, parts, CN_COUNT(parts), " "),
+                   200);
 }
 
 /* Table 0200: the lower, the sooner it is the name in law. */
 static int s_name_rank(const char *type)
 {
     static const struct hl7_code TYPES[] = {
-        { "L", NULL, 1 }, { "OR", NULL, 1 }, { "D", NULL, 3 },
-        { "C", NULL, 3 }, { "M", NULL, 5 },  { "B", NULL, 5 },
-        { "N", NULL, 6 }, { "A", NULL, 6 },  { "S", NULL, 6 },
-        { "P", NULL, 6 }, { "T", NULL, 6 },
+        { "L", NULL, 1 }, { "OR", NULL, 1 }, { "D", NULL, 3 }, { "C", NULL, 3 },
+        { "M", NULL, 5 }, { "B", NULL, 5 },  { "N", NULL, 6 }, { "A", NULL, 6 },
+        { "S", NULL, 6 }, { "P", NULL, 6 },  { "T", NULL, 6 },
     };
     const struct hl7_code *row = hl7_code_find(TYPES, CN_COUNT(TYPES), type);
     return type == NULL ? 2 : row != NULL ? row->value : 4;
@@ -195,8 +194,8 @@ struct hl7_place hl7_legal_name(struct hl7_reader *self, struct hl7_place place)
     for (int i = 1; i <= count; i++) {
         struct hl7_place at = { place.segment, place.field, i };
         int rank = s_name_rank(s_part(self, at, 7));
-        bool named = hl7_family_name(self, at) != NULL ||
-                     s_part(self, at, 2) != NULL;
+        bool named =
+            hl7_family_name(self, at) != NULL || s_part(self, at, 2) != NULL;
         if (named && (best == 0 || rank < best)) {
             best = rank;
             place.repetition = i;
@@ -215,34 +214,62 @@ struct hl7_place hl7_legal_name(struct hl7_reader *self, struct hl7_place place)
 
 /* The two letters of a state of the USA by its name. */
 static const struct hl7_code STATES[] = {
-    { "Alabama", "AL", 0 },        { "Alaska", "AK", 0 },
-    { "Arizona", "AZ", 0 },        { "Arkansas", "AR", 0 },
-    { "California", "CA", 0 },     { "Colorado", "CO", 0 },
-    { "Connecticut", "CT", 0 },    { "Delaware", "DE", 0 },
-    { "Florida", "FL", 0 },        { "Georgia", "GA", 0 },
-    { "Hawaii", "HI", 0 },         { "Idaho", "ID", 0 },
-    { "Illinois", "IL", 0 },       { "Indiana", "IN", 0 },
-    { "Iowa", "IA", 0 },           { "Kansas", "KS", 0 },
-    { "Kentucky", "KY", 0 },       { "Louisiana", "LA", 0 },
-    { "Maine", "ME", 0 },          { "Maryland", "MD", 0 },
-    { "Massachusetts", "MA", 0 },  { "Michigan", "MI", 0 },
-    { "Minnesota", "MN", 0 },      { "Mississippi", "MS", 0 },
-    { "Missouri", "MO", 0 },       { "Montana", "MT", 0 },
-    { "Nebraska", "NE", 0 },       { "Nevada", "NV", 0 },
-    { "New Hampshire", "NH", 0 },  { "New Jersey", "NJ", 0 },
-    { "New Mexico", "NM", 0 },     { "New York", "NY", 0 },
-    { "North Carolina", "NC", 0 }, { "North Dakota", "ND", 0 },
-    { "Ohio", "OH", 0 },           { "Oklahoma", "OK", 0 },
-    { "Oregon", "OR", 0 },         { "Pennsylvania", "PA", 0 },
-    { "Rhode Island", "RI", 0 },   { "South Carolina", "SC", 0 },
-    { "South Dakota", "SD", 0 },   { "Tennessee", "TN", 0 },
-    { "Texas", "TX", 0 },          { "Utah", "UT", 0 },
-    { "Vermont", "VT", 0 },        { "Virginia", "VA", 0 },
-    { "Washington", "WA", 0 },     { "West Virginia", "WV", 0 },
-    { "Wisconsin", "WI", 0 },      { "Wyoming", "WY", 0 },
-    { "District of Columbia", "DC", 0 }, { "Puerto Rico", "PR", 0 },
-    { "Guam", "GU", 0 },           { "Virgin Islands", "VI", 0 },
-    { "American Samoa", "AS", 0 }, { "Northern Mariana Islands", "MP", 0 },
+    { "Alabama", "AL", 0 },
+    { "Alaska", "AK", 0 },
+    { "Arizona", "AZ", 0 },
+    { "Arkansas", "AR", 0 },
+    { "California", "CA", 0 },
+    { "Colorado", "CO", 0 },
+    { "Connecticut", "CT", 0 },
+    { "Delaware", "DE", 0 },
+    { "Florida", "FL", 0 },
+    { "Georgia", "GA", 0 },
+    { "Hawaii", "HI", 0 },
+    { "Idaho", "ID", 0 },
+    { "Illinois", "IL", 0 },
+    { "Indiana", "IN", 0 },
+    { "Iowa", "IA", 0 },
+    { "Kansas", "KS", 0 },
+    { "Kentucky", "KY", 0 },
+    { "Louisiana", "LA", 0 },
+    { "Maine", "ME", 0 },
+    { "Maryland", "MD", 0 },
+    { "Massachusetts", "MA", 0 },
+    { "Michigan", "MI", 0 },
+    { "Minnesota", "MN", 0 },
+    { "Mississippi", "MS", 0 },
+    { "Missouri", "MO", 0 },
+    { "Montana", "MT", 0 },
+    { "Nebraska", "NE", 0 },
+    { "Nevada", "NV", 0 },
+    { "New Hampshire", "NH", 0 },
+    { "New Jersey", "NJ", 0 },
+    { "New Mexico", "NM", 0 },
+    { "New York", "NY", 0 },
+    { "North Carolina", "NC", 0 },
+    { "North Dakota", "ND", 0 },
+    { "Ohio", "OH", 0 },
+    { "Oklahoma", "OK", 0 },
+    { "Oregon", "OR", 0 },
+    { "Pennsylvania", "PA", 0 },
+    { "Rhode Island", "RI", 0 },
+    { "South Carolina", "SC", 0 },
+    { "South Dakota", "SD", 0 },
+    { "Tennessee", "TN", 0 },
+    { "Texas", "TX", 0 },
+    { "Utah", "UT", 0 },
+    { "Vermont", "VT", 0 },
+    { "Virginia", "VA", 0 },
+    { "Washington", "WA", 0 },
+    { "West Virginia", "WV", 0 },
+    { "Wisconsin", "WI", 0 },
+    { "Wyoming", "WY", 0 },
+    { "District of Columbia", "DC", 0 },
+    { "Puerto Rico", "PR", 0 },
+    { "Guam", "GU", 0 },
+    { "Virgin Islands", "VI", 0 },
+    { "American Samoa", "AS", 0 },
+    { "Northern Mariana Islands", "MP", 0 },
 };
 
 static const char *s_state(struct hl7_reader *self, const char *sent)
@@ -256,8 +283,7 @@ static const char *s_state(struct hl7_reader *self, const char *sent)
         !isalpha((unsigned char)sent[1])) {
         return NULL;
     }
-    return cn_arena_printf(self->arena, "%c%c",
-                           toupper((unsigned char)sent[0]),
+    return cn_arena_printf(self->arena, "%c%c", toupper((unsigned char)sent[0]),
                            toupper((unsigned char)sent[1]));
 }
 
@@ -287,9 +313,9 @@ static const char *s_street(struct hl7_reader *self, struct hl7_place place)
 {
     const char *part[4] = { NULL };
     for (int i = 1; i <= 3; i++) {
-        part[i] = hl7_line(self->arena,
-                           hl7_sub(self->message, place.segment, place.field,
-                                   place.repetition, 1, i));
+        part[i] =
+            hl7_line(self->arena, hl7_sub(self->message, place.segment,
+                                          place.field, place.repetition, 1, i));
     }
     bool has_street =
         part[1] != NULL && part[2] != NULL && strstr(part[1], part[2]) != NULL;
@@ -387,8 +413,8 @@ Ref__Patient__Address *hl7_address(struct hl7_reader *self,
 /* The extension that begins here: "x7", "ext. 7", "#7". Its digits, or NULL. */
 static const char *s_extension(const char *at, size_t *ret_size)
 {
-    static const char *const WORDS[] = { "extension", "ext.", "ext", "x.",
-                                         "x",         "#" };
+    static const char *const WORDS[] = { "extension", "ext.", "ext",
+                                         "x.",        "x",    "#" };
     for (size_t i = 0; i < CN_COUNT(WORDS); i++) {
         size_t size = strlen(WORDS[i]);
         if (strncasecmp(at, WORDS[i], size) == 0) {
@@ -468,12 +494,11 @@ static const char *s_xtn_number(struct hl7_reader *self, const struct xtn *xtn)
     const char *country = xtn->part[5];
     bool abroad = country != NULL && strcmp(country, "1") != 0 &&
                   strcmp(country, "+1") != 0;
-    const char *const parts[] = {
-        abroad ? cn_arena_printf(self->arena, "+%s",
-                                 country + strspn(country, "+"))
-               : NULL,
-        xtn->part[6], xtn->part[7]
-    };
+    const char *const parts[] = { abroad ? cn_arena_printf(
+                                               self->arena, "+%s",
+                                               country + strspn(country, "+"))
+                                         : NULL,
+                                  xtn->part[6], xtn->part[7] };
     if (xtn->part[7] == NULL) {
         return xtn->part[1];
     }
@@ -618,9 +643,8 @@ static bool s_utc(const char *sent, struct cn_date date, int64_t *ret_at)
     int hour = 0;
     int minute = 0;
     if (digits < 12 || offset == NULL || strspn(offset + 1, "0") != 4 ||
-        offset[5] != '\0' ||
-        sscanf(sent + 8, "%2d%2d", &hour, &minute) != 2 || hour > 23 ||
-        minute > 59) {
+        offset[5] != '\0' || sscanf(sent + 8, "%2d%2d", &hour, &minute) != 2 ||
+        hour > 23 || minute > 59) {
         return false;
     }
     *ret_at = cn_date_days(date) * CN_DAY + hour * CN_HOUR + minute * CN_MINUTE;
@@ -657,7 +681,8 @@ const char *hl7_day(struct hl7_reader *self, struct hl7_place place)
 static struct cn_date s_today(const struct hl7_reader *self)
 {
     struct cn_civil today = { .date = { 0 } };
-    if (self->zone == NULL || !cn_zone_civil(self->zone, self->now_at, &today)) {
+    if (self->zone == NULL ||
+        !cn_zone_civil(self->zone, self->now_at, &today)) {
         (void)!cn_zone_civil("UTC", self->now_at, &today);
     }
     return today.date;
@@ -690,9 +715,9 @@ s_namespace(struct hl7_reader *self, struct hl7_place place, int component)
 {
     const char *name = s_part(self, place, component);
     return hl7_either(
-        name, hl7_line(self->arena,
-                       hl7_sub(self->message, place.segment, place.field,
-                               place.repetition, component, 2)));
+        name,
+        hl7_line(self->arena, hl7_sub(self->message, place.segment, place.field,
+                                      place.repetition, component, 2)));
 }
 
 const char *hl7_sender(struct hl7_reader *self)
@@ -704,8 +729,8 @@ const char *hl7_sender(struct hl7_reader *self)
 
 const char *hl7_authority(struct hl7_reader *self, struct hl7_place place)
 {
-    const char *named = hl7_either(s_namespace(self, place, 4),
-                                   s_namespace(self, place, 6));
+    const char *named =
+        hl7_either(s_namespace(self, place, 4), s_namespace(self, place, 6));
     return hl7_fit(self, place, hl7_either(named, hl7_sender(self)), 200);
 }
 

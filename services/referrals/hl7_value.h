@@ -102,9 +102,9 @@ void hl7_telecoms_left(struct hl7_reader *self,
                        size_t count,
                        size_t from);
 
-/* DTM, TS, DT: the day as YYYY-MM-DD, or NULL with a warning when it is no whole
- * day. A time in UTC is a day in the branch's zone; with another offset, or
- * none, it is the day that the sender's wall showed. */
+/* DTM, TS, DT: the day as YYYY-MM-DD, or NULL with a warning when it is no
+ * whole day. A time in UTC is a day in the branch's zone; with another offset,
+ * or none, it is the day that the sender's wall showed. */
 const char *hl7_day(struct hl7_reader *self, struct hl7_place place);
 /* The same of a day of birth, whose time is never looked at. One in the future
  * or before 1900 is not kept; one more than 120 years ago is doubtful. */
@@ -122,9 +122,8 @@ struct hl7_code {
     int value;
 };
 /* The row of a code, upper and lower case alike; NULL when there is none. */
-const struct hl7_code *hl7_code_find(const struct hl7_code *rows,
-                                     size_t count,
-                                     const char *sent);
+const struct hl7_code *
+hl7_code_find(const struct hl7_code *rows, size_t count, const char *sent);
 /* CWE.3: a code system by our word; another one as it was sent. */
 const char *hl7_code_system(struct hl7_reader *self, const char *sent);
 

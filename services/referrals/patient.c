@@ -35,9 +35,9 @@ static const char *s_name_text(struct cn_arena *arena,
         return NULL;
     }
     for (size_t i = 0; i < name->n_given; i++) {
-        given = given == NULL ? name->given[i]
-                              : cn_arena_printf(arena, "%s %s", given,
-                                                name->given[i]);
+        given = given == NULL
+                    ? name->given[i]
+                    : cn_arena_printf(arena, "%s %s", given, name->given[i]);
     }
     const char *const parts[] = { name->family, given, name->suffix };
     return s_joined(arena, parts, CN_COUNT(parts));
@@ -54,9 +54,9 @@ static const char *s_sex_text(struct cn_arena *arena,
                               const Ref__Patient *patient)
 {
     (void)arena;
-    return patient->has_sex ? cn_enum_word(&ref__patient__sex__descriptor,
-                                           (int)patient->sex)
-                            : NULL;
+    return patient->has_sex
+               ? cn_enum_word(&ref__patient__sex__descriptor, (int)patient->sex)
+               : NULL;
 }
 
 static const char *s_phones_text(struct cn_arena *arena,
@@ -106,9 +106,10 @@ static const char *s_contacts_text(struct cn_arena *arena,
     const char *text = NULL;
     for (size_t i = 0; i < patient->n_contacts; i++) {
         const Ref__Patient__Contact *contact = patient->contacts[i];
-        const char *const parts[] = { text, contact->name,
-                                      contact->relationship, contact->phone,
-                                      contact->work_phone, contact->email };
+        const char *const parts[] = {
+            text,           contact->name,       contact->relationship,
+            contact->phone, contact->work_phone, contact->email
+        };
         text = s_joined(arena, parts, CN_COUNT(parts));
     }
     return text;
@@ -197,16 +198,15 @@ void patient_fill(struct cn_op *op,
             FACTS[i].fill(here, sent);
             continue;
         }
-        const struct warning warning = {
-            .code = "patient_differs",
-            .field = FACTS[i].field,
-            .sent = told,
-            .kept = kept,
-            .source = source == NULL           ? NULL
-                      : source->system != NULL ? source->system
-                                               : source->organization,
-            .at = op->now_at
-        };
+        const struct warning warning = { .code = "patient_differs",
+                                         .field = FACTS[i].field,
+                                         .sent = told,
+                                         .kept = kept,
+                                         .source = source == NULL ? NULL
+                                                   : source->system != NULL
+                                                       ? source->system
+                                                       : source->organization,
+                                         .at = op->now_at };
         referral_warn_of(op->arena, referral, &warning);
     }
 }

@@ -294,8 +294,7 @@ s_validity_guard(struct cn_op *op, const struct cn_record *record, int to)
                        "different");
         return;
     }
-    const struct need *need =
-        s_first_blocking(referral, record->beside->body);
+    const struct need *need = s_first_blocking(referral, record->beside->body);
     if (need != NULL) {
         s_guard_failed(op, need->guard, need->pointer, need->why);
     }
@@ -479,10 +478,13 @@ static bool s_looks_like_ssn(const char *value)
 bool identifier_is_ssn(const Ref__Patient__Identifier *identifier)
 {
     static const char *const TYPES[] = { "SS", "SSN", "SSA" };
-    static const char *const SYSTEMS[] = {
-        "USSSA", "SSA", "SSN", "US-SSN", "2.16.840.1.113883.4.1",
-        "urn:oid:2.16.840.1.113883.4.1", "http://hl7.org/fhir/sid/us-ssn"
-    };
+    static const char *const SYSTEMS[] = { "USSSA",
+                                           "SSA",
+                                           "SSN",
+                                           "US-SSN",
+                                           "2.16.840.1.113883.4.1",
+                                           "urn:oid:2.16.840.1.113883.4.1",
+                                           "http://hl7.org/fhir/sid/us-ssn" };
     return s_is_word(identifier->type, TYPES, CN_COUNT(TYPES)) ||
            s_is_word(identifier->system, SYSTEMS, CN_COUNT(SYSTEMS)) ||
            (identifier->type == NULL && s_looks_like_ssn(identifier->value));
@@ -491,18 +493,20 @@ bool identifier_is_ssn(const Ref__Patient__Identifier *identifier)
 bool identifier_is_placeholder(const char *value)
 {
     static const char *const WORDS[] = {
-        "UNKNOWN", "UNKN", "UNK",     "NONE", "NULL",    "NIL",      "NA",
-        "N/A",     "N.A.", "TEST",    "TBD",  "PENDING", "NEW",      "TEMP",
-        "XXX",     "XXXX", "XXXXX",   "?",    "-",       "MISSING",  "NOMRN",
-        "NO MRN",  "NOT AVAILABLE",   "123456789", "1234567890"
+        "UNKNOWN",   "UNKN",    "UNK",           "NONE",      "NULL",
+        "NIL",       "NA",      "N/A",           "N.A.",      "TEST",
+        "TBD",       "PENDING", "NEW",           "TEMP",      "MISSING",
+        "NO MRN",    "NOMRN",   "NOT AVAILABLE", "NOT KNOWN", "123456789",
+        "1234567890"
     };
     size_t size = value != NULL ? strlen(value) : 0;
-    bool repeats = size > 0 && strspn(value, "0123456789") == size;
+    bool repeats = size > 0;
     for (size_t i = 1; i < size; i++) {
         repeats = repeats && value[i] == value[0];
     }
+    /* 0, -, ?, 99999: one character again and again. */
     return s_is_word(value, WORDS, CN_COUNT(WORDS)) ||
-           (repeats && (value[0] == '0' || size >= 4));
+           (repeats && (size >= 4 || strchr("0-?.xX", value[0]) != NULL));
 }
 
 size_t patient_keys(struct cn_arena *arena,
@@ -543,8 +547,7 @@ static const char *s_given_name(const Ref__Patient *patient)
 }
 
 /* Do two names agree? 1 yes, -1 no, 0: one of them is not known. */
-static int
-s_names_agree(struct cn_arena *arena, const char *a, const char *b)
+static int s_names_agree(struct cn_arena *arena, const char *a, const char *b)
 {
     const char *one = name_norm(arena, a);
     const char *two = name_norm(arena, b);
@@ -580,9 +583,8 @@ struct likeness {
     bool sexes_differ;
 };
 
-static struct likeness s_likeness(struct cn_arena *arena,
-                                  const Ref__Patient *a,
-                                  const Ref__Patient *b)
+static struct likeness
+s_likeness(struct cn_arena *arena, const Ref__Patient *a, const Ref__Patient *b)
 {
     const Ref__Patient__Name *one = a->name;
     const Ref__Patient__Name *two = b->name;

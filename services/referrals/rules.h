@@ -77,7 +77,8 @@ const char *key_system(struct cn_arena *arena, const char *system);
 const char *key_value(struct cn_arena *arena, const char *value);
 
 /* The identifiers by which a patient is found: those with system and value, as
- * they are compared, without social security numbers, which are nobody's key. */
+ * they are compared, without social security numbers, which are nobody's key.
+ */
 size_t patient_keys(struct cn_arena *arena,
                     const Ref__Patient *patient,
                     const char **systems,
@@ -92,14 +93,14 @@ bool identifier_is_placeholder(const char *value);
 
 /* Are two patients one person? OTHER when birth dates, given names, family
  * names or suffixes are known of both and differ; but a family name may change
- * when given name, birth date and sex agree. SAME when family and given name, or
- * given name and birth date agree. Else nobody can tell. */
+ * when given name, birth date and sex agree. SAME when family and given name,
+ * or given name and birth date agree. Else nobody can tell. */
 enum person_match { PERSON_UNKNOWN, PERSON_SAME, PERSON_OTHER };
 enum person_match person_compare(struct cn_arena *arena,
                                  const Ref__Patient *a,
                                  const Ref__Patient *b);
-/* Of two who differ: do their whole names agree, or given name and birth date, or
- * family name and birth date? */
+/* Of two who differ: do their whole names agree, or given name and birth date,
+ * or family name and birth date? */
 bool person_agrees_in_part(struct cn_arena *arena,
                            const Ref__Patient *a,
                            const Ref__Patient *b);

@@ -93,9 +93,8 @@ CN_STATEMENT(SQL_INTAKE,
                        " ORDER BY r.place");
 
 /* Takes one row of those who have an identifier. */
-static void s_intake_match(struct intake *intake,
-                           struct cn_record *found,
-                           size_t place)
+static void
+s_intake_match(struct intake *intake, struct cn_record *found, size_t place)
 {
     if (intake->match == NULL) {
         intake->match = found;
@@ -147,12 +146,11 @@ struct intake intake_find(struct cn_op *op,
         size_t place = (size_t)cn_row_int(rows, row, PLACE);
         bool in_reach = cn_row_bool(rows, row, IN_REACH);
         struct cn_record *found =
-            in_reach ? cn_record_at(op, &ref__patient__resource, rows, row,
-                                    PATIENT)
-                     : NULL;
+            in_reach
+                ? cn_record_at(op, &ref__patient__resource, rows, row, PATIENT)
+                : NULL;
         if (place == 0) {
-            intake.namesake =
-                intake.namesake != NULL ? intake.namesake : found;
+            intake.namesake = intake.namesake != NULL ? intake.namesake : found;
             continue;
         }
         intake.taken[place - 1] = true;
@@ -218,9 +216,8 @@ void patient_keys_add(struct cn_op *op,
         cn_arena_array(op->arena, PATIENT_KEYS_MAX, sizeof(*systems));
     const char **values =
         cn_arena_array(op->arena, PATIENT_KEYS_MAX, sizeof(*values));
-    size_t found =
-        patient_keys(op->arena, patient->body, systems, values,
-                     PATIENT_KEYS_MAX);
+    size_t found = patient_keys(op->arena, patient->body, systems, values,
+                                PATIENT_KEYS_MAX);
     size_t count = 0;
     for (size_t i = 0; i < found; i++) {
         if (skip == NULL || !skip[i]) {
@@ -273,8 +270,7 @@ struct cn_record *referral_of_key(struct cn_op *op,
     referral_key(op->arena, referral, &system, &number);
     const struct cn_rows *rows =
         CN_READ(op, &SQL_REFERRAL_OF_SOURCE, cn_text(system), cn_text(number));
-    struct cn_record *found =
-        cn_record_of(op, &ref__referral__resource, rows);
+    struct cn_record *found = cn_record_of(op, &ref__referral__resource, rows);
     *ret_content_hash = found->found
                             ? cn_row_bytes(rows, 0, cn_rows_columns(rows) - 1)
                             : (struct cn_bytes){ NULL, 0 };

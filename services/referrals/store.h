@@ -8,8 +8,8 @@
 #include "cairn/referrals.resources.h"
 
 enum {
-    PATIENT_KEYS_MAX = 20,     /* identifiers of one patient */
-    NAMESAKES_MAX = 3,         /* patients of one name and birth date, looked at */
+    PATIENT_KEYS_MAX = 20, /* identifiers of one patient */
+    NAMESAKES_MAX = 3,     /* patients of one name and birth date, looked at */
     PATIENT_REFERRALS_MAX = 32 /* open referrals of one patient, looked at */
 };
 
@@ -36,12 +36,12 @@ struct cn_record *patient_take(struct cn_op *op, const char *id);
  * of its patient's identifiers, and those of the same name and birth date.
  * Nothing is read of one out of reach. */
 struct intake {
-    const char *zone;        /* NULL: the branch is not known here */
-    struct cn_record *match; /* the first of them within reach, or NULL */
-    size_t match_count;      /* 1 is a match, more are ambiguous */
-    struct cn_record *other; /* the second, or NULL */
-    size_t match_place;      /* of the identifier that match has */
-    bool hidden;             /* one of them is out of reach */
+    const char *zone;             /* NULL: the branch is not known here */
+    struct cn_record *match;      /* the first of them within reach, or NULL */
+    size_t match_count;           /* 1 is a match, more are ambiguous */
+    struct cn_record *other;      /* the second, or NULL */
+    size_t match_place;           /* of the identifier that match has */
+    bool hidden;                  /* one of them is out of reach */
     bool taken[PATIENT_KEYS_MAX]; /* identifier i is somebody's */
     struct cn_record *namesake;   /* same name and birth date, or NULL */
 };
@@ -71,8 +71,8 @@ void patient_require(struct cn_op *op, const struct cn_record *patient);
 
 /* ---- referrals ---- */
 
-/* The live referral that is found under the key of this one (referral_key), with
- * the hash of what its sender sent. */
+/* The live referral that is found under the key of this one (referral_key),
+ * with the hash of what its sender sent. */
 struct cn_record *referral_of_key(struct cn_op *op,
                                   const Ref__Referral *referral,
                                   struct cn_bytes *ret_content_hash);

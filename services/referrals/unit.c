@@ -194,12 +194,11 @@ void patient_conflict(struct cn_op *op, const char *constraint)
         return;
     }
     cn_forgive(op);
-    size_t count =
-        patient_keys(op->arena, patient->body, systems, values,
-                     PATIENT_KEYS_MAX);
+    size_t count = patient_keys(op->arena, patient->body, systems, values,
+                                PATIENT_KEYS_MAX);
     for (size_t i = 0; i < count && other == NULL; i++) {
-        const struct intake intake = intake_find(op, (struct cn_uuid){ { 0 } },
-                                                 NULL, &systems[i], &values[i], 1);
+        const struct intake intake = intake_find(
+            op, (struct cn_uuid){ { 0 } }, NULL, &systems[i], &values[i], 1);
         if (intake.match != NULL &&
             !cn_uuid_equal(intake.match->id, patient->id)) {
             other = cn_record_id(intake.match);

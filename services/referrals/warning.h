@@ -19,9 +19,9 @@ enum {
 /* One occasion. Texts may be NULL; they live as long as the referral. */
 struct warning {
     const char *code;
-    const char *field; /* where it stands: "PID-7", "patient.email" */
-    const char *sent;  /* what was sent; shortened to WARNING_SENT_MAX */
-    const char *kept;  /* what is here instead */
+    const char *field;       /* where it stands: "PID-7", "patient.email" */
+    const char *sent;        /* what was sent; shortened to WARNING_SENT_MAX */
+    const char *kept;        /* what is here instead */
     const char *patient_id;  /* another patient that it is about */
     const char *referral_id; /* another referral that it is about */
     const char *source;      /* who sent it */
@@ -42,7 +42,6 @@ bool referral_warned(const Ref__Referral *referral, const char *code);
 void referral_unwarn(Ref__Referral *referral, const char *code);
 
 /* The text cut to max bytes, never inside a UTF-8 character. */
-const char *
-text_cut(struct cn_arena *arena, const char *text, size_t max);
+const char *text_cut(struct cn_arena *arena, const char *text, size_t max);
 
 #endif

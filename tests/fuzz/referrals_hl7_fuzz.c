@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     Ref__Patient *patient = NULL;
     struct cn_bytes text =
         hl7_normalise(arena, (struct cn_bytes){ data, size });
-    enum cn_code rc = hl7_parse(arena, text, &message, &fault, &err);
+    enum cn_code rc = hl7_parse(arena, text, NULL, &message, &fault, &err);
     if (rc == CN_OK) {
         rc = hl7_referral_read(&message, "America/Chicago", NOW_AT, &referral,
                                &patient, &fault, &err);
