@@ -7,6 +7,7 @@
 #include "common/wire/json.h"
 #include "common/wire/message.h"
 #include "services/referrals/rules.h"
+#include "services/referrals/warning.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -457,6 +458,11 @@ static void names_are_compared_without_case_accents_and_marks(void **state)
           "strasse" },
         { "\xC5\x81ukasz", "lukasz" },
         { "Jose\xCC\x81", "jose" },
+        { "Nguy\xE1\xBB\x85n", "nguyen" },
+        { "Nguye\xCC\x82\xCC\x83n", "nguyen" },
+        { "\xC8\x98tefan", "stefan" },
+        { "\xEF\xAC\x81nn", "finn" },
+        { "\xEF\xBC\xA1\xEF\xBD\x82", "ab" },
         { "\xE5\xB1\xB1\xE7\x94\xB0", "\xE5\xB1\xB1\xE7\x94\xB0" },
         { "", "" },
     };
@@ -489,9 +495,113 @@ static void a_social_security_number_is_nobodys_key(void **state)
     f.patient->n_identifiers = 5;
     const char *systems[5];
     const char *values[5];
-    assert_int_equal(patient_keys(f.patient, systems, values, 5), 1);
-    assert_string_equal(systems[0], "HOSP");
+    assert_int_equal(patient_keys(f.arena, f.patient, systems, values, 5), 1);
+    /* As it is compared. */
+    assert_string_equal(systems[0], "hosp");
     assert_string_equal(values[0], "1");
+    cn_arena_free(f.arena);
+}
+
+/* "family|given|suffix|birth date|sex"; what is empty is not known. */
+static Ref__Patient *person_of(struct cn_arena *arena, const char *text)
+{
+    Ref__Patient *patient = CN_NEW(arena, ref__patient, Ref__Patient);
+    const char *part[5] = { NULL };
+    for (size_t i = 0; i < CN_COUNT(part); i++) {
+        size_t size = strcspn(text, "|");
+        part[i] = size > 0 ? cn_arena_strndup(arena, text, size) : NULL;
+        text += size + (text[size] == '|');
+    }
+    patient->name = CN_NEW(arena, ref__patient__name, Ref__Patient__Name);
+    patient->name->family = part[0];
+    patient->name->given = cn_arena_array(arena, 1, sizeof(void *));
+    patient->name->given[0] = part[1];
+    patient->name->n_given = part[1] != NULL ? 1 : 0;
+    patient->name->suffix = part[2];
+    patient->birth_date = part[3];
+    if (part[4] != NULL) {
+        CN_SET(patient, sex,
+               part[4][0] == 'f' ? REF__PATIENT__SEX__FEMALE
+                                 : REF__PATIENT__SEX__MALE);
+    }
+    return patient;
+}
+
+static void two_people_are_one_only_when_nothing_contradicts_it(void **state)
+{
+    static const struct {
+        const char *a;
+        const char *b;
+        enum person_match match;
+    } ROWS[] = {
+        { "Alder|Amy||1943-01-05|f", "Alder|Amy||1943-01-05|f", PERSON_SAME },
+        { "Alder|Amy||1943-01-05", "alder|AMY Beth||1943-01-05", PERSON_SAME },
+        { "Alder|Amy", "Alder|A", PERSON_SAME },
+        { "Alder|Amy||1943-01-05|f", "Birch|Ben||1958-09-11|m", PERSON_OTHER },
+        { "Alder|Amy||1943-01-05", "Alder|Amy||1943-01-06", PERSON_OTHER },
+        { "Alder|Amy||1943-01-05", "Alder|Ann||1943-01-05", PERSON_OTHER },
+        /* A new family name, by marriage. */
+        { "Alder|Amy||1943-01-05|f", "Cedar|Amy||1943-01-05|f", PERSON_SAME },
+        { "Alder|Amy||1943-01-05", "Cedar|Amy||1943-01-05", PERSON_SAME },
+        { "Alder|Kim||1943-01-05|f", "Cedar|Kim||1943-01-05|m", PERSON_OTHER },
+        { "Alder|Amy", "Cedar|Amy", PERSON_OTHER },
+        /* Father and son. */
+        { "Alder|Al|Sr", "Alder|Al|Jr", PERSON_OTHER },
+        { "Alder|Al|Sr|1943-01-05", "Alder|Al|Jr|1943-01-05", PERSON_SAME },
+        /* Nobody can tell. */
+        { "Alder|Amy", "", PERSON_UNKNOWN },
+        { "Alder||||", "Alder|Amy", PERSON_UNKNOWN },
+        { "|||1943-01-05", "|||1943-01-05", PERSON_UNKNOWN },
+        { "|Amy||1943-01-05", "Alder|Amy||1943-01-05", PERSON_SAME },
+    };
+    struct cn_arena *arena = cn_arena_new(1 << 20);
+    (void)state;
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
+        const Ref__Patient *a = person_of(arena, ROWS[i].a);
+        const Ref__Patient *b = person_of(arena, ROWS[i].b);
+        assert_int_equal(person_compare(arena, a, b), ROWS[i].match);
+        assert_int_equal(person_compare(arena, b, a), ROWS[i].match);
+    }
+    cn_arena_free(arena);
+}
+
+static void a_number_that_nobody_has_is_a_placeholder(void **state)
+{
+    static const char *const PLACEHOLDERS[] = { "UNKNOWN",  "unknown", "0",
+                                                "00000",    "NA",      "N/A",
+                                                "TEST",     "99999",   "-",
+                                                "123456789" };
+    static const char *const NUMBERS[] = { "7",  "77",     "12345",
+                                           "A1", "100000", "UNKNOWN1",
+                                           "",   "90210" };
+    (void)state;
+    for (size_t i = 0; i < CN_COUNT(PLACEHOLDERS); i++) {
+        assert_true(identifier_is_placeholder(PLACEHOLDERS[i]));
+    }
+    for (size_t i = 0; i < CN_COUNT(NUMBERS); i++) {
+        assert_false(identifier_is_placeholder(NUMBERS[i]));
+    }
+    assert_false(identifier_is_placeholder(NULL));
+}
+
+static void
+a_referral_in_doubt_waits_until_a_person_has_said_who_it_is(void **state)
+{
+    (void)state;
+    struct facts f = complete_facts();
+    CN_SET(f.referral, identity, REF__REFERRAL__IDENTITY__DISPUTED);
+    referral_warn(f.arena, f.referral, "identity_disputed");
+    assert_false(settle(&f, at("2026-06-01T15:00:00Z")));
+    assert_int_equal(f.referral->status, STATUS(MATCHING));
+    assert_false(f.referral->has_valid_at);
+    assert_int_equal(pass(&f, "accept"), CN_CONFLICT);
+    assert_string_equal(f.err->word, "guard_failed");
+    assert_string_equal(f.err->fields[0].pointer, "/identity");
+    *f.err = (struct cn_err){ 0 };
+    referral_identify(f.referral, REF__REFERRAL__IDENTITY__DIFFERENT);
+    assert_int_equal(f.referral->n_warnings, 0);
+    assert_true(settle(&f, at("2026-06-01T16:00:00Z")));
+    assert_int_equal(f.referral->status, STATUS(VALID));
     cn_arena_free(f.arena);
 }
 
@@ -521,6 +631,10 @@ int main(void)
         cmocka_unit_test(an_incomplete_decline_needs_no_validity),
         cmocka_unit_test(names_are_compared_without_case_accents_and_marks),
         cmocka_unit_test(a_social_security_number_is_nobodys_key),
+        cmocka_unit_test(two_people_are_one_only_when_nothing_contradicts_it),
+        cmocka_unit_test(a_number_that_nobody_has_is_a_placeholder),
+        cmocka_unit_test(
+            a_referral_in_doubt_waits_until_a_person_has_said_who_it_is),
         cmocka_unit_test(only_listed_reasons_decline),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
