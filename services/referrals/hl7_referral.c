@@ -338,7 +338,8 @@ static Ref__Referral__Source *s_source(struct hl7_reader *self,
     source->organization =
         hl7_either(organization,
                    hl7_word(self, hl7_at(self->message->segments, 4), 1, 200));
-    source->contact_name = hl7_person_name(self, hl7_at(prd, 2));
+    source->contact_name =
+        hl7_person_name(self, hl7_legal_name(self, hl7_at(prd, 2)));
     s_source_telecoms(self, prd, source);
     return source;
 }
@@ -391,7 +392,8 @@ static Ref__Referral__Physician *s_physician(struct hl7_reader *self,
         CN_NEW(self->arena, ref__referral__physician, Ref__Referral__Physician);
     struct hl7_telecoms *found = cn_arena_alloc(self->arena, sizeof(*found));
     hl7_telecoms_read(self, hl7_at(prd, 5), found);
-    physician->name = hl7_person_name(self, hl7_at(prd, 2));
+    physician->name =
+        hl7_person_name(self, hl7_legal_name(self, hl7_at(prd, 2)));
     physician->phone = hl7_telecom_one(self, found->phones, found->phone_count);
     physician->fax = hl7_telecom_one(self, found->faxes, found->fax_count);
     physician->npi = s_npi(self, prd);
@@ -447,8 +449,16 @@ static void s_diagnoses(struct hl7_reader *self, Ref__Referral *referral)
 static long
 s_payer_order(struct hl7_reader *self, const struct hl7_segment *in1, int field)
 {
+    static const struct hl7_code WORDS[] = {
+        { "P", NULL, 1 },         { "S", NULL, 2 },
+        { "T", NULL, 3 },         { "PRIMARY", NULL, 1 },
+        { "SECONDARY", NULL, 2 }, { "TERTIARY", NULL, 3 },
+    };
     const char *text = hl7_word(self, hl7_at(in1, field), 1, 20);
-    long order = text != NULL ? strtol(text, NULL, 10) : 0;
+    const struct hl7_code *word = hl7_code_find(WORDS, CN_COUNT(WORDS), text);
+    long order = word != NULL   ? word->value
+                 : text != NULL ? strtol(text, NULL, 10)
+                                : 0;
     return order > 0 ? order : ORDER_LAST;
 }
 

@@ -386,6 +386,16 @@ static Ref__Patient__Address *s_address_of(struct hl7_reader *self,
                : NULL;
 }
 
+/* Does it say any place? */
+static bool s_has_place(struct hl7_reader *self, struct hl7_place place)
+{
+    bool has = s_street(self, place) != NULL;
+    for (int i = 2; i <= 5; i++) {
+        has = has || s_part(self, place, i) != NULL;
+    }
+    return has;
+}
+
 Ref__Patient__Address *hl7_address(struct hl7_reader *self,
                                    struct hl7_place place)
 {
@@ -394,7 +404,7 @@ Ref__Patient__Address *hl7_address(struct hl7_reader *self,
     for (int i = 1; i <= count; i++) {
         struct hl7_place at = { place.segment, place.field, i };
         int rank = s_address_rank(s_part(self, at, 7));
-        if (rank > 0 && (best == 0 || rank < best)) {
+        if (rank > 0 && (best == 0 || rank < best) && s_has_place(self, at)) {
             best = rank;
             place.repetition = i;
         }

@@ -487,6 +487,8 @@ bool identifier_is_ssn(const Ref__Patient__Identifier *identifier)
                                            "http://hl7.org/fhir/sid/us-ssn" };
     return s_is_word(identifier->type, TYPES, CN_COUNT(TYPES)) ||
            s_is_word(identifier->system, SYSTEMS, CN_COUNT(SYSTEMS)) ||
+           (identifier->system != NULL &&
+            strcasestr(identifier->system, "social security") != NULL) ||
            (identifier->type == NULL && s_looks_like_ssn(identifier->value));
 }
 
