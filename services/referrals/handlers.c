@@ -43,6 +43,21 @@ static void s_create_conflict(struct cn_op *op, const char *constraint)
     }
 }
 
+/* The patient of a new referral is of its branch. */
+static void s_patient_sent_check(struct cn_op *op,
+                                 const Ref__Patient *patient,
+                                 struct cn_uuid branch_id)
+{
+    struct cn_uuid named;
+    patient_check(op, patient, "/patient");
+    if (patient->branch_id != NULL &&
+        (!cn_id_parse("brn", patient->branch_id, &named) ||
+         !cn_uuid_equal(named, branch_id))) {
+        cn_refuse_field(op, "/patient/branch_id", "wrong_branch",
+                        "is not the referral's branch");
+    }
+}
+
 void referral_create(struct cn_op *op, const Ref__CreateReferralRequest *body)
 {
     const Ref__Referral *sent = body->referral;
@@ -61,6 +76,9 @@ void referral_create(struct cn_op *op, const Ref__CreateReferralRequest *body)
         .patient_id = sent->patient_id,
         .content_hash = { op->request->fingerprint, CN_FINGERPRINT_SIZE },
     };
+    if (sent->patient != NULL) {
+        s_patient_sent_check(op, sent->patient, facts.branch_id);
+    }
     if (cn_failed(op)) {
         return;
     }

@@ -38,10 +38,10 @@ static const struct cn_move REFERRAL_MOVES[] = {
     { "unschedule", FROM(SOC_SCHEDULED), STATUS(ACCEPTED), "referral.updated" },
     { "admit", FROM(SOC_SCHEDULED), STATUS(ADMITTED), "referral.admitted" },
     { "not_admit", FROM(ACCEPTED) | FROM(SOC_SCHEDULED), STATUS(NOT_ADMITTED),
-      NULL },
+      "referral.not_admitted" },
     { "decline", OPEN, STATUS(DECLINED), "referral.declined" },
     { "reopen", FROM(DECLINED), STATUS(REVIEW), NULL },
-    { "withdraw", OPEN, STATUS(WITHDRAWN), NULL },
+    { "withdraw", OPEN, STATUS(WITHDRAWN), "referral.withdrawn" },
     { "close",
       FROM(ADMITTED) | FROM(DECLINED) | FROM(NOT_ADMITTED) | FROM(WITHDRAWN),
       STATUS(CLOSED), NULL },
@@ -85,6 +85,11 @@ bool referral_is_open(Ref__Referral__Status status)
     return (CN_STATE(status) & OPEN) != 0;
 }
 
+bool referral_is_undecided(Ref__Referral__Status status)
+{
+    return (CN_STATE(status) & UNDECIDED) != 0;
+}
+
 /* ---- what a valid referral needs ---- */
 
 static bool s_text_given(const char *text)
@@ -102,9 +107,12 @@ static bool s_has_name(const Ref__Referral *referral,
 static bool s_has_place(const Ref__Patient *patient)
 {
     const Ref__Patient__Address *address = patient->address;
-    return address != NULL &&
-           (address->n_lines > 0 || s_text_given(address->city) ||
-            s_text_given(address->postal_code));
+    bool lines = false;
+    for (size_t i = 0; address != NULL && i < address->n_lines; i++) {
+        lines = lines || s_text_given(address->lines[i]);
+    }
+    return address != NULL && (lines || s_text_given(address->city) ||
+                               s_text_given(address->postal_code));
 }
 
 static bool s_is_reachable(const Ref__Referral *referral,
@@ -265,16 +273,9 @@ s_validity_guard(struct cn_op *op, const struct cn_record *record, int to)
         guarded && to != (int)referral->status
             ? s_first_blocking(referral, record->beside->body)
             : NULL;
-    if (need == NULL) {
-        return;
+    if (need != NULL) {
+        cn_refuse_guard(op, need->guard, need->pointer, need->why);
     }
-    cn_refuse(op, CN_CONFLICT, "guard_failed", "guard %s failed: %s",
-              need->guard, need->why);
-    struct cn_field_err *field = &op->err->fields[0];
-    (void)snprintf(field->pointer, sizeof(field->pointer), "%s", need->pointer);
-    (void)snprintf(field->word, sizeof(field->word), "%s", need->guard);
-    (void)snprintf(field->msg, sizeof(field->msg), "%s", need->why);
-    op->err->field_count = 1;
 }
 
 void referral_pass(struct cn_op *op,
@@ -379,6 +380,49 @@ void referral_settle(struct cn_op *op,
     s_settle_status(op, record);
     if (referral->has_valid_at) {
         s_settle_clock(op, referral, c01);
+    }
+}
+
+/* ---- what a client says of a patient ---- */
+
+static void s_week_check(struct cn_op *op,
+                         const char *pointer,
+                         bool has_weekday,
+                         const char *from,
+                         const char *to)
+{
+    if (!has_weekday || from == NULL || to == NULL) {
+        cn_refuse_field(op, pointer, "required", "needs weekday, from and to");
+    } else if (strcmp(from, to) == 0) {
+        cn_refuse_field(op, pointer, "invalid_value",
+                        "must not end when it begins");
+    }
+}
+
+void patient_check(struct cn_op *op,
+                   const Ref__Patient *patient,
+                   const char *pointer)
+{
+    const Ref__Patient__Preferences *preferences = patient->preferences;
+    char at[CN_ERR_POINTER_MAX];
+    for (size_t i = 0; i < patient->n_commitments; i++) {
+        const Ref__Patient__Commitment *row = patient->commitments[i];
+        (void)snprintf(at, sizeof(at), "%s/commitments/%zu", pointer, i);
+        s_week_check(op, at, row->n_weekdays > 0, row->from, row->to);
+    }
+    for (size_t i = 0; preferences != NULL && i < preferences->n_windows; i++) {
+        const Ref__Patient__Window *row = preferences->windows[i];
+        (void)snprintf(at, sizeof(at), "%s/preferences/windows/%zu", pointer,
+                       i);
+        s_week_check(op, at, row->has_weekday, row->from, row->to);
+    }
+}
+
+void patient_name_check(struct cn_op *op, const Ref__Patient *patient)
+{
+    const Ref__Patient__Name *name = patient->name;
+    if (name == NULL || (!s_text_given(name->family) && name->n_given == 0)) {
+        cn_refuse_field(op, "/name", "required", "a patient has a name");
     }
 }
 
