@@ -35,6 +35,18 @@ struct cn_uuid cn_uuid_new(struct cn_env *env)
     return id;
 }
 
+int64_t cn_uuid_made_at(struct cn_uuid id)
+{
+    int64_t ms = 0;
+    if (id.bytes[6] >> 4 != 7) {
+        return -1;
+    }
+    for (int i = 0; i < 6; i++) {
+        ms = ms << 8 | id.bytes[i];
+    }
+    return ms * 1000;
+}
+
 bool cn_uuid_equal(struct cn_uuid a, struct cn_uuid b)
 {
     return memcmp(a.bytes, b.bytes, sizeof a.bytes) == 0;

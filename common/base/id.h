@@ -22,6 +22,9 @@ enum {
 
 /* A new id by the env's clock. It is above all ids that this env has made. */
 struct cn_uuid cn_uuid_new(struct cn_env *env);
+/* When such an id was made, to the millisecond; -1 for an id of another form.
+ */
+int64_t cn_uuid_made_at(struct cn_uuid id);
 bool cn_uuid_equal(struct cn_uuid a, struct cn_uuid b);
 bool cn_uuid_is_nil(struct cn_uuid id);
 int cn_uuid_compare(struct cn_uuid a, struct cn_uuid b);

@@ -7,6 +7,7 @@
 
 #include "common/base/arena.h"
 #include "common/base/array.h"
+#include "common/base/clock.h"
 #include "common/base/err.h"
 #include "common/base/id.h"
 #include "common/wire/shape.h"
@@ -36,6 +37,12 @@ enum {
     CN_FETCH_REPLY_MAX = 768 << 10, /* bytes, unless one event is larger */
     CN_FETCH_WAIT_MAX_MS = 5000     /* of one long poll */
 };
+
+/* complete_until of a reply is this long before the instant at which every
+ * transaction that had its id by then is over and shown. A unit is written at
+ * most this long after the `now` that its events carry: the longest budget of a
+ * request (dispatch.h) and the statement_timeout of the roles. */
+#define CN_OUTBOX_SLACK_US (15 * CN_SECOND)
 
 enum { CN_SNAPSHOT_LIMIT_MAX = 100 /* rows of one page */ };
 

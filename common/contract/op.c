@@ -7,6 +7,7 @@
 
 #undef cn_refuse
 #undef cn_refuse_field
+#undef cn_refuse_guard
 
 bool cn_failed(const struct cn_op *op)
 {
@@ -47,6 +48,23 @@ void cn_refuse_field(struct cn_op *op,
     (void)vsnprintf(msg, sizeof(msg), format, args);
     va_end(args);
     (void)cn_fail_field(op->err, pointer, word, "%s", msg);
+}
+
+void cn_refuse_guard(struct cn_op *op,
+                     const char *guard,
+                     const char *pointer,
+                     const char *why)
+{
+    if (cn_failed(op)) {
+        return;
+    }
+    cn_refuse(op, CN_CONFLICT, "guard_failed", "guard %s failed: %s", guard,
+              why);
+    struct cn_field_err *field = &op->err->fields[0];
+    (void)snprintf(field->pointer, sizeof(field->pointer), "%s", pointer);
+    (void)snprintf(field->word, sizeof(field->word), "%s", guard);
+    (void)snprintf(field->msg, sizeof(field->msg), "%s", why);
+    op->err->field_count = 1;
 }
 
 void cn_forgive(struct cn_op *op)

@@ -105,6 +105,12 @@ void cn_refuse_field(struct cn_op *op,
                      const char *word,
                      const char *format,
                      ...) CN_PRINTF(4, 5);
+/* A guard of a command forbids it: 409 guard_failed with the guard's name, the
+ * pointer of the field by which a client may mend it ("": by none), and why. */
+void cn_refuse_guard(struct cn_op *op,
+                     const char *guard,
+                     const char *pointer,
+                     const char *why);
 /* Takes back a refusal that has another answer: an unknown id that is a field
  * at fault, a conflict that is no conflict. */
 void cn_forgive(struct cn_op *op);
@@ -114,5 +120,7 @@ void cn_forgive(struct cn_op *op);
     (cn_fail_here(__FILE__, __LINE__), cn_refuse((op), __VA_ARGS__))
 #define cn_refuse_field(op, ...)                                               \
     (cn_fail_here(__FILE__, __LINE__), cn_refuse_field((op), __VA_ARGS__))
+#define cn_refuse_guard(op, ...)                                               \
+    (cn_fail_here(__FILE__, __LINE__), cn_refuse_guard((op), __VA_ARGS__))
 
 #endif

@@ -20,12 +20,6 @@ enum {
     CN_OUTBOX_WAITING_MAX = 256 /* long polls at once */
 };
 
-/* complete_until of a reply is this long before the instant at which every
- * transaction that had its id by then is over and shown. A unit is written at
- * most this long after the `now` that its events carry: the longest budget of a
- * request (dispatch.h) and the statement_timeout of the roles. */
-#define CN_OUTBOX_SLACK_US (15 * CN_SECOND)
-
 /* Starts the poller of this replica. service->name is the schema. epoch is the
  * number from the configuration that a restore raises. When the loop stops the
  * long polls end with CN_UNAVAILABLE: their callers go to another replica. */

@@ -97,14 +97,24 @@ void user_create(struct cn_op *op, const Acc__CreateUserRequest *body)
     s_user_put(op, record);
 }
 
+static bool s_administers(const Acc__User *user)
+{
+    return user->role != NULL && strcmp(user->role, "administrator") == 0 &&
+           (!user->has_active || user->active);
+}
+
 void user_update(struct cn_op *op, const Acc__UpdateUserRequest *body)
 {
     struct cn_record *record = cn_take(op, &acc__user__resource, body->id);
     const Acc__User *user = record->body;
     const char *role = user->role;
+    const bool administers = s_administers(user);
     cn_patch(op, record, body->user, body->update_mask, body->n_update_mask);
     if (!cn_failed(op) && strcmp(role, user->role) != 0) {
         cn_also_tell(record, "role.changed");
+    }
+    if (administers && !s_administers(user)) {
+        administrator_require(op, (struct cn_uuid){ { 0 } }, record->id);
     }
     s_user_put(op, record);
 }

@@ -10,17 +10,33 @@
 
 /* ---- made and ended ---- */
 
-/* The person whose key it is to be. */
-static void s_key_user_check(struct cn_op *op, const char *user_id)
+/* The person whose key it is; NULL: nobody's. */
+static const struct cn_record *s_key_user(struct cn_op *op,
+                                          const Acc__ApiKey *key)
 {
     struct cn_uuid id = { { 0 } };
-    if (user_id == NULL || cn_failed(op)) {
+    if (key->user_id == NULL || cn_failed(op)) {
+        return NULL;
+    }
+    (void)!cn_id_parse("usr", key->user_id, &id);
+    return cn_find(op, &acc__user__resource, id);
+}
+
+/* The person whose key it is to be. Without branches of its own the key has
+ * theirs. */
+static void s_key_user_check(struct cn_op *op, const Acc__ApiKey *key)
+{
+    const struct cn_record *record = s_key_user(op, key);
+    if (record == NULL || cn_failed(op)) {
         return;
     }
-    (void)!cn_id_parse("usr", user_id, &id);
-    if (!cn_find(op, &acc__user__resource, id)->found && !cn_failed(op)) {
+    const Acc__User *user = record->body;
+    if (!record->found) {
         cn_refuse_field(op, "/user_id", "unknown_user",
                         "is no user of the agency");
+    } else if (key->n_branch_ids == 0) {
+        api_key_branch_check(op, key->branch_id, user->branch_ids,
+                             user->n_branch_ids);
     }
 }
 
@@ -41,7 +57,7 @@ void api_key_create(struct cn_op *op, const Acc__CreateApiKeyRequest *body)
     api_key_check(op, key);
     branches_check(op, "/branch_id", &key->branch_id, 1);
     branches_check(op, "/branch_ids", key->branch_ids, key->n_branch_ids);
-    s_key_user_check(op, key->user_id);
+    s_key_user_check(op, key);
     s_key_put_shown(op, record);
 }
 
@@ -49,6 +65,11 @@ void api_key_revoke(struct cn_op *op, const Acc__RevokeApiKeyRequest *body)
 {
     struct cn_record *record = cn_take(op, &acc__api_key__resource, body->id);
     Acc__ApiKey *key = record->body;
+    const struct cn_record *user = s_key_user(op, key);
+    if (api_key_administers(key, user != NULL ? user->body : NULL,
+                            op->now_at)) {
+        administrator_require(op, record->id, (struct cn_uuid){ { 0 } });
+    }
     if (!key->has_revoked_at) {
         CN_SET(key, revoked_at, op->now_at);
         record->verb = "revoke";
@@ -140,7 +161,7 @@ static void s_grant_key(struct cn_op *op,
     CN_SET(response, found, 1);
     CN_SET(response, tenant_id, cn_message_id(op->arena, row->tenant_id));
     response->subject = user != NULL ? user->id : key->id;
-    response->role = user != NULL ? user->role : key->role;
+    response->role = api_key_role(key, user);
     if (key->has_expires_at) {
         CN_SET(response, expires_at, key->expires_at);
     }

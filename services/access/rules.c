@@ -64,6 +64,21 @@ static bool s_role_has_scope(const char *role, const char *scope)
     return false;
 }
 
+void api_key_branch_check(struct cn_op *op,
+                          const char *branch_id,
+                          const char *const *ids,
+                          size_t count)
+{
+    bool is_one = branch_id == NULL || count == 0;
+    for (size_t i = 0; i < count && !is_one; i++) {
+        is_one = strcmp(ids[i], branch_id) == 0;
+    }
+    if (!is_one) {
+        cn_refuse_field(op, "/branch_id", "not_in_branch_ids",
+                        "is none of the branches that the key reaches");
+    }
+}
+
 void api_key_check(struct cn_op *op, const Acc__ApiKey *key)
 {
     struct cn_uuid id;
@@ -73,6 +88,12 @@ void api_key_check(struct cn_op *op, const Acc__ApiKey *key)
                         "is not the id of a branch");
     }
     s_branch_ids_check(op, key->n_branch_ids, key->branch_ids);
+    api_key_branch_check(op, key->branch_id, key->branch_ids,
+                         key->n_branch_ids);
+    if (key->has_expires_at && key->expires_at <= op->now_at) {
+        cn_refuse_field(op, "/expires_at", "invalid_value",
+                        "must lie in the future");
+    }
     for (size_t i = 0; !cn_failed(op) && i < key->n_scopes; i++) {
         if (!s_role_has_scope(key->role, key->scopes[i])) {
             char pointer[CN_ERR_POINTER_MAX];
@@ -92,4 +113,18 @@ bool api_key_usable(const Acc__ApiKey *key,
         return false;
     }
     return user == NULL || !user->has_active || user->active;
+}
+
+const char *api_key_role(const Acc__ApiKey *key, const Acc__User *user)
+{
+    return user != NULL ? user->role : key->role;
+}
+
+bool api_key_administers(const Acc__ApiKey *key,
+                         const Acc__User *user,
+                         int64_t now_at)
+{
+    const char *role = api_key_role(key, user);
+    return role != NULL && strcmp(role, "administrator") == 0 &&
+           api_key_usable(key, user, now_at);
 }

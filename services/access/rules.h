@@ -27,10 +27,22 @@ void api_key_text(const uint8_t random[API_KEY_RANDOM_SIZE],
 /* Each names the fields at fault, beside those that are required. */
 void user_check(struct cn_op *op, const Acc__User *user);
 void api_key_check(struct cn_op *op, const Acc__ApiKey *key);
+/* The default branch of a key must be one of those that it reaches, if they are
+ * named. */
+void api_key_branch_check(struct cn_op *op,
+                          const char *branch_id,
+                          const char *const *ids,
+                          size_t count);
 /* May the key be used at now? Not when it is revoked or expired, or its person
  * is not active (user NULL: an integration). */
 bool api_key_usable(const Acc__ApiKey *key,
                     const Acc__User *user,
                     int64_t now_at);
+/* The role that the key has: its person's, if it has one. */
+const char *api_key_role(const Acc__ApiKey *key, const Acc__User *user);
+/* Can the agency be administered by it at now? */
+bool api_key_administers(const Acc__ApiKey *key,
+                         const Acc__User *user,
+                         int64_t now_at);
 
 #endif

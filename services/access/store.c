@@ -118,3 +118,92 @@ struct key_row key_find(struct cn_op *op, struct cn_bytes key_hash)
     }
     return row;
 }
+
+/* ---- administrators ---- */
+
+enum { KEYS_PAGE = 50 };
+
+CN_SQL_READ(SQL_KEYS_NEWEST,
+            "SELECT k.id, k.version, k.body, u.id, u.version, u.body"
+            " FROM access.api_key k LEFT JOIN access.app_user u"
+            " ON u.tenant_id = k.tenant_id AND u.id = k.user_id"
+            " WHERE k.id < $1 ORDER BY k.id DESC LIMIT $2");
+
+/* An administrator's key that can be used; versions of it and of its person. */
+struct administrator {
+    bool found;
+    struct cn_uuid key_id;
+    int64_t version;
+    int64_t user_version; /* 0: it is nobody's */
+};
+
+static struct administrator
+s_administrator_read(struct cn_op *op, const struct cn_rows *rows, size_t row)
+{
+    struct administrator one = {
+        .key_id = cn_row_uuid(rows, row, 0),
+        .version = cn_row_int(rows, row, 1),
+    };
+    const Acc__User *user = NULL;
+    const Acc__ApiKey *key = cn_opened(op, acc__api_key__resource.context, rows,
+                                       row, 2, &acc__api_key__descriptor);
+    if (!cn_row_null(rows, row, 3)) {
+        one.user_version = cn_row_int(rows, row, 4);
+        user = cn_opened(op, acc__user__resource.context, rows, row, 5,
+                         &acc__user__descriptor);
+    }
+    one.found = api_key_administers(key, user, op->now_at);
+    return one;
+}
+
+/* The newest first: they are the ones in use. */
+static struct administrator s_administrator_find(struct cn_op *op,
+                                                 struct cn_uuid not_key,
+                                                 struct cn_uuid not_user)
+{
+    struct administrator one = { .found = false };
+    struct cn_uuid before;
+    size_t count = KEYS_PAGE;
+    memset(before.bytes, 0xff, sizeof(before.bytes));
+    while (!one.found && count == KEYS_PAGE && !cn_failed(op)) {
+        const struct cn_rows *rows =
+            CN_READ(op, &SQL_KEYS_NEWEST, cn_uuid(before), cn_int(KEYS_PAGE));
+        count = cn_rows_count(rows);
+        for (size_t row = 0; row < count && !one.found; row++) {
+            before = cn_row_uuid(rows, row, 0);
+            bool is_left_out =
+                cn_uuid_equal(before, not_key) ||
+                (!cn_uuid_is_nil(not_user) && !cn_row_null(rows, row, 3) &&
+                 cn_uuid_equal(cn_row_uuid(rows, row, 3), not_user));
+            if (!is_left_out) {
+                one = s_administrator_read(op, rows, row);
+            }
+        }
+    }
+    return one;
+}
+
+CN_SQL_WRITE(SQL_ADMINISTRATOR_REQUIRE,
+             "SELECT access.require(EXISTS (SELECT 1 FROM access.api_key k"
+             " LEFT JOIN access.app_user u"
+             " ON u.tenant_id = k.tenant_id AND u.id = k.user_id"
+             " WHERE k.id = $1 AND k.version = $2"
+             " AND coalesce(u.version, 0) = $3), 'administrator_version')");
+
+void administrator_require(struct cn_op *op,
+                           struct cn_uuid key_id,
+                           struct cn_uuid user_id)
+{
+    const struct administrator left = s_administrator_find(op, key_id, user_id);
+    if (cn_failed(op)) {
+        return;
+    }
+    if (!left.found) {
+        cn_refuse_guard(op, "administrator", "",
+                        "nobody could administer the agency any more");
+        return;
+    }
+    cn_lock(op, "administrators", op->tenant_id);
+    CN_CHANGE(op, &SQL_ADMINISTRATOR_REQUIRE, cn_uuid(left.key_id),
+              cn_int(left.version), cn_int(left.user_version));
+}

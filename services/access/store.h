@@ -27,4 +27,12 @@ struct key_row {
 };
 struct key_row key_find(struct cn_op *op, struct cn_bytes key_hash);
 
+/* The agency must not be left without an administrator: a key of one that can
+ * be used must be left beside this key and the keys of this person (nil: none
+ * of them). 409 guard_failed, guard administrator. Two who end each other's
+ * keys at once are decided one after the other (administrator_version). */
+void administrator_require(struct cn_op *op,
+                           struct cn_uuid key_id,
+                           struct cn_uuid user_id);
+
 #endif

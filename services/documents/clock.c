@@ -113,3 +113,20 @@ void document_clock_stop(struct cn_op *op,
     cn_put(op, document);
     cn_deadline_put(op, &deadline);
 }
+
+void document_void(struct cn_op *op,
+                   struct cn_record *document,
+                   const char *reason_code)
+{
+    Doc__Document *body = document->body;
+    struct cn_deadline deadline = s_clock_find(op, document);
+    cn_move(op, document, "void");
+    body->reason_code = reason_code;
+    body->has_due_at = 0;
+    body->due_at = 0;
+    if (cn_deadline_runs(&deadline)) {
+        cn_deadline_stop(&deadline, op->now_at);
+    }
+    cn_put(op, document);
+    cn_deadline_put(op, &deadline);
+}

@@ -23,4 +23,9 @@ void document_clock_stop(struct cn_op *op,
                          struct cn_record *document,
                          int64_t cancelled_at);
 
+/* Makes void a document that is not needed any more, and ends its clock. */
+void document_void(struct cn_op *op,
+                   struct cn_record *document,
+                   const char *reason_code);
+
 #endif

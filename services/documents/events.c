@@ -10,6 +10,8 @@
 #include "services/documents/rules.h"
 #include "services/documents/store.h"
 
+#include <string.h>
+
 /* What the event tells of the checklist itself. */
 static struct checklist_row s_checklist_told(struct cn_op *op,
                                              const Ref__ReferralEvent *payload)
@@ -25,10 +27,10 @@ static struct checklist_row s_checklist_told(struct cn_op *op,
     return row;
 }
 
-/* One required document of a checklist that is being opened. */
-static struct cn_record *s_document_open(struct cn_op *op,
-                                         const Ref__ReferralEvent *payload,
-                                         const struct checklist_item *item)
+/* A document that a checklist asks for, not put yet. */
+static struct cn_record *s_document_ask(struct cn_op *op,
+                                        const Ref__ReferralEvent *payload,
+                                        const struct checklist_item *item)
 {
     struct cn_record *record =
         cn_record_new(op, &doc__document__resource, NULL);
@@ -40,39 +42,88 @@ static struct cn_record *s_document_open(struct cn_op *op,
     CN_SET(document, holder, item->holder);
     document->rule = item->rule;
     cn_move(op, record, "require");
-    cn_put_part(op, record);
     return record;
 }
 
-/* Opens the checklist: one required document for each item. A referral that is
- * accepted again, after a reopening, keeps its list. */
+/* Opens the checklist: one required document for each item. */
+static void s_checklist_open(struct cn_op *op,
+                             const Ref__ReferralEvent *payload,
+                             const struct checklist_row *row)
+{
+    struct cn_records documents = { .count = 0 };
+    size_t count = 0;
+    const struct checklist_item *items = checklist_items(&count);
+    documents.items =
+        cn_arena_array(op->arena, count, sizeof(*documents.items));
+    cn_lock(op, "checklist", row->referral_id);
+    checklist_insert(op, row);
+    while (documents.count < count) {
+        struct cn_record *record =
+            s_document_ask(op, payload, &items[documents.count]);
+        cn_put_part(op, record);
+        documents.items[documents.count++] = *record;
+    }
+    Doc__ChecklistEvent *told =
+        CN_NEW(op->arena, doc__checklist_event, Doc__ChecklistEvent);
+    told->checklist = checklist_show(op, row, documents);
+    cn_tell(op, "checklist.opened", "checklist", row->referral_id, 1, told);
+    cn_audit(op, "checklist.open", told->checklist->referral_id,
+             row->patient_id);
+}
+
+/* A referral that is accepted again, after a reopening, keeps its list; what
+ * became void meanwhile is asked for anew. */
+static void s_checklist_renew(struct cn_op *op,
+                              const Ref__ReferralEvent *payload,
+                              const struct checklist_row *row)
+{
+    size_t count = 0;
+    const struct checklist_item *items = checklist_items(&count);
+    for (size_t i = 0; i < count; i++) {
+        bool is_asked =
+            checklist_document(op, row->referral_id, items[i].kind)->found;
+        if (cn_failed(op)) {
+            return;
+        }
+        if (!is_asked) {
+            cn_put(op, s_document_ask(op, payload, &items[i]));
+        }
+    }
+}
+
 static void doc_on_referral_accepted(struct cn_op *op,
                                      const struct cn_event *event)
 {
     const Ref__ReferralEvent *payload = event->payload;
     const struct checklist_row row = s_checklist_told(op, payload);
     const bool open = checklist_find(op, row.referral_id).found;
-    struct cn_records documents = { .count = 0 };
-    size_t count = 0;
-    const struct checklist_item *items = checklist_items(&count);
-    if (cn_failed(op) || open) {
+    if (cn_failed(op)) {
         return;
     }
-    documents.items =
-        cn_arena_array(op->arena, count, sizeof(*documents.items));
-    cn_lock(op, "checklist", row.referral_id);
-    checklist_insert(op, &row);
-    while (documents.count < count) {
-        documents.items[documents.count] =
-            *s_document_open(op, payload, &items[documents.count]);
-        documents.count++;
+    if (open) {
+        s_checklist_renew(op, payload, &row);
+    } else {
+        s_checklist_open(op, payload, &row);
     }
-    Doc__ChecklistEvent *told =
-        CN_NEW(op->arena, doc__checklist_event, Doc__ChecklistEvent);
-    told->checklist = checklist_show(op, &row, documents);
-    cn_tell(op, "checklist.opened", "checklist", row.referral_id, 1, told);
-    cn_audit(op, "checklist.open", told->checklist->referral_id,
-             row.patient_id);
+}
+
+/* Nobody needs the papers of a patient who was not taken. */
+static void doc_on_referral_ended(struct cn_op *op,
+                                  const struct cn_event *event)
+{
+    const struct checklist_row row = s_checklist_told(op, event->payload);
+    struct cn_records documents = checklist_documents(op, row.referral_id);
+    if (cn_failed(op)) {
+        return;
+    }
+    for (size_t i = 0; i < documents.count; i++) {
+        if (cn_may(&documents.items[i], "void")) {
+            /* "referral_declined" */
+            document_void(op, &documents.items[i],
+                          cn_arena_printf(op->arena, "referral_%s",
+                                          strchr(event->type, '.') + 1));
+        }
+    }
 }
 
 /* The start of care; one that was told without its date is of the day on which
@@ -133,6 +184,9 @@ static void doc_on_visit_cancelled(struct cn_op *op,
 static const struct cn_event_handler FROM_REFERRALS[] = {
     { "referral.accepted", .effect = doc_on_referral_accepted, .copy = false },
     { "referral.admitted", .effect = doc_on_referral_admitted, .copy = false },
+    { "referral.declined", .effect = doc_on_referral_ended, .copy = false },
+    { "referral.withdrawn", .effect = doc_on_referral_ended, .copy = false },
+    { "referral.not_admitted", .effect = doc_on_referral_ended, .copy = false },
 };
 
 static const struct cn_event_handler FROM_SCHEDULING[] = {

@@ -8,22 +8,24 @@
 #define STATUS(word) DOC__DOCUMENT__STATUS__##word
 #define FROM(state)  CN_STATE(STATUS(state))
 
-/* What a checklist asks for is told by checklist.opened. */
+/* What a checklist asks for is told by checklist.opened. The end of a referral
+ * makes void what it still asks for. */
 static const struct cn_move DOCUMENT_MOVES[] = {
     { "require", CN_UNMADE, STATUS(REQUIRED), NULL },
+    { "void", FROM(REQUIRED), STATUS(VOIDED), "document.updated" },
 };
 
-/* The other states are in the contract; nothing enters them, and nothing leaves
- * `required`, before they have their commands. */
+/* The other states are in the contract; nothing enters them before they have
+ * their commands. */
 const struct cn_moves doc_document_moves = {
     .of = "document",
     .states = &doc__document__status__descriptor,
     .rows = DOCUMENT_MOVES,
     .count = CN_COUNT(DOCUMENT_MOVES),
-    .ends = FROM(REQUIRED),
+    .ends = FROM(VOIDED),
     .unused = FROM(RECEIVED_RAW) | FROM(DRAFT) | FROM(QUEUED) | FROM(SENT) |
               FROM(DELIVERED) | FROM(SIGNED) | FROM(RETURNED_DEFECTIVE) |
-              FROM(REJECTED) | FROM(FILED) | FROM(VOIDED),
+              FROM(REJECTED) | FROM(FILED),
 };
 
 const struct checklist_item *checklist_items(size_t *ret_count)

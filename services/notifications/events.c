@@ -10,6 +10,8 @@
 #include "services/notifications/service.h"
 #include "services/notifications/store.h"
 
+#include <string.h>
+
 /* ---- the parts that events tell ---- */
 
 static bool s_is_accepted(Ref__Referral__Status status)
@@ -228,6 +230,17 @@ static void s_messages_queue(struct cn_op *op,
     }
 }
 
+/* What the event tells and the newer patient. */
+static void
+s_care_told(struct cn_op *op, const struct referral_told *told, Ntf__Care *care)
+{
+    const Ntf__Patient *known =
+        cn_find(op, &ntf__patient__resource, told->patient_id)->body;
+    bool newer = known->patient_version > told->patient->patient_version;
+    care_of_referral(told->referral, care);
+    care_of_patient(newer ? known : told->patient, care);
+}
+
 /* The acceptance acts on the newer patient, and on the start of care that may
  * have been booked before. */
 static void ntf_on_referral_accepted(struct cn_op *op,
@@ -241,16 +254,57 @@ static void ntf_on_referral_accepted(struct cn_op *op,
         return;
     }
     const struct soc soc = soc_of_referral(op, id, &mark);
-    const Ntf__Patient *known =
-        cn_find(op, &ntf__patient__resource, told.patient_id)->body;
-    bool newer = known->patient_version > told.patient->patient_version;
-    care_of_referral(told.referral, &care);
-    care_of_patient(newer ? known : told.patient, &care);
+    s_care_told(op, &told, &care);
     care_of_soc(&soc, &care);
     CN_SET(&care, accepted, 1);
     cn_lock(op, "care", id);
     soc_require(op, id, mark);
     s_referral_keep(op, event, &told);
+    s_messages_queue(op, id, &care);
+}
+
+/* What waits to be sent is not so any more. One that is being sent at this
+ * moment is decided first. */
+static void s_messages_stop(struct cn_op *op, struct cn_uuid referral_id)
+{
+    struct cn_records queued = messages_queued(op, referral_id);
+    for (size_t i = 0; i < queued.count; i++) {
+        struct cn_record *record = &queued.items[i];
+        Ntf__Outgoing *outgoing = record->body;
+        cn_move(op, record, "stop");
+        outgoing->message->reason_code = "referral_ended";
+        cn_put(op, record);
+        cn_due_end(op, "message.send", record->id);
+    }
+}
+
+/* That the source was told of an acceptance shows that there was one. A visit
+ * that is booked at the same time is decided again after this. */
+static void ntf_on_referral_ended(struct cn_op *op,
+                                  const struct cn_event *event)
+{
+    static const struct telling ACCEPTED = {
+        NTF__MESSAGE__AUDIENCE__REFERRAL_SOURCE, "referral_accepted", NULL
+    };
+    const struct referral_told told = s_referral_told(op, event);
+    const Ref__ReferralEvent *payload = event->payload;
+    const struct cn_uuid id = event->aggregate_id;
+    Ntf__Care care = NTF__CARE__INIT;
+    int64_t mark = 0;
+    if (cn_failed(op) || told.patient == NULL) {
+        return;
+    }
+    (void)soc_of_referral(op, id, &mark);
+    s_care_told(op, &told, &care);
+    CN_SET(&care, accepted, message_exists(op, id, &ACCEPTED));
+    care.ended = strchr(event->type, '.') + 1;
+    if (payload->referral->decision != NULL) {
+        care.reason_code = payload->referral->decision->reason_code;
+    }
+    cn_lock(op, "care", id);
+    soc_require(op, id, mark);
+    s_referral_keep(op, event, &told);
+    s_messages_stop(op, id);
     s_messages_queue(op, id, &care);
 }
 
@@ -302,7 +356,9 @@ static const struct cn_event_handler FROM_REFERRALS[] = {
     { "referral.updated", .effect = ntf_on_referral, .copy = true },
     { "referral.validated", .effect = ntf_on_referral, .copy = true },
     { "referral.accepted", .effect = ntf_on_referral_accepted, .copy = false },
-    { "referral.declined", .effect = ntf_on_referral, .copy = true },
+    { "referral.declined", .effect = ntf_on_referral_ended, .copy = false },
+    { "referral.withdrawn", .effect = ntf_on_referral_ended, .copy = false },
+    { "referral.not_admitted", .effect = ntf_on_referral_ended, .copy = false },
     { "referral.scheduled", .effect = ntf_on_referral, .copy = true },
     { "referral.admitted", .effect = ntf_on_referral, .copy = true },
     { "referral.snapshot", .effect = ntf_on_referral, .copy = true },

@@ -4,6 +4,7 @@
 #include "cairn/notifications.resources.h"
 #include "common/base/array.h"
 #include "common/base/clock.h"
+#include "common/wire/text.h"
 
 #include <string.h>
 
@@ -15,22 +16,55 @@ static const struct cn_move MESSAGE_MOVES[] = {
     { "skip", CN_UNMADE, STATUS(NOT_SENT), "message.not_sent" },
     { "send", FROM(QUEUED), STATUS(SENT), "message.sent" },
     { "fail", FROM(QUEUED), STATUS(FAILED), "message.failed" },
+    /* What it says is not so any more. */
+    { "stop", FROM(QUEUED), STATUS(STOPPED), "message.not_sent" },
 };
 
-/* No channel reports a delivery, and nobody can stop a message yet. */
+/* No channel reports a delivery. */
 const struct cn_moves ntf_outgoing_moves = {
     .of = "message",
     .states = &ntf__message__status__descriptor,
     .rows = MESSAGE_MOVES,
     .count = CN_COUNT(MESSAGE_MOVES),
-    .ends = FROM(NOT_SENT) | FROM(SENT) | FROM(FAILED),
-    .unused = FROM(DELIVERED) | FROM(STOPPED),
+    .ends = FROM(NOT_SENT) | FROM(SENT) | FROM(FAILED) | FROM(STOPPED),
+    .unused = FROM(DELIVERED),
 };
+
+static bool s_is_word(const char *text, const char *word)
+{
+    return text != NULL && strcmp(text, word) == 0;
+}
+
+/* Who is told of the end. Nobody writes to a patient who has died. */
+static size_t s_end_tellings(const Ntf__Care *care,
+                             struct telling ret_tellings[CARE_TELLINGS_MAX])
+{
+    static const char *const TEMPLATES[] = { "referral_declined",
+                                             "referral_withdrawn",
+                                             "referral_not_admitted" };
+    size_t count = 0;
+    for (size_t i = 0; i < CN_COUNT(TEMPLATES); i++) {
+        if (strcmp(TEMPLATES[i] + strlen("referral_"), care->ended) == 0) {
+            ret_tellings[count++] =
+                (struct telling){ NTF__MESSAGE__AUDIENCE__REFERRAL_SOURCE,
+                                  TEMPLATES[i], care->source_email };
+        }
+    }
+    if (care->accepted && !s_is_word(care->reason_code, "deceased")) {
+        ret_tellings[count++] =
+            (struct telling){ NTF__MESSAGE__AUDIENCE__PATIENT,
+                              "care_not_started", care->patient_email };
+    }
+    return count;
+}
 
 size_t care_tellings(const Ntf__Care *care,
                      struct telling ret_tellings[CARE_TELLINGS_MAX])
 {
     size_t count = 0;
+    if (care->ended != NULL) {
+        return s_end_tellings(care, ret_tellings);
+    }
     if (!care->has_accepted || !care->accepted) {
         return 0;
     }
@@ -80,7 +114,7 @@ static const char *s_care_zone(const Ntf__Care *care)
 
 const char *template_language(const Ntf__Care *care)
 {
-    return care->language != NULL && strncmp(care->language, "es", 2) == 0
+    return care->language != NULL && cn_language_same(care->language, "es")
                ? "es"
                : "en";
 }
@@ -140,6 +174,85 @@ static bool s_booked_write(struct cn_arena *arena,
     return true;
 }
 
+/* Why a referral ended, for its source. A reason that tells of the patient's
+ * health or life is not written in a mail. */
+static const char *s_reason_words(const char *code)
+{
+    static const struct {
+        const char *code;
+        const char *words;
+    } REASONS[] = {
+        { "no_capacity", "we have nobody free in time" },
+        { "out_of_area", "the address is outside our area" },
+        { "payer_not_accepted", "we do not work with this payer" },
+        { "no_ordering_physician", "no physician signs the orders" },
+        { "f2f_missing", "the face-to-face encounter is not documented" },
+        { "auth_denied", "the payer did not authorize the care" },
+        { "chose_other_agency", "another agency was chosen" },
+        { "duplicate", "we have the same referral already" },
+        { "wrong_service", "we do not offer the service that it asks for" },
+    };
+    for (size_t i = 0; i < CN_COUNT(REASONS); i++) {
+        if (s_is_word(code, REASONS[i].code)) {
+            return REASONS[i].words;
+        }
+    }
+    return "please call us";
+}
+
+static bool s_end_write(struct cn_arena *arena,
+                        const Ntf__Care *care,
+                        const char **ret_subject,
+                        const char **ret_text)
+{
+    const char *ended = s_is_word(care->ended, "declined") ? "was not accepted"
+                        : s_is_word(care->ended, "withdrawn") ? "was withdrawn"
+                                                              : "has ended";
+    *ret_subject = cn_arena_printf(arena, "Your referral %s", ended);
+    *ret_text = cn_arena_printf(
+        arena,
+        "Your referral%s%s %s (our number: %s).\r\n\r\n"
+        "%sWe will not start care. Reason: %s.\r\n"
+        "If care is still needed, please arrange it elsewhere.\r\n",
+        care->external_id != NULL ? " " : "",
+        care->external_id != NULL ? care->external_id : "", ended,
+        care->referral_id,
+        care->accepted ? "We told you before that it was accepted. That does "
+                         "not hold any more.\r\n"
+                       : "",
+        s_reason_words(care->reason_code));
+    return true;
+}
+
+static bool s_not_started_write(struct cn_arena *arena,
+                                const Ntf__Care *care,
+                                const char **ret_subject,
+                                const char **ret_text)
+{
+    const char *given = care->patient_given != NULL ? care->patient_given : "";
+    const char *space = given[0] != '\0' ? " " : "";
+    if (strcmp(template_language(care), "es") == 0) {
+        *ret_subject = "Su cuidado en casa";
+        *ret_text = cn_arena_printf(
+            arena,
+            "Hola%s%s:\r\n\r\nNuestra agencia no comenzará su cuidado en"
+            " casa. Si le anunciamos una visita, no tendrá lugar.\r\n"
+            "Quien nos lo pidió lo sabe. Si necesita ayuda, llámenos, por"
+            " favor.\r\n",
+            space, given);
+    } else {
+        *ret_subject = "Your care at home";
+        *ret_text = cn_arena_printf(
+            arena,
+            "Hello%s%s,\r\n\r\nour agency will not start your care at home."
+            " If we told you of a visit, it will not take place.\r\n"
+            "Those who asked us for it know. If you need help, please call"
+            " us.\r\n",
+            space, given);
+    }
+    return true;
+}
+
 bool template_write(struct cn_arena *arena,
                     const char *template,
                     const Ntf__Care *care,
@@ -155,6 +268,10 @@ bool template_write(struct cn_arena *arena,
     } TEMPLATES[] = {
         { "referral_accepted", s_accepted_write },
         { "soc_booked", s_booked_write },
+        { "referral_declined", s_end_write },
+        { "referral_withdrawn", s_end_write },
+        { "referral_not_admitted", s_end_write },
+        { "care_not_started", s_not_started_write },
     };
     for (size_t i = 0; i < CN_COUNT(TEMPLATES); i++) {
         if (strcmp(TEMPLATES[i].name, template) == 0) {

@@ -19,7 +19,8 @@ struct telling {
 };
 
 /* Whom a referral's state asks to be told: its source once it is accepted, the
- * patient once the first visit is booked. Returns how many. What was told
+ * patient once the first visit is booked; when it has ended its source, and the
+ * patient if it was accepted before. Returns how many. What was told
  * already is left out by the constraint message_once. */
 size_t care_tellings(const Ntf__Care *care,
                      struct telling ret_tellings[CARE_TELLINGS_MAX]);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/notifications/store.h"
 
+#include "common/store/page.h"
 #include "common/wire/json.h"
 
 CN_SQL_READ(SQL_MESSAGE_EXISTS,
@@ -16,6 +17,18 @@ bool message_exists(struct cn_op *op,
     return cn_rows_count(CN_READ(op, &SQL_MESSAGE_EXISTS, cn_uuid(referral_id),
                                  cn_text(telling->template),
                                  cn_text(audience))) > 0;
+}
+
+CN_SQL_READ(SQL_MESSAGES_QUEUED,
+            "SELECT " OUTGOING_COLUMNS
+            " FROM notifications.message r WHERE r.referral_id = $1"
+            " AND r.status = 'queued' ORDER BY r.created_at, r.id LIMIT $2");
+
+struct cn_records messages_queued(struct cn_op *op, struct cn_uuid referral_id)
+{
+    return cn_records_of(op, &ntf__outgoing__resource,
+                         CN_READ(op, &SQL_MESSAGES_QUEUED, cn_uuid(referral_id),
+                                 cn_int(CN_PAGE_MAX)));
 }
 
 /* The insert does nothing where the constraint message_once stands against it.

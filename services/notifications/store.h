@@ -13,6 +13,9 @@
 bool message_exists(struct cn_op *op,
                     struct cn_uuid referral_id,
                     const struct telling *telling);
+/* The messages of a referral that wait to be sent: there are few, for nobody is
+ * told the same thing twice. */
+struct cn_records messages_queued(struct cn_op *op, struct cn_uuid referral_id);
 /* Puts a new message. When somebody was told the same meanwhile, the write is
  * stale (message_once_version). */
 void message_put_new(struct cn_op *op, struct cn_record *message);

@@ -8,6 +8,7 @@
 #include "common/wire/message.h"
 #include "services/referrals/clock.h"
 #include "services/referrals/unit.h"
+#include "services/referrals/warning.h"
 
 #include <string.h>
 
@@ -45,17 +46,42 @@ static bool s_awaits(const Ref__Referral *referral, const Sch__Visit *visit)
            strcmp(referral->soc_visit_id, visit->id) == 0;
 }
 
+/* A start of care that the referral's state has no move for: a person must see
+ * to it. One that is told again is none. */
+static void s_unplaced_warn(struct cn_op *op,
+                            struct cn_record *record,
+                            const Sch__Visit *visit,
+                            const char *what)
+{
+    Ref__Referral *referral = record->body;
+    const char *when = referral_is_undecided(referral->status)
+                           ? "before_acceptance"
+                       : referral->soc_date != NULL ? "after_admission"
+                                                    : "after_end";
+    if (referral->soc_date != NULL && referral->soc_visit_id != NULL &&
+        strcmp(referral->soc_visit_id, visit->id) == 0) {
+        return;
+    }
+    referral_warn(op->arena, referral,
+                  cn_arena_printf(op->arena, "visit_%s_%s", what, when));
+    referral_put(op, record);
+}
+
 static void ref_on_visit_booked(struct cn_op *op, const struct cn_event *event)
 {
     const Sch__VisitEvent *payload = event->payload;
     struct cn_record *record = s_soc_referral(op, payload->visit);
     Ref__Referral *referral = record->body;
-    if (!record->found || !cn_may(record, "schedule") ||
-        s_awaits(referral, payload->visit)) {
+    if (!record->found || s_awaits(referral, payload->visit)) {
+        return;
+    }
+    if (!cn_may(record, "schedule")) {
+        s_unplaced_warn(op, record, payload->visit, "booked");
         return;
     }
     cn_move(op, record, "schedule");
     referral->soc_visit_id = payload->visit->id;
+    referral_unwarn(op->arena, referral, "visit_booked_");
     cn_put(op, record);
 }
 
@@ -67,11 +93,14 @@ static void ref_on_visit_cancelled(struct cn_op *op,
     const Sch__VisitEvent *payload = event->payload;
     struct cn_record *record = s_soc_referral(op, payload->visit);
     Ref__Referral *referral = record->body;
-    if (!record->found || !s_awaits(referral, payload->visit)) {
+    if (!record->found) {
         return;
     }
-    cn_move(op, record, "unschedule");
-    referral->soc_visit_id = NULL;
+    if (s_awaits(referral, payload->visit)) {
+        cn_move(op, record, "unschedule");
+        referral->soc_visit_id = NULL;
+    }
+    referral_unwarn(op->arena, referral, "visit_booked_");
     referral_put(op, record);
 }
 
@@ -117,9 +146,19 @@ static void ref_on_visit_completed(struct cn_op *op,
     const Sch__Visit *visit = payload->visit;
     struct cn_record *record = s_soc_referral(op, visit);
     Ref__Referral *referral = record->body;
-    if (!record->found || !cn_may(record, "admit")) {
+    if (!record->found) {
         return;
     }
+    if (referral->status == REF__REFERRAL__STATUS__ACCEPTED) {
+        /* It was made before the acceptance, and is told again. */
+        cn_move(op, record, "schedule");
+        referral->soc_visit_id = visit->id;
+    }
+    if (!cn_may(record, "admit")) {
+        s_unplaced_warn(op, record, visit, "completed");
+        return;
+    }
+    referral_unwarn(op->arena, referral, "visit_");
     struct cn_deadline deadline =
         cn_deadline_find(op, "referral", record->id, SOC_RULE);
     cn_deadline_act(&deadline,

@@ -44,6 +44,21 @@ static void s_create_conflict(struct cn_op *op, const char *constraint)
     }
 }
 
+/* The patient of a new referral is of its branch. */
+static void s_patient_sent_check(struct cn_op *op,
+                                 const Ref__Patient *patient,
+                                 struct cn_uuid branch_id)
+{
+    struct cn_uuid named;
+    patient_check(op, patient, "/patient");
+    if (patient->branch_id != NULL &&
+        (!cn_id_parse("brn", patient->branch_id, &named) ||
+         !cn_uuid_equal(named, branch_id))) {
+        cn_refuse_field(op, "/patient/branch_id", "wrong_branch",
+                        "is not the referral's branch");
+    }
+}
+
 void referral_create(struct cn_op *op, const Ref__CreateReferralRequest *body)
 {
     const Ref__Referral *sent = body->referral;
@@ -62,6 +77,9 @@ void referral_create(struct cn_op *op, const Ref__CreateReferralRequest *body)
         .patient_id = sent->patient_id,
         .content_hash = { op->request->fingerprint, CN_FINGERPRINT_SIZE },
     };
+    if (sent->patient != NULL) {
+        s_patient_sent_check(op, sent->patient, facts.branch_id);
+    }
     if (cn_failed(op)) {
         return;
     }
@@ -208,7 +226,7 @@ static void s_identity_take(struct cn_op *op,
                         "can be set to different only; for the same patient "
                         "use link-patient");
     } else if (in_doubt) {
-        referral_identify(referral, identity);
+        referral_identify(op->arena, referral, identity);
     }
 }
 
@@ -293,7 +311,7 @@ void patient_link(struct cn_op *op, const Ref__LinkPatientRequest *body)
                         "is no patient within reach");
         return;
     }
-    referral_identify(referral, REF__REFERRAL__IDENTITY__LINKED);
+    referral_identify(op->arena, referral, REF__REFERRAL__IDENTITY__LINKED);
     if (!cn_uuid_equal(patient->id, record->patient_id)) {
         patient_fill(op, patient, record->beside->body, referral);
         patient_put_along(op, patient);

@@ -16,6 +16,8 @@ void patient_create(struct cn_op *op, const Ref__CreatePatientRequest *body)
     struct cn_record *record =
         cn_record_new(op, &ref__patient__resource, body->patient);
     Ref__Patient *patient = record->body;
+    patient_name_check(op, patient);
+    patient_check(op, patient, "");
     struct cn_uuid branch_id = branch_of(op, patient->branch_id);
     (void)branch_await(op, branch_id, branch_zone(op, branch_id));
     patient->branch_id = cn_id_text(op->arena, "brn", branch_id);
@@ -46,6 +48,9 @@ void patient_update(struct cn_op *op, const Ref__UpdatePatientRequest *body)
     struct cn_record *record = patient_take(op, body->id);
     const Ref__Patient *patient = record->body;
     int64_t version = record->version;
+    if (body->patient != NULL) {
+        patient_check(op, body->patient, "");
+    }
     cn_patch(op, record, body->patient, body->update_mask, body->n_update_mask);
     if (cn_mask_has(body->update_mask, body->n_update_mask, "branch_id")) {
         (void)branch_patched(op, patient->branch_id);

@@ -42,10 +42,10 @@ static const struct cn_move REFERRAL_MOVES[] = {
     { "unschedule", FROM(SOC_SCHEDULED), STATUS(ACCEPTED), "referral.updated" },
     { "admit", FROM(SOC_SCHEDULED), STATUS(ADMITTED), "referral.admitted" },
     { "not_admit", FROM(ACCEPTED) | FROM(SOC_SCHEDULED), STATUS(NOT_ADMITTED),
-      NULL },
+      "referral.not_admitted" },
     { "decline", OPEN, STATUS(DECLINED), "referral.declined" },
     { "reopen", FROM(DECLINED), STATUS(REVIEW), NULL },
-    { "withdraw", OPEN, STATUS(WITHDRAWN), NULL },
+    { "withdraw", OPEN, STATUS(WITHDRAWN), "referral.withdrawn" },
     { "close",
       FROM(ADMITTED) | FROM(DECLINED) | FROM(NOT_ADMITTED) | FROM(WITHDRAWN),
       STATUS(CLOSED), NULL },
@@ -84,14 +84,14 @@ const char *const referral_open_words[REFERRAL_OPEN_COUNT] = {
     "verifying", "review",   "accepted",   "soc_scheduled"
 };
 
-bool referral_is_undecided(Ref__Referral__Status status)
-{
-    return (CN_STATE(status) & UNDECIDED) != 0;
-}
-
 bool referral_is_open(Ref__Referral__Status status)
 {
     return (CN_STATE(status) & OPEN) != 0;
+}
+
+bool referral_is_undecided(Ref__Referral__Status status)
+{
+    return (CN_STATE(status) & UNDECIDED) != 0;
 }
 
 /* ---- what a valid referral needs ---- */
@@ -111,9 +111,12 @@ static bool s_has_name(const Ref__Referral *referral,
 static bool s_has_place(const Ref__Patient *patient)
 {
     const Ref__Patient__Address *address = patient->address;
-    return address != NULL &&
-           (address->n_lines > 0 || s_text_given(address->city) ||
-            s_text_given(address->postal_code));
+    bool lines = false;
+    for (size_t i = 0; address != NULL && i < address->n_lines; i++) {
+        lines = lines || s_text_given(address->lines[i]);
+    }
+    return address != NULL && (lines || s_text_given(address->city) ||
+                               s_text_given(address->postal_code));
 }
 
 static bool s_is_reachable(const Ref__Referral *referral,
@@ -264,20 +267,6 @@ static const struct cn_move *s_move_next(int status, const char *command)
     return NULL;
 }
 
-static void s_guard_failed(struct cn_op *op,
-                           const char *guard,
-                           const char *pointer,
-                           const char *why)
-{
-    cn_refuse(op, CN_CONFLICT, "guard_failed", "guard %s failed: %s", guard,
-              why);
-    struct cn_field_err *field = &op->err->fields[0];
-    (void)snprintf(field->pointer, sizeof(field->pointer), "%s", pointer);
-    (void)snprintf(field->word, sizeof(field->word), "%s", guard);
-    (void)snprintf(field->msg, sizeof(field->msg), "%s", why);
-    op->err->field_count = 1;
-}
-
 /* Identity and validity are the guards of the state valid, and still of
  * accepted. */
 static void
@@ -289,14 +278,14 @@ s_validity_guard(struct cn_op *op, const struct cn_record *record, int to)
         return;
     }
     if (referral_in_doubt(referral)) {
-        s_guard_failed(op, "identity", "/identity",
-                       "say which patient it is: link-patient, or identity "
-                       "different");
+        cn_refuse_guard(op, "identity", "/identity",
+                        "say which patient it is: link-patient, or identity "
+                        "different");
         return;
     }
     const struct need *need = s_first_blocking(referral, record->beside->body);
     if (need != NULL) {
-        s_guard_failed(op, need->guard, need->pointer, need->why);
+        cn_refuse_guard(op, need->guard, need->pointer, need->why);
     }
 }
 
@@ -406,6 +395,49 @@ void referral_settle(struct cn_op *op,
     s_settle_status(op, record);
     if (referral->has_valid_at) {
         s_settle_clock(op, referral, c01);
+    }
+}
+
+/* ---- what a client says of a patient ---- */
+
+static void s_week_check(struct cn_op *op,
+                         const char *pointer,
+                         bool has_weekday,
+                         const char *from,
+                         const char *to)
+{
+    if (!has_weekday || from == NULL || to == NULL) {
+        cn_refuse_field(op, pointer, "required", "needs weekday, from and to");
+    } else if (strcmp(from, to) == 0) {
+        cn_refuse_field(op, pointer, "invalid_value",
+                        "must not end when it begins");
+    }
+}
+
+void patient_check(struct cn_op *op,
+                   const Ref__Patient *patient,
+                   const char *pointer)
+{
+    const Ref__Patient__Preferences *preferences = patient->preferences;
+    char at[CN_ERR_POINTER_MAX];
+    for (size_t i = 0; i < patient->n_commitments; i++) {
+        const Ref__Patient__Commitment *row = patient->commitments[i];
+        (void)snprintf(at, sizeof(at), "%s/commitments/%zu", pointer, i);
+        s_week_check(op, at, row->n_weekdays > 0, row->from, row->to);
+    }
+    for (size_t i = 0; preferences != NULL && i < preferences->n_windows; i++) {
+        const Ref__Patient__Window *row = preferences->windows[i];
+        (void)snprintf(at, sizeof(at), "%s/preferences/windows/%zu", pointer,
+                       i);
+        s_week_check(op, at, row->has_weekday, row->from, row->to);
+    }
+}
+
+void patient_name_check(struct cn_op *op, const Ref__Patient *patient)
+{
+    const Ref__Patient__Name *name = patient->name;
+    if (name == NULL || (!s_text_given(name->family) && name->n_given == 0)) {
+        cn_refuse_field(op, "/name", "required", "a patient has a name");
     }
 }
 
@@ -690,11 +722,12 @@ bool referral_in_doubt(const Ref__Referral *referral)
            referral->identity == REF__REFERRAL__IDENTITY__DISPUTED;
 }
 
-void referral_identify(Ref__Referral *referral,
+void referral_identify(struct cn_arena *arena,
+                       Ref__Referral *referral,
                        Ref__Referral__Identity identity)
 {
     CN_SET(referral, identity, identity);
-    referral_unwarn(referral, "identity_disputed");
-    referral_unwarn(referral, "patient_ambiguous");
-    referral_unwarn(referral, "duplicate_suspected");
+    referral_unwarn(arena, referral, "identity_disputed");
+    referral_unwarn(arena, referral, "patient_ambiguous");
+    referral_unwarn(arena, referral, "duplicate_suspected");
 }

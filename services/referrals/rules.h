@@ -58,11 +58,22 @@ void referral_settle(struct cn_op *op,
                      struct cn_record *record,
                      const struct cn_clock_rule *c01);
 
+/* Before the decision. */
+bool referral_is_undecided(Ref__Referral__Status status);
 /* Before admission: what changes of a patient may still matter to. */
 bool referral_is_open(Ref__Referral__Status status);
 /* Their words, for the store. */
 enum { REFERRAL_OPEN_COUNT = 8 };
 extern const char *const referral_open_words[REFERRAL_OPEN_COUNT];
+
+/* Names what of a patient cannot be, although each field may: a time of the
+ * week that is not whole, or empty. It may end on the day after. pointer: where
+ * the patient stands in the request, "" or "/patient". */
+void patient_check(struct cn_op *op,
+                   const Ref__Patient *patient,
+                   const char *pointer);
+/* 422 /name when a patient who is made by themselves has none. */
+void patient_name_check(struct cn_op *op, const Ref__Patient *patient);
 
 /* Is it a reason of the list for declining? */
 bool referral_reason_known(const char *code);
@@ -124,9 +135,8 @@ const char *referral_key_of_person(struct cn_arena *arena,
  * the same? */
 bool referral_in_doubt(const Ref__Referral *referral);
 /* A person has said it: takes the doubt and its warnings away. */
-void referral_identify(Ref__Referral *referral,
+void referral_identify(struct cn_arena *arena,
+                       Ref__Referral *referral,
                        Ref__Referral__Identity identity);
-/* Is no decision made yet? */
-bool referral_is_undecided(Ref__Referral__Status status);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/referrals/unit.h"
 
-#include "common/loop/fiber.h"
+#include "common/inbox/await.h"
 #include "common/store/reach.h"
 #include "common/wire/message.h"
 #include "services/referrals/rules.h"
@@ -25,34 +25,25 @@ struct cn_uuid branch_of(struct cn_op *op, const char *named)
     return id;
 }
 
-static bool s_is_own_branch(const struct cn_principal *principal,
-                            struct cn_uuid id)
+struct branch_wanted {
+    struct cn_uuid id;
+    const char *zone;
+};
+
+static bool s_branch_known(struct cn_op *op, void *arg)
 {
-    bool own = cn_uuid_equal(principal->branch_id, id);
-    for (size_t i = 0; i < principal->branch_count; i++) {
-        own = own || cn_uuid_equal(principal->branches[i], id);
-    }
-    return own;
+    struct branch_wanted *wanted = arg;
+    wanted->zone = branch_zone(op, wanted->id);
+    return wanted->zone != NULL;
 }
 
 const char *branch_await(struct cn_op *op, struct cn_uuid id, const char *zone)
 {
-    if (cn_failed(op) || zone != NULL) {
-        return zone;
+    struct branch_wanted wanted = { id, zone };
+    if (!cn_failed(op) && zone == NULL) {
+        cn_await_branch(op, "access", id, s_branch_known, &wanted);
     }
-    if (!s_is_own_branch(&op->request->principal, id)) {
-        cn_refuse_field(op, "/branch_id", "unknown_branch",
-                        "is no branch of the agency");
-    }
-    for (int64_t waited = 0; zone == NULL && !cn_failed(op);
-         waited += BRANCH_LOOK_US) {
-        if (waited >= BRANCH_WAIT_US ||
-            cn_fiber_sleep(BRANCH_LOOK_US) != CN_OK) {
-            cn_refuse(op, CN_UNAVAILABLE, NULL, "branch not yet known");
-        }
-        zone = branch_zone(op, id);
-    }
-    return zone;
+    return wanted.zone;
 }
 
 const char *branch_patched(struct cn_op *op, const char *named)

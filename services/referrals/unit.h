@@ -9,11 +9,9 @@
 /* The branch that something new belongs to: the one named, if it is within the
  * reach, else the credential's default. 422 /branch_id. */
 struct cn_uuid branch_of(struct cn_op *op, const char *named);
-/* The branch's zone; zone is what is known of it. One of the principal's own
- * branches whose event is still on the way is waited for a little
- * (BRANCH_WAIT_US), then 503. Another is no branch of the agency: 422
- * /branch_id. */
-enum { BRANCH_WAIT_US = 1000000, BRANCH_LOOK_US = 20000 };
+/* The branch's zone; zone is what is known of it. A branch whose event may
+ * still be on the way is waited for a little, then 503. Another is no branch of
+ * the agency: 422 /branch_id. */
 const char *branch_await(struct cn_op *op, struct cn_uuid id, const char *zone);
 /* The same of the branch that a patched record names, which it must. */
 const char *branch_patched(struct cn_op *op, const char *named);

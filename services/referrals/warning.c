@@ -93,20 +93,29 @@ void referral_warn_of(struct cn_arena *arena,
     referral->n_warning_details = count + 1;
 }
 
-void referral_unwarn(Ref__Referral *referral, const char *code)
+void referral_unwarn(struct cn_arena *arena,
+                     Ref__Referral *referral,
+                     const char *beginning)
 {
-    size_t kept = 0;
+    size_t size = strlen(beginning);
+    const char **codes =
+        cn_arena_array(arena, referral->n_warnings, sizeof(*codes));
+    Ref__Referral__Warning **details =
+        cn_arena_array(arena, referral->n_warning_details, sizeof(*details));
+    size_t code_count = 0;
+    size_t detail_count = 0;
     for (size_t i = 0; i < referral->n_warnings; i++) {
-        if (strcmp(referral->warnings[i], code) != 0) {
-            referral->warnings[kept++] = referral->warnings[i];
+        if (strncmp(referral->warnings[i], beginning, size) != 0) {
+            codes[code_count++] = referral->warnings[i];
         }
     }
-    referral->n_warnings = kept;
-    kept = 0;
     for (size_t i = 0; i < referral->n_warning_details; i++) {
-        if (strcmp(referral->warning_details[i]->code, code) != 0) {
-            referral->warning_details[kept++] = referral->warning_details[i];
+        if (strncmp(referral->warning_details[i]->code, beginning, size) != 0) {
+            details[detail_count++] = referral->warning_details[i];
         }
     }
-    referral->n_warning_details = kept;
+    referral->warnings = codes;
+    referral->n_warnings = code_count;
+    referral->warning_details = details;
+    referral->n_warning_details = detail_count;
 }

@@ -38,8 +38,11 @@ void referral_warn_of(struct cn_arena *arena,
                       const struct warning *warning);
 /* Is the code among the warnings? */
 bool referral_warned(const Ref__Referral *referral, const char *code);
-/* Takes a code and its occasions away: a person has settled it. */
-void referral_unwarn(Ref__Referral *referral, const char *code);
+/* Takes the codes that begin so away, with their occasions: what they told is
+ * settled. */
+void referral_unwarn(struct cn_arena *arena,
+                     Ref__Referral *referral,
+                     const char *beginning);
 
 /* The text cut to max bytes, never inside a UTF-8 character. */
 const char *text_cut(struct cn_arena *arena, const char *text, size_t max);

@@ -5,12 +5,14 @@
 #include "cairn/referrals.cairn.h"
 #include "common/base/array.h"
 #include "common/contract/service.h"
+#include "common/wire/json.h"
 #include "common/wire/message.h"
 #include "services/scheduling/booking.h"
 
 #include <string.h>
 
-/* One span of the week; NULL when it is not whole. */
+/* One span of the week; NULL when it is not whole. One that ends before it
+ * begins goes over midnight. */
 static Sch__Need__Span *s_span_new(struct cn_arena *arena,
                                    int weekday,
                                    const char *from,
@@ -19,8 +21,11 @@ static Sch__Need__Span *s_span_new(struct cn_arena *arena,
     int from_minutes;
     int to_minutes;
     if (!clock_minutes(from, &from_minutes) ||
-        !clock_minutes(to, &to_minutes)) {
+        !clock_minutes(to, &to_minutes) || from_minutes == to_minutes) {
         return NULL;
+    }
+    if (to_minutes < from_minutes) {
+        to_minutes += (int)(CN_DAY / CN_MINUTE);
     }
     Sch__Need__Span *span = CN_NEW(arena, sch__need__span, Sch__Need__Span);
     CN_SET(span, weekday, weekday);
@@ -118,6 +123,10 @@ static struct told s_told(struct cn_op *op, const struct cn_event *event)
     need->patient_id = payload->patient->id;
     need->branch_id = referral->branch_id;
     need->time_zone = referral->time_zone;
+    if (referral->has_status) {
+        need->status = cn_enum_word(&ref__referral__status__descriptor,
+                                    (int)referral->status);
+    }
     if (referral->has_soc_due_at) {
         CN_SET(need, soc_due_at, referral->soc_due_at);
     }
@@ -176,15 +185,24 @@ static Sch__Need *s_need_whole(struct cn_op *op, const struct told *told)
     return whole;
 }
 
-static bool s_is_booked(const Sch__Visit *visit)
+/* What a start of care that was there before the acceptance tells once more:
+ * who waits for the acceptance did not act on it. NULL: nothing. */
+static const char *s_told_again(const Sch__Visit *visit)
 {
-    return visit->status == SCH__VISIT__STATUS__BOOKED ||
-           visit->status == SCH__VISIT__STATUS__CONFIRMED;
+    switch (visit->status) {
+    case SCH__VISIT__STATUS__BOOKED:
+    case SCH__VISIT__STATUS__CONFIRMED:
+    case SCH__VISIT__STATUS__IN_PROGRESS:
+        return "visit.booked";
+    case SCH__VISIT__STATUS__COMPLETED:
+        return "visit.completed";
+    default:
+        return NULL;
+    }
 }
 
 /* Books the start of care, or says of whom nobody could come. A visit that was
- * booked by hand before stands, and is told again: who waits for the acceptance
- * did not act on it. */
+ * there before stands. */
 static void sch_on_referral_accepted(struct cn_op *op,
                                      const struct cn_event *event)
 {
@@ -200,27 +218,34 @@ static void sch_on_referral_accepted(struct cn_op *op,
         visit = booking_soc(op, need);
         visit->verb = "book";
         visit_put_new(op, visit, &VISIT_LOOK_AGAIN);
-    } else if (visit->found && s_is_booked(visit->body)) {
-        cn_also_tell(visit, "visit.booked");
+    } else if (visit->found && s_told_again(visit->body) != NULL) {
+        cn_also_tell(visit, s_told_again(visit->body));
         cn_put(op, visit);
     }
 }
 
-/* Nobody goes to a patient who was not taken: what was booked is free again. */
-static void sch_on_referral_declined(struct cn_op *op,
-                                     const struct cn_event *event)
+/* Nobody goes to a patient who was not taken: what was booked is free again. A
+ * visit that is booked at the same time is refused, or seen here. */
+static void sch_on_referral_ended(struct cn_op *op,
+                                  const struct cn_event *event)
 {
     const struct told told = s_told(op, event);
     if (cn_failed(op)) {
         return;
     }
     struct cn_records visits = visits_to_come(op, told.need.referral_id);
+    cn_lock(op, "need", told.need.referral_id);
     s_told_keep(op, &told);
     for (size_t i = 0; i < visits.count; i++) {
         Sch__Visit *visit = visits.items[i].body;
         cn_move(op, &visits.items[i], "cancel");
-        visit->reason_code = "referral_declined";
+        /* "referral_declined" */
+        visit->reason_code = cn_arena_printf(op->arena, "referral_%s",
+                                             strchr(event->type, '.') + 1);
         cn_put(op, &visits.items[i]);
+    }
+    if (visits.count < VISITS_MAX) {
+        visits_gone_require(op, told.need.referral_id);
     }
 }
 
@@ -251,17 +276,19 @@ static void sch_on_branch(struct cn_op *op, const struct cn_event *event)
 }
 
 static const struct cn_event_handler FROM_REFERRALS[] = {
+    { "patient.created", .effect = sch_on_patient, .copy = true },
+    { "patient.updated", .effect = sch_on_patient, .copy = true },
+    { "patient.snapshot", .effect = sch_on_patient, .copy = true },
     { "referral.received", .effect = sch_on_referral, .copy = true },
     { "referral.updated", .effect = sch_on_referral, .copy = true },
     { "referral.validated", .effect = sch_on_referral, .copy = true },
     { "referral.accepted", .effect = sch_on_referral_accepted, .copy = false },
-    { "referral.declined", .effect = sch_on_referral_declined, .copy = false },
+    { "referral.declined", .effect = sch_on_referral_ended, .copy = false },
+    { "referral.withdrawn", .effect = sch_on_referral_ended, .copy = false },
+    { "referral.not_admitted", .effect = sch_on_referral_ended, .copy = false },
     { "referral.scheduled", .effect = sch_on_referral, .copy = true },
     { "referral.admitted", .effect = sch_on_referral, .copy = true },
     { "referral.snapshot", .effect = sch_on_referral, .copy = true },
-    { "patient.created", .effect = sch_on_patient, .copy = true },
-    { "patient.updated", .effect = sch_on_patient, .copy = true },
-    { "patient.snapshot", .effect = sch_on_patient, .copy = true },
 };
 
 static const struct cn_event_handler FROM_ACCESS[] = {

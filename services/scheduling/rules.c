@@ -3,9 +3,17 @@
 
 #include "cairn/scheduling.resources.h"
 #include "common/base/array.h"
+#include "common/wire/text.h"
 
 #include <stdio.h>
 #include <string.h>
+
+enum {
+    DAY_MINUTES = 24 * 60,
+    WEEK_DAYS = 7,
+    YEAR_FIRST = 2000, /* in which a visit may be */
+    YEAR_LAST = 2099
+};
 
 typedef Sch__Clinician__Discipline discipline_t;
 
@@ -27,11 +35,11 @@ discipline_t soc_discipline(const Sch__Need *need)
     return DISCIPLINE(RN);
 }
 
-static bool
-s_has_text(const char *const *items, size_t count, const char *wanted)
+static bool s_knows_language(const Sch__Clinician *clinician,
+                             const char *language)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(items[i], wanted) == 0) {
+    for (size_t i = 0; i < clinician->n_languages; i++) {
+        if (cn_language_same(clinician->languages[i], language)) {
             return true;
         }
     }
@@ -53,17 +61,18 @@ static bool s_covers(const Sch__Clinician *clinician, const char *postal_code)
     return false;
 }
 
-/* Whether the licence holds on the day of the wish's start. */
-static bool s_licence_holds(const struct match_candidate *candidate, int64_t at)
+bool licence_holds(const Sch__Clinician *clinician,
+                   const char *zone,
+                   int64_t at)
 {
-    const Sch__Clinician__Licence *licence = candidate->clinician->licence;
+    const Sch__Clinician__Licence *licence = clinician->licence;
     struct cn_date expires;
     struct cn_civil civil;
     if (licence == NULL || licence->expires_on == NULL) {
         return true;
     }
     if (!cn_date_parse(licence->expires_on, &expires) ||
-        !cn_zone_civil(candidate->time_zone, at, &civil)) {
+        !cn_zone_civil(zone, at, &civil)) {
         return false;
     }
     return cn_date_compare(civil.date, expires) <= 0;
@@ -77,7 +86,7 @@ const char *match_misfit(const struct match_candidate *candidate,
     if (clinician->discipline != wish->discipline) {
         return "discipline";
     }
-    if (!s_licence_holds(candidate, wish->from_at)) {
+    if (!licence_holds(clinician, candidate->time_zone, wish->from_at)) {
         return "licence_expired";
     }
     if (need->postal_code != NULL && !s_covers(clinician, need->postal_code)) {
@@ -85,8 +94,7 @@ const char *match_misfit(const struct match_candidate *candidate,
     }
     bool interpreter = need->has_interpreter_needed && need->interpreter_needed;
     if (need->language != NULL && !interpreter &&
-        !s_has_text(clinician->languages, clinician->n_languages,
-                    need->language)) {
+        !s_knows_language(clinician, need->language)) {
         return "language";
     }
     if (need->has_gender &&
@@ -101,22 +109,51 @@ static bool s_overlaps(struct span a, struct span b)
     return a.from_at < b.to_at && b.from_at < a.to_at;
 }
 
-/* Is [from, to) of the local day inside (or, for any, touching) a span? */
+/* Local time of a slot, in minutes since the beginning of its first day. */
+struct local {
+    int weekday; /* of that day, 0 Monday */
+    int from;
+    int to;
+};
+
+/* Where the clocks change within a slot it is all that they show. */
+static bool s_local(const char *zone, struct span slot, struct local *ret_local)
+{
+    struct cn_civil begin;
+    struct cn_civil end;
+    if (!cn_zone_civil(zone, slot.from_at, &begin) ||
+        !cn_zone_civil(zone, slot.to_at, &end)) {
+        return false;
+    }
+    const int passing = (int)((slot.to_at - slot.from_at) / CN_MINUTE);
+    const int days = (int)(cn_date_days(end.date) - cn_date_days(begin.date));
+    const int from = begin.minute_of_day;
+    const int to = end.minute_of_day + days * DAY_MINUTES;
+    *ret_local = (struct local){
+        .weekday = cn_date_weekday(begin.date),
+        .from = from < to - passing ? from : to - passing,
+        .to = to > from + passing ? to : from + passing,
+    };
+    return true;
+}
+
+/* Does the slot lie inside one of the week's spans (or, for any, touch one)? */
 static bool s_in_week(Sch__Need__Span *const *spans,
                       size_t count,
-                      int weekday,
-                      int from,
-                      int to,
+                      struct local slot,
                       bool inside)
 {
     for (size_t i = 0; i < count; i++) {
-        const Sch__Need__Span *span = spans[i];
-        if (span->weekday != weekday + 1) {
-            continue;
-        }
-        if (inside ? span->from <= from && to <= span->to
-                   : from < span->to && span->from < to) {
-            return true;
+        /* The next time that its weekday comes, and the one before. */
+        int days =
+            (spans[i]->weekday - 1 - slot.weekday + WEEK_DAYS) % WEEK_DAYS;
+        for (int again = 0; again < 2; again++, days -= WEEK_DAYS) {
+            int from = spans[i]->from + days * DAY_MINUTES;
+            int to = spans[i]->to + days * DAY_MINUTES;
+            if (inside ? from <= slot.from && slot.to <= to
+                       : from < slot.to && slot.from < to) {
+                return true;
+            }
         }
     }
     return false;
@@ -144,21 +181,17 @@ static const char *s_slot_obstacle(const struct match_candidate *candidate,
         }
     }
     const Sch__Need *need = wish->need;
-    struct cn_civil civil;
+    struct local local;
     const char *zone =
         need->time_zone != NULL ? need->time_zone : candidate->time_zone;
-    if (!cn_zone_civil(zone, slot.from_at, &civil)) {
+    if (!s_local(zone, slot, &local)) {
         return "windows";
     }
-    int weekday = cn_date_weekday(civil.date);
-    int from = civil.minute_of_day;
-    int to = from + wish->minutes;
     if (need->n_windows > 0 &&
-        !s_in_week(need->windows, need->n_windows, weekday, from, to, true)) {
+        !s_in_week(need->windows, need->n_windows, local, true)) {
         return "windows";
     }
-    if (s_in_week(need->commitments, need->n_commitments, weekday, from, to,
-                  false)) {
+    if (s_in_week(need->commitments, need->n_commitments, local, false)) {
         return "commitments";
     }
     return NULL;
@@ -337,12 +370,72 @@ void clinician_check(struct cn_op *op, const Sch__Clinician *clinician)
     }
 }
 
+static bool s_is_of_our_time(int64_t at)
+{
+    struct cn_civil civil;
+    return cn_zone_civil("UTC", at, &civil) && civil.date.year >= YEAR_FIRST &&
+           civil.date.year <= YEAR_LAST;
+}
+
 void visit_check(struct cn_op *op, const Sch__Visit *visit)
 {
+    if (visit->has_starts_at && !s_is_of_our_time(visit->starts_at)) {
+        cn_refuse_field(op, "/starts_at", "invalid_value",
+                        "must lie between %d and %d", YEAR_FIRST, YEAR_LAST);
+    }
     if (visit->has_starts_at && visit->has_ends_at &&
         (visit->starts_at >= visit->ends_at ||
          visit->ends_at - visit->starts_at > CN_DAY)) {
         cn_refuse_field(op, "/ends_at", "invalid_value",
                         "must be after starts_at, by a day at most");
+    }
+}
+
+/* ---- what a referral allows ---- */
+
+enum standing need_standing(const Sch__Need *need)
+{
+    static const struct {
+        const char *status;
+        enum standing standing;
+    } STANDINGS[] = {
+        { "captured", STANDING_UNDECIDED },
+        { "matching", STANDING_UNDECIDED },
+        { "incomplete", STANDING_UNDECIDED },
+        { "valid", STANDING_UNDECIDED },
+        { "verifying", STANDING_UNDECIDED },
+        { "review", STANDING_UNDECIDED },
+        { "accepted", STANDING_ACCEPTED },
+        { "soc_scheduled", STANDING_ACCEPTED },
+        { "declined", STANDING_ENDED },
+        { "withdrawn", STANDING_ENDED },
+        { "not_admitted", STANDING_ENDED },
+    };
+    for (size_t i = 0; need->status != NULL && i < CN_COUNT(STANDINGS); i++) {
+        if (strcmp(STANDINGS[i].status, need->status) == 0) {
+            return STANDINGS[i].standing;
+        }
+    }
+    return need->status != NULL ? STANDING_IN_CARE : STANDING_UNKNOWN;
+}
+
+void visit_guard(struct cn_op *op, const Sch__Need *need, Sch__Visit__Kind kind)
+{
+    const enum standing standing = need_standing(need);
+    if (standing == STANDING_ENDED) {
+        cn_refuse_guard(op, "referral_open", "/referral_id",
+                        "the referral has ended");
+    } else if (kind == SCH__VISIT__KIND__SOC && standing != STANDING_ACCEPTED) {
+        cn_refuse_guard(op, "referral_accepted", "/referral_id",
+                        "the referral does not wait for its start of care");
+    }
+}
+
+void visit_early_guard(struct cn_op *op, const Sch__Visit *visit, int64_t at)
+{
+    if (visit->has_starts_at &&
+        visit->starts_at - at > VISIT_EARLY_HOURS * CN_HOUR) {
+        cn_refuse_guard(op, "visit_time", "",
+                        "the visit is to begin more than 72 hours later");
     }
 }

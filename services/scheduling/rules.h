@@ -17,6 +17,7 @@ enum {
     VISIT_GRID_MINUTES = 15,    /* slots begin on this grid */
     VISIT_TRAVEL_MINUTES = 15,  /* after each visit; kept in visit.busy_until */
     VISIT_NOTICE_MINUTES = 120, /* none begins sooner than this from now */
+    VISIT_EARLY_HOURS = 72, /* one is made so long before its time at most */
     MATCH_DAYS_MAX = 31,
     MATCH_LEFT_OUT_MAX = 500
 };
@@ -70,6 +71,28 @@ int match_best(const struct match_candidate *candidates,
                const struct match_wish *wish,
                struct match_result *results);
 
+/* How far a referral is, as visits must know it. */
+enum standing {
+    STANDING_UNKNOWN, /* its copy is older than this question */
+    STANDING_UNDECIDED,
+    STANDING_ACCEPTED, /* the start of care is to be made */
+    STANDING_IN_CARE,
+    STANDING_ENDED /* declined, withdrawn, not admitted */
+};
+enum standing need_standing(const Sch__Need *need);
+/* 409 guard_failed: a start of care needs a referral that is accepted, any
+ * other visit one that has not ended. */
+void visit_guard(struct cn_op *op,
+                 const Sch__Need *need,
+                 Sch__Visit__Kind kind);
+/* 409 guard_failed: what began or ended at that instant was to begin long after
+ * it. */
+void visit_early_guard(struct cn_op *op, const Sch__Visit *visit, int64_t at);
+
+/* Does the licence hold on the day of that instant, in that zone? */
+bool licence_holds(const Sch__Clinician *clinician,
+                   const char *zone,
+                   int64_t at);
 /* Names each field at fault of what a client sent. */
 void clinician_check(struct cn_op *op, const Sch__Clinician *clinician);
 void visit_check(struct cn_op *op, const Sch__Visit *visit);

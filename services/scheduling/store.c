@@ -87,17 +87,27 @@ struct cn_record *visit_soc_live(struct cn_op *op, struct cn_uuid referral_id)
                         CN_READ(op, &SQL_VISIT_SOC_LIVE, cn_uuid(referral_id)));
 }
 
+#define TO_COME                                                                \
+    " FROM scheduling.visit r WHERE r.referral_id = $1 AND r.status IN"        \
+    " ('required', 'offered', 'waitlisted', 'booked', 'confirmed')"
 CN_SQL_READ(SQL_VISITS_TO_COME,
-            "SELECT " VISIT_COLUMNS
-            " FROM scheduling.visit r WHERE r.referral_id = $1 AND r.status IN"
-            " ('required', 'offered', 'waitlisted', 'booked', 'confirmed')"
-            " ORDER BY r.sort_at, r.id LIMIT 200");
+            "SELECT " VISIT_COLUMNS TO_COME
+            " ORDER BY r.sort_at, r.id LIMIT $2");
 
 struct cn_records visits_to_come(struct cn_op *op, struct cn_uuid referral_id)
 {
-    return cn_records_of(
-        op, &sch__visit__resource,
-        CN_READ(op, &SQL_VISITS_TO_COME, cn_uuid(referral_id)));
+    return cn_records_of(op, &sch__visit__resource,
+                         CN_READ(op, &SQL_VISITS_TO_COME, cn_uuid(referral_id),
+                                 cn_int(VISITS_MAX)));
+}
+
+CN_SQL_WRITE(SQL_VISITS_GONE_REQUIRE,
+             "SELECT scheduling.require(NOT EXISTS (SELECT 1" TO_COME
+             "), 'visits_to_come_version')");
+
+void visits_gone_require(struct cn_op *op, struct cn_uuid referral_id)
+{
+    CN_CHANGE(op, &SQL_VISITS_GONE_REQUIRE, cn_uuid(referral_id));
 }
 
 void sch_visit_derived(struct cn_op *op,

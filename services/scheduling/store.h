@@ -41,8 +41,11 @@ struct booked booked_between(struct cn_op *op,
 
 /* The live start-of-care visit of a referral, if there is one. */
 struct cn_record *visit_soc_live(struct cn_op *op, struct cn_uuid referral_id);
-/* The visits of a referral that are still to be made, at most 200. */
+/* The visits of a referral that are still to be made, at most VISITS_MAX. */
+enum { VISITS_MAX = 200 };
 struct cn_records visits_to_come(struct cn_op *op, struct cn_uuid referral_id);
+/* None is left (visits_to_come_version): after they were put. */
+void visits_gone_require(struct cn_op *op, struct cn_uuid referral_id);
 /* The names under which the two constraints that may stand against a new visit
  * fail its write. */
 struct visit_names {
@@ -73,6 +76,9 @@ struct cn_uuid need_branch(const Sch__Need *need);
 /* The patient's part of a need: what a row of patient holds, the rest empty. */
 void need_of_patient(const Sch__Need *patient, Sch__Need *need);
 struct need_row need_get(struct cn_op *op, struct cn_uuid referral_id);
+/* The referral's copy must still be as it was read: a decision was based on it
+ * (need_version). Under the lock "need", which the end of a referral takes. */
+void need_require(struct cn_op *op, const struct need_row *need);
 /* The need of the newest of a patient's referrals that the caller may see. */
 struct need_row need_within_reach(struct cn_op *op, struct cn_uuid patient_id);
 /* NULL when nothing was told of the patient. */
@@ -91,5 +97,7 @@ void branch_keep(struct cn_op *op,
                  struct cn_uuid id,
                  int64_t event_seq,
                  const char *time_zone);
+/* Is it a branch of the agency, as far as access has told? */
+bool sch_branch_known(struct cn_op *op, struct cn_uuid id);
 
 #endif

@@ -75,6 +75,17 @@ struct need_row need_get(struct cn_op *op, struct cn_uuid referral_id)
                                    : (struct need_row){ .found = false };
 }
 
+CN_SQL_WRITE(SQL_NEED_REQUIRE,
+             "SELECT scheduling.require(EXISTS (SELECT 1 FROM scheduling.need n"
+             " WHERE n.id = $1 AND n.event_seq = $2), 'need_version')");
+
+void need_require(struct cn_op *op, const struct need_row *need)
+{
+    cn_lock(op, "need", need->referral_id);
+    CN_CHANGE(op, &SQL_NEED_REQUIRE, cn_uuid(need->referral_id),
+              cn_int(need->event_seq));
+}
+
 CN_SQL_READ(SQL_NEEDS_OF_PATIENT,
             "SELECT " NEED_WITH_PATIENT
             " FROM (SELECT x.* FROM scheduling.need x WHERE x.patient_id = $1"
@@ -164,4 +175,12 @@ void branch_keep(struct cn_op *op,
 {
     CN_CHANGE(op, &SQL_BRANCH_KEEP, cn_uuid(op->tenant_id), cn_uuid(id),
               cn_int(event_seq), cn_text(time_zone));
+}
+
+CN_SQL_READ(SQL_BRANCH_KNOWN,
+            "SELECT 1 FROM scheduling.branch b WHERE b.id = $1");
+
+bool sch_branch_known(struct cn_op *op, struct cn_uuid id)
+{
+    return cn_rows_count(CN_READ(op, &SQL_BRANCH_KNOWN, cn_uuid(id))) > 0;
 }

@@ -326,6 +326,102 @@ static void s_key_names_its_agencys_own(struct test_world *world)
     assert_string_equal(answer.err.fields[0].pointer, "/user_id");
 }
 
+/* What a key says of its branches must agree, and it must have time to live. */
+static void s_key_contradicts_itself(struct test_world *world)
+{
+    const Acc__Branch *north = s_branch_make(world, &ADMINISTRATOR, "North");
+    const Acc__Branch *south = s_branch_make(world, &ADMINISTRATOR, "South");
+    const Acc__User *user = s_user_make(world, "coordinator", north->id).body;
+    Acc__ApiKey wanted = s_key("coordinator");
+    const char *ids[] = { north->id };
+    wanted.branch_id = south->id;
+    wanted.branch_ids = ids;
+    wanted.n_branch_ids = 1;
+    struct test_answer answer = s_key_make(world, &ADMINISTRATOR, &wanted);
+    assert_int_equal(answer.rc, CN_INVALID);
+    assert_string_equal(answer.err.fields[0].pointer, "/branch_id");
+    wanted.n_branch_ids = 0;
+    wanted.user_id = user->id;
+    answer = s_key_make(world, &ADMINISTRATOR, &wanted);
+    assert_int_equal(answer.rc, CN_INVALID);
+    assert_string_equal(answer.err.fields[0].word, "not_in_branch_ids");
+    wanted.branch_id = north->id;
+    assert_int_equal(s_key_make(world, &ADMINISTRATOR, &wanted).rc, CN_OK);
+    CN_SET(&wanted, expires_at, world->env.now(&world->env) - 1);
+    answer = s_key_make(world, &ADMINISTRATOR, &wanted);
+    assert_int_equal(answer.rc, CN_INVALID);
+    assert_string_equal(answer.err.fields[0].pointer, "/expires_at");
+}
+
+/* ---- administrators ---- */
+
+static struct test_answer s_user_demote(struct test_world *world,
+                                        const char *id)
+{
+    Acc__UpdateUserRequest request = ACC__UPDATE_USER_REQUEST__INIT;
+    Acc__User patch = ACC__USER__INIT;
+    const char *mask[] = { "role" };
+    patch.role = "supervisor";
+    request.id = id;
+    request.user = &patch;
+    request.update_mask = mask;
+    request.n_update_mask = 1;
+    return test_call(world, &s_service, &ADMINISTRATOR, "UpdateUser",
+                     &request.base);
+}
+
+static void s_last_administrator_stays(struct test_world *world)
+{
+    Acc__ApiKey wanted = s_key("administrator");
+    const Acc__ApiKey *first = s_key_make(world, &ADMINISTRATOR, &wanted).body;
+    struct test_answer refused = s_revoke(world, first->id);
+    assert_int_equal(refused.rc, CN_CONFLICT);
+    assert_string_equal(refused.err.word, "guard_failed");
+    assert_string_equal(refused.err.fields[0].word, "administrator");
+    /* The key of a person, who must then stay an administrator. */
+    const Acc__User *user = s_user_make(world, "administrator", NULL).body;
+    wanted.user_id = user->id;
+    const Acc__ApiKey *theirs = s_key_make(world, &ADMINISTRATOR, &wanted).body;
+    assert_int_equal(s_revoke(world, first->id).rc, CN_OK);
+    assert_int_equal(s_user_demote(world, user->id).rc, CN_CONFLICT);
+    assert_int_equal(s_revoke(world, theirs->id).rc, CN_CONFLICT);
+    wanted.user_id = NULL;
+    assert_int_equal(s_key_make(world, &ADMINISTRATOR, &wanted).rc, CN_OK);
+    assert_int_equal(s_user_demote(world, user->id).rc, CN_OK);
+}
+
+/* Two who end each other's key at once. */
+struct ender {
+    struct test_world *world;
+    const char *id;
+    enum cn_code rc;
+};
+
+static void s_ender_revokes(void *arg)
+{
+    struct ender *self = arg;
+    self->rc = s_revoke(self->world, self->id).rc;
+    test_world_ended(self->world);
+}
+
+static void s_administrators_end_each_other(struct test_world *world)
+{
+    const Acc__ApiKey wanted = s_key("administrator");
+    struct ender enders[2];
+    for (int i = 0; i < 2; i++) {
+        const Acc__ApiKey *made =
+            s_key_make(world, &ADMINISTRATOR, &wanted).body;
+        enders[i] = (struct ender){ .world = world, .id = made->id };
+    }
+    for (int i = 0; i < 2; i++) {
+        test_world_spawn(world, s_ender_revokes, &enders[i], 30 * CN_SECOND);
+    }
+    test_world_join(world);
+    assert_int_equal((enders[0].rc == CN_OK) + (enders[1].rc == CN_OK), 1);
+    assert_int_equal(
+        (enders[0].rc == CN_CONFLICT) + (enders[1].rc == CN_CONFLICT), 1);
+}
+
 /* ---- agencies ---- */
 
 static struct test_answer s_agency_make(struct test_world *world,
@@ -417,6 +513,10 @@ TEST(a_persons_key_follows_the_person, s_persons_key_follows_the_person)
 TEST(a_revoked_key_is_nobodys, s_revoked_key_is_nobodys)
 TEST(a_rotated_key_holds_for_another_day, s_rotated_key_leaves_a_day)
 TEST(a_key_names_its_agencys_own, s_key_names_its_agencys_own)
+TEST(a_key_that_contradicts_itself_is_refused, s_key_contradicts_itself)
+TEST(the_last_administrator_of_an_agency_stays, s_last_administrator_stays)
+TEST(of_two_administrators_who_end_each_other_one_stays,
+     s_administrators_end_each_other)
 TEST(an_agency_comes_with_its_administrator,
      s_agency_comes_with_its_administrator)
 TEST(the_operator_alone_sees_all_agencies, s_operator_sees_all_agencies)
@@ -454,6 +554,9 @@ int main(void)
         cmocka_unit_test(a_revoked_key_is_nobodys),
         cmocka_unit_test(a_rotated_key_holds_for_another_day),
         cmocka_unit_test(a_key_names_its_agencys_own),
+        cmocka_unit_test(a_key_that_contradicts_itself_is_refused),
+        cmocka_unit_test(the_last_administrator_of_an_agency_stays),
+        cmocka_unit_test(of_two_administrators_who_end_each_other_one_stays),
         cmocka_unit_test(an_agency_comes_with_its_administrator),
         cmocka_unit_test(the_operator_alone_sees_all_agencies),
     };

@@ -49,8 +49,10 @@ s_id(struct test_world *world, const char *prefix, struct cn_uuid id)
     return cn_id_text(world->arena, prefix, id);
 }
 
-static enum cn_code
-s_accept(struct test_world *world, const struct told *told, struct cn_err *err)
+static enum cn_code s_tell(struct test_world *world,
+                           const char *type,
+                           const struct told *told,
+                           struct cn_err *err)
 {
     Ref__ReferralEvent payload = REF__REFERRAL_EVENT__INIT;
     Ref__Referral referral = REF__REFERRAL__INIT;
@@ -62,7 +64,7 @@ s_accept(struct test_world *world, const struct told *told, struct cn_err *err)
     payload.patient = &patient;
     const struct test_event event = {
         .producer = "referrals",
-        .type = "referral.accepted",
+        .type = type,
         .aggregate_type = "referral",
         .aggregate_id = told->referral_id,
         .aggregate_seq = told->seq,
@@ -71,10 +73,16 @@ s_accept(struct test_world *world, const struct told *told, struct cn_err *err)
     return test_apply(world, &s_service, &event, err);
 }
 
-static void s_accept_ok(struct test_world *world, const struct told *told)
+static void
+s_tell_ok(struct test_world *world, const char *type, const struct told *told)
 {
     struct cn_err err = { 0 };
-    assert_int_equal(s_accept(world, told, &err), CN_OK);
+    assert_int_equal(s_tell(world, type, told, &err), CN_OK);
+}
+
+static void s_accept_ok(struct test_world *world, const struct told *told)
+{
+    s_tell_ok(world, "referral.accepted", told);
 }
 
 static struct test_answer s_checklist(struct test_world *world,
@@ -147,6 +155,45 @@ static void s_checklist_opens_once(struct test_world *world)
     s_accept_ok(world, &told);
     assert_int_equal(test_rows(world, "document", NULL), ITEMS);
     assert_int_equal(test_rows(world, "outbox", NULL), 1);
+}
+
+/* The end of a referral, before and after the acceptance. */
+static void s_end_makes_void(struct test_world *world)
+{
+    static const char *const ENDS[] = { "referral.declined",
+                                        "referral.withdrawn",
+                                        "referral.not_admitted" };
+    for (size_t i = 0; i < CN_COUNT(ENDS); i++) {
+        struct told told = s_told(world);
+        const long before = test_rows(world, "document", NULL);
+        s_tell_ok(world, ENDS[i], &told);
+        assert_int_equal(test_rows(world, "document", NULL), before);
+        told.seq = 5;
+        s_accept_ok(world, &told);
+        for (told.seq = 6; told.seq < 8; told.seq++) { /* told again */
+            s_tell_ok(world, ENDS[i], &told);
+        }
+        const Doc__Checklist *list =
+            s_checklist(world, &SUPERVISOR, told.referral_id).body;
+        assert_int_equal(list->open_count, 0);
+        for (size_t j = 0; j < ITEMS; j++) {
+            const Doc__Document *document = list->documents[j];
+            assert_int_equal(document->status, DOC__DOCUMENT__STATUS__VOIDED);
+            assert_int_equal(document->version, 2);
+            assert_string_equal(document->reason_code + strlen("referral_"),
+                                strchr(ENDS[i], '.') + 1);
+        }
+        /* Taken after all: all of it is needed anew. */
+        s_accept_ok(world, &told);
+        list = s_checklist(world, &SUPERVISOR, told.referral_id).body;
+        assert_int_equal(list->n_documents, 2 * ITEMS);
+        assert_int_equal(list->open_count, ITEMS);
+        s_accept_ok(world, &told);
+        assert_int_equal(test_rows(world, "document", NULL),
+                         before + 2 * ITEMS);
+    }
+    assert_int_equal(test_rows(world, "outbox", "type = 'document.updated'"),
+                     (long)(2 * ITEMS * CN_COUNT(ENDS)));
 }
 
 static void s_odd_event_is_refused(struct test_world *world)
@@ -537,6 +584,7 @@ static void s_clock_refuses(struct test_world *world)
     }
 TEST(an_accepted_referral_opens_its_checklist, s_checklist_opens)
 TEST(a_checklist_opens_once, s_checklist_opens_once)
+TEST(the_end_of_a_referral_makes_its_documents_void, s_end_makes_void)
 TEST(an_odd_event_is_refused_without_harm, s_odd_event_is_refused)
 TEST(a_document_is_known_in_its_branch, s_documents_are_of_a_branch)
 TEST(one_tenant_never_sees_anothers_rows, s_tenants_are_apart)
@@ -575,6 +623,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_accepted_referral_opens_its_checklist),
         cmocka_unit_test(a_checklist_opens_once),
+        cmocka_unit_test(the_end_of_a_referral_makes_its_documents_void),
         cmocka_unit_test(an_odd_event_is_refused_without_harm),
         cmocka_unit_test(a_document_is_known_in_its_branch),
         cmocka_unit_test(one_tenant_never_sees_anothers_rows),

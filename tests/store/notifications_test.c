@@ -372,6 +372,54 @@ static void s_both_come_at_once(struct test_world *world)
     s_assert_two(world);
 }
 
+static enum cn_code
+s_end(struct test_world *world, struct told *told, const char *type)
+{
+    told->seq++;
+    told->status = REF__REFERRAL__STATUS__DECLINED;
+    return s_referral_told(world, told, type);
+}
+
+/* Before an acceptance the source alone is told. */
+static void s_end_is_told(struct test_world *world)
+{
+    struct told told = s_told(world);
+    assert_int_equal(s_end(world, &told, "referral.declined"), CN_OK);
+    assert_int_equal(s_end(world, &told, "referral.declined"), CN_OK);
+    assert_int_equal(test_rows(world, "message", NULL), 1);
+    assert_string_equal(s_to_source(world, &told)->template_,
+                        "referral_declined");
+    /* A visit that is told late is not announced. */
+    assert_int_equal(s_book(world, &told), CN_OK);
+    assert_int_equal(test_rows(world, "message", NULL), 1);
+}
+
+/* After it the patient is told, too, and what waits to be sent is not sent. */
+static void s_end_after_acceptance_is_told(struct test_world *world)
+{
+    static const char *const ENDS[] = { "referral.declined",
+                                        "referral.withdrawn",
+                                        "referral.not_admitted" };
+    for (size_t i = 0; i < CN_COUNT(ENDS); i++) {
+        struct told told = s_told(world);
+        const long count = (long)i + 1;
+        assert_int_equal(s_accept(world, &told), CN_OK);
+        assert_int_equal(s_book(world, &told), CN_OK);
+        assert_int_equal(s_end(world, &told, ENDS[i]), CN_OK);
+        assert_int_equal(test_rows(world, "message", NULL), 4 * count);
+        assert_int_equal(test_rows(world, "message", "status = 'stopped'"),
+                         2 * count);
+        assert_int_equal(
+            test_rows(world, "message",
+                      "template = 'care_not_started' AND status = 'queued'"),
+            count);
+        assert_int_equal(test_rows(world, "due", "kind = 'message.send'"),
+                         2 * count);
+    }
+    assert_int_equal(test_rows(world, "outbox", "type = 'message.not_sent'"),
+                     (long)(2 * CN_COUNT(ENDS)));
+}
+
 static void s_who_cannot_be_reached(struct test_world *world)
 {
     struct told told = s_told(world);
@@ -741,6 +789,9 @@ static void s_messages_are_of_a_branch(struct test_world *world)
 TEST(source_and_patient_are_each_told_once, s_both_are_told)
 TEST(the_visit_may_come_before_the_acceptance, s_visit_comes_first)
 TEST(both_events_may_come_at_once, s_both_come_at_once)
+TEST(the_end_of_a_referral_is_told_to_its_source, s_end_is_told)
+TEST(the_end_after_an_acceptance_is_told_to_the_patient_too,
+     s_end_after_acceptance_is_told)
 TEST(who_cannot_be_reached_is_not_sent_and_says_why, s_who_cannot_be_reached)
 TEST(older_facts_do_not_replace_newer, s_older_facts_do_not_replace_newer)
 TEST(all_are_told_whatever_the_order_of_events, s_any_order)
@@ -792,6 +843,9 @@ int main(void)
         cmocka_unit_test(source_and_patient_are_each_told_once),
         cmocka_unit_test(the_visit_may_come_before_the_acceptance),
         cmocka_unit_test(both_events_may_come_at_once),
+        cmocka_unit_test(the_end_of_a_referral_is_told_to_its_source),
+        cmocka_unit_test(
+            the_end_after_an_acceptance_is_told_to_the_patient_too),
         cmocka_unit_test(who_cannot_be_reached_is_not_sent_and_says_why),
         cmocka_unit_test(older_facts_do_not_replace_newer),
         cmocka_unit_test(all_are_told_whatever_the_order_of_events),

@@ -117,6 +117,18 @@ static void s_refused_body(struct test_world *world)
         { "{\"patient_id\": \"pat_0\"}", "/patient_id" },
         { "{\"branch_id\": \"brn_0\"}", "/branch_id" },
         { "{\"branch_id\": \"brn_00000000000000000000000000\"}", "/branch_id" },
+        { "{\"patient\": {\"branch_id\":"
+          " \"brn_00000000000000000000000000\"}}",
+          "/patient/branch_id" },
+        { "{\"patient\": {\"commitments\": [{\"label\": \"x\", \"from\":"
+          " \"22:00\", \"to\": \"02:00\"}]}}",
+          "/patient/commitments/0" },
+        { "{\"patient\": {\"commitments\": [{\"weekdays\": [\"monday\"],"
+          " \"from\": \"10:00\", \"to\": \"10:00\"}]}}",
+          "/patient/commitments/0" },
+        { "{\"patient\": {\"preferences\": {\"windows\": [{\"from\":"
+          " \"10:00\", \"to\": \"12:00\"}]}}}",
+          "/patient/preferences/windows/0" },
     };
     for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         struct call call = s_create(world, ROWS[i].json);
@@ -622,12 +634,10 @@ static void s_admit_body(struct test_world *world)
     s_open(world);
     struct call made = s_create(world, COMPLETE);
     const char *id = s_id(world, &made);
-    assert_false(s_visit(world, "visit.booked", id, "vis_1", soc));
     struct call accepted = s_accept(world, id);
     assert_int_equal(accepted.rc, CN_OK);
     assert_false(
         s_visit(world, "visit.booked", id, "vis_1", SCH__VISIT__KIND__ROUTINE));
-    assert_false(s_visit(world, "visit.completed", id, "vis_1", soc));
     assert_true(s_visit(world, "visit.booked", id, "vis_1", soc));
     assert_false(s_visit(world, "visit.booked", id, "vis_1", soc));
     struct call booked = s_get(world, id);
@@ -659,6 +669,87 @@ static void a_booked_and_made_start_of_care_admits_once(void **state)
 {
     (void)state;
     test_world_run(s_pg, CONNECTIONS, s_admit_body, NULL);
+}
+
+/* The one warning of the referral; "" when there is none. */
+static const char *s_warning(struct test_world *world, const char *id)
+{
+    struct call got = s_get(world, id);
+    const Ref__Referral *referral = s_referral(&got);
+    assert_true(referral->n_warnings <= 1);
+    const char *warning = cn_arena_strdup(
+        world->arena, referral->n_warnings > 0 ? referral->warnings[0] : "");
+    s_end(&got);
+    return warning;
+}
+
+/* What has no move is told to a person, once; what is told again is nothing. */
+static void s_unplaced_body(struct test_world *world)
+{
+    const Sch__Visit__Kind soc = SCH__VISIT__KIND__SOC;
+    s_open(world);
+    struct call made = s_create(world, COMPLETE);
+    const char *id = s_id(world, &made);
+    assert_true(s_visit(world, "visit.booked", id, "vis_1", soc));
+    assert_string_equal(s_warning(world, id), "visit_booked_before_acceptance");
+    assert_false(s_visit(world, "visit.booked", id, "vis_1", soc));
+    assert_true(s_visit(world, "visit.cancelled", id, "vis_1", soc));
+    assert_string_equal(s_warning(world, id), "");
+    struct call accepted = s_accept(world, id);
+    struct call declined = s_decline(world, id, "no_capacity");
+    assert_int_equal(accepted.rc, CN_OK);
+    assert_int_equal(declined.rc, CN_OK);
+    assert_true(s_visit(world, "visit.booked", id, "vis_2", soc));
+    assert_string_equal(s_warning(world, id), "visit_booked_after_end");
+    assert_true(s_visit(world, "visit.cancelled", id, "vis_2", soc));
+    assert_string_equal(s_warning(world, id), "");
+    assert_true(s_visit(world, "visit.completed", id, "vis_3", soc));
+    assert_string_equal(s_warning(world, id), "visit_completed_after_end");
+    assert_false(s_visit(world, "visit.completed", id, "vis_3", soc));
+    struct call got = s_get(world, id);
+    assert_int_equal(s_referral(&got)->status, REF__REFERRAL__STATUS__DECLINED);
+    assert_int_equal(s_number(world, "episode WHERE "), 0);
+    s_end(&made);
+    s_end(&accepted);
+    s_end(&declined);
+    s_end(&got);
+}
+
+static void an_event_without_a_move_is_a_warning(void **state)
+{
+    (void)state;
+    test_world_run(s_pg, CONNECTIONS, s_unplaced_body, NULL);
+}
+
+/* Made before the acceptance, and told again after it. */
+static void s_made_before_body(struct test_world *world)
+{
+    const Sch__Visit__Kind soc = SCH__VISIT__KIND__SOC;
+    s_open(world);
+    struct call made = s_create(world, COMPLETE);
+    const char *id = s_id(world, &made);
+    assert_true(s_visit(world, "visit.completed", id, "vis_1", soc));
+    assert_string_equal(s_warning(world, id),
+                        "visit_completed_before_acceptance");
+    struct call accepted = s_accept(world, id);
+    assert_int_equal(accepted.rc, CN_OK);
+    assert_true(s_visit(world, "visit.completed", id, "vis_1", soc));
+    assert_string_equal(s_warning(world, id), "");
+    assert_int_equal(s_number(world, "episode WHERE "), 1);
+    assert_false(s_visit(world, "visit.completed", id, "vis_1", soc));
+    assert_true(s_visit(world, "visit.completed", id, "vis_2", soc));
+    assert_string_equal(s_warning(world, id),
+                        "visit_completed_after_admission");
+    assert_int_equal(s_number(world, "episode WHERE "), 1);
+    s_end(&made);
+    s_end(&accepted);
+}
+
+static void
+a_start_of_care_made_too_early_admits_with_the_acceptance(void **state)
+{
+    (void)state;
+    test_world_run(s_pg, CONNECTIONS, s_made_before_body, NULL);
 }
 
 static void s_cancelled_body(struct test_world *world)
@@ -755,6 +846,9 @@ int main(void)
         cmocka_unit_test(an_older_branch_does_not_replace_a_newer_one),
         cmocka_unit_test(a_booked_and_made_start_of_care_admits_once),
         cmocka_unit_test(a_cancelled_start_of_care_is_to_be_booked_again),
+        cmocka_unit_test(an_event_without_a_move_is_a_warning),
+        cmocka_unit_test(
+            a_start_of_care_made_too_early_admits_with_the_acceptance),
         cmocka_unit_test(lack_of_memory_keeps_nothing),
     };
     return cmocka_run_group_tests(tests, s_setup, s_teardown);

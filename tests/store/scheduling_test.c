@@ -39,8 +39,47 @@ struct nurse {
     const char *branch_id;
     const char *language;
     const char *postal_code;
+    const char *licence_until;
     Sch__Clinician__Discipline discipline;
 };
+
+/* A branch, as access tells it. */
+static void s_branch_told(struct test_world *world, const char *branch_id)
+{
+    Acc__BranchEvent payload = ACC__BRANCH_EVENT__INIT;
+    Acc__Branch branch = ACC__BRANCH__INIT;
+    struct cn_err err = { 0 };
+    struct test_event event = {
+        .producer = "access",
+        .type = "branch.created",
+        .aggregate_type = "branch",
+        .aggregate_seq = 1,
+        .payload = &payload.base,
+    };
+    branch.time_zone = "America/Chicago";
+    payload.branch = &branch;
+    assert_true(cn_id_parse("brn", branch_id, &event.aggregate_id));
+    assert_int_equal(test_apply(world, &s_service, &event, &err), CN_OK);
+}
+
+/* How much of the others' logs has come is not known. */
+static void s_nothing_is_told(void)
+{
+    free(test_pg_sql(s_pg, "DELETE FROM scheduling.inbox_position"));
+}
+
+/* All that the other services have committed by now has come. */
+static void s_all_is_told(void)
+{
+    free(test_pg_sql(
+        s_pg, "INSERT INTO scheduling.inbox_position (producer, partition,"
+              " epoch, xid, seq, complete_until)"
+              " SELECT p, n, 1, '1'::xid8, 1, now() + interval '1 hour'"
+              " FROM unnest(ARRAY['access', 'referrals']) AS p,"
+              " generate_series(0, 15) AS n"
+              " ON CONFLICT (producer, partition) DO UPDATE"
+              " SET complete_until = excluded.complete_until"));
+}
 
 static struct test_answer s_nurse_make(struct test_world *world,
                                        const struct test_caller *caller,
@@ -49,6 +88,7 @@ static struct test_answer s_nurse_make(struct test_world *world,
     Sch__CreateClinicianRequest request = SCH__CREATE_CLINICIAN_REQUEST__INIT;
     Sch__Clinician clinician = SCH__CLINICIAN__INIT;
     Sch__Clinician__Coverage coverage = SCH__CLINICIAN__COVERAGE__INIT;
+    Sch__Clinician__Licence licence = SCH__CLINICIAN__LICENCE__INIT;
     Sch__Clinician__Hours hours[DAYS_OF_WEEK];
     Sch__Clinician__Hours *week[DAYS_OF_WEEK];
     const char *language = nurse->language != NULL ? nurse->language : "en";
@@ -74,6 +114,8 @@ static struct test_answer s_nurse_make(struct test_world *world,
     clinician.n_hours = DAYS_OF_WEEK;
     clinician.time_zone = "America/Chicago";
     clinician.branch_id = nurse->branch_id;
+    clinician.licence = nurse->licence_until != NULL ? &licence : NULL;
+    licence.expires_on = nurse->licence_until;
     request.clinician = &clinician;
     return test_call(world, &s_service, caller, "CreateClinician",
                      &request.base);
@@ -98,6 +140,7 @@ struct told {
     int64_t seq;
     int64_t patient_version;
     int64_t soc_due_at;
+    Ref__Referral__Status status; /* 0: as the type of the event says */
 };
 
 static struct told s_told(struct test_world *world)
@@ -147,6 +190,26 @@ static void s_patient_fill(struct test_world *world,
     }
 }
 
+static Ref__Referral__Status s_status_of(const char *type)
+{
+    static const struct {
+        const char *type;
+        Ref__Referral__Status status;
+    } ROWS[] = {
+        { "referral.validated", REF__REFERRAL__STATUS__VALID },
+        { "referral.accepted", REF__REFERRAL__STATUS__ACCEPTED },
+        { "referral.declined", REF__REFERRAL__STATUS__DECLINED },
+        { "referral.withdrawn", REF__REFERRAL__STATUS__WITHDRAWN },
+        { "referral.not_admitted", REF__REFERRAL__STATUS__NOT_ADMITTED },
+    };
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
+        if (strcmp(ROWS[i].type, type) == 0) {
+            return ROWS[i].status;
+        }
+    }
+    return REF__REFERRAL__STATUS__CAPTURED;
+}
+
 static enum cn_code s_tell(struct test_world *world,
                            const char *type,
                            const struct told *told,
@@ -163,6 +226,8 @@ static enum cn_code s_tell(struct test_world *world,
     referral.disciplines = disciplines;
     referral.n_disciplines = 1;
     CN_SET(&referral, soc_due_at, told->soc_due_at);
+    CN_SET(&referral, status,
+           told->status != 0 ? told->status : s_status_of(type));
     payload.referral = &referral;
     payload.patient = &parts.patient;
     const struct test_event event = {
@@ -199,6 +264,23 @@ static const Sch__Need *s_need(struct test_world *world, struct cn_uuid id)
     return row.need;
 }
 
+static enum cn_code
+s_agency_told(struct test_world *world, Acc__Agency *agency, int64_t seq)
+{
+    Acc__AgencyEvent payload = ACC__AGENCY_EVENT__INIT;
+    struct cn_err err = { 0 };
+    payload.agency = agency;
+    const struct test_event event = {
+        .producer = "access",
+        .type = "agency.updated",
+        .aggregate_type = "agency",
+        .aggregate_id = world->tenant,
+        .aggregate_seq = seq,
+        .payload = &payload.base,
+    };
+    return test_apply(world, &s_service, &event, &err);
+}
+
 /* The visits of a referral. */
 static const Sch__ListVisitsResponse *s_visits_of(struct test_world *world,
                                                   struct cn_uuid referral_id)
@@ -229,6 +311,25 @@ static struct test_answer s_book(struct test_world *world,
     return test_call(world, &s_service, caller, "CreateVisit", &request.base);
 }
 
+/* A routine visit next week, of that patient. */
+static struct test_answer s_book_for(struct test_world *world,
+                                     const struct told *told,
+                                     const char *clinician_id,
+                                     const char *patient_id)
+{
+    Sch__CreateVisitRequest request = SCH__CREATE_VISIT_REQUEST__INIT;
+    Sch__Visit visit = SCH__VISIT__INIT;
+    visit.referral_id = s_id(world, "ref", told->referral_id);
+    visit.patient_id = patient_id;
+    visit.clinician_id = clinician_id;
+    CN_SET(&visit, kind, SCH__VISIT__KIND__ROUTINE);
+    CN_SET(&visit, starts_at, world->env.now(&world->env) + 7 * CN_DAY);
+    CN_SET(&visit, ends_at, visit.starts_at + CN_HOUR);
+    request.visit = &visit;
+    return test_call(world, &s_service, &SUPERVISOR, "CreateVisit",
+                     &request.base);
+}
+
 static struct test_answer s_routine(struct test_world *world,
                                     const struct told *told,
                                     const Sch__Clinician *clinician,
@@ -236,6 +337,11 @@ static struct test_answer s_routine(struct test_world *world,
 {
     return s_book(world, &SUPERVISOR, SCH__VISIT__KIND__ROUTINE,
                   told->referral_id, clinician->id, starts_at);
+}
+
+static int64_t s_soon(struct test_world *world)
+{
+    return world->env.now(&world->env) + 3 * CN_HOUR;
 }
 
 static int64_t s_next_week(struct test_world *world)
@@ -281,6 +387,7 @@ static void s_clinicians_are_of_a_branch(struct test_world *world)
     assert_int_equal(refused.rc, CN_INVALID);
     assert_string_equal(refused.err.fields[0].pointer, "/branch_id");
     nurse.name = "Other";
+    s_branch_told(world, nurse.branch_id);
     const Sch__Clinician *beyond =
         s_nurse_make(world, &SUPERVISOR, &nurse).body;
     assert_int_equal(s_nurse_rename(world, &scheduler, beyond->id, "X").rc,
@@ -346,19 +453,85 @@ static void s_declined_visits_are_free(struct test_world *world)
     assert_int_equal(test_rows(world, "visit", "status = 'booked'"), 1);
 }
 
-static void s_booked_before_acceptance_is_told_again(struct test_world *world)
+/* A start of care waits for the acceptance, or for word of the referral. */
+static void s_soc_needs_an_acceptance(struct test_world *world)
 {
     const Sch__Clinician *nurse = s_nurse(world);
     struct told told = s_told(world);
+    const int64_t at = s_next_week(world);
+    const Sch__Visit__Kind soc = SCH__VISIT__KIND__SOC;
+    s_nothing_is_told();
+    struct test_answer refused =
+        s_book(world, &SUPERVISOR, soc, told.referral_id, nurse->id, at);
+    assert_int_equal(refused.rc, CN_UNAVAILABLE);
     s_told_ok(world, "referral.received", &told);
-    struct test_answer answer =
-        s_book(world, &SUPERVISOR, SCH__VISIT__KIND__SOC, told.referral_id,
-               nurse->id, s_next_week(world));
-    assert_int_equal(answer.rc, CN_OK);
+    s_all_is_told();
+    refused = s_book(world, &SUPERVISOR, soc, told.referral_id, nurse->id, at);
+    assert_int_equal(refused.rc, CN_CONFLICT);
+    assert_string_equal(refused.err.word, "guard_failed");
+    assert_string_equal(refused.err.fields[0].word, "referral_accepted");
+    refused = s_book(world, &SUPERVISOR, soc, cn_uuid_new(&world->env),
+                     nurse->id, at);
+    assert_int_equal(refused.rc, CN_INVALID);
+    assert_string_equal(refused.err.fields[0].pointer, "/referral_id");
     told.seq = 2;
+    s_told_ok(world, "referral.declined", &told);
+    refused = s_book(world, &SUPERVISOR, SCH__VISIT__KIND__ROUTINE,
+                     told.referral_id, nurse->id, at);
+    assert_int_equal(refused.rc, CN_CONFLICT);
+    assert_string_equal(refused.err.fields[0].word, "referral_open");
+    assert_int_equal(test_rows(world, "visit", NULL), 0);
+}
+
+static struct test_answer s_complete(struct test_world *world,
+                                     const struct test_caller *caller,
+                                     const char *id,
+                                     int64_t completed_at)
+{
+    Sch__CompleteVisitRequest request = SCH__COMPLETE_VISIT_REQUEST__INIT;
+    request.id = id;
+    if (completed_at != 0) {
+        CN_SET(&request, completed_at, completed_at);
+    }
+    return test_call(world, &s_service, caller, "CompleteVisit", &request.base);
+}
+
+/* What has begun is a fact, and its end is told whatever became of the
+ * referral; what has not begun is not made any more. */
+static void s_soc_of_an_ended_referral(struct test_world *world)
+{
+    static const char *const ENDS[] = { "referral.declined",
+                                        "referral.withdrawn",
+                                        "referral.not_admitted" };
+    (void)s_nurse(world);
+    for (size_t i = 0; i < CN_COUNT(ENDS); i++) {
+        struct told told = s_told(world);
+        s_told_ok(world, "referral.accepted", &told);
+        told.seq = 2;
+        s_told_ok(world, ENDS[i], &told);
+        const Sch__Visit *visit = s_visits_of(world, told.referral_id)->data[0];
+        assert_int_equal(visit->status, SCH__VISIT__STATUS__CANCELLED);
+        assert_string_equal(strchr(ENDS[i], '.') + 1,
+                            visit->reason_code + strlen("referral_"));
+        assert_int_equal(s_complete(world, &SUPERVISOR, visit->id, 0).rc,
+                         CN_CONFLICT);
+    }
+    struct told told = s_told(world);
     s_told_ok(world, "referral.accepted", &told);
-    assert_int_equal(test_rows(world, "visit", NULL), 1);
-    assert_int_equal(test_rows(world, "outbox", "type = 'visit.booked'"), 2);
+    const Sch__Visit *visit = s_visits_of(world, told.referral_id)->data[0];
+    Sch__StartVisitRequest start = SCH__START_VISIT_REQUEST__INIT;
+    start.id = visit->id;
+    assert_int_equal(
+        test_call(world, &s_service, &SUPERVISOR, "StartVisit", &start.base).rc,
+        CN_OK);
+    told.seq = 2;
+    s_told_ok(world, "referral.declined", &told);
+    assert_int_equal(s_complete(world, &SUPERVISOR, visit->id, 0).rc, CN_OK);
+    assert_int_equal(test_rows(world, "outbox", "type = 'visit.completed'"), 1);
+    /* Whoever takes the patient after all is told of it again. */
+    told.seq = 3;
+    s_told_ok(world, "referral.accepted", &told);
+    assert_int_equal(test_rows(world, "outbox", "type = 'visit.completed'"), 2);
 }
 
 static void s_nobody_can_come(struct test_world *world)
@@ -426,29 +599,14 @@ static void s_branch_books_its_own(struct test_world *world)
     const struct nurse own = {
         .branch_id = s_id(world, "brn", told.branch_id),
     };
+    s_branch_told(world, beyond.branch_id);
+    s_branch_told(world, own.branch_id);
     assert_int_equal(s_nurse_make(world, &SUPERVISOR, &beyond).rc, CN_OK);
     const Sch__Clinician *nurse = s_nurse_make(world, &SUPERVISOR, &own).body;
     s_told_ok(world, "referral.accepted", &told);
     const Sch__Visit *visit = s_visits_of(world, told.referral_id)->data[0];
     assert_string_equal(visit->clinician_id, nurse->id);
     assert_int_equal(visit->n_left_out, 0);
-}
-
-static enum cn_code
-s_agency_told(struct test_world *world, Acc__Agency *agency, int64_t seq)
-{
-    Acc__AgencyEvent payload = ACC__AGENCY_EVENT__INIT;
-    struct cn_err err = { 0 };
-    payload.agency = agency;
-    const struct test_event event = {
-        .producer = "access",
-        .type = "agency.updated",
-        .aggregate_type = "agency",
-        .aggregate_id = world->tenant,
-        .aggregate_seq = seq,
-        .payload = &payload.base,
-    };
-    return test_apply(world, &s_service, &event, &err);
 }
 
 static void s_agency_books_by_hand(struct test_world *world)
@@ -562,7 +720,11 @@ static void s_one_referral_has_one_soc(struct test_world *world)
     enum { NURSES = 8 };
     struct racer racers[NURSES];
     struct told told = s_told(world);
-    s_told_ok(world, "referral.received", &told);
+    Acc__Agency agency = ACC__AGENCY__INIT;
+    agency.time_zone = "America/Chicago";
+    CN_SET(&agency, auto_book_soc, 0);
+    assert_int_equal(s_agency_told(world, &agency, 1), CN_OK);
+    s_told_ok(world, "referral.accepted", &told);
     for (size_t i = 0; i < NURSES; i++) {
         racers[i] = (struct racer){
             .world = world,
@@ -594,27 +756,21 @@ static void s_acceptances_share_a_nurse(struct test_world *world)
 
 /* ---- visits ---- */
 
-static struct test_answer s_complete(struct test_world *world,
-                                     const struct test_caller *caller,
-                                     const char *id,
-                                     int64_t completed_at)
-{
-    Sch__CompleteVisitRequest request = SCH__COMPLETE_VISIT_REQUEST__INIT;
-    request.id = id;
-    if (completed_at != 0) {
-        CN_SET(&request, completed_at, completed_at);
-    }
-    return test_call(world, &s_service, caller, "CompleteVisit", &request.base);
-}
-
 static void s_visit_is_completed_once(struct test_world *world)
 {
     struct told told = s_told(world);
     s_told_ok(world, "referral.received", &told);
+    const Sch__Clinician *nurse = s_nurse(world);
     struct test_answer booked =
-        s_routine(world, &told, s_nurse(world), s_next_week(world));
+        s_routine(world, &told, nurse, s_next_week(world));
     assert_int_equal(booked.rc, CN_OK);
     const Sch__Visit *visit = booked.body;
+    struct test_answer early = s_complete(world, &SUPERVISOR, visit->id, 0);
+    assert_int_equal(early.rc, CN_CONFLICT);
+    assert_string_equal(early.err.fields[0].word, "visit_time");
+    booked = s_routine(world, &told, nurse, s_soon(world));
+    assert_int_equal(booked.rc, CN_OK);
+    visit = booked.body;
     struct test_caller caller = SUPERVISOR;
     caller.has_version = true;
     caller.version = 7;
@@ -647,7 +803,7 @@ static void s_visit_is_confirmed_and_started(struct test_world *world)
     struct told told = s_told(world);
     s_told_ok(world, "referral.received", &told);
     const Sch__Visit *visit =
-        s_routine(world, &told, s_nurse(world), s_next_week(world)).body;
+        s_routine(world, &told, s_nurse(world), s_soon(world)).body;
     Sch__ConfirmVisitRequest confirm = SCH__CONFIRM_VISIT_REQUEST__INIT;
     Sch__StartVisitRequest start = SCH__START_VISIT_REQUEST__INIT;
     confirm.id = visit->id;
@@ -709,6 +865,7 @@ static void s_visits_are_of_a_branch(struct test_world *world)
                                         .branch_count = 1 };
     const struct nurse nurse = { .branch_id =
                                      s_id(world, "brn", told.branch_id) };
+    s_branch_told(world, nurse.branch_id);
     const Sch__Clinician *clinician =
         s_nurse_make(world, &SUPERVISOR, &nurse).body;
     const Sch__Clinician *foreign = s_nurse(world);
@@ -764,6 +921,7 @@ static void s_tenants_are_apart(struct test_world *world)
     assert_int_equal(s_nurse_rename(world, &other, nurse->id, "Theirs").rc,
                      CN_NOT_FOUND);
     assert_int_equal(s_complete(world, &other, visit->id, 0).rc, CN_NOT_FOUND);
+    s_all_is_told();
     struct test_answer refused =
         s_book(world, &other, SCH__VISIT__KIND__ROUTINE, told.referral_id,
                nurse->id, s_next_week(world) + CN_DAY);
@@ -772,6 +930,55 @@ static void s_tenants_are_apart(struct test_world *world)
     struct test_answer listed =
         test_call(world, &s_service, &other, "ListVisits", &list.base);
     assert_int_equal(((const Sch__ListVisitsResponse *)listed.body)->n_data, 0);
+}
+
+/* What a visit says twice must agree, and who makes it may. */
+static void s_visit_says_nothing_else(struct test_world *world)
+{
+    static const char *const OTHERS[] = { "/etc/passwd", "" };
+    struct told told = s_told(world);
+    const struct nurse expired = { .licence_until = "2020-01-31" };
+    const Sch__Clinician *nurse = s_nurse(world);
+    const Sch__Clinician *former =
+        s_nurse_make(world, &SUPERVISOR, &expired).body;
+    s_told_ok(world, "referral.received", &told);
+    for (size_t i = 0; i <= CN_COUNT(OTHERS); i++) {
+        const char *patient_id =
+            i < CN_COUNT(OTHERS) ? OTHERS[i]
+                                 : s_id(world, "pat", cn_uuid_new(&world->env));
+        struct test_answer refused =
+            s_book_for(world, &told, nurse->id, patient_id);
+        assert_int_equal(refused.rc, CN_INVALID);
+        assert_string_equal(refused.err.fields[0].pointer, "/patient_id");
+    }
+    const char *patient_id = s_id(world, "pat", told.patient_id);
+    assert_int_equal(s_book_for(world, &told, nurse->id, patient_id).rc, CN_OK);
+    struct test_answer refused =
+        s_book_for(world, &told, former->id, patient_id);
+    assert_int_equal(refused.rc, CN_INVALID);
+    assert_string_equal(refused.err.fields[0].word, "licence_expired");
+}
+
+/* A branch that access has not told of is waited for; one of which it never
+ * told is none of the agency's. */
+static void s_clinicians_branch_is_known(struct test_world *world)
+{
+    const struct nurse nurse = {
+        .branch_id = s_id(world, "brn", cn_uuid_new(&world->env)),
+    };
+    const struct nurse odd = { .branch_id = "brn_00000000000000000000000000" };
+    s_nothing_is_told();
+    assert_int_equal(s_nurse_make(world, &SUPERVISOR, &nurse).rc,
+                     CN_UNAVAILABLE);
+    struct test_answer refused = s_nurse_make(world, &SUPERVISOR, &odd);
+    assert_int_equal(refused.rc, CN_INVALID);
+    assert_string_equal(refused.err.fields[0].word, "unknown_branch");
+    s_all_is_told();
+    refused = s_nurse_make(world, &SUPERVISOR, &nurse);
+    assert_int_equal(refused.rc, CN_INVALID);
+    assert_string_equal(refused.err.fields[0].pointer, "/branch_id");
+    s_branch_told(world, nurse.branch_id);
+    assert_int_equal(s_nurse_make(world, &SUPERVISOR, &nurse).rc, CN_OK);
 }
 
 /* ---- availability ---- */
@@ -797,6 +1004,8 @@ static void s_availability_stays_in_reach(struct test_world *world)
                                         .branches = &other,
                                         .branch_count = 1 };
     struct nurse nurse = { .branch_id = s_id(world, "brn", told.branch_id) };
+    s_branch_told(world, nurse.branch_id);
+    s_branch_told(world, s_id(world, "brn", other));
     const Sch__Clinician *free = s_nurse_make(world, &SUPERVISOR, &nurse).body;
     nurse.language = "fr";
     const Sch__Clinician *french =
@@ -1002,8 +1211,12 @@ static void the_enums_of_two_services_agree(void **state)
 TEST(a_clinician_is_known_in_their_branch, s_clinicians_are_of_a_branch)
 TEST(an_accepted_referral_has_one_start_of_care, s_soc_is_booked)
 TEST(a_declined_referral_frees_its_visits, s_declined_visits_are_free)
-TEST(a_visit_booked_before_the_acceptance_is_told_again,
-     s_booked_before_acceptance_is_told_again)
+TEST(a_start_of_care_needs_an_accepted_referral, s_soc_needs_an_acceptance)
+TEST(a_start_of_care_of_an_ended_referral_is_not_made_unless_it_has_begun,
+     s_soc_of_an_ended_referral)
+TEST(an_id_that_repeats_what_another_implies_must_agree,
+     s_visit_says_nothing_else)
+TEST(a_branch_that_is_not_the_agencys_is_refused, s_clinicians_branch_is_known)
 TEST(whom_nobody_can_visit_says_why_of_each, s_nobody_can_come)
 TEST(nobody_of_the_discipline_is_a_reason_too, s_nobody_has_the_discipline)
 TEST(a_branch_sends_its_own_clinicians, s_branch_books_its_own)
@@ -1053,7 +1266,11 @@ int main(void)
         cmocka_unit_test(a_clinician_is_known_in_their_branch),
         cmocka_unit_test(an_accepted_referral_has_one_start_of_care),
         cmocka_unit_test(a_declined_referral_frees_its_visits),
-        cmocka_unit_test(a_visit_booked_before_the_acceptance_is_told_again),
+        cmocka_unit_test(a_start_of_care_needs_an_accepted_referral),
+        cmocka_unit_test(
+            a_start_of_care_of_an_ended_referral_is_not_made_unless_it_has_begun),
+        cmocka_unit_test(an_id_that_repeats_what_another_implies_must_agree),
+        cmocka_unit_test(a_branch_that_is_not_the_agencys_is_refused),
         cmocka_unit_test(whom_nobody_can_visit_says_why_of_each),
         cmocka_unit_test(nobody_of_the_discipline_is_a_reason_too),
         cmocka_unit_test(a_branch_sends_its_own_clinicians),

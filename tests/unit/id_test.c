@@ -37,8 +37,12 @@ static void an_id_holds_the_time_the_version_and_the_variant(void **state)
     s_now_at = 0x0123456789ab * 1000 + 999;
     s_byte = 0xff;
     char text[CN_UUID_TEXT_SIZE];
-    cn_uuid_format(cn_uuid_new(&env), text);
+    struct cn_uuid id = cn_uuid_new(&env);
+    cn_uuid_format(id, text);
     assert_string_equal(text, "01234567-89ab-77ff-bfff-ffffffffffff");
+    assert_int_equal(cn_uuid_made_at(id), 0x0123456789ab * 1000);
+    id.bytes[6] ^= 0x30; /* of another version */
+    assert_int_equal(cn_uuid_made_at(id), -1);
     s_now_at += 1000;
     s_byte = 0;
     cn_uuid_format(cn_uuid_new(&env), text);

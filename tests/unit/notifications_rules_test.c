@@ -146,10 +146,14 @@ static void assert_mail(const char *subject, const char *text)
     }
 }
 
+static const char *const TEMPLATES[] = {
+    "referral_accepted",     "soc_booked",
+    "referral_declined",     "referral_withdrawn",
+    "referral_not_admitted", "care_not_started"
+};
+
 static void each_template_is_crlf_text_in_each_language(void **state)
 {
-    static const char *const TEMPLATES[] = { "referral_accepted",
-                                             "soc_booked" };
     static const char *const LANGUAGES[] = { "en", "es", "es-mx", "vi", NULL };
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     (void)state;
@@ -170,6 +174,69 @@ static void each_template_is_crlf_text_in_each_language(void **state)
                 assert_null(strstr(text, "(null)"));
             }
         }
+    }
+}
+
+static void
+the_end_is_told_to_the_source_and_to_whom_it_was_promised(void **state)
+{
+    static const struct {
+        const char *ended;
+        const char *reason;
+        bool accepted;
+        size_t count;
+        const char *source; /* the template */
+    } ROWS[] = {
+        { "declined", "no_capacity", false, 1, "referral_declined" },
+        { "declined", "no_capacity", true, 2, "referral_declined" },
+        { "withdrawn", NULL, true, 2, "referral_withdrawn" },
+        { "not_admitted", "patient_refused", true, 2, "referral_not_admitted" },
+        /* Nobody writes to the dead. */
+        { "declined", "deceased", true, 1, "referral_declined" },
+    };
+    struct telling tellings[CARE_TELLINGS_MAX];
+    (void)state;
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
+        Ntf__Care care = care_of_a_booked_referral();
+        care.ended = ROWS[i].ended;
+        care.reason_code = ROWS[i].reason;
+        CN_SET(&care, accepted, ROWS[i].accepted);
+        assert_int_equal(care_tellings(&care, tellings), ROWS[i].count);
+        assert_int_equal(tellings[0].audience,
+                         NTF__MESSAGE__AUDIENCE__REFERRAL_SOURCE);
+        assert_string_equal(tellings[0].template, ROWS[i].source);
+        if (ROWS[i].count == 2) {
+            assert_string_equal(tellings[1].template, "care_not_started");
+            assert_string_equal(tellings[1].address, "pat@home.example");
+        }
+    }
+}
+
+static void
+a_mail_tells_no_reason_that_is_about_the_patients_health(void **state)
+{
+    static const struct {
+        const char *reason;
+        const char *words;
+    } ROWS[] = {
+        { "no_capacity", "Reason: we have nobody free in time." },
+        { "payer_not_accepted", "Reason: we do not work with this payer." },
+        { "not_homebound", "Reason: please call us." },
+        { "hospitalised", "Reason: please call us." },
+        { "deceased", "Reason: please call us." },
+        { NULL, "Reason: please call us." },
+    };
+    CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
+    (void)state;
+    for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
+        Ntf__Care care = care_of_a_booked_referral();
+        const char *subject = NULL;
+        care.ended = "declined";
+        care.reason_code = ROWS[i].reason;
+        const char *text = written(arena, "referral_declined", &care, &subject);
+        assert_non_null(strstr(text, ROWS[i].words));
+        assert_null(strstr(text, "Pat"));
+        assert_string_equal(subject, "Your referral was not accepted");
     }
 }
 
@@ -201,8 +268,6 @@ static void a_patient_reads_their_own_language(void **state)
  * not even so. No message says what the care is for. */
 static void a_mail_holds_no_more_than_it_must(void **state)
 {
-    static const char *const TEMPLATES[] = { "referral_accepted",
-                                             "soc_booked" };
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
     Ntf__Care care = care_of_a_booked_referral();
     const char *subject = NULL;
@@ -296,6 +361,10 @@ int main(void)
             the_source_is_told_of_the_acceptance_the_patient_of_the_visit),
         cmocka_unit_test(an_address_is_one_plain_address),
         cmocka_unit_test(each_template_is_crlf_text_in_each_language),
+        cmocka_unit_test(
+            the_end_is_told_to_the_source_and_to_whom_it_was_promised),
+        cmocka_unit_test(
+            a_mail_tells_no_reason_that_is_about_the_patients_health),
         cmocka_unit_test(a_patient_reads_their_own_language),
         cmocka_unit_test(a_mail_holds_no_more_than_it_must),
         cmocka_unit_test(an_unknown_zone_is_written_in_utc),

@@ -598,7 +598,7 @@ a_referral_in_doubt_waits_until_a_person_has_said_who_it_is(void **state)
     assert_string_equal(f.err->word, "guard_failed");
     assert_string_equal(f.err->fields[0].pointer, "/identity");
     *f.err = (struct cn_err){ 0 };
-    referral_identify(f.referral, REF__REFERRAL__IDENTITY__DIFFERENT);
+    referral_identify(f.arena, f.referral, REF__REFERRAL__IDENTITY__DIFFERENT);
     assert_int_equal(f.referral->n_warnings, 0);
     assert_true(settle(&f, at("2026-06-01T16:00:00Z")));
     assert_int_equal(f.referral->status, STATUS(VALID));

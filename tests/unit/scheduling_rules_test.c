@@ -263,6 +263,88 @@ static void a_window_of_the_patient_is_met(void **state)
     expect_slot(&nurse, "2026-06-02T17:00:00Z");
 }
 
+static void a_commitment_over_midnight_holds_on_both_days(void **state)
+{
+    (void)state;
+    struct nurse nurse;
+    nurse_init(&nurse);
+    span_set(&nurse, 7, 22 * 60, (24 + 11) * 60); /* Sunday 22:00 to 11:00 */
+    nurse.need.commitments = nurse.span_list;
+    nurse.need.n_commitments = 1;
+    expect_slot(&nurse, "2026-06-01T15:00:00Z"); /* Monday 11:00 */
+    span_set(&nurse, 7, 9 * 60, (24 + 11) * 60);
+    nurse.wish.from_at = at("2026-05-31T12:00:00Z"); /* Sunday */
+    expect_slot(&nurse, "2026-06-01T15:00:00Z");
+}
+
+static void a_window_over_midnight_is_met_on_either_day(void **state)
+{
+    (void)state;
+    struct nurse nurse;
+    nurse_init(&nurse);
+    span_set(&nurse, 7, 22 * 60, (24 + 12) * 60); /* Sunday 22:00 to 12:00 */
+    nurse.need.windows = nurse.span_list;
+    nurse.need.n_windows = 1;
+    expect_slot(&nurse, "2026-06-01T14:00:00Z");
+    nurse.wish.from_at = at("2026-06-01T15:00:00Z"); /* ends after 12:00 */
+    assert_false(match_clinician(&nurse.candidate, &nurse.wish).found);
+}
+
+static void a_visit_over_midnight_meets_the_next_days_commitment(void **state)
+{
+    (void)state;
+    struct nurse nurse;
+    nurse_init(&nurse);
+    /* At work until 23:45 in Los Angeles, which is 2:45 at the patient's. */
+    nurse.candidate.time_zone = "America/Los_Angeles";
+    nurse.hours[0].to = "23:45";
+    span_set(&nurse, 2, 0, 2 * 60);
+    nurse.need.commitments = nurse.span_list;
+    nurse.need.n_commitments = 1;
+    nurse.wish.from_at = at("2026-06-02T03:00:00Z"); /* Monday 23:00 */
+    expect_slot(&nurse, "2026-06-02T15:00:00Z");
+}
+
+static void the_local_end_of_a_visit_follows_the_clocks(void **state)
+{
+    (void)state;
+    struct nurse nurse;
+    nurse_init(&nurse);
+    nurse.candidate.time_zone = "UTC";
+    nurse.hours[0].weekday = WEEKDAY(SATURDAY);
+    nurse.hours[0].from = "00:00";
+    nurse.hours[0].to = "23:45";
+    nurse.need.time_zone = "Australia/Sydney";
+    nurse.need.commitments = nurse.span_list;
+    nurse.need.n_commitments = 1;
+    /* At 16:00Z 2:00 becomes 3:00: Sunday's 3:00 to 4:00 is 16:00Z to 17:00Z.
+     */
+    span_set(&nurse, 7, 3 * 60, 4 * 60);
+    nurse.wish.from_at = at("2027-10-02T15:00:00Z");
+    nurse.wish.until_at = at("2027-10-02T20:00:00Z");
+    expect_slot(&nurse, "2027-10-02T17:00:00Z");
+    /* At 16:00Z 3:00 becomes 2:00: the hour from 2:00 comes twice. */
+    span_set(&nurse, 7, 2 * 60, 3 * 60);
+    nurse.wish.from_at = at("2027-04-03T14:00:00Z");
+    nurse.wish.until_at = at("2027-04-03T20:00:00Z");
+    expect_slot(&nurse, "2027-04-03T17:00:00Z");
+}
+
+static void codes_of_one_language_fit_each_other(void **state)
+{
+    static const char *const SPOKEN[] = { "en", "ENG", "en-US", "EN" };
+    (void)state;
+    for (size_t i = 0; i < CN_COUNT(SPOKEN); i++) {
+        for (size_t j = 0; j < CN_COUNT(SPOKEN); j++) {
+            struct nurse nurse;
+            nurse_init(&nurse);
+            nurse.languages[0] = SPOKEN[i];
+            nurse.need.language = SPOKEN[j];
+            assert_null(match_misfit(&nurse.candidate, &nurse.wish));
+        }
+    }
+}
+
 static void an_interpreter_opens_every_language(void **state)
 {
     (void)state;
@@ -401,16 +483,73 @@ static void a_visit_needs_who_when_and_for_whom(void **state)
     visit.clinician_id = "cln_1";
     visit.has_kind = 1;
     visit.has_starts_at = visit.has_ends_at = 1;
-    visit.starts_at = 10;
-    visit.ends_at = 10;
+    visit.starts_at = at("2026-06-01T14:00:00Z");
+    visit.ends_at = visit.starts_at;
     cn_require_fields(&op, &sch__visit__shape, &visit);
     visit_check(&op, &visit);
     assert_int_equal(err.code, CN_INVALID);
     assert_string_equal(err.fields[0].pointer, "/ends_at");
     cn_err_clear(&err);
-    visit.ends_at = 11;
+    visit.ends_at++;
     visit_check(&op, &visit);
     assert_int_equal(err.code, CN_OK);
+}
+
+static void a_visit_is_of_our_time(void **state)
+{
+    static const char *const OTHERS[] = { "1900-01-01T12:00:00Z",
+                                          "1999-12-31T23:59:59Z",
+                                          "2100-01-01T00:00:00Z",
+                                          "9999-12-31T12:00:00Z" };
+    CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
+    (void)state;
+    for (size_t i = 0; i < CN_COUNT(OTHERS); i++) {
+        struct cn_err err = { 0 };
+        struct cn_op op = op_of(arena, &err);
+        Sch__Visit visit = SCH__VISIT__INIT;
+        visit.has_starts_at = visit.has_ends_at = 1;
+        visit.starts_at = at(OTHERS[i]);
+        visit.ends_at = visit.starts_at + CN_HOUR;
+        visit_check(&op, &visit);
+        assert_int_equal(err.code, CN_INVALID);
+        assert_string_equal(err.fields[0].pointer, "/starts_at");
+    }
+}
+
+static void a_visit_needs_a_referral_that_goes_on(void **state)
+{
+    static const struct {
+        const char *status;
+        const char *soc; /* the guard that refuses, or NULL */
+        const char *routine;
+    } ROWS[] = {
+        { "captured", "referral_accepted", NULL },
+        { "valid", "referral_accepted", NULL },
+        { "review", "referral_accepted", NULL },
+        { "accepted", NULL, NULL },
+        { "soc_scheduled", NULL, NULL },
+        { "admitted", "referral_accepted", NULL },
+        { "closed", "referral_accepted", NULL },
+        { "declined", "referral_open", "referral_open" },
+        { "withdrawn", "referral_open", "referral_open" },
+        { "not_admitted", "referral_open", "referral_open" },
+    };
+    CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
+    (void)state;
+    for (size_t i = 0; i < 2 * CN_COUNT(ROWS); i++) {
+        struct cn_err err = { 0 };
+        struct cn_op op = op_of(arena, &err);
+        Sch__Need need = SCH__NEED__INIT;
+        const char *guard = i % 2 == 0 ? ROWS[i / 2].soc : ROWS[i / 2].routine;
+        need.status = ROWS[i / 2].status;
+        visit_guard(&op, &need,
+                    i % 2 == 0 ? SCH__VISIT__KIND__SOC
+                               : SCH__VISIT__KIND__ROUTINE);
+        assert_int_equal(err.code, guard != NULL ? CN_CONFLICT : CN_OK);
+        assert_string_equal(err.fields[0].word, guard != NULL ? guard : "");
+    }
+    Sch__Need old = SCH__NEED__INIT;
+    assert_int_equal(need_standing(&old), STANDING_UNKNOWN);
 }
 
 int main(void)
@@ -422,6 +561,11 @@ int main(void)
         cmocka_unit_test(travel_lies_between_two_visits),
         cmocka_unit_test(dialysis_is_respected_in_the_patients_zone),
         cmocka_unit_test(a_window_of_the_patient_is_met),
+        cmocka_unit_test(a_commitment_over_midnight_holds_on_both_days),
+        cmocka_unit_test(a_window_over_midnight_is_met_on_either_day),
+        cmocka_unit_test(a_visit_over_midnight_meets_the_next_days_commitment),
+        cmocka_unit_test(the_local_end_of_a_visit_follows_the_clocks),
+        cmocka_unit_test(codes_of_one_language_fit_each_other),
         cmocka_unit_test(an_interpreter_opens_every_language),
         cmocka_unit_test(hours_follow_the_wall_clock_over_a_change_of_time),
         cmocka_unit_test(the_earliest_slot_wins_and_the_first_of_equals),
@@ -430,6 +574,8 @@ int main(void)
         cmocka_unit_test(
             a_clinician_without_name_and_with_odd_hours_is_refused),
         cmocka_unit_test(a_visit_needs_who_when_and_for_whom),
+        cmocka_unit_test(a_visit_is_of_our_time),
+        cmocka_unit_test(a_visit_needs_a_referral_that_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
