@@ -361,6 +361,7 @@ static const struct cn_event_handler FROM_REFERRALS[] = {
     { "referral.not_admitted", .effect = ntf_on_referral_ended, .copy = false },
     { "referral.scheduled", .effect = ntf_on_referral, .copy = true },
     { "referral.admitted", .effect = ntf_on_referral, .copy = true },
+    { "referral.duplicate_suspected", .effect = ntf_on_referral, .copy = true },
     { "referral.snapshot", .effect = ntf_on_referral, .copy = true },
     { "patient.created", .effect = ntf_on_patient, .copy = true },
     { "patient.updated", .effect = ntf_on_patient, .copy = true },

@@ -50,6 +50,10 @@ static void s_patient_sent_check(struct cn_op *op,
                                  struct cn_uuid branch_id)
 {
     struct cn_uuid named;
+    if (ref__patient__get_packed_size(patient) == 0) {
+        cn_refuse_field(op, "/patient", "required",
+                        "says nothing of the patient: leave it out");
+    }
     patient_check(op, patient, "/patient");
     if (patient->branch_id != NULL &&
         (!cn_id_parse("brn", patient->branch_id, &named) ||

@@ -16,7 +16,6 @@ void patient_create(struct cn_op *op, const Ref__CreatePatientRequest *body)
     struct cn_record *record =
         cn_record_new(op, &ref__patient__resource, body->patient);
     Ref__Patient *patient = record->body;
-    patient_name_check(op, patient);
     patient_check(op, patient, "");
     struct cn_uuid branch_id = branch_of(op, patient->branch_id);
     (void)branch_await(op, branch_id, branch_zone(op, branch_id));

@@ -433,14 +433,6 @@ void patient_check(struct cn_op *op,
     }
 }
 
-void patient_name_check(struct cn_op *op, const Ref__Patient *patient)
-{
-    const Ref__Patient__Name *name = patient->name;
-    if (name == NULL || (!s_text_given(name->family) && name->n_given == 0)) {
-        cn_refuse_field(op, "/name", "required", "a patient has a name");
-    }
-}
-
 /* ---- reasons, names, identifiers ---- */
 
 bool referral_reason_known(const char *code)

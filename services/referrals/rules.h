@@ -72,8 +72,6 @@ extern const char *const referral_open_words[REFERRAL_OPEN_COUNT];
 void patient_check(struct cn_op *op,
                    const Ref__Patient *patient,
                    const char *pointer);
-/* 422 /name when a patient who is made by themselves has none. */
-void patient_name_check(struct cn_op *op, const Ref__Patient *patient);
 
 /* Is it a reason of the list for declining? */
 bool referral_reason_known(const char *code);

@@ -288,6 +288,7 @@ static const struct cn_event_handler FROM_REFERRALS[] = {
     { "referral.not_admitted", .effect = sch_on_referral_ended, .copy = false },
     { "referral.scheduled", .effect = sch_on_referral, .copy = true },
     { "referral.admitted", .effect = sch_on_referral, .copy = true },
+    { "referral.duplicate_suspected", .effect = sch_on_referral, .copy = true },
     { "referral.snapshot", .effect = sch_on_referral, .copy = true },
 };
 

@@ -48,7 +48,9 @@ static void s_hl7_body(struct test_world *world)
     char more[sizeof(HL7) + 20];
     (void)snprintf(more, sizeof(more), "%s\rNTE|1||more", HL7);
     struct call other = s_hl7(world, more, strlen(more));
-    assert_string_equal(s_answer(&other), answer);
+    assert_memory_equal(s_answer(&other), answer, strlen(answer));
+    assert_non_null(strstr(s_answer(&other), "ERR|||0^^HL70357|W|"
+                                             "later_message_differs|"));
     assert_int_equal(
         s_number(world, "raw_message WHERE control_id_reused AND "), 1);
     assert_int_equal(s_number(world, "referral WHERE "), 1);

@@ -545,7 +545,7 @@ static bool is_kept(const char *json, const char *word)
         for (const char *c = at; *c != '\0' && same < size; c++) {
             if (*c == word[same]) {
                 same++;
-            } else if (strchr("-() .x,/", *c) == NULL) {
+            } else if (strchr("-() .x,/^", *c) == NULL) {
                 break;
             }
         }
@@ -635,7 +635,7 @@ static const struct {
     { "PRD", 10, "Smith & Sons Hospital", "Sons" },
     { "PRD", 13, "^WPN^PH^^^270^5550150", "2705550150" },
     { "NK1", 2, "Elder^Sam", "Elder Sam" },
-    { "NK1", 3, "SPO^Spouse", "spouse" },
+    { "NK1", 3, "SPO^Spouse", "" },
     { "NK1", 5, "270-555-0160~270-555-0161~270-555-0162",
       "2705550160 2705550161 2705550162" },
     { "NK1", 6, "270-555-0160", "2705550160" },
