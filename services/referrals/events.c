@@ -7,6 +7,7 @@
 #include "common/base/clock.h"
 #include "common/wire/message.h"
 #include "services/referrals/clock.h"
+#include "services/referrals/rules.h"
 #include "services/referrals/unit.h"
 
 #include <string.h>
