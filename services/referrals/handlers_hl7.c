@@ -318,6 +318,7 @@ static void s_number_taken(struct cn_op *op, struct receipt *self)
     if (!there->found) {
         cn_refuse(op, CN_STALE, NULL, "the other referral is gone");
     } else if (self->made->source_key != NULL ||
+               !cn_reach_includes(op->request, there->branch_id) ||
                s_same_person(op, self, there)) {
         s_existing(op, self, there);
     } else {

@@ -22,6 +22,8 @@ static void s_referral_fill(const struct contract_maker *maker,
     /* A client names the patient; the row does not hold it. */
     referral->patient = NULL;
     referral->patient_id = contract_id(maker, "pat", maker->which);
+    CN_SET(referral, identity, REF__REFERRAL__IDENTITY__DIFFERENT);
+    referral->source_key = NULL; /* of a number that two people share */
     if (!maker->client) {
         referral->soc_visit_id = contract_id(maker, "vis", 0);
     }
@@ -45,6 +47,9 @@ static void s_fill(const struct contract_maker *maker, void *message)
     } else if (any->descriptor == &ref__patient__descriptor) {
         Ref__Patient *patient = message;
         patient->birth_date = "1948-02-29";
+    } else if (any->descriptor == &ref__accept_referral_request__descriptor) {
+        Ref__AcceptReferralRequest *request = message;
+        CN_SET(request, identity, REF__REFERRAL__IDENTITY__DIFFERENT);
     } else if (any->descriptor == &ref__decline_referral_request__descriptor) {
         Ref__DeclineReferralRequest *request = message;
         request->reason_code = "no_capacity";
