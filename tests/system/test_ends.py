@@ -15,7 +15,13 @@ WARNING = "visit_completed_after_end"
 def told(agency):
     """A story of which everybody was told: visit, documents, e-mails."""
     story = Story(agency)
-    story.tell()
+    story.send()
+    story.complete_referral()
+    story.complete_patient()
+    story.accept().ok(200)
+    story.wait_for_visit()
+    story.wait_for_documents()
+    story.wait_for_messages()
     story.wait_for_status("soc_scheduled")
     return story
 
