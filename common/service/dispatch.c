@@ -373,9 +373,10 @@ static void s_reply(const struct work *work,
                     const struct cn_err *err)
 {
     struct cn_bus_reply out = { .err = *err };
-    if (cn_code_status(err->code) >= 500 && err->word[0] == '\0') {
+    if (cn_code_status(err->code) >= 500 &&
+        strcmp(err->word, cn_code_word(err->code)) == 0) {
         /* Names of statements and replicas, SQLSTATEs: for the log alone. */
-        out.err = (struct cn_err){ .code = err->code };
+        out.err.msg[0] = '\0';
     }
     if (err->code == CN_OK) {
         out.body = reply->packed;

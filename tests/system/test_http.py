@@ -451,7 +451,7 @@ def test_parameters_of_the_media_type_do_not_matter(admin):
 def test_a_patch_takes_both_of_its_types(tenant, admin):
     path = "/v1/branches/" + tenant.branch_id
     for media_type in ("application/json", "application/merge-patch+json"):
-        admin.call("PATCH", path, {"phone": "270-555-0100"},
+        admin.call("PATCH", path, {"phone": "270-555-0100"}, if_match="*",
                    media_type=media_type).ok(200)
 
 
