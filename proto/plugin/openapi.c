@@ -281,9 +281,8 @@ static void field_parameters(const struct model *model,
                     is_path ? "path" : "query");
         member_text(json, "description", description_of(field->comment));
         text_puts(json, is_path ? ",\"required\":true" : "");
-        text_puts(json, field->repeated
-                            ? ",\"style\":\"form\",\"explode\":true"
-                            : "");
+        text_puts(json, field->repeated ? ",\"style\":\"form\",\"explode\":true"
+                                        : "");
         text_puts(json, ",\"schema\":");
         field_schema(model, field, json);
         text_puts(json, "}}");
@@ -412,7 +411,8 @@ static const struct {
     { 413, "TooLarge", "The request is too large." },
     { 415, "Unsupported", "This media type is not taken here." },
     { 422, "Invalid", "A field is missing or malformed; errors names it." },
-    { 428, "PreconditionRequired", "If-Match is needed, or an Idempotency-Key." },
+    { 428, "PreconditionRequired",
+      "If-Match is needed, or an Idempotency-Key." },
     { 429, "TooMany", "Too many requests." },
     { 500, "Internal", "Internal error." },
     { 503, "Unavailable", "At its limit, or a dependency did not answer." },
