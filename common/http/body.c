@@ -34,7 +34,7 @@ void cn_body_begin(struct cn_body *self, const struct cn_framing *framing)
     *self = (struct cn_body){ .step = step, .left = framing->body_size };
 }
 
-static int s_hex(unsigned char c)
+static int s_chunk_digit(unsigned char c)
 {
     if (c >= '0' && c <= '9') {
         return c - '0';
@@ -45,7 +45,7 @@ static int s_hex(unsigned char c)
 
 static enum step s_size_step(struct cn_body *self, unsigned char c)
 {
-    int digit = self->step == STEP_SIZE ? s_hex(c) : -1;
+    int digit = self->step == STEP_SIZE ? s_chunk_digit(c) : -1;
     if (digit >= 0) {
         self->left = self->left * 16 + (unsigned)digit;
         return ++self->digits <= SIZE_DIGITS_MAX ? STEP_SIZE : STEP_BROKEN;

@@ -199,7 +199,7 @@ static enum cn_code s_check_length(const struct cn_framing_head *head,
 }
 
 /* Does the list (NULL: empty) name the word? */
-static bool s_names(const char *list, const char *word)
+static bool s_list_names(const char *list, const char *word)
 {
     const size_t size = strlen(word);
     while (list != NULL && *list != '\0') {
@@ -218,10 +218,10 @@ static void s_manners(const struct cn_framing_head *head,
 {
     const char *connection = framing->headers[CN_FRAMING_CONNECTION];
     bool old = strcmp(head->version, "HTTP/1.0") == 0;
-    framing->closes = s_names(connection, "close") ||
-                      (old && !s_names(connection, "keep-alive"));
-    framing->waits =
-        !old && s_names(framing->headers[CN_FRAMING_EXPECT], "100-continue");
+    framing->closes = s_list_names(connection, "close") ||
+                      (old && !s_list_names(connection, "keep-alive"));
+    framing->waits = !old && s_list_names(framing->headers[CN_FRAMING_EXPECT],
+                                          "100-continue");
 }
 
 static enum cn_code s_check_host(const struct cn_framing_head *head,

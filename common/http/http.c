@@ -101,7 +101,7 @@ void http_gone(struct peer *peer)
 /* Answers a request that never gets to a fiber, and ends the connection: the
  * rest of the request has not been read. A failed arena is not kept while a
  * slow client takes the answer. */
-static void s_refuse(struct slot *slot, const struct cn_err *err)
+static void s_slot_refuse(struct slot *slot, const struct cn_err *err)
 {
     struct cn_http *self = slot->http;
     struct cn_http_response response = { 0 };
@@ -213,14 +213,14 @@ static void s_dispatch(struct slot *slot)
 {
     struct cn_err err = { 0 };
     if (s_spawn(slot, s_request_work, SLOT_WORKING, &err) != CN_OK) {
-        s_refuse(slot, &err);
+        s_slot_refuse(slot, &err);
     }
 }
 
 /* ---- the head ---- */
 
 /* Splits the query at '&' and '='; spaces stand for '+'. */
-static bool s_query_read(struct cn_http_request *request, const char *query)
+static bool s_query_split(struct cn_http_request *request, const char *query)
 {
     char *text = cn_arena_strdup(request->arena, query);
     while (text != NULL && *text != '\0') {
@@ -267,7 +267,7 @@ static enum cn_code s_head_read(struct slot *slot,
     if (rc == CN_MALFORMED) {
         return rc;
     }
-    if (!s_query_read(request, head.query)) {
+    if (!s_query_split(request, head.query)) {
         return cn_fail(err, CN_MALFORMED, "too many query parameters");
     }
     request->method = head.method;
@@ -307,7 +307,7 @@ static void s_request_judge(void *arg)
     slot->arena = arena;
     slot->request = work->request;
     if (rc != CN_OK) {
-        s_refuse(slot, &err);
+        s_slot_refuse(slot, &err);
         return;
     }
     slot->payer = payer;
@@ -353,7 +353,7 @@ static void s_request_begin(struct slot *slot,
         (void)cn_fail(&err, CN_TOO_LARGE, "the body is over %d bytes",
                       CN_HTTP_BODY_MAX);
         slot->drop = framing->body_size > HTTP_DROP_MAX ? 0 : HTTP_DROP_MAX;
-        s_refuse(slot, &err);
+        s_slot_refuse(slot, &err);
     } else if (!has_body) {
         s_dispatch(slot);
     } else if (slot->http->config.admit == NULL ||
@@ -361,7 +361,7 @@ static void s_request_begin(struct slot *slot,
                 s_room_for(slot, (size_t)framing->body_size))) {
         s_body_await(slot);
     } else if (s_spawn(slot, s_request_judge, SLOT_JUDGING, &err) != CN_OK) {
-        s_refuse(slot, &err);
+        s_slot_refuse(slot, &err);
     }
 }
 
@@ -371,7 +371,7 @@ static void s_refuse_head(struct slot *slot, const struct cn_err *err)
     if (err->code == CN_MALFORMED || err->code == CN_NOMEM) {
         *slot->request = (struct cn_http_request){ .arena = slot->arena };
     }
-    s_refuse(slot, err);
+    s_slot_refuse(slot, err);
 }
 
 static void s_head_fault(enum cn_head_state state, struct cn_err *err)
@@ -441,7 +441,7 @@ void http_cut_short(struct peer *peer)
     if (slot == NULL) {
         http_peer_close(peer);
     } else {
-        s_refuse(slot, &err);
+        s_slot_refuse(slot, &err);
     }
 }
 
@@ -511,7 +511,7 @@ static size_t s_body_take(struct slot *slot, const char *data, size_t size)
         rc = cn_fail(&err, CN_MALFORMED, "the chunks cannot be read");
     }
     if (rc != CN_OK) {
-        s_refuse(slot, &err);
+        s_slot_refuse(slot, &err);
         return size;
     }
     if (state == CN_BODY_WHOLE) {
@@ -606,7 +606,7 @@ static enum cn_code s_guard_start(struct cn_http *self, struct cn_err *err)
     return self->sweeper != NULL ? CN_OK : cn_fail(err, CN_NOMEM, "no memory");
 }
 
-static enum cn_code s_start(struct cn_http *self, struct cn_err *err)
+static enum cn_code s_http_start(struct cn_http *self, struct cn_err *err)
 {
     self->slots = calloc(self->slot_count, sizeof(*self->slots));
     if (self->slots == NULL) {
@@ -638,7 +638,7 @@ enum cn_code cn_http_new(struct cn_env *env,
     self->listener = -1;
     self->working_max = config->connections_max * USED_PERCENT / 100;
     self->slot_count = (size_t)config->connections_max + config->streams_max;
-    enum cn_code rc = s_start(self, err);
+    enum cn_code rc = s_http_start(self, err);
     if (rc != CN_OK) {
         cn_http_free(self);
         return rc;

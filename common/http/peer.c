@@ -18,7 +18,7 @@ enum {
 /* At a stop: for handshakes under way. */
 #define DOOR_US (CN_SECOND / 2000)
 
-static void s_watch(struct peer *peer, unsigned events)
+static void s_peer_watch(struct peer *peer, unsigned events)
 {
     if (peer->events != events) {
         peer->events = events;
@@ -82,7 +82,7 @@ void http_peer_close(struct peer *peer)
 
 /* Closing while bytes of the client lie unread resets the connection, and the
  * client may lose the answer. */
-static void s_finish(struct peer *peer)
+static void s_peer_finish(struct peer *peer)
 {
     char byte;
     if (peer->eof || (peer->drop == 0 && peer->kept.size == 0 &&
@@ -97,14 +97,14 @@ static void s_finish(struct peer *peer)
     peer->deadline_at =
         cn_clock_monotonic() +
         (peer->drop > HTTP_DROP_FEW ? HTTP_BODY_US : HTTP_LINGER_US);
-    s_watch(peer, CN_READABLE);
+    s_peer_watch(peer, CN_READABLE);
 }
 
 void http_peer_end(struct peer *peer)
 {
     peer->ending = true;
     if (peer->out.size == 0) {
-        s_finish(peer);
+        s_peer_finish(peer);
     }
 }
 
@@ -137,7 +137,7 @@ void http_peer_send(struct peer *peer, const char *data, size_t size)
             peer->out_at = 0;
         }
         cn_buffer_add(&peer->out, data + sent, size - (size_t)sent);
-        s_watch(peer, peer->events | CN_WRITABLE);
+        s_peer_watch(peer, peer->events | CN_WRITABLE);
     }
     if (sent < 0 || peer->out.failed) {
         http_peer_close(peer);
@@ -157,9 +157,9 @@ static void s_flush(struct peer *peer)
         return;
     }
     cn_buffer_done(&peer->out);
-    s_watch(peer, peer->events & ~(unsigned)CN_WRITABLE);
+    s_peer_watch(peer, peer->events & ~(unsigned)CN_WRITABLE);
     if (peer->ending) {
-        s_finish(peer);
+        s_peer_finish(peer);
     } else if (peer->asked) {
         peer->http->dirty = true; /* the library may write on */
     } else {
@@ -196,7 +196,7 @@ static void s_feed(struct peer *peer, const char *data, size_t size)
 }
 
 /* Is the next byte of the client wanted now? */
-static bool s_wants(const struct peer *peer)
+static bool s_peer_wants(const struct peer *peer)
 {
     const struct slot *slot = peer->slot;
     if (peer->eof) {
@@ -216,8 +216,8 @@ void http_peer_go(struct peer *peer)
     if (peer->fd < 0) {
         return;
     }
-    if (s_wants(peer)) {
-        s_watch(peer, peer->events | CN_READABLE);
+    if (s_peer_wants(peer)) {
+        s_peer_watch(peer, peer->events | CN_READABLE);
     }
     if (!peer->eof || peer->ending || peer->out.size > 0) {
         return;
@@ -237,11 +237,11 @@ static void s_on_eof(struct peer *peer)
         http_peer_close(peer);
         return;
     }
-    s_watch(peer, peer->events & ~(unsigned)CN_READABLE);
+    s_peer_watch(peer, peer->events & ~(unsigned)CN_READABLE);
     http_peer_go(peer);
 }
 
-static void s_receive(struct peer *peer)
+static void s_peer_receive(struct peer *peer)
 {
     char *data = peer->http->scratch;
     ssize_t got = recv(peer->fd, data, HTTP_SCRATCH, MSG_DONTWAIT);
@@ -268,17 +268,17 @@ static void s_on_client(void *arg, unsigned events)
     if (peer->fd < 0 || !(events & CN_READABLE)) {
         return;
     }
-    if (s_wants(peer)) {
-        s_receive(peer);
+    if (s_peer_wants(peer)) {
+        s_peer_receive(peer);
     } else {
         /* More than it may send now: it is read when the answer is out. */
-        s_watch(peer, peer->events & ~(unsigned)CN_READABLE);
+        s_peer_watch(peer, peer->events & ~(unsigned)CN_READABLE);
     }
 }
 
 /* ---- the door ---- */
 
-static struct in6_addr s_address(const struct sockaddr_storage *from)
+static struct in6_addr s_peer_address(const struct sockaddr_storage *from)
 {
     struct in6_addr address = { 0 };
     if (from->ss_family == AF_INET6) {
@@ -307,7 +307,7 @@ static bool s_has_room_for(const struct cn_http *self,
 static void
 s_peer_new(struct cn_http *self, int fd, const struct sockaddr_storage *from)
 {
-    struct in6_addr address = s_address(from);
+    struct in6_addr address = s_peer_address(from);
     struct peer *peer =
         s_has_room_for(self, &address) ? calloc(1, sizeof(*peer)) : NULL;
     if (peer != NULL) {
@@ -411,7 +411,7 @@ void http_peers_sweep(struct cn_http *self)
             peer->slot == NULL && !peer->ending) {
             /* At a stop, a request that came in the last moment is still
              * answered. */
-            s_receive(peer);
+            s_peer_receive(peer);
         }
         if (peer->fd >= 0 && peer->deadline_at <= now_at) {
             http_peer_close(peer);

@@ -32,7 +32,7 @@ CN_SQL_READ(SQL_IDEMPOTENCY_FIND,
             "AND key IN ($4, $5)");
 
 /* '#', then the hash in hex. */
-static const char *s_key_hash(const struct cn_request *request)
+static const char *s_key_hidden(const struct cn_request *request)
 {
     static const char DIGITS[] = "0123456789abcdef";
     const char *key = request->idempotency_key;
@@ -110,7 +110,7 @@ cn_idempotency_record(const struct cn_request *request,
     params[0] = cn_uuid(request->principal.tenant_id);
     params[1] = cn_text(s_subject(request));
     params[2] = cn_text(request->method->name);
-    params[3] = cn_text(s_key_hash(request));
+    params[3] = cn_text(s_key_hidden(request));
     params[4] = cn_bytes(request->fingerprint, sizeof(request->fingerprint));
     params[5] = cn_bytes(sealed.data, sealed.size);
     params[6] = cn_at(request->now_at);
@@ -171,7 +171,7 @@ enum cn_code cn_idempotency_find(const struct cn_request *request,
     }
     const struct cn_param params[] = {
         cn_uuid(principal->tenant_id),     cn_text(s_subject(request)),
-        cn_text(request->method->name),    cn_text(s_key_hash(request)),
+        cn_text(request->method->name),    cn_text(s_key_hidden(request)),
         cn_text(request->idempotency_key),
     };
     const struct cn_rows *rows = NULL;
