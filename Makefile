@@ -37,13 +37,16 @@ HARDEN_CC := -ftrivial-auto-var-init=zero
 endif
 ifeq ($(MODE),asan)
 OPT  := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-LOPT := -fsanitize=address,undefined
+# Debian's gold links the many test programs in half the time.
+LOPT := -fsanitize=address,undefined -fuse-ld=gold
 else
 OPT  := -O2 -g -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection -fcf-protection -fno-common -fPIE $(HARDEN_CC)
 LOPT := -pie -Wl,-z,relro,-z,now,-z,noexecstack
 endif
-PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
-PKG_LIBS   = $(shell pkg-config --libs $(PKGS))
+# Asked once, and not before something is compiled: `make install` may have to
+# install pkg-config first.
+PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
+PKG_LIBS   = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
 CPPFLAGS  := -D_GNU_SOURCE -I. -isystem $(GEN)
 CFLAGS     = -std=gnu17 $(OPT) $(WARN) $(PKG_CFLAGS)
 GEN_CFLAGS = -std=gnu17 $(OPT) -w $(PKG_CFLAGS)

@@ -31,7 +31,7 @@
     X(CN_KEY_REUSED, "idempotency_key_reused", 422, false,                     \
       "the idempotency key was used with another request")                     \
     X(CN_PRECONDITION, "precondition_required", 428, false,                    \
-      "If-Match is needed")                                                    \
+      "a precondition is needed")                                              \
     X(CN_BUSY, "busy", 503, true, "the service is at its limit")               \
     X(CN_UNAVAILABLE, "unavailable", 503, true, "a dependency did not answer") \
     X(CN_NOMEM, "out_of_memory", 503, true, "out of memory")                   \

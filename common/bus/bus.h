@@ -50,6 +50,8 @@ struct cn_bus_call {
     bool has_client_key;
     bool has_expected_version;
     int64_t expected_version;
+    const int64_t *other_versions; /* that will do as well */
+    size_t other_count;
     bool long_poll; /* does not count against the credit */
     bool writes;    /* changes something: it is sent twice only with a key */
 };
@@ -73,6 +75,8 @@ struct cn_bus_request {
     bool has_client_key;
     bool has_expected_version;
     int64_t expected_version;
+    const int64_t *other_versions; /* that will do as well */
+    size_t other_count;
     struct cn_bus_return *back; /* for cn_bus_reply_send, exactly once */
 };
 

@@ -148,6 +148,8 @@ static void s_header_wire(const struct trial *trial,
     header->client_key = call->has_client_key;
     header->has_expected_version = call->has_expected_version;
     header->expected_version = call->expected_version;
+    header->n_other_versions = call->other_count;
+    header->other_versions = (int64_t *)(uintptr_t)call->other_versions;
 }
 
 /* Sends to the assigned replica. When that fails the replica counts as down,

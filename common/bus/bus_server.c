@@ -282,6 +282,8 @@ static enum cn_code s_request_read(const struct bus_peer *peer,
     request->has_client_key = header->has_client_key && header->client_key;
     request->has_expected_version = header->has_expected_version;
     request->expected_version = header->expected_version;
+    request->other_versions = header->other_versions;
+    request->other_count = header->n_other_versions;
     request->principal.subject = peer->name;
     request->principal.role = "";
     /* A peer that is not a front could otherwise act as anybody. */

@@ -49,6 +49,8 @@ struct cn_request {
     uint8_t fingerprint[CN_FINGERPRINT_SIZE]; /* SHA-256 of method and body */
     bool has_expected_version;                /* If-Match */
     int64_t expected_version;
+    const int64_t *other_versions; /* that will do as well */
+    size_t other_count;
     int64_t now_at; /* the env's clock when the request came */
     struct cn_arena *arena;
 };

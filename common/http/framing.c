@@ -8,8 +8,7 @@
 #include <strings.h>
 
 enum {
-    LENGTH_DIGITS_MAX = 18, /* so that a Content-Length cannot overflow */
-    GAP_MAX = 32 << 10      /* the parser's buffer of one connection */
+    LENGTH_DIGITS_MAX = 18 /* so that a Content-Length cannot overflow */
 };
 
 #define HEADER(text, is_list)                                                  \
@@ -35,6 +34,7 @@ static const struct {
     [CN_FRAMING_X_REQUEST_ID] = HEADER("X-Request-Id", false),
     [CN_FRAMING_TRACEPARENT] = HEADER("Traceparent", false),
     [CN_FRAMING_LAST_EVENT_ID] = HEADER("Last-Event-ID", false),
+    [CN_FRAMING_CONNECTION] = HEADER("Connection", true),
 };
 
 static const char *const METHODS[] = { "GET",   "HEAD",   "POST",   "PUT",
@@ -46,8 +46,7 @@ static bool s_is_alnum(char c)
            (c >= 'a' && c <= 'z');
 }
 
-/* RFC 9110 5.6.2 */
-static bool s_is_token(const char *text, size_t size)
+bool cn_framing_is_token(const char *text, size_t size)
 {
     for (size_t i = 0; i < size; i++) {
         if (!s_is_alnum(text[i]) &&
@@ -81,14 +80,24 @@ static bool s_is_host(const char *text)
     return text[0] != '\0';
 }
 
-static bool s_is_path(const char *path)
+/* A fragment is no part of a target (RFC 9112 3.2). */
+static bool s_is_visible(const char *text)
 {
-    for (const char *at = path; *at != '\0'; at++) {
-        if (*at <= 0x20 || *at >= 0x7f) {
+    for (const char *at = text; *at != '\0'; at++) {
+        if (*at <= 0x20 || *at >= 0x7f || *at == '#') {
             return false;
         }
     }
-    return path[0] == '/';
+    return true;
+}
+
+static bool s_is_target(const struct cn_framing_head *head)
+{
+    if (strcmp(head->path, "*") == 0) {
+        return strcmp(head->method, "OPTIONS") == 0 && head->query == NULL;
+    }
+    return head->path[0] == '/' && s_is_visible(head->path) &&
+           (head->query == NULL || s_is_visible(head->query));
 }
 
 static enum cn_code s_check_line(const struct cn_framing_head *head,
@@ -105,8 +114,7 @@ static enum cn_code s_check_line(const struct cn_framing_head *head,
         strcmp(head->version, "HTTP/1.0") != 0) {
         return cn_fail(err, CN_MALFORMED, "this version is not served");
     }
-    if (!s_is_path(head->path) && (strcmp(head->path, "*") != 0 ||
-                                   strcmp(head->method, "OPTIONS") != 0)) {
+    if (!s_is_target(head)) {
         return cn_fail(err, CN_MALFORMED, "the path cannot be read");
     }
     return CN_OK;
@@ -138,7 +146,7 @@ static enum cn_code s_check_fields(const struct cn_framing_head *head,
 {
     for (size_t i = 0; i < head->field_count; i++) {
         const struct cn_framing_field *field = &head->fields[i];
-        if (!s_is_token(field->name, field->name_size) ||
+        if (!cn_framing_is_token(field->name, field->name_size) ||
             !s_is_value(field->value, field->value_size)) {
             return cn_fail(err, CN_MALFORMED,
                            "a header field has a forbidden character");
@@ -190,6 +198,48 @@ static enum cn_code s_check_length(const struct cn_framing_head *head,
     return CN_OK;
 }
 
+/* Does the list (NULL: empty) name the word? */
+static bool s_list_names(const char *list, const char *word)
+{
+    const size_t size = strlen(word);
+    while (list != NULL && *list != '\0') {
+        list += strspn(list, ", \t");
+        if (strcspn(list, ", \t;") == size &&
+            strncasecmp(list, word, size) == 0) {
+            return true;
+        }
+        list += strcspn(list, ",");
+    }
+    return false;
+}
+
+static void s_manners(const struct cn_framing_head *head,
+                      struct cn_framing *framing)
+{
+    const char *connection = framing->headers[CN_FRAMING_CONNECTION];
+    bool old = strcmp(head->version, "HTTP/1.0") == 0;
+    framing->closes = s_list_names(connection, "close") ||
+                      (old && !s_list_names(connection, "keep-alive"));
+    framing->waits = !old && s_list_names(framing->headers[CN_FRAMING_EXPECT],
+                                          "100-continue");
+}
+
+static enum cn_code s_check_host(const struct cn_framing_head *head,
+                                 struct cn_framing *framing,
+                                 struct cn_err *err)
+{
+    const char **host = &framing->headers[CN_FRAMING_HOST];
+    if ((*host == NULL ? strcmp(head->version, "HTTP/1.0") != 0
+                       : !s_is_host(*host)) ||
+        (head->authority != NULL && !s_is_host(head->authority))) {
+        return cn_fail(err, CN_MALFORMED, "Host is missing or malformed");
+    }
+    if (head->authority != NULL) {
+        *host = head->authority;
+    }
+    return CN_OK;
+}
+
 enum cn_code cn_framing_check(const struct cn_framing_head *head,
                               struct cn_arena *arena,
                               struct cn_framing *ret_framing,
@@ -203,62 +253,17 @@ enum cn_code cn_framing_check(const struct cn_framing_head *head,
     if (rc == CN_OK) {
         rc = s_check_length(head, &framing, err);
     }
+    if (rc == CN_OK) {
+        rc = s_check_host(head, &framing, err);
+    }
     if (rc != CN_OK) {
         return rc;
     }
-    const char *host = framing.headers[CN_FRAMING_HOST];
-    if (host == NULL ? strcmp(head->version, "HTTP/1.0") != 0
-                     : !s_is_host(host)) {
-        return cn_fail(err, CN_MALFORMED, "Host is missing or malformed");
-    }
+    s_manners(head, &framing);
     *ret_framing = framing;
     if (strlen(head->path) > CN_FRAMING_PATH_MAX) {
         return cn_fail_as(err, CN_TOO_LARGE, "uri_too_long",
                           "the path is too long");
     }
     return CN_OK;
-}
-
-/* A NUL in the target ends it early: the rest of the target then lies before
- * the version. */
-static bool s_whole_line(const struct cn_framing_head *head)
-{
-    const char *end = head->version + strlen(head->version);
-    if (head->target_end < head->version &&
-        head->version - head->target_end < GAP_MAX) {
-        for (const char *at = head->target_end; at < head->version; at++) {
-            if (*at != '\0') {
-                return false;
-            }
-        }
-    }
-    if (head->field_count == 0) {
-        return true;
-    }
-    const char *next = head->fields[0].name;
-    return next <= end || next - end > GAP_MAX ||
-           (next - end == 2 && end[1] == '\0');
-}
-
-bool cn_framing_whole(const struct cn_framing_head *head)
-{
-    if (!s_whole_line(head)) {
-        return false;
-    }
-    for (size_t i = 0; i < head->field_count; i++) {
-        const struct cn_framing_field *field = &head->fields[i];
-        const char *end = field->value + field->value_size;
-        if (i + 1 == head->field_count) {
-            /* The empty line that ends the head, at least an LF. */
-            return end[0] == '\0' && end[1] == '\0' && end[2] == '\0';
-        }
-        const char *next = head->fields[i + 1].name;
-        if (next <= end || next - end > GAP_MAX) {
-            continue;
-        }
-        if (next - end != 2 || end[1] != '\0') {
-            return false;
-        }
-    }
-    return true;
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Checks of a request's head. libmicrohttpd 0.9.75 accepts heads that two
- * readers of one connection could understand differently (request smuggling,
- * CWE-444); they are refused here. */
+/* Checks of a request's head: what two readers of one connection could
+ * understand differently (request smuggling, CWE-444) is refused. */
 #ifndef CN_FRAMING_H
 #define CN_FRAMING_H
 
@@ -29,6 +28,7 @@ enum cn_framing_header {
     CN_FRAMING_X_REQUEST_ID,
     CN_FRAMING_TRACEPARENT,
     CN_FRAMING_LAST_EVENT_ID,
+    CN_FRAMING_CONNECTION,
     CN_FRAMING_HEADER_COUNT
 };
 
@@ -39,11 +39,12 @@ struct cn_framing_field {
     size_t value_size;
 };
 
-/* A request's head as the parser read it. */
+/* A request's head in its parts. */
 struct cn_framing_head {
     const char *method;
-    const char *path;       /* not decoded, without the query */
-    const char *target_end; /* where the last piece of path and query ends */
+    const char *authority; /* of a target that names its host; else NULL */
+    const char *path;      /* not decoded, without the query */
+    const char *query;     /* what follows '?'; NULL: none */
     const char *version;
     struct cn_framing_field fields[CN_FRAMING_FIELDS_MAX];
     size_t field_count;
@@ -53,19 +54,19 @@ struct cn_framing {
     const char *headers[CN_FRAMING_HEADER_COUNT]; /* NULL: absent */
     uint64_t body_size; /* announced; 0 when chunked */
     bool chunked;
+    bool closes; /* the client wants the connection closed after the answer */
+    bool waits;  /* the client waits to be asked for its body */
 };
+
+/* Is it a token (RFC 9110 5.6.2)? */
+bool cn_framing_is_token(const char *text, size_t size);
 
 /* CN_MALFORMED when the connection must be closed; CN_TOO_LARGE with the word
  * uri_too_long for a path over the limit. Lists that come in several fields are
- * joined in the arena. */
+ * joined in the arena. The host of the target wins over the field Host. */
 CN_CHECKED enum cn_code cn_framing_check(const struct cn_framing_head *head,
                                          struct cn_arena *arena,
                                          struct cn_framing *ret_framing,
                                          struct cn_err *err);
-/* False for a head with a NUL in a value, a bare LF or a folded line.
- * libmicrohttpd 0.9.75 reports none of them, but it cuts lines in place: after
- * a value follow the two NULs that were CR and LF, then the next name. Fields
- * that do not follow each other in memory are not checked. */
-bool cn_framing_whole(const struct cn_framing_head *head);
 
 #endif

@@ -1,93 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* libmicrohttpd 0.9.75 in our loop. It calls the access handler for the head,
- * for each piece of the body, for the end, and again after a resume; between
- * the last two the connection is suspended and a fiber works. */
+/* Requests: from the bytes of a client to a fiber that works, and to the answer
+ * that the library is asked for. */
 #include "common/http/http.h"
 
-#include "common/base/clock.h"
 #include "common/base/log.h"
-#include "common/loop/fiber.h"
+#include "common/http/http_internal.h"
 #include "common/loop/listen.h"
-#include "common/loop/loop.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <microhttpd.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-/* Our own deadlines: libmicrohttpd's timeout only counts inactivity, and a
- * client that sent a byte a second stayed open (measured). */
-#define HEAD_US       (10 * CN_SECOND) /* from the connection or first line */
-#define BODY_US       (30 * CN_SECOND) /* from the head */
-#define REPLY_US      (60 * CN_SECOND) /* from first to last byte of an answer */
-#define IDLE_US       (75 * CN_SECOND) /* between two requests */
 #define SWEEP_US      CN_SECOND
 #define DRAIN_LOOK_US (CN_SECOND / 10)
-/* At a stop: for handshakes under way, and for a client that is about to send
- * on a connection which it has just used. */
-#define DRAIN_DOOR_US (CN_SECOND / 2000)
+/* At a stop: for a client that is about to send on a connection which it has
+ * just used. */
 #define DRAIN_IDLE_US (2 * CN_SECOND)
-#define STREAM_END_US CN_SECOND /* for a stream's last bytes at a stop */
 
 enum {
-    CONNECTION_MEMORY = 32 << 10, /* bounds a request's head */
-    /* So much of a body over the limit is read and dropped, so that the client
-     * sees the 413 and not a reset. */
-    DROP_MAX = 8 << 20,
-    STREAM_BLOCK = 2048,
     BODY_FIRST = 4096,
-    /* Bytes of all bodies together: they come before the credential is
-     * checked. */
-    BODIES_MAX = 64 << 20,
-    USED_PERCENT = 80 /* of the connections may have a request in flight */
+    BODIES_MAX = 64 << 20, /* bytes of all bodies together */
+    FILES_OF_A_CLIENT = 3, /* its socket and a pair */
+    USED_PERCENT = 80      /* of the connections may have a request in flight */
 };
 
-/* A TCP connection. */
-struct peer {
-    struct peer *next;
-    struct peer *previous;
-    int fd;
-    bool busy;           /* with a request */
-    bool listens;        /* we wait only for bytes of the client */
-    struct slot *stream; /* whose answer is a stream; NULL: none */
-    int64_t deadline_at; /* INT64_MAX while a fiber works for it */
-};
-
-enum slot_state {
-    SLOT_FREE,
-    SLOT_READING,
-    SLOT_WORKING,  /* suspended, a fiber has the request */
-    SLOT_ANSWERED, /* response is to be queued */
-    SLOT_QUEUED
-};
-
-/* A request from its head to NOTIFY_COMPLETED. A fiber finds it by number and
- * generation, never by pointer. */
-struct slot {
-    unsigned generation;
-    enum slot_state state;
-    struct slot *next_free;
-    struct cn_http *http;
-    struct peer *peer;
-    struct MHD_Connection *connection;
-    struct MHD_Response *response;
-    unsigned status;
-    struct cn_arena *arena; /* until the fiber has it */
-    struct cn_http_request *request;
-    uint8_t *body;
-    size_t body_capacity;
-    size_t body_memory; /* allocated for the body so far */
-    uint64_t body_size; /* received, dropped bytes included */
-    uint64_t announced;
-    struct cn_http_source source; /* read is NULL: no stream */
-    bool rests;                   /* a stream, suspended */
-    bool cut;
-};
+static const char CONTINUE[] = "HTTP/1.1 100 Continue\r\n\r\n";
 
 /* What the fiber of a request is given; in the request's arena. */
 struct work {
@@ -95,30 +32,6 @@ struct work {
     size_t number;
     unsigned generation;
     struct cn_http_request *request;
-};
-
-struct cn_http {
-    struct cn_env *env;
-    struct cn_http_config config;
-    struct MHD_Daemon *daemon;
-    struct cn_watch *watch;
-    int listener;             /* until the stop */
-    struct cn_timer *sweeper; /* with config.to_the_end */
-    struct slot *slots;
-    struct slot *slots_free;
-    struct peer *peers;
-    unsigned connections;
-    unsigned used;    /* slots */
-    unsigned working; /* fibers */
-    unsigned working_max;
-    size_t body_memory; /* of all slots */
-    size_t slot_count;
-    bool dirty; /* libmicrohttpd has something to do */
-    bool draining;
-    int64_t idle_until_at; /* at a stop */
-    struct cn_token drained;
-    bool judges_memory; /* it is the version that cn_framing_whole knows */
-    unsigned port;
 };
 
 void cn_http_field_add(struct cn_http_response *response,
@@ -130,217 +43,13 @@ void cn_http_field_add(struct cn_http_response *response,
         (struct cn_http_field){ name, value };
 }
 
-/* ---- streams ---- */
-
-static void s_source_close(struct cn_http_source *source)
-{
-    struct cn_http_source closed = *source;
-    *source = (struct cn_http_source){ 0 };
-    if (closed.read != NULL) {
-        closed.closed(closed.arg);
-    }
-}
-
-/* libmicrohttpd asks for more bytes. When there are none the connection is
- * suspended: else the library would ask again at every turn. */
-static ssize_t s_on_body_read(void *arg, uint64_t at, char *buffer, size_t size)
-{
-    struct slot *slot = arg;
-    (void)at;
-    if (slot->cut) {
-        return MHD_CONTENT_READER_END_WITH_ERROR;
-    }
-    if (slot->http->draining) {
-        return MHD_CONTENT_READER_END_OF_STREAM;
-    }
-    ssize_t got = slot->source.read(slot->source.arg, buffer, size);
-    if (got < 0) {
-        return MHD_CONTENT_READER_END_OF_STREAM;
-    }
-    if (got == 0) {
-        slot->rests = true;
-        MHD_suspend_connection(slot->connection);
-    }
-    return got;
-}
-
-/* Where a call fails, the kernel's defaults hold. */
-static void s_stream_begin(struct slot *slot)
-{
-    const int buffer = CN_HTTP_STREAM_SNDBUF;
-    const unsigned timeout_ms = CN_HTTP_STREAM_TIMEOUT_MS;
-    int fd = slot->peer->fd;
-    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms,
-                     sizeof(timeout_ms));
-    slot->peer->stream = slot;
-    slot->peer->deadline_at = INT64_MAX;
-}
-
-static void s_stream_resume(struct slot *slot)
-{
-    if (slot->rests) {
-        slot->rests = false;
-        slot->http->dirty = true;
-        MHD_resume_connection(slot->connection);
-    }
-}
-
-static void s_stream_cut(struct slot *slot)
-{
-    slot->cut = true;
-    (void)shutdown(slot->peer->fd, SHUT_RDWR);
-    s_stream_resume(slot);
-}
-
-/* NULL: the stream is over. */
-static struct slot *s_stream_slot(struct cn_http_stream stream)
-{
-    if (stream.http == NULL) {
-        return NULL;
-    }
-    struct slot *slot = &stream.http->slots[stream.number];
-    return slot->generation == stream.generation && slot->source.read != NULL
-               ? slot
-               : NULL;
-}
-
-void cn_http_stream_wake(struct cn_http_stream stream)
-{
-    struct slot *slot = s_stream_slot(stream);
-    if (slot != NULL) {
-        s_stream_resume(slot);
-    }
-}
-
-bool cn_http_stream_rests(struct cn_http_stream stream)
-{
-    const struct slot *slot = s_stream_slot(stream);
-    return slot != NULL && slot->rests;
-}
-
-void cn_http_stream_cut(struct cn_http_stream stream)
-{
-    struct slot *slot = s_stream_slot(stream);
-    if (slot != NULL) {
-        s_stream_cut(slot);
-    }
-}
-
-/* libmicrohttpd does not notice that a client leaves while its stream rests. */
-static bool s_stream_left(const struct slot *slot)
-{
-    char byte;
-    ssize_t got = recv(slot->peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
-}
-
-static void s_streams_end(struct cn_http *self)
-{
-    for (struct peer *peer = self->peers; peer != NULL; peer = peer->next) {
-        if (peer->stream != NULL) {
-            s_stream_resume(peer->stream);
-            peer->deadline_at = cn_clock_monotonic() + STREAM_END_US;
-        }
-    }
-}
-
-/* ---- answers ---- */
-
-static struct MHD_Response *s_response(struct cn_http *self,
-                                       struct slot *slot,
-                                       struct cn_http_response *from,
-                                       bool close)
-{
-    static char nothing[1];
-    struct cn_buffer *body = &from->body;
-    struct MHD_Response *response = NULL;
-    if (from->source != NULL) {
-        cn_buffer_done(body);
-        response = MHD_create_response_from_callback(
-            MHD_SIZE_UNKNOWN, STREAM_BLOCK, s_on_body_read, slot, NULL);
-    } else if (body->failed || body->size == 0) {
-        if (body->failed) {
-            from->status = MHD_HTTP_SERVICE_UNAVAILABLE;
-        }
-        cn_buffer_done(body);
-        response =
-            MHD_create_response_from_buffer(0, nothing, MHD_RESPMEM_PERSISTENT);
-    } else {
-        response = MHD_create_response_from_buffer(body->size, body->data,
-                                                   MHD_RESPMEM_MUST_FREE);
-        if (response == NULL) {
-            cn_buffer_done(body);
-        }
-    }
-    if (response == NULL) {
-        return NULL;
-    }
-    bool whole = true;
-    for (size_t i = 0; i < from->field_count; i++) {
-        whole =
-            whole && MHD_add_response_header(response, from->fields[i].name,
-                                             from->fields[i].value) == MHD_YES;
-    }
-    if (close || self->draining || from->source != NULL) {
-        whole = whole &&
-                MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION,
-                                        "close") == MHD_YES;
-    }
-    if (!whole) {
-        MHD_destroy_response(response);
-        return NULL;
-    }
-    return response;
-}
-
-/* MHD_NO closes the connection: without memory for an answer nothing else is
- * left. */
-static enum MHD_Result s_response_queue(struct slot *slot)
-{
-    if (slot->response == NULL) {
-        return MHD_NO;
-    }
-    slot->state = SLOT_QUEUED;
-    slot->peer->listens = false;
-    slot->peer->deadline_at = cn_clock_monotonic() + REPLY_US;
-    if (slot->source.read != NULL) {
-        s_stream_begin(slot);
-    }
-    enum MHD_Result rc =
-        MHD_queue_response(slot->connection, slot->status, slot->response);
-    MHD_destroy_response(slot->response);
-    slot->response = NULL;
-    return rc;
-}
-
-/* Answers a request that never gets to a fiber. A failed arena is not kept
- * while a slow client takes the answer. */
-static void
-s_slot_refuse(struct slot *slot, const struct cn_err *err, bool close)
-{
-    struct cn_http *self = slot->http;
-    struct cn_http_response response = { 0 };
-    self->config.refuse(self->config.arg, slot->request, err, &response);
-    slot->response = s_response(self, slot, &response, close);
-    slot->status = response.status;
-    slot->state = SLOT_ANSWERED;
-    if (cn_arena_failed(slot->arena)) {
-        cn_arena_free(slot->arena);
-        slot->arena = NULL;
-        slot->request = NULL;
-    }
-}
-
 /* ---- slots ---- */
 
 static struct slot *s_slot_take(struct cn_http *self, struct peer *peer)
 {
     struct slot *slot = self->slots_free;
-    if (slot == NULL || peer == NULL || peer->busy) {
-        return NULL;
-    }
-    struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
+    struct cn_arena *arena =
+        slot == NULL ? NULL : cn_arena_new(CN_ARENA_REQUEST_MAX);
     if (arena == NULL) {
         return NULL;
     }
@@ -353,25 +62,24 @@ static struct slot *s_slot_take(struct cn_http *self, struct peer *peer)
                            .peer = peer,
                            .arena = arena,
                            .request = request };
-    peer->busy = true;
+    peer->slot = slot;
     self->used++;
     return slot;
 }
 
-static void s_slot_free(struct slot *slot)
+void http_slot_free(struct slot *slot)
 {
     struct cn_http *self = slot->http;
+    struct peer *peer = slot->peer;
     cn_arena_free(slot->arena);
-    if (slot->response != NULL) {
-        MHD_destroy_response(slot->response);
-    }
-    s_source_close(&slot->source);
-    slot->peer->stream = NULL;
-    slot->peer->busy = false;
-    slot->peer->listens = true;
-    slot->peer->deadline_at =
-        self->draining ? self->idle_until_at : cn_clock_monotonic() + IDLE_US;
+    http_answer_drop(slot->response);
+    http_source_close(&slot->source);
+    peer->slot = NULL;
+    peer->drop = slot->drop;
+    peer->deadline_at = self->draining ? self->idle_until_at
+                                       : cn_clock_monotonic() + HTTP_IDLE_US;
     self->body_memory -= slot->body_memory;
+    slot->body_memory = 0;
     slot->arena = NULL;
     slot->response = NULL;
     slot->request = NULL;
@@ -380,135 +88,361 @@ static void s_slot_free(struct slot *slot)
     slot->next_free = self->slots_free;
     self->slots_free = slot;
     self->used--;
+    http_peer_settle(peer);
+}
+
+void http_gone(struct peer *peer)
+{
+    if (peer->slot != NULL && peer->slot->state != SLOT_WRITING) {
+        http_slot_free(peer->slot);
+    }
+}
+
+/* Answers a request that never gets to a fiber, and ends the connection: the
+ * rest of the request has not been read. A failed arena is not kept while a
+ * slow client takes the answer. */
+static void s_slot_refuse(struct slot *slot, const struct cn_err *err)
+{
+    struct cn_http *self = slot->http;
+    struct cn_http_response response = { 0 };
+    slot->closes = true;
+    if (slot->drop == 0) {
+        slot->drop = HTTP_DROP_FEW;
+    }
+    self->config.refuse(self->config.arg, slot->request, err, &response);
+    slot->response = http_answer_make(self, slot, &response);
+    slot->status = response.status;
+    if (cn_arena_failed(slot->arena)) {
+        cn_arena_free(slot->arena);
+        slot->arena = NULL;
+        slot->request = NULL;
+    }
+    http_answer_ask(slot);
+}
+
+/* ---- the work ---- */
+
+/* The slot of a fiber's request; NULL when the client has left. */
+static struct slot *s_work_slot(const struct work *work)
+{
+    struct slot *slot = &work->http->slots[work->number];
+    return slot->generation == work->generation ? slot : NULL;
+}
+
+/* The fiber's answer; it is dropped when the client has left. */
+static void s_answer_pass(const struct work *work,
+                          struct cn_http_response *from)
+{
+    static struct slot nobody;
+    struct cn_http *self = work->http;
+    struct slot *slot = s_work_slot(work);
+    struct cn_http_source source = { 0 };
+    if (from->source != NULL) {
+        source = *from->source;
+    }
+    struct MHD_Response *response =
+        http_answer_make(self, slot != NULL ? slot : &nobody, from);
+    if (slot == NULL || response == NULL) {
+        http_source_close(&source);
+    }
+    if (slot == NULL) {
+        http_answer_drop(response);
+        return;
+    }
+    struct peer *peer = slot->peer;
+    slot->response = response;
+    slot->status = from->status;
+    slot->source = source;
+    if (source.read != NULL) {
+        *from->stream =
+            (struct cn_http_stream){ self, work->number, work->generation };
+    }
+    http_answer_ask(slot);
+    if (source.read != NULL && peer->eof) {
+        http_peer_close(peer);
+    } else if (source.read != NULL) {
+        http_peer_go(peer); /* its end is looked for */
+    }
+}
+
+static void s_request_work(void *arg)
+{
+    struct work *work = arg;
+    struct cn_http *self = work->http;
+    struct cn_http_response response = { 0 };
+    cn_buffer_init(&response.body, CN_HTTP_RESPONSE_MAX);
+    self->config.handle(self->config.arg, work->request, &response);
+    self->working--;
+    s_answer_pass(work, &response);
+    cn_arena_free(work->request->arena);
+}
+
+/* The fiber has the arena, in which work and request lie. */
+static enum cn_code s_spawn(struct slot *slot,
+                            void (*run)(void *arg),
+                            enum slot_state state,
+                            struct cn_err *err)
+{
+    struct cn_http *self = slot->http;
+    struct work *work = cn_arena_alloc(slot->arena, sizeof(*work));
+    if (self->working >= self->working_max) {
+        return cn_fail(err, CN_BUSY, "too many requests in flight");
+    }
+    if (cn_arena_failed(slot->arena)) {
+        return cn_fail(err, CN_NOMEM, "no memory");
+    }
+    *work = (struct work){ self, (size_t)(slot - self->slots), slot->generation,
+                           slot->request };
+    slot->request->came_at = cn_clock_monotonic();
+    enum cn_code rc =
+        cn_fiber_spawn(self->env->loop, run, work,
+                       slot->request->came_at + self->config.timeout_us, err);
+    if (rc == CN_OK) {
+        slot->state = state;
+        slot->arena = NULL;
+        slot->request = NULL;
+        slot->peer->deadline_at = INT64_MAX;
+        self->working++;
+    }
+    return rc;
+}
+
+/* The request has come whole: the fiber has a deadline and answers 504 when it
+ * passes. */
+static void s_dispatch(struct slot *slot)
+{
+    struct cn_err err = { 0 };
+    if (s_spawn(slot, s_request_work, SLOT_WORKING, &err) != CN_OK) {
+        s_slot_refuse(slot, &err);
+    }
 }
 
 /* ---- the head ---- */
 
-static enum MHD_Result s_collect_field(void *arg,
-                                       enum MHD_ValueKind kind,
-                                       const char *name,
-                                       size_t name_size,
-                                       const char *value,
-                                       size_t value_size)
+/* Splits the query at '&' and '='; spaces stand for '+'. */
+static bool s_query_split(struct cn_http_request *request, const char *query)
 {
-    struct cn_framing_head *head = arg;
-    (void)kind;
-    if (head->field_count == CN_FRAMING_FIELDS_MAX) {
-        head->field_count++;
-        return MHD_NO;
+    char *text = cn_arena_strdup(request->arena, query);
+    while (text != NULL && *text != '\0') {
+        char *next = strchr(text, '&');
+        if (next != NULL) {
+            *next++ = '\0';
+        }
+        for (char *at = strchr(text, '+'); at != NULL; at = strchr(at, '+')) {
+            *at = ' ';
+        }
+        char *value = strchr(text, '=');
+        if (value != NULL) {
+            *value++ = '\0';
+        }
+        if (request->query_count == CN_HTTP_QUERY_MAX) {
+            return false;
+        }
+        request->query[request->query_count++] =
+            (struct cn_http_parameter){ text, value == NULL ? "" : value };
+        text = next;
     }
-    head->fields[head->field_count++] = (struct cn_framing_field){
-        name, name_size, value == NULL ? name + name_size : value, value_size
-    };
-    return MHD_YES;
+    return true;
 }
 
-struct query {
-    struct cn_http_request *request;
-    const char *end; /* of the last piece */
-    bool full;
-};
-
-static enum MHD_Result s_collect_parameter(void *arg,
-                                           enum MHD_ValueKind kind,
-                                           const char *name,
-                                           size_t name_size,
-                                           const char *value,
-                                           size_t value_size)
-{
-    struct query *query = arg;
-    struct cn_http_request *request = query->request;
-    (void)kind;
-    if (request->query_count == CN_HTTP_QUERY_MAX) {
-        query->full = true;
-        return MHD_NO;
-    }
-    query->end = value == NULL ? name + name_size : value + value_size;
-    request->query[request->query_count++] =
-        (struct cn_http_parameter){ name, value == NULL ? "" : value };
-    return MHD_YES;
-}
-
-/* Copies what the fiber needs out of libmicrohttpd's memory. */
-static void s_request_keep(struct cn_http_request *request,
-                           const struct cn_framing_head *head,
-                           const struct cn_framing *framing)
-{
-    struct cn_arena *arena = request->arena;
-    request->method = cn_arena_strdup(arena, head->method);
-    request->path = cn_arena_strdup(arena, head->path);
-    for (size_t i = 0; i < CN_FRAMING_HEADER_COUNT; i++) {
-        request->headers[i] = cn_arena_strdup(arena, framing->headers[i]);
-    }
-    for (size_t i = 0; i < request->query_count; i++) {
-        struct cn_http_parameter *parameter = &request->query[i];
-        parameter->name = cn_arena_strdup(arena, parameter->name);
-        parameter->value = cn_arena_strdup(arena, parameter->value);
-    }
-}
-
-static enum cn_code s_request_head(struct slot *slot,
-                                   const char *path,
-                                   const char *method,
-                                   const char *version,
-                                   struct cn_framing *ret_framing,
-                                   struct cn_err *err)
+static enum cn_code s_head_read(struct slot *slot,
+                                const char *data,
+                                size_t size,
+                                struct cn_framing *ret_framing,
+                                struct cn_err *err)
 {
     struct cn_http_request *request = slot->request;
-    struct cn_framing_head head = { .method = method,
-                                    .path = path,
-                                    .version = version };
-    struct query query = { request, path + strlen(path), false };
-    (void)MHD_get_connection_values_n(slot->connection, MHD_HEADER_KIND,
-                                      s_collect_field, &head);
-    (void)MHD_get_connection_values_n(slot->connection, MHD_GET_ARGUMENT_KIND,
-                                      s_collect_parameter, &query);
-    head.target_end = query.end;
-    if (head.field_count > CN_FRAMING_FIELDS_MAX || query.full) {
-        return cn_fail(err, CN_MALFORMED, "too many fields or parameters");
+    struct cn_framing_head head = { 0 };
+    char *text = cn_arena_strndup(slot->arena, data, size);
+    if (cn_arena_failed(slot->arena)) {
+        return cn_fail(err, CN_NOMEM, "no memory");
     }
-    enum cn_code rc = cn_framing_check(&head, request->arena, ret_framing, err);
+    enum cn_code rc = cn_head_cut(text, &head, err);
+    if (rc != CN_OK) {
+        return rc;
+    }
+    slot->is_head = strcmp(head.method, "HEAD") == 0;
+    slot->is_old = strcmp(head.version, "HTTP/1.0") == 0;
+    rc = cn_framing_check(&head, slot->arena, ret_framing, err);
     if (rc == CN_MALFORMED) {
         return rc;
     }
-    if (slot->http->judges_memory && !cn_framing_whole(&head)) {
-        return cn_fail(err, CN_MALFORMED, "a line of the head is broken");
+    if (!s_query_split(request, head.query)) {
+        return cn_fail(err, CN_MALFORMED, "too many query parameters");
     }
-    s_request_keep(request, &head, ret_framing);
-    return cn_arena_failed(request->arena) ? cn_fail(err, CN_NOMEM, "no memory")
-                                           : rc;
+    request->method = head.method;
+    request->path = head.path;
+    memcpy(request->headers, ret_framing->headers, sizeof(request->headers));
+    return cn_arena_failed(slot->arena) ? cn_fail(err, CN_NOMEM, "no memory")
+                                        : rc;
 }
 
-/* The first call. A refusal that is queued here closes the connection; others
- * wait for the end of the body. */
-static enum MHD_Result s_request_begin(struct slot *slot,
-                                       const char *path,
-                                       const char *method,
-                                       const char *version)
+static void s_body_await(struct slot *slot)
+{
+    struct peer *peer = slot->peer;
+    slot->state = SLOT_READING;
+    peer->deadline_at = cn_clock_monotonic() + HTTP_BODY_US;
+    if (slot->waits && peer->kept.size == 0) {
+        http_peer_send(peer, CONTINUE, sizeof(CONTINUE) - 1);
+    }
+}
+
+/* The fiber that asks whether the body may come. */
+static void s_request_judge(void *arg)
+{
+    struct work *work = arg;
+    struct cn_http *self = work->http;
+    struct cn_arena *arena = work->request->arena;
+    struct cn_err err = { 0 };
+    struct cn_uuid payer = { 0 };
+    enum cn_code rc =
+        self->config.admit(self->config.arg, work->request, &payer, &err);
+    struct slot *slot = s_work_slot(work);
+    self->working--;
+    if (slot == NULL) {
+        cn_arena_free(arena);
+        return;
+    }
+    struct peer *peer = slot->peer;
+    slot->arena = arena;
+    slot->request = work->request;
+    if (rc != CN_OK) {
+        s_slot_refuse(slot, &err);
+        return;
+    }
+    slot->payer = payer;
+    slot->drop = HTTP_DROP_MAX;
+    s_body_await(slot);
+    http_peer_go(peer);
+}
+
+/* One agency may take as much of the room as it leaves free. So there is always
+ * room for another. */
+static bool s_room_for(const struct slot *slot, size_t size)
+{
+    const struct cn_http *self = slot->http;
+    size_t own = self->body_memory;
+    if (own + 2 * size <= BODIES_MAX - self->body_memory) {
+        return true; /* whoever has it */
+    }
+    own = 0;
+    for (size_t i = 0; i < self->slot_count; i++) {
+        const struct slot *other = &self->slots[i];
+        if (other->body_memory > 0 &&
+            cn_uuid_equal(other->payer, slot->payer)) {
+            own += other->body_memory;
+        }
+    }
+    return own + 2 * size <= BODIES_MAX - self->body_memory;
+}
+
+/* The head is read. A body that has come with it, while there is room for those
+ * without a name, costs nothing more; any other is read only from whom it may
+ * come. */
+static void s_request_begin(struct slot *slot,
+                            const struct cn_framing *framing,
+                            size_t has_come)
 {
     struct cn_err err = { 0 };
-    struct cn_framing framing = { 0 };
-    slot->peer->deadline_at = cn_clock_monotonic() + BODY_US;
-    enum cn_code rc =
-        s_request_head(slot, path, method, version, &framing, &err);
-    if (rc == CN_MALFORMED || rc == CN_NOMEM) {
-        /* Nothing may read a head that was not copied. */
+    bool has_body = framing->chunked || framing->body_size > 0;
+    slot->closes = framing->closes;
+    slot->waits = framing->waits && has_come == 0;
+    slot->announced = framing->body_size;
+    cn_body_begin(&slot->reader, framing);
+    if (framing->body_size > CN_HTTP_BODY_MAX) {
+        (void)cn_fail(&err, CN_TOO_LARGE, "the body is over %d bytes",
+                      CN_HTTP_BODY_MAX);
+        slot->drop = framing->body_size > HTTP_DROP_MAX ? 0 : HTTP_DROP_MAX;
+        s_slot_refuse(slot, &err);
+    } else if (!has_body) {
+        s_dispatch(slot);
+    } else if (slot->http->config.admit == NULL ||
+               (!framing->chunked && has_come >= framing->body_size &&
+                s_room_for(slot, (size_t)framing->body_size))) {
+        s_body_await(slot);
+    } else if (s_spawn(slot, s_request_judge, SLOT_JUDGING, &err) != CN_OK) {
+        s_slot_refuse(slot, &err);
+    }
+}
+
+/* Refuses what cannot be read: nothing may read a head that was not kept. */
+static void s_refuse_head(struct slot *slot, const struct cn_err *err)
+{
+    if (err->code == CN_MALFORMED || err->code == CN_NOMEM) {
         *slot->request = (struct cn_http_request){ .arena = slot->arena };
-        s_slot_refuse(slot, &err, true);
-        return s_response_queue(slot);
     }
-    slot->announced = framing.body_size;
-    if (rc == CN_OK && framing.body_size > CN_HTTP_BODY_MAX) {
-        rc = cn_fail(&err, CN_TOO_LARGE, "the body is over %d bytes",
-                     CN_HTTP_BODY_MAX);
+    s_slot_refuse(slot, err);
+}
+
+static void s_head_fault(enum cn_head_state state, struct cn_err *err)
+{
+    if (state == CN_HEAD_TOO_LONG) {
+        (void)cn_fail_as(err, CN_TOO_LARGE, "uri_too_long",
+                         "the first line is too long");
+    } else if (state == CN_HEAD_TOO_LARGE) {
+        (void)cn_fail_as(err, CN_TOO_LARGE, "head_too_large",
+                         "the head is over %d bytes", CN_HEAD_MAX);
+    } else {
+        (void)cn_fail(err, CN_MALFORMED, "a line of the head is broken");
     }
-    if (rc == CN_OK) {
-        return MHD_YES;
+}
+
+/* The time for the head begins with its first byte. */
+static void s_head_await(struct peer *peer)
+{
+    int64_t until_at = cn_clock_monotonic() + HTTP_HEAD_US;
+    if (peer->deadline_at > until_at || peer->http->draining) {
+        peer->deadline_at = until_at;
     }
-    bool waits = slot->request->headers[CN_FRAMING_EXPECT] != NULL;
-    bool dropped = framing.body_size > DROP_MAX || waits;
-    s_slot_refuse(slot, &err, dropped);
-    return dropped ? s_response_queue(slot) : MHD_YES;
+}
+
+static size_t s_head_take(struct peer *peer, const char *data, size_t size)
+{
+    struct cn_http *self = peer->http;
+    struct cn_framing framing = { 0 };
+    struct cn_err err = { 0 };
+    bool fresh = peer->head.at == 0 && size > 0;
+    enum cn_head_state state = cn_head_scan(&peer->head, data, size);
+    if (state == CN_HEAD_MORE) {
+        if (fresh) {
+            s_head_await(peer);
+        }
+        return 0;
+    }
+    struct slot *slot = s_slot_take(self, peer);
+    struct cn_head head = peer->head;
+    peer->head = (struct cn_head){ 0 };
+    if (slot == NULL) {
+        http_peer_close(peer); /* without memory nothing else is left */
+        return size;
+    }
+    if (state != CN_HEAD_WHOLE) {
+        s_head_fault(state, &err);
+        s_refuse_head(slot, &err);
+        return size;
+    }
+    if (s_head_read(slot, data + head.begin, head.line - 2 - head.begin,
+                    &framing, &err) != CN_OK) {
+        s_refuse_head(slot, &err);
+        return size;
+    }
+    s_request_begin(slot, &framing, size - head.at);
+    return head.at;
+}
+
+void http_cut_short(struct peer *peer)
+{
+    struct cn_err err = { 0 };
+    struct slot *slot =
+        peer->slot != NULL ? peer->slot : s_slot_take(peer->http, peer);
+    (void)cn_fail(&err, CN_MALFORMED, "the request ended before its end");
+    cn_buffer_done(&peer->kept);
+    peer->head = (struct cn_head){ 0 };
+    if (slot == NULL) {
+        http_peer_close(peer);
+    } else {
+        s_slot_refuse(slot, &err);
+    }
 }
 
 /* ---- the body ---- */
@@ -527,7 +461,7 @@ static bool s_body_room(struct slot *slot, size_t size)
     if (slot->announced > 0 && capacity > slot->announced) {
         capacity = (size_t)slot->announced;
     }
-    if (capacity > BODIES_MAX - slot->http->body_memory) {
+    if (!s_room_for(slot, capacity)) {
         return false;
     }
     uint8_t *body = cn_arena_try(slot->arena, capacity);
@@ -544,333 +478,68 @@ static bool s_body_room(struct slot *slot, size_t size)
     return true;
 }
 
-static enum MHD_Result
-s_body_take(struct slot *slot, const char *data, size_t size)
+static enum cn_code
+s_body_keep(struct slot *slot, struct cn_bytes piece, struct cn_err *err)
 {
-    struct cn_err err = { 0 };
-    slot->body_size += size;
-    if (slot->state != SLOT_READING) {
-        return slot->body_size > DROP_MAX ? MHD_NO : MHD_YES;
-    }
     struct cn_bytes *body = &slot->request->body;
-    if (slot->body_size > CN_HTTP_BODY_MAX) {
-        (void)cn_fail(&err, CN_TOO_LARGE, "the body is over %d bytes",
-                      CN_HTTP_BODY_MAX);
-    } else if (!s_body_room(slot, (size_t)slot->body_size)) {
-        (void)cn_fail(&err, CN_BUSY, "too many bodies at once");
+    size_t size = body->size + piece.size;
+    if (piece.size == 0) {
+        return CN_OK;
     }
-    if (err.code != CN_OK) {
-        s_slot_refuse(slot, &err, false);
-        return MHD_YES;
+    if (size > CN_HTTP_BODY_MAX) {
+        return cn_fail(err, CN_TOO_LARGE, "the body is over %d bytes",
+                       CN_HTTP_BODY_MAX);
     }
-    memcpy(slot->body + body->size, data, size);
+    if (!s_body_room(slot, size)) {
+        return cn_fail(err, CN_BUSY, "too many bodies at once");
+    }
+    memcpy(slot->body + body->size, piece.data, piece.size);
     body->data = slot->body;
-    body->size += size;
-    return MHD_YES;
+    body->size = size;
+    return CN_OK;
 }
 
-/* ---- the work ---- */
-
-/* Queues the fiber's answer; drops it when the client has left. */
-static void s_answer_pass(struct cn_http *self,
-                          const struct work *work,
-                          struct cn_http_response *from)
+static size_t s_body_take(struct slot *slot, const char *data, size_t size)
 {
-    struct slot *slot = &self->slots[work->number];
-    struct cn_http_source source = { 0 };
-    struct MHD_Response *response = s_response(self, slot, from, false);
-    if (from->source != NULL) {
-        source = *from->source;
-    }
-    self->working--;
-    if (slot->generation != work->generation || slot->state != SLOT_WORKING ||
-        response == NULL) {
-        s_source_close(&source);
-    }
-    if (slot->generation != work->generation || slot->state != SLOT_WORKING) {
-        if (response != NULL) {
-            MHD_destroy_response(response);
-        }
-        return;
-    }
-    if (source.read != NULL) {
-        slot->source = source;
-        *from->stream =
-            (struct cn_http_stream){ self, work->number, work->generation };
-    }
-    slot->response = response;
-    slot->status = from->status;
-    slot->state = SLOT_ANSWERED;
-    self->dirty = true;
-    MHD_resume_connection(slot->connection);
-}
-
-static void s_request_work(void *arg)
-{
-    struct work *work = arg;
-    struct cn_http *self = work->http;
-    struct cn_http_response response = { 0 };
-    cn_buffer_init(&response.body, CN_HTTP_RESPONSE_MAX);
-    self->config.handle(self->config.arg, work->request, &response);
-    s_answer_pass(self, work, &response);
-    cn_arena_free(work->request->arena);
-}
-
-static enum cn_code s_spawn(struct slot *slot, struct cn_err *err)
-{
-    struct cn_http *self = slot->http;
-    struct work *work = cn_arena_alloc(slot->arena, sizeof(*work));
-    if (self->working >= self->working_max) {
-        return cn_fail(err, CN_BUSY, "too many requests in flight");
-    }
-    if (cn_arena_failed(slot->arena)) {
-        return cn_fail(err, CN_NOMEM, "no memory");
-    }
-    *work = (struct work){ self, (size_t)(slot - self->slots), slot->generation,
-                           slot->request };
-    slot->request->came_at = cn_clock_monotonic();
-    /* The fiber frees the arena in which work and request lie. */
-    enum cn_code rc =
-        cn_fiber_spawn(self->env->loop, s_request_work, work,
-                       slot->request->came_at + self->config.timeout_us, err);
-    if (rc == CN_OK) {
-        slot->arena = NULL;
-        slot->request = NULL;
-    }
-    return rc;
-}
-
-/* The request has come whole: a suspended connection has no timeout, but the
- * fiber has a deadline and answers 504 when it passes. */
-static enum MHD_Result s_request_dispatch(struct slot *slot)
-{
+    struct cn_bytes piece = { 0 };
     struct cn_err err = { 0 };
-    if (s_spawn(slot, &err) != CN_OK) {
-        s_slot_refuse(slot, &err, false);
-        return s_response_queue(slot);
+    size_t used = 0;
+    enum cn_body_state state =
+        cn_body_read(&slot->reader, data, size, &used, &piece);
+    enum cn_code rc = s_body_keep(slot, piece, &err);
+    if (rc == CN_OK && state == CN_BODY_BROKEN) {
+        rc = cn_fail(&err, CN_MALFORMED, "the chunks cannot be read");
     }
-    slot->state = SLOT_WORKING;
-    slot->peer->listens = false;
-    slot->peer->deadline_at = INT64_MAX;
-    slot->http->working++;
-    MHD_suspend_connection(slot->connection);
-    return MHD_YES;
+    if (rc != CN_OK) {
+        s_slot_refuse(slot, &err);
+        return size;
+    }
+    if (state == CN_BODY_WHOLE) {
+        slot->drop = 0;
+        s_dispatch(slot);
+    }
+    return used;
 }
 
-/* ---- libmicrohttpd's callbacks ---- */
-
-static struct peer *s_connection_peer(struct MHD_Connection *connection)
+size_t http_take(struct peer *peer, const char *data, size_t size)
 {
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    return info == NULL ? NULL : info->socket_context;
-}
-
-static enum MHD_Result s_on_access(void *arg,
-                                   struct MHD_Connection *connection,
-                                   const char *path,
-                                   const char *method,
-                                   const char *version,
-                                   const char *data,
-                                   size_t *data_size,
-                                   void **context)
-{
-    struct cn_http *self = arg;
-    struct slot *slot = *context;
-    if (slot == NULL) {
-        slot = s_slot_take(self, s_connection_peer(connection));
-        if (slot == NULL) {
-            return MHD_NO;
+    size_t used = 0;
+    for (size_t took = 1; took > 0;) {
+        if (peer->fd < 0 || peer->ending) {
+            return size;
         }
-        slot->connection = connection;
-        *context = slot;
-        return s_request_begin(slot, path, method, version);
-    }
-    if (*data_size > 0) {
-        enum MHD_Result rc = s_body_take(slot, data, *data_size);
-        *data_size = 0;
-        return rc;
-    }
-    switch (slot->state) {
-    case SLOT_READING:
-        return s_request_dispatch(slot);
-    case SLOT_ANSWERED:
-        return s_response_queue(slot);
-    case SLOT_FREE:
-    case SLOT_WORKING:
-    case SLOT_QUEUED:
-        break;
-    }
-    return MHD_YES;
-}
-
-static void s_on_completed(void *arg,
-                           struct MHD_Connection *connection,
-                           void **context,
-                           enum MHD_RequestTerminationCode why)
-{
-    struct slot *slot = *context;
-    (void)arg;
-    (void)connection;
-    (void)why;
-    *context = NULL;
-    if (slot != NULL) {
-        s_slot_free(slot);
-    }
-}
-
-static void s_on_connection(void *arg,
-                            struct MHD_Connection *connection,
-                            void **context,
-                            enum MHD_ConnectionNotificationCode code)
-{
-    struct cn_http *self = arg;
-    struct peer *peer = *context;
-    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        const union MHD_ConnectionInfo *info = MHD_get_connection_info(
-            connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-        peer = calloc(1, sizeof(*peer));
-        if (peer == NULL || info == NULL) {
-            free(peer);
-            return; /* Its first request is refused. */
+        took = 0;
+        if (peer->slot != NULL && peer->slot->state == SLOT_READING) {
+            took = s_body_take(peer->slot, data + used, size - used);
+        } else if (peer->slot == NULL && peer->out.size == 0) {
+            took = s_head_take(peer, data + used, size - used);
         }
-        peer->fd = info->connect_fd;
-        peer->listens = true;
-        peer->deadline_at = self->draining ? self->idle_until_at
-                                           : cn_clock_monotonic() + HEAD_US;
-        peer->next = self->peers;
-        if (peer->next != NULL) {
-            peer->next->previous = peer;
-        }
-        self->peers = peer;
-        self->connections++;
-        *context = peer;
-    } else if (peer != NULL) {
-        if (peer->next != NULL) {
-            peer->next->previous = peer->previous;
-        }
-        if (peer->previous != NULL) {
-            peer->previous->next = peer->next;
-        } else {
-            self->peers = peer->next;
-        }
-        *context = NULL;
-        self->connections--;
-        free(peer);
-        if (self->draining && self->peers == NULL) {
-            (void)cn_fiber_wake(self->drained, CN_OK);
-        }
+        used += took;
     }
+    return used;
 }
 
-/* The first line of a request has come; on a connection that was idle the time
- * for the head begins here. */
-static void *
-s_on_line(void *arg, const char *uri, struct MHD_Connection *connection)
-{
-    const struct cn_http *self = arg;
-    struct peer *peer = s_connection_peer(connection);
-    int64_t until_at = cn_clock_monotonic() + HEAD_US;
-    (void)uri;
-    if (peer != NULL && (peer->deadline_at > until_at || self->draining)) {
-        peer->deadline_at = until_at;
-    }
-    return NULL;
-}
-
-/* Decodes nothing: the handler decodes path and query piece by piece. */
-static size_t
-s_on_unescape(void *arg, struct MHD_Connection *connection, char *text)
-{
-    (void)arg;
-    (void)connection;
-    return strlen(text);
-}
-
-/* ---- the loop ---- */
-
-static void s_on_ready(void *arg, unsigned events)
-{
-    struct cn_http *self = arg;
-    (void)events;
-    self->dirty = true;
-}
-
-static bool s_on_turn(void *arg)
-{
-    struct cn_http *self = arg;
-    MHD_UNSIGNED_LONG_LONG timeout_ms = 0;
-    if (!self->dirty) {
-        return false;
-    }
-    self->dirty = false;
-    (void)MHD_run(self->daemon);
-    if (MHD_get_timeout(self->daemon, &timeout_ms) == MHD_YES) {
-        /* We set no timeout in the library: it has data left to look at. */
-        self->dirty = true;
-    }
-    return true;
-}
-
-/* After a read that did not fill its buffer the library reads no more, so it
- * misses an end of the stream that came right behind the bytes. */
-static bool s_has_left(const struct peer *peer)
-{
-    char byte;
-    return peer->listens &&
-           recv(peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
-}
-
-/* At a stop, a request that came in the last moment is still answered. */
-static bool s_has_asked(const struct cn_http *self, const struct peer *peer)
-{
-    char byte;
-    return self->draining && peer->listens && !peer->busy &&
-           recv(peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
-}
-
-static void s_connections_sweep(struct cn_http *self)
-{
-    int64_t now_at = cn_clock_monotonic();
-    for (struct peer *peer = self->peers; peer != NULL; peer = peer->next) {
-        if (peer->stream != NULL && s_stream_left(peer->stream)) {
-            s_stream_cut(peer->stream);
-        }
-        bool over = peer->deadline_at <= now_at && !s_has_asked(self, peer);
-        if (over || s_has_left(peer)) {
-            /* The library sees this end and closes the connection. */
-            (void)shutdown(peer->fd, SHUT_RDWR);
-            peer->deadline_at = INT64_MAX;
-            peer->listens = false;
-        }
-    }
-}
-
-/* Accepts no new client. A client that the kernel has already told that it is
- * connected is still accepted: it may have sent its request. */
-static void s_door_close(struct cn_http *self)
-{
-    cn_listen_turn_away(self->listener);
-    (void)!cn_fiber_sleep(DRAIN_DOOR_US);
-    int listener = MHD_quiesce_daemon(self->daemon);
-    if (listener < 0) {
-        return;
-    }
-    for (;;) {
-        struct sockaddr_storage address = { 0 };
-        socklen_t size = sizeof(address);
-        int fd = accept4(listener, (struct sockaddr *)&address, &size,
-                         SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0) {
-            break;
-        }
-        /* It closes fd when it fails. */
-        (void)MHD_add_connection(self->daemon, fd, (struct sockaddr *)&address,
-                                 size);
-        self->dirty = true;
-    }
-    (void)close(listener);
-}
+/* ---- the stop ---- */
 
 /* Answers what is in flight, and what comes within a moment on connections that
  * are open, with "Connection: close": a client that was about to ask is told,
@@ -882,20 +551,20 @@ static void s_drain(struct cn_http *self)
     cn_fiber_set_deadline(until_at);
     self->draining = true;
     self->idle_until_at = now_at + DRAIN_IDLE_US;
-    s_streams_end(self);
+    http_streams_end(self);
     for (struct peer *peer = self->peers; peer != NULL; peer = peer->next) {
-        if (!peer->busy) {
+        if (peer->slot == NULL) {
             peer->deadline_at = self->idle_until_at;
         }
     }
-    s_door_close(self);
+    http_door_close(self);
     while (self->peers != NULL && cn_clock_monotonic() < until_at) {
         self->drained = cn_fiber_token();
         enum cn_code rc = cn_fiber_park(cn_clock_monotonic() + DRAIN_LOOK_US);
         if (rc != CN_OK && rc != CN_DEADLINE) {
             break;
         }
-        s_connections_sweep(self);
+        http_peers_sweep(self);
     }
     self->drained = (struct cn_token){ NULL, 0 };
     if (self->used > 0) {
@@ -909,7 +578,7 @@ static void s_on_sweep(void *arg)
     struct cn_http *self = arg;
     self->sweeper = cn_loop_timer(
         self->env->loop, cn_clock_monotonic() + SWEEP_US, s_on_sweep, self);
-    s_connections_sweep(self);
+    http_peers_sweep(self);
 }
 
 /* Ends connections that are past their deadline; at a stop, lets the requests
@@ -919,7 +588,7 @@ static void s_connections_guard(void *arg)
     struct cn_http *self = arg;
     while (!cn_loop_stopping(self->env->loop)) {
         if (cn_fiber_sleep(SWEEP_US) == CN_OK) {
-            s_connections_sweep(self);
+            http_peers_sweep(self);
         }
     }
     s_drain(self);
@@ -927,48 +596,32 @@ static void s_connections_guard(void *arg)
 
 /* ---- the start ---- */
 
-static enum cn_code s_daemon_start(struct cn_http *self, struct cn_err *err)
+static enum cn_code s_guard_start(struct cn_http *self, struct cn_err *err)
 {
-    int fd = -1;
-    enum cn_code rc =
-        cn_listen_open(self->config.listen, &fd, &self->port, err);
-    if (rc != CN_OK) {
-        return rc;
+    if (!self->config.to_the_end) {
+        return cn_fiber_spawn(self->env->loop, s_connections_guard, self,
+                              INT64_MAX, err);
     }
-    self->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO, 0, NULL, NULL,
-        s_on_access, self, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)self->slot_count, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-        self->config.connections_per_ip, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, 0U,
-        MHD_OPTION_NOTIFY_COMPLETED, s_on_completed, self,
-        MHD_OPTION_NOTIFY_CONNECTION, s_on_connection, self,
-        MHD_OPTION_URI_LOG_CALLBACK, s_on_line, self,
-        MHD_OPTION_UNESCAPE_CALLBACK, s_on_unescape, self, MHD_OPTION_END);
-    if (self->daemon == NULL) {
-        (void)close(fd);
-        return cn_fail(err, CN_INTERNAL, "libmicrohttpd does not start");
-    }
-    self->listener = fd;
-    const union MHD_DaemonInfo *info =
-        MHD_get_daemon_info(self->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-    self->watch = cn_loop_watch(self->env->loop, info->epoll_fd, CN_READABLE,
-                                s_on_ready, self);
-    if (self->watch == NULL) {
+    s_on_sweep(self);
+    return self->sweeper != NULL ? CN_OK : cn_fail(err, CN_NOMEM, "no memory");
+}
+
+static enum cn_code s_http_start(struct cn_http *self, struct cn_err *err)
+{
+    self->slots = calloc(self->slot_count, sizeof(*self->slots));
+    if (self->slots == NULL) {
         return cn_fail(err, CN_NOMEM, "no memory");
     }
-    rc = cn_loop_prepare(self->env->loop, s_on_turn, self, err);
-    if (rc != CN_OK) {
-        return rc;
+    for (size_t i = self->slot_count; i > 0; i--) {
+        self->slots[i - 1].next_free = self->slots_free;
+        self->slots_free = &self->slots[i - 1];
     }
-    if (self->config.to_the_end) {
-        s_on_sweep(self);
-        return self->sweeper != NULL ? CN_OK
-                                     : cn_fail(err, CN_NOMEM, "no memory");
+    cn_listen_raise_files(FILES_OF_A_CLIENT * (unsigned)self->slot_count);
+    enum cn_code rc = http_library_start(self, err);
+    if (rc == CN_OK) {
+        rc = http_door_open(self, err);
     }
-    return cn_fiber_spawn(self->env->loop, s_connections_guard, self, INT64_MAX,
-                          err);
+    return rc == CN_OK ? s_guard_start(self, err) : rc;
 }
 
 enum cn_code cn_http_new(struct cn_env *env,
@@ -982,18 +635,10 @@ enum cn_code cn_http_new(struct cn_env *env,
     }
     self->env = env;
     self->config = *config;
-    self->dirty = true;
+    self->listener = -1;
     self->working_max = config->connections_max * USED_PERCENT / 100;
-    self->judges_memory = strcmp(MHD_get_version(), "0.9.75") == 0;
     self->slot_count = (size_t)config->connections_max + config->streams_max;
-    self->slots = calloc(self->slot_count, sizeof(*self->slots));
-    for (size_t i = self->slot_count; self->slots != NULL && i > 0; i--) {
-        self->slots[i - 1].next_free = self->slots_free;
-        self->slots_free = &self->slots[i - 1];
-    }
-    cn_listen_raise_files((unsigned)self->slot_count);
-    enum cn_code rc = self->slots == NULL ? cn_fail(err, CN_NOMEM, "no memory")
-                                          : s_daemon_start(self, err);
+    enum cn_code rc = s_http_start(self, err);
     if (rc != CN_OK) {
         cn_http_free(self);
         return rc;
@@ -1010,15 +655,12 @@ void cn_http_free(struct cn_http *self)
     if (self->sweeper != NULL) {
         cn_loop_cancel(self->sweeper);
     }
-    cn_loop_unprepare(self->env->loop, s_on_turn, self);
-    cn_loop_unwatch(self->watch);
-    if (self->daemon != NULL) {
-        /* The library must see before the stop that they are resumed. */
-        self->draining = true;
-        s_streams_end(self);
-        (void)MHD_run(self->daemon);
-        MHD_stop_daemon(self->daemon);
+    self->draining = true;
+    http_door_close(self);
+    while (self->peers != NULL) {
+        http_peer_close(self->peers);
     }
+    http_library_stop(self);
     free(self->slots);
     free(self);
 }

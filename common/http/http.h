@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HTTP/1.1 in our loop: libmicrohttpd, framing checks, limits, deadlines. A
- * whole request runs in a fiber of its own. The only user of MHD_*. */
+/* HTTP/1.1 in our loop: heads and bodies read strictly, limits, deadlines. A
+ * whole request runs in a fiber of its own; libmicrohttpd writes the answers
+ * and sees no byte of a client. The only user of MHD_*. */
 #ifndef CN_HTTP_H
 #define CN_HTTP_H
 
 #include "common/base/arena.h"
 #include "common/base/env.h"
 #include "common/base/err.h"
+#include "common/base/id.h"
 #include "common/wire/json.h"
 
 #include "common/http/framing.h"
@@ -21,7 +23,7 @@ enum {
     CN_HTTP_BODY_MAX = (1 << 20) - (16 << 10),
     CN_HTTP_RESPONSE_MAX = 8 << 20,
     CN_HTTP_FIELDS_MAX = 16,
-    CN_HTTP_QUERY_MAX = 32
+    CN_HTTP_QUERY_MAX = 64
 };
 
 /* One query parameter as it stands in the URI, but with spaces for '+'. */
@@ -91,6 +93,13 @@ struct cn_http_config {
      */
     bool to_the_end;
     unsigned streams_max; /* connections beyond connections_max, for streams */
+    /* Runs in a fiber when a head announces a body that has not come yet:
+     * anything but CN_OK is the answer, and the body is not read. *ret_payer:
+     * whose share of the room it takes. NULL: everybody may send. */
+    enum cn_code (*admit)(void *arg,
+                          const struct cn_http_request *request,
+                          struct cn_uuid *ret_payer,
+                          struct cn_err *err);
     /* Runs in a fiber that has the request's deadline. */
     void (*handle)(void *arg,
                    const struct cn_http_request *request,

@@ -143,7 +143,7 @@ const char *cn_setting_url_or_none(const char *text)
     for (size_t i = 0; i < 2; i++) {
         size_t scheme = strlen(SCHEMES[i]);
         if (strncmp(text, SCHEMES[i], scheme) == 0 && size > scheme &&
-            text[size - 1] != '/' && strpbrk(text, " ?#") == NULL) {
+            text[size - 1] != '/' && strpbrk(text, " ?#\"\\<>%") == NULL) {
             return NULL;
         }
     }

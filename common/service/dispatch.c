@@ -373,6 +373,11 @@ static void s_reply(const struct work *work,
                     const struct cn_err *err)
 {
     struct cn_bus_reply out = { .err = *err };
+    if (cn_code_status(err->code) >= 500 &&
+        strcmp(err->word, cn_code_word(err->code)) == 0) {
+        /* Names of statements and replicas, SQLSTATEs: for the log alone. */
+        out.err.msg[0] = '\0';
+    }
     if (err->code == CN_OK) {
         out.body = reply->packed;
         out.status = reply->status;
@@ -400,6 +405,8 @@ static void s_serve(void *arg)
         .has_client_key = in->has_client_key,
         .has_expected_version = in->has_expected_version,
         .expected_version = in->expected_version,
+        .other_versions = in->other_versions,
+        .other_count = in->other_count,
         .now_at = self->env->now(self->env),
         .arena = in->arena,
     };

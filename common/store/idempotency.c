@@ -12,17 +12,40 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CONTEXT_MAX = 96 };
+enum { CONTEXT_MAX = 96, KEY_MAX = 1 + 2 * CN_SHA256_SIZE + 1 };
 
+/* A key is a client's text and may name a patient: it is kept as its hash. The
+ * records of releases before have the key itself ($8), and hold for the rest of
+ * their time: a retry across the upgrade runs once. */
 CN_SQL_WRITE(SQL_IDEMPOTENCY_INSERT,
-             "INSERT INTO {{schema}}.idempotency (tenant_id, subject, method, "
-             "key, fingerprint, reply, created_at) "
-             "VALUES ($1, $2, $3, $4, $5, $6, $7)");
+             "WITH kept AS (INSERT INTO {{schema}}.idempotency (tenant_id, "
+             "subject, method, key, fingerprint, reply, created_at) "
+             "VALUES ($1, $2, $3, $4, $5, $6, $7)) "
+             "SELECT {{schema}}.require(NOT EXISTS (SELECT 1 "
+             "FROM {{schema}}.idempotency WHERE tenant_id = $1 "
+             "AND subject = $2 AND method = $3 AND key = $8), "
+             "'idempotency_key')");
 
 CN_SQL_READ(SQL_IDEMPOTENCY_FIND,
             "SELECT fingerprint, reply FROM {{schema}}.idempotency "
             "WHERE tenant_id = $1 AND subject = $2 AND method = $3 "
-            "AND key = $4");
+            "AND key IN ($4, $5)");
+
+/* '#', then the hash in hex. */
+static const char *s_key_hidden(const struct cn_request *request)
+{
+    static const char DIGITS[] = "0123456789abcdef";
+    const char *key = request->idempotency_key;
+    const struct cn_bytes bytes = { (const uint8_t *)key, strlen(key) };
+    uint8_t hash[CN_SHA256_SIZE];
+    char text[KEY_MAX] = "#";
+    cn_sha256(bytes, hash);
+    for (size_t i = 0; i < sizeof(hash); i++) {
+        text[1 + 2 * i] = DIGITS[hash[i] >> 4];
+        text[2 + 2 * i] = DIGITS[hash[i] & 15];
+    }
+    return cn_arena_strdup(request->arena, text);
+}
 
 static void s_key_context(const struct cn_request *request,
                           char context[CONTEXT_MAX])
@@ -87,10 +110,11 @@ cn_idempotency_record(const struct cn_request *request,
     params[0] = cn_uuid(request->principal.tenant_id);
     params[1] = cn_text(s_subject(request));
     params[2] = cn_text(request->method->name);
-    params[3] = cn_text(request->idempotency_key);
+    params[3] = cn_text(s_key_hidden(request));
     params[4] = cn_bytes(request->fingerprint, sizeof(request->fingerprint));
     params[5] = cn_bytes(sealed.data, sealed.size);
     params[6] = cn_at(request->now_at);
+    params[7] = cn_text(request->idempotency_key);
     *ret_statement = &SQL_IDEMPOTENCY_INSERT;
     return CN_OK;
 }
@@ -146,9 +170,8 @@ enum cn_code cn_idempotency_find(const struct cn_request *request,
         return CN_OK;
     }
     const struct cn_param params[] = {
-        cn_uuid(principal->tenant_id),
-        cn_text(s_subject(request)),
-        cn_text(request->method->name),
+        cn_uuid(principal->tenant_id),     cn_text(s_subject(request)),
+        cn_text(request->method->name),    cn_text(s_key_hidden(request)),
         cn_text(request->idempotency_key),
     };
     const struct cn_rows *rows = NULL;

@@ -7,7 +7,7 @@
 #include "common/contract/service.h"
 #include "common/db/db.h"
 
-enum { CN_IDEMPOTENCY_PARAMS = 7 };
+enum { CN_IDEMPOTENCY_PARAMS = 8 };
 
 /* The statement that inserts the record with the sealed reply, which it packs,
  * and its parameters, which live in the request's arena. For write.c. */

@@ -217,6 +217,16 @@ cn_find(struct cn_op *op, const struct cn_resource *resource, struct cn_uuid id)
     return cn_record_of(op, resource, CN_READ(op, resource->get, cn_uuid(id)));
 }
 
+static bool s_is_expected(const struct cn_request *request, int64_t version)
+{
+    bool expected =
+        !request->has_expected_version || request->expected_version == version;
+    for (size_t i = 0; i < request->other_count; i++) {
+        expected = expected || request->other_versions[i] == version;
+    }
+    return expected;
+}
+
 void cn_take_check(struct cn_op *op, const struct cn_record *record)
 {
     const struct cn_request *request = op->request;
@@ -227,9 +237,8 @@ void cn_take_check(struct cn_op *op, const struct cn_record *record)
     if (!record->found || (request != NULL && resource->branch >= 0 &&
                            !cn_reach_includes(request, record->branch_id))) {
         cn_refuse(op, CN_NOT_FOUND, NULL, "no such %s", resource->name);
-    } else if (request != NULL && request->has_expected_version &&
-               request->method->writes &&
-               request->expected_version != record->version) {
+    } else if (request != NULL && request->method->writes &&
+               !s_is_expected(request, record->version)) {
         (void)cn_fail_stale(op->err, resource->name, record->version);
     } else if (request != NULL && request->method->writes) {
         cn_require_fields(op, request->method->input, request->body);

@@ -673,8 +673,7 @@ static enum cn_code s_unit_try(struct cn_write *self,
         *ret_again = s_keyed(self);
         return cn_fail(err, CN_UNKNOWN, "write: the outcome is not known");
     }
-    if (s_keyed(self) && s_is(&result, "23505") &&
-        strcmp(result.constraint, "idempotency_key") == 0) {
+    if (s_keyed(self) && strcmp(result.constraint, "idempotency_key") == 0) {
         return s_replay(self, tries, ret_again, err);
     }
     if (s_is(&result, "55P03") || s_is(&result, "40P01") ||

@@ -284,9 +284,8 @@ static void field_parameters(const struct model *model,
                     is_path ? "path" : "query");
         member_text(json, "description", description_of(field->comment));
         text_puts(json, is_path ? ",\"required\":true" : "");
-        text_puts(json, field->repeated
-                            ? ",\"style\":\"form\",\"explode\":false"
-                            : "");
+        text_puts(json, field->repeated ? ",\"style\":\"form\",\"explode\":true"
+                                        : "");
         text_puts(json, ",\"schema\":");
         field_schema(model, field, json);
         text_puts(json, "}}");
@@ -415,7 +414,8 @@ static const struct {
     { 413, "TooLarge", "The request is too large." },
     { 415, "Unsupported", "This media type is not taken here." },
     { 422, "Invalid", "A field is missing or malformed; errors names it." },
-    { 428, "PreconditionRequired", "If-Match is needed." },
+    { 428, "PreconditionRequired",
+      "If-Match is needed, or an Idempotency-Key." },
     { 429, "TooMany", "Too many requests." },
     { 500, "Internal", "Internal error." },
     { 503, "Unavailable", "At its limit, or a dependency did not answer." },
@@ -443,7 +443,7 @@ static bool may_fail(const struct method *method, unsigned status)
     case 422:
         return method->input->field_count > 0 && http->consumes == NULL;
     case 428:
-        return http->if_match_required;
+        return http->if_match_required || equal(http->verb, "PATCH");
     default:
         return true;
     }
@@ -547,7 +547,7 @@ static void stream(struct text *json)
         "events "
         "that these scopes read: `referrals,visits` are those of "
         "referrals:read and visits:read; all when absent.\",\"style\":\"form\","
-        "\"explode\":false,\"schema\":{\"type\":\"array\",\"items\":{\"type\":"
+        "\"explode\":true,\"schema\":{\"type\":\"array\",\"items\":{\"type\":"
         "\"string\"}}},\n"
         "    {\"name\":\"last_event_id\",\"in\":\"query\",\"description\":\"As "
         "Last-Event-ID, for readers that cannot send "

@@ -227,6 +227,16 @@ static bool s_is_path_field(const struct cn_http_request *request,
     return false;
 }
 
+/* A list may come in several parameters, as OpenAPI's default form has it, as
+ * well as between commas. */
+static bool s_is_list(const struct cn_route *route, const char *name)
+{
+    const ProtobufCFieldDescriptor *field =
+        protobuf_c_message_descriptor_get_field_by_name(
+            route->input->descriptor, name);
+    return field != NULL && field->label == PROTOBUF_C_LABEL_REPEATED;
+}
+
 /* The name is the client's: it is not repeated. */
 static enum cn_code s_unknown(struct cn_err *err)
 {
@@ -279,7 +289,8 @@ static enum cn_code s_query_set(const struct cn_http_request *request,
                               "a query parameter cannot be decoded");
         }
         for (size_t other = 0; other < i; other++) {
-            if (strcmp(names[other], names[i]) == 0) {
+            if (strcmp(names[other], names[i]) == 0 &&
+                !s_is_list(route, names[i])) {
                 return cn_fail_as(err, CN_MALFORMED, "repeated_parameter",
                                   "a query parameter comes twice");
             }
@@ -380,6 +391,7 @@ static void s_next_add(struct cn_buffer *buffer,
 }
 
 const char *convert_next(const struct cn_http_request *request,
+                         const char *base,
                          const char *next_cursor)
 {
     struct cn_buffer buffer;
@@ -387,6 +399,7 @@ const char *convert_next(const struct cn_http_request *request,
     char separator = '?';
     cn_buffer_init(&buffer, TARGET_MAX);
     cn_buffer_puts(&buffer, "<");
+    cn_buffer_puts(&buffer, base);
     cn_buffer_puts(&buffer, request->path);
     for (size_t i = 0; i < request->query_count; i++) {
         const struct cn_http_parameter *raw = &request->query[i];

@@ -30,9 +30,10 @@ CN_CHECKED enum cn_code convert_reply(const struct cn_route *route,
                                       struct cn_buffer *buffer,
                                       struct convert_reply *ret_reply,
                                       struct cn_err *err);
-/* The Link field of the next page: the path and the query with another cursor.
- * NULL when it is too long or there is no memory. */
+/* The Link field of the next page: the path, after base ("" or a URL), and the
+ * query with another cursor. NULL when it is too long or there is no memory. */
 const char *convert_next(const struct cn_http_request *request,
+                         const char *base,
                          const char *next_cursor);
 
 #endif

@@ -87,6 +87,15 @@ s_field_add(struct exchange *self, const char *name, const char *value)
 
 /* ---- the fields of answers ---- */
 
+/* Where a resource of ours is. Without a public URL the path alone is true for
+ * every client. */
+static void s_location(struct exchange *self, const char *path)
+{
+    s_field_add(
+        self, "Location",
+        cn_arena_printf(self->arena, "%s%s", self->gateway->public_url, path));
+}
+
 static void s_common_fields(struct exchange *self)
 {
     s_field_add(self, "Request-Id", self->request_id);
@@ -125,8 +134,7 @@ static void s_fail_fields(struct exchange *self, const struct cn_err *err)
         s_etag(self, err->version);
     }
     if (err->location[0] != '\0') {
-        s_field_add(self, "Location",
-                    cn_arena_strdup(self->arena, err->location));
+        s_location(self, err->location);
     }
 }
 
@@ -191,24 +199,47 @@ static enum cn_code s_idempotency_key(const struct exchange *self,
     return CN_OK;
 }
 
+/* Without a version of ours none is expected that could be there. */
+static enum cn_code s_if_match(const struct exchange *self,
+                               const char *given,
+                               struct cn_bus_call *call,
+                               struct cn_err *err)
+{
+    struct header_tags tags = { 0 };
+    enum cn_code rc = header_if_match(given, &tags, err);
+    if (rc != CN_OK || tags.any) {
+        return rc;
+    }
+    call->has_expected_version = true;
+    call->expected_version = tags.versions[0];
+    if (tags.count > 1) {
+        call->other_count = tags.count - 1;
+        call->other_versions =
+            cn_arena_copy(self->arena, &tags.versions[1],
+                          call->other_count * sizeof(*tags.versions));
+    }
+    return CN_OK;
+}
+
 static enum cn_code s_precondition(const struct exchange *self,
                                    struct cn_bus_call *call,
                                    struct cn_err *err)
 {
     const char *given = self->request->headers[CN_FRAMING_IF_MATCH];
-    bool any = false;
     if (self->route->verb == CN_GET) {
         return CN_OK;
     }
-    if (given == NULL) {
-        return self->route->if_match_required
-                   ? cn_fail(err, CN_PRECONDITION, "If-Match is needed")
-                   : CN_OK;
+    if (given != NULL) {
+        return s_if_match(self, given, call, err);
     }
-    enum cn_code rc =
-        header_if_match(given, &any, &call->expected_version, err);
-    call->has_expected_version = rc == CN_OK && !any;
-    return rc;
+    if (self->route->if_match_required) {
+        return cn_fail(err, CN_PRECONDITION, "If-Match is needed");
+    }
+    if (self->route->verb == CN_PATCH && !call->has_client_key) {
+        return cn_fail(err, CN_PRECONDITION,
+                       "If-Match or Idempotency-Key is needed");
+    }
+    return CN_OK;
 }
 
 /* The service of the route, or the one that the path names. */
@@ -237,13 +268,15 @@ static enum cn_code s_service(const struct exchange *self,
                       "there is no such service");
 }
 
-static enum cn_code s_call_prepare(struct exchange *self,
-                                   struct cn_bus_call *call,
-                                   struct cn_err *err)
+/* What the head alone decides, before the body is looked at: whose key it is,
+ * what it permits, the fields. */
+static enum cn_code
+s_call_head(struct exchange *self, struct cn_bus_call *call, struct cn_err *err)
 {
     const char *trace = self->request->headers[CN_FRAMING_TRACEPARENT];
     const char *authorization =
         self->request->headers[CN_FRAMING_AUTHORIZATION];
+    enum cn_reach reach = CN_REACH_NONE;
     call->method = self->route->method;
     call->request_id = self->request_id;
     call->trace = trace != NULL && header_is_trace(trace) ? trace : "";
@@ -255,19 +288,25 @@ static enum cn_code s_call_prepare(struct exchange *self,
         rc = s_service(self, &call->service, err);
     }
     if (rc == CN_OK) {
+        rc = cn_policy_check(self->principal, self->route->scope, &reach, err);
+    }
+    if (rc == CN_OK) {
         rc = s_accept_check(self, err);
     }
     if (rc == CN_OK) {
         rc = s_idempotency_key(self, call, err);
     }
-    if (rc == CN_OK) {
-        rc = s_precondition(self, call, err);
-    }
-    if (rc == CN_OK) {
-        rc = convert_request(self->request, self->route, &self->match,
-                             &call->body, err);
-    }
-    return rc;
+    return rc == CN_OK ? s_precondition(self, call, err) : rc;
+}
+
+static enum cn_code s_call_prepare(struct exchange *self,
+                                   struct cn_bus_call *call,
+                                   struct cn_err *err)
+{
+    enum cn_code rc = s_call_head(self, call, err);
+    return rc == CN_OK ? convert_request(self->request, self->route,
+                                         &self->match, &call->body, err)
+                       : rc;
 }
 
 /* ---- the reply ---- */
@@ -288,13 +327,14 @@ static void s_reply_headers(struct exchange *self,
                     cn_arena_strdup(self->arena, modified));
     }
     if (reply->location != NULL && reply->location[0] != '\0') {
-        s_field_add(self, "Location", reply->location);
+        s_location(self, reply->location);
     }
     if (reply->replayed) {
         s_field_add(self, "Idempotent-Replayed", "true");
     }
     if (converted->next_cursor != NULL && converted->next_cursor[0] != '\0') {
-        const char *next = convert_next(self->request, converted->next_cursor);
+        const char *next = convert_next(
+            self->request, self->gateway->public_url, converted->next_cursor);
         if (next != NULL) {
             s_field_add(self, "Link", next);
         }
@@ -452,6 +492,47 @@ void exchange_handle(void *arg,
     s_answer_finish(&exchange, s_exchange_serve(&exchange, &err), &err);
 }
 
+/* Only routes take bodies. */
+static enum cn_code s_no_body(struct exchange *self, struct cn_err *err)
+{
+    const char *type = NULL;
+    enum cn_code rc = CN_OK;
+    cn_err_clear(err);
+    if (!s_method_is(self, "OPTIONS") &&
+        strcmp(self->request->path, STREAM_PATH) != 0) {
+        rc = page_serve(self->request->method, self->request->path, self->base,
+                        &self->response->body, &type, err);
+        cn_buffer_done(&self->response->body);
+    }
+    return rc == CN_OK ? cn_fail_as(err, CN_MALFORMED, "unexpected_body",
+                                    "no body is taken here")
+                       : rc;
+}
+
+enum cn_code exchange_admit(void *arg,
+                            const struct cn_http_request *request,
+                            struct cn_uuid *ret_payer,
+                            struct cn_err *err)
+{
+    struct exchange exchange;
+    struct cn_http_response nothing = { 0 };
+    struct cn_bus_call call = { 0 };
+    cn_buffer_init(&nothing.body, CN_HTTP_RESPONSE_MAX);
+    s_exchange_begin(&exchange, arg, request, &nothing);
+    enum cn_code rc = s_route_find(&exchange, err);
+    if (rc == CN_METHOD_NOT_ALLOWED) {
+        return rc;
+    }
+    if (rc != CN_OK || exchange.route == NULL) {
+        return s_no_body(&exchange, err);
+    }
+    rc = s_call_head(&exchange, &call, err);
+    if (rc == CN_OK) {
+        *ret_payer = exchange.principal->tenant_id;
+    }
+    return rc;
+}
+
 void exchange_refuse(void *arg,
                      const struct cn_http_request *request,
                      const struct cn_err *err,
@@ -459,6 +540,10 @@ void exchange_refuse(void *arg,
 {
     struct exchange exchange;
     struct cn_err failure = *err;
+    struct cn_err nowhere = { 0 };
     s_exchange_begin(&exchange, arg, request, response);
+    if (request->path != NULL) {
+        (void)!s_route_find(&exchange, &nowhere);
+    }
     s_answer_finish(&exchange, err->code, &failure);
 }

@@ -21,7 +21,12 @@ struct gateway {
     const char *public_url; /* "https://cairn.example"; "": http://<Host> */
 };
 
-/* For cn_http_config: arg is the gateway. */
+/* For cn_http_config: arg is the gateway. Who may send a body: whoever has a
+ * credential that permits the route; the agency pays for it. */
+CN_CHECKED enum cn_code exchange_admit(void *arg,
+                                       const struct cn_http_request *request,
+                                       struct cn_uuid *ret_payer,
+                                       struct cn_err *err);
 void exchange_handle(void *arg,
                      const struct cn_http_request *request,
                      struct cn_http_response *response);

@@ -177,8 +177,23 @@ bool header_accepts(const char *accept, const char *type)
 static enum cn_code s_bad_key(struct cn_err *err)
 {
     return cn_fail_as(err, CN_MALFORMED, "invalid_idempotency_key",
-                      "Idempotency-Key is 1 to %d printable characters",
+                      "Idempotency-Key is a word that begins with a letter or "
+                      "a digit, or a text in quotes, of 1 to %d characters",
                       HEADER_KEY_MAX);
+}
+
+/* A token of RFC 8941, which may also begin with a digit. */
+static bool s_is_word(const char *text)
+{
+    static const char MARKS[] = "!#$%&'*+-.^_`|~:/";
+    if (!s_is_letter_or_digit(text[0])) {
+        return false;
+    }
+    while (s_is_letter_or_digit(*text) ||
+           (*text != '\0' && strchr(MARKS, *text) != NULL)) {
+        text++;
+    }
+    return *text == '\0';
 }
 
 /* An RFC 8941 string: in quotes, a quote and a backslash are escaped. */
@@ -211,7 +226,8 @@ enum cn_code header_key(struct cn_arena *arena,
 {
     struct piece piece = s_trim(text, strlen(text));
     char *key = cn_arena_strndup(arena, piece.text, piece.size);
-    if (key[0] == '"' && !s_unquote(piece.text, piece.size, key)) {
+    if (key[0] == '"' ? !s_unquote(piece.text, piece.size, key)
+                      : !s_is_word(key)) {
         return s_bad_key(err);
     }
     size_t size = 0;
@@ -245,32 +261,70 @@ static bool s_tag(struct piece tag, int64_t *ret_version)
     return true;
 }
 
+/* The next entity tag of a list (RFC 9110 8.8.3): "..." or W/"...". The text is
+ * empty at the end of the list, and NULL where there is no tag. */
+static struct piece s_tag_next(const char **at, bool *ret_weak)
+{
+    const char *begin = *at + strspn(*at, ", \t");
+    *ret_weak = strncmp(begin, "W/", 2) == 0;
+    begin += *ret_weak ? 2 : 0;
+    if (*begin == '\0' && !*ret_weak) {
+        return (struct piece){ begin, 0 };
+    }
+    const char *end = *begin == '"' ? strchr(begin + 1, '"') : NULL;
+    size_t size = end == NULL ? 0 : (size_t)(end + 1 - begin);
+    if (size == 0 || strcspn(begin, " \t") < size) {
+        return (struct piece){ NULL, 0 };
+    }
+    end += 1 + strspn(end + 1, " \t");
+    if (*end != ',' && *end != '\0') {
+        return (struct piece){ NULL, 0 };
+    }
+    *at = end;
+    return (struct piece){ begin, size };
+}
+
+static bool s_is_any(const char *text)
+{
+    struct piece whole = s_trim(text, strlen(text));
+    return whole.size == 1 && whole.text[0] == '*';
+}
+
 enum cn_code header_if_match(const char *text,
-                             bool *ret_any,
-                             int64_t *ret_version,
+                             struct header_tags *ret_tags,
                              struct cn_err *err)
 {
-    struct piece tag = s_trim(text, strlen(text));
-    bool any = tag.size == 1 && tag.text[0] == '*';
-    if (!any && !s_tag(tag, ret_version)) {
-        return cn_fail_as(err, CN_MALFORMED, "invalid_if_match",
-                          "If-Match is one ETag as it was answered, or *");
+    struct header_tags tags = { .any = s_is_any(text) };
+    bool weak = false;
+    size_t count = 0;
+    struct piece tag = { text, 1 };
+    while (!tags.any && tag.text != NULL && tag.size > 0) {
+        tag = s_tag_next(&text, &weak);
+        count += tag.size > 0 ? 1 : 0;
+        int64_t version = 0;
+        if (!weak && s_tag(tag, &version) && tags.count < HEADER_TAGS_MAX) {
+            tags.versions[tags.count++] = version;
+        }
     }
-    *ret_any = any;
+    if (tag.text == NULL || (!tags.any && count == 0)) {
+        return cn_fail_as(err, CN_MALFORMED, "invalid_if_match",
+                          "If-Match is a list of ETags in quotes, or *");
+    }
+    *ret_tags = tags;
     return CN_OK;
 }
 
 bool header_none_match(const char *text, int64_t version)
 {
-    for (struct piece item = s_item_next(&text, ','); item.text != NULL;
-         item = s_item_next(&text, ',')) {
+    bool weak = false;
+    struct piece tag = { text, 1 };
+    if (s_is_any(text)) {
+        return true;
+    }
+    while (tag.text != NULL && tag.size > 0) {
         int64_t named = 0;
-        if (item.size > 2 && memcmp(item.text, "W/", 2) == 0) {
-            item.text += 2;
-            item.size -= 2;
-        }
-        if ((item.size == 1 && item.text[0] == '*') ||
-            (s_tag(item, &named) && named == version)) {
+        tag = s_tag_next(&text, &weak);
+        if (s_tag(tag, &named) && named == version) {
             return true;
         }
     }

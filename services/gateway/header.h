@@ -6,12 +6,22 @@
 #include "common/base/arena.h"
 #include "common/base/err.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum {
     HEADER_REQUEST_ID_MAX = 64,
     HEADER_KEY_MAX = 255, /* bytes of an Idempotency-Key */
-    HEADER_ETAG_MAX = 24
+    HEADER_ETAG_MAX = 24,
+    HEADER_TAGS_MAX = 8
+};
+
+/* The versions that an If-Match names; any: of whatever is there. None: a tag
+ * that no record of ours has. */
+struct header_tags {
+    bool any;
+    int64_t versions[HEADER_TAGS_MAX];
+    size_t count;
 };
 
 /* Is it a client's request id: [A-Za-z0-9._-]{8,64}? */
@@ -25,16 +35,18 @@ const char *header_bearer(const char *authorization);
 bool header_type_in(const char *type, const char *list);
 /* Does an Accept (NULL: anything) take this media type? */
 bool header_accepts(const char *accept, const char *type);
-/* An Idempotency-Key, bare or an RFC 8941 string, 1..255 printable bytes.
- * CN_MALFORMED. The key is in the arena. */
+/* An Idempotency-Key: a word (a letter or a digit, then also !#$%&'*+-.^_`|~:/)
+ * or an RFC 8941 string, of 1..255 printable bytes. The same text in quotes and
+ * bare is the same key. CN_MALFORMED. The key is in the arena. */
 CN_CHECKED enum cn_code header_key(struct cn_arena *arena,
                                    const char *text,
                                    const char **ret_key,
                                    struct cn_err *err);
-/* If-Match: one strong tag of ours, or * (then *ret_any). CN_MALFORMED. */
+/* If-Match: a list of entity tags, or *. Weak tags and those that are none of
+ * ours match nothing; versions over HEADER_TAGS_MAX are not kept.
+ * CN_MALFORMED. */
 CN_CHECKED enum cn_code header_if_match(const char *text,
-                                        bool *ret_any,
-                                        int64_t *ret_version,
+                                        struct header_tags *ret_tags,
                                         struct cn_err *err);
 /* Does If-None-Match name the version (weak comparison)? */
 bool header_none_match(const char *text, int64_t version);

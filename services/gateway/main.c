@@ -116,6 +116,7 @@ static enum cn_code s_listen(struct runtime *self,
         .streams_max = (unsigned)cn_config_number(config, "CAIRN_STREAMS"),
         .timeout_us =
             1000 * cn_config_number(config, "CAIRN_REQUEST_TIMEOUT_MS"),
+        .admit = exchange_admit,
         .handle = exchange_handle,
         .refuse = exchange_refuse,
         .arg = &self->gateway,

@@ -7,7 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NUMBER_MAX = 16, STATUS_URI_TOO_LONG = 414 };
+enum {
+    NUMBER_MAX = 16,
+    STATUS_URI_TOO_LONG = 414,
+    STATUS_HEAD_TOO_LARGE = 431
+};
 
 /* What a client can do, in a sentence or two each. */
 static const char *const CURES[CN_CODE_COUNT] = {
@@ -32,7 +36,8 @@ static const char *const CURES[CN_CODE_COUNT] = {
     [CN_INVALID] = "Correct the fields that `errors` names by JSON Pointer.",
     [CN_KEY_REUSED] = "Use a new Idempotency-Key for a new request; repeat the "
                       "old one only with the same body.",
-    [CN_PRECONDITION] = "Read the record and send its ETag in If-Match.",
+    [CN_PRECONDITION] = "Read the record and send its ETag in If-Match. A "
+                        "PATCH may have an Idempotency-Key instead.",
     [CN_BUSY] = "Wait for the time in Retry-After and repeat the request with "
                 "the same Idempotency-Key.",
     [CN_UNAVAILABLE] = "Nothing was done. Wait for the time in Retry-After and "
@@ -50,6 +55,9 @@ unsigned problem_status(const struct cn_err *err)
 {
     if (err->code == CN_TOO_LARGE && strcmp(err->word, "uri_too_long") == 0) {
         return STATUS_URI_TOO_LONG;
+    }
+    if (err->code == CN_TOO_LARGE && strcmp(err->word, "head_too_large") == 0) {
+        return STATUS_HEAD_TOO_LARGE;
     }
     return cn_code_status(err->code);
 }

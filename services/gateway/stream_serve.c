@@ -43,7 +43,9 @@ static enum cn_code s_parameter_read(const struct cn_http_request *request,
         return cn_fail_as(err, CN_MALFORMED, "unknown_parameter",
                           "a query parameter is not known here");
     }
-    if (*field != NULL) {
+    if (field == &query->topics && *field != NULL) {
+        value = cn_arena_printf(request->arena, "%s,%s", *field, value);
+    } else if (*field != NULL) {
         return cn_fail_as(err, CN_MALFORMED, "repeated_parameter",
                           "a query parameter comes twice");
     }

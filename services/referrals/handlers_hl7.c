@@ -183,7 +183,6 @@ static void s_describe(struct cn_op *op,
         op->arena, body->content_type != NULL ? body->content_type : ER7,
         TYPE_MAX);
     self->raw.message_type = s_header_field(message, 9);
-    self->raw.control_id = s_header_field(message, 10);
     self->raw.sender = cn_arena_printf(op->arena, "%s|%s",
                                        application != NULL ? application : "",
                                        facility != NULL ? facility : "");

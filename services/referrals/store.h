@@ -105,9 +105,8 @@ struct raw_row {
     struct cn_uuid branch_id;   /* as patient_id */
     int64_t received_at;
     const char *content_type;
-    const char *message_type; /* may be NULL, as the next two */
+    const char *message_type; /* may be NULL, as the next */
     const char *sender;
-    const char *control_id;
     bool control_id_reused;
     uint8_t control_hash[32];
     uint8_t body_hash[32];

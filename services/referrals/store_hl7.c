@@ -83,19 +83,19 @@ bool raw_of_referral(struct cn_op *op,
 
 CN_SQL_WRITE(SQL_RAW_ADD,
              "INSERT INTO referrals.raw_message (tenant_id, id, referral_id,"
-             " received_at, content_type, message_type, sender, control_id,"
+             " received_at, content_type, message_type, sender,"
              " control_id_reused, control_hash, body_hash, ack_code, content,"
              " ack) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,"
-             " $13, $14)");
+             " $13)");
 
 void raw_add(struct cn_op *op, const struct raw_row *row)
 {
     CN_CHANGE(op, &SQL_RAW_ADD, cn_uuid(op->tenant_id), cn_uuid(row->id),
               cn_uuid_or_null(row->referral_id), cn_at(row->received_at),
               cn_text(row->content_type), cn_text(row->message_type),
-              cn_text(row->sender), cn_text(row->control_id),
-              cn_bool(row->control_id_reused), cn_bytes(row->control_hash, 32),
-              cn_bytes(row->body_hash, 32), cn_text(row->ack_code),
+              cn_text(row->sender), cn_bool(row->control_id_reused),
+              cn_bytes(row->control_hash, 32), cn_bytes(row->body_hash, 32),
+              cn_text(row->ack_code),
               s_bytes_seal(op, RAW_CONTENT, row->content),
               s_bytes_seal(op, RAW_ACK, row->ack));
 }

@@ -235,10 +235,11 @@ static void s_written(struct contract_run *run,
                       long audited)
 {
     const char *rpc = call->method->rpc;
-    contract_must(
-        run,
-        contract_rows(run, "idempotency", "key = '%s'", call->caller.key) == 1,
-        "%s leaves the record of its key", rpc);
+    contract_must(run,
+                  contract_rows(run, "idempotency",
+                                "key = '#' || encode(sha256('%s'), 'hex')",
+                                call->caller.key) == 1,
+                  "%s leaves the record of its key", rpc);
     contract_must(run, contract_rows(run, "audit", "true") > audited,
                   "%s leaves a row in the audit", rpc);
     if (call->method->target != NULL) {

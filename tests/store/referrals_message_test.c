@@ -55,6 +55,9 @@ static void s_hl7_body(struct test_world *world)
         s_number(world, "raw_message WHERE control_id_reused AND "), 1);
     assert_int_equal(s_number(world, "referral WHERE "), 1);
     assert_int_equal(s_number(world, "patient WHERE "), 1);
+    /* MSH-10 may name a patient. */
+    assert_int_equal(
+        s_number(world, "raw_message WHERE control_id IS NOT NULL AND "), 0);
     s_assert_log(world, "referral", "referral.received 1,referral.updated 2");
     s_end(&first);
     s_end(&again);

@@ -51,7 +51,7 @@ static void s_echo(struct cn_op *op)
 }
 
 /* Writes an event. "conflict": its guard fails from the second run on; "stale":
- * the record changes under the first two runs. */
+ * the record changes under the first two runs; "full": so is the disk. */
 static void s_change(struct cn_op *op)
 {
     const Evt__FetchRequest *body = op->request->body;
@@ -63,6 +63,9 @@ static void s_change(struct cn_op *op)
     }
     if (strcmp(what, "stale") == 0 && s_runs <= 2) {
         cn_refuse(op, CN_STALE, NULL, "changed");
+    }
+    if (strcmp(what, "full") == 0) {
+        cn_refuse(op, CN_UNAVAILABLE, NULL, "SQL_THING: SQLSTATE 53100");
     }
     CN_SET(position, xid, s_runs);
     op->reply->body = &position->base;
@@ -555,6 +558,27 @@ static void a_stale_read_is_made_again_unless_a_version_was_named(void **state)
     s_run(s_stale);
 }
 
+static void s_inside(struct test_world *world)
+{
+    struct scene scene;
+    s_open(&scene, world);
+    s_await_ready(world, &scene.front);
+    struct ask ask = s_from_front(&scene, "probe.v1.Probe/Change");
+    ask.what = "full";
+    ask.key = "key-1";
+    s_ask(&ask);
+    assert_int_equal(ask.rc, CN_UNAVAILABLE);
+    assert_null(strstr(ask.reply.err.msg, "SQL"));
+    s_close(&scene);
+    assert_true(s_log_has("SQL_THING: SQLSTATE 53100"));
+}
+
+static void a_failure_of_ours_tells_its_inside_to_the_log_alone(void **state)
+{
+    (void)state;
+    s_run(s_inside);
+}
+
 static void s_ask_fiber(void *arg)
 {
     struct ask *ask = arg;
@@ -847,6 +871,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(
             a_repeated_key_gets_the_first_answer_though_the_guard_fails),
         cmocka_unit_test(a_stale_read_is_made_again_unless_a_version_was_named),
+        cmocka_unit_test(a_failure_of_ours_tells_its_inside_to_the_log_alone),
         cmocka_unit_test(a_stop_finishes_what_is_in_flight),
         cmocka_unit_test(a_wrong_setting_stops_the_start_with_its_name),
         cmocka_unit_test(the_admin_port_tells_health_and_metrics),

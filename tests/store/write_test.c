@@ -373,6 +373,41 @@ static void s_reuse(struct test_world *world)
     s_assert_rows(world, 1);
 }
 
+static long s_with_key(struct test_world *world, const char *key)
+{
+    char sql[TEST_TEXT_MAX];
+    (void)snprintf(sql, sizeof(sql),
+                   "SELECT count(*) FROM probe.idempotency WHERE key = %s",
+                   key);
+    return test_pg_number(world->pg, sql);
+}
+
+static void s_hashed(struct test_world *world)
+{
+    struct thing thing;
+    assert_int_equal(s_make(world, &thing, "of-a-patient", "body", "one"),
+                     CN_OK);
+    assert_int_equal(s_with_key(world, "'of-a-patient'"), 0);
+    assert_int_equal(
+        s_with_key(world, "'#' || encode(sha256('of-a-patient'), 'hex')"), 1);
+}
+
+/* The first try was of a release that kept the key itself. */
+static void s_upgraded(struct test_world *world)
+{
+    struct thing thing;
+    assert_int_equal(s_make(world, &thing, "old", "body", "one"), CN_OK);
+    free(test_pg_sql(world->pg, "UPDATE probe.idempotency SET key = 'old' "
+                                "WHERE key = '#' || "
+                                "encode(sha256('old'), 'hex')"));
+    assert_int_equal(s_with_key(world, "'old'"), 1);
+    assert_int_equal(s_make(world, &thing, "old", "body", "two"), CN_OK);
+    assert_true(thing.reply.replayed);
+    assert_int_equal(s_make(world, &thing, "old", "other", "two"),
+                     CN_KEY_REUSED);
+    s_assert_rows(world, 1);
+}
+
 static void s_find(struct test_world *world)
 {
     struct thing thing;
@@ -814,6 +849,8 @@ BODY_TEST(the_steps_are_sent_in_the_binding_order, 0, s_order)
 BODY_TEST(the_log_of_an_aggregate_has_the_order_of_its_versions, 4, s_log_order)
 BODY_TEST(a_repeated_key_replays_the_first_reply, 1, s_repeat)
 BODY_TEST(a_key_with_another_body_is_refused, 1, s_reuse)
+BODY_TEST(a_key_is_kept_as_its_hash, 1, s_hashed)
+BODY_TEST(a_retry_across_the_upgrade_runs_once, 1, s_upgraded)
 BODY_TEST(a_finished_twin_is_found, 1, s_find)
 BODY_TEST(twins_in_flight_have_one_effect_and_equal_replies, 4, s_twins)
 BODY_TEST(an_error_of_the_commit_undoes_all, 1, s_deferred)
@@ -854,6 +891,8 @@ int main(void)
         cmocka_unit_test(the_log_of_an_aggregate_has_the_order_of_its_versions),
         cmocka_unit_test(a_repeated_key_replays_the_first_reply),
         cmocka_unit_test(a_key_with_another_body_is_refused),
+        cmocka_unit_test(a_key_is_kept_as_its_hash),
+        cmocka_unit_test(a_retry_across_the_upgrade_runs_once),
         cmocka_unit_test(a_finished_twin_is_found),
         cmocka_unit_test(twins_in_flight_have_one_effect_and_equal_replies),
         cmocka_unit_test(an_error_of_the_commit_undoes_all),

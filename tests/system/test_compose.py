@@ -2,15 +2,18 @@
 """Cairn in containers. Tests of the other files run again against
 docker-compose with several replicas. Other tests look at the edge and at the
 containers."""
+import concurrent.futures
 import http.client
 import os
 import socket
 import ssl
 import subprocess
 import sys
+import uuid
 
 import pytest
 
+from harness import raw_http
 from harness.client import Client
 from harness.compose import Compose, Engine
 from harness.system import REPO, read
@@ -167,13 +170,11 @@ def test_what_has_a_length_and_chunks_is_framed_anew(compose):
     assert answer.startswith(b"HTTP/1.1 401 ")
 
 
-def test_what_the_library_answers_by_itself_is_a_problem_at_the_edge(compose):
+def test_a_head_that_is_too_large_is_a_problem_at_the_edge(compose):
     def problem(content):
-        answer = raw(compose, content)
-        head, _, body = answer.partition(b"\r\n\r\n")
-        assert b"application/problem+json" in head.lower(), answer[:300]
-        assert b'"code"' in body
-        return int(answer.split(b" ", 2)[1])
+        [(status, headers, body)] = raw_http.answers(raw(compose, content))
+        raw_http.check_refusal(status, headers, body)
+        return status
     assert problem(b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\nHost: a\r\n"
                    b"Connection: close\r\n\r\n") == 414
     assert problem(b"GET /v1/me HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
@@ -181,6 +182,32 @@ def test_what_the_library_answers_by_itself_is_a_problem_at_the_edge(compose):
     assert problem(b"GET /v1/me HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
                    + b"".join(b"X-%d: y\r\n" % i for i in range(99))
                    + b"\r\n") in (400, 401, 431)
+
+
+def test_no_request_is_smuggled_past_the_edge(compose, client):
+    """The edge may read a case in its own way, but a gateway must read what the
+    edge sends as the edge meant it: whoever comes next over the same connection
+    to a gateway gets its own answer."""
+    def one(name):
+        text, _ = raw_http.CASES[name]
+        found = raw_http.answers(raw(compose, raw_http.wire(
+            text, "127.0.0.1", client.key)), text.startswith("HEAD"))
+        for answer in found:
+            if answer[0] >= 400:
+                raw_http.check_refusal(*answer)
+        canary = "canary-" + uuid.uuid4().hex
+        reply = client.raw("GET", "/problems", headers={"Request-Id": canary})
+        assert (reply.status, reply.headers["request-id"]) == (200, canary)
+        ids = [word for word in raw_http.ids(found)
+               if word in ("smuggled-request", "marker-request")]
+        assert len(ids) == len(set(ids)), ids
+    faults = {}
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        for name, done in [(name, pool.submit(one, name))
+                           for name in raw_http.CASES]:
+            if done.exception() is not None:
+                faults[name] = done.exception()
+    assert not faults
 
 
 def test_a_head_that_drips_is_cut_off(compose, long_run):
@@ -193,8 +220,13 @@ def test_a_head_that_drips_is_cut_off(compose, long_run):
 def test_plain_http_is_sent_to_https_and_hsts_keeps_it_there(compose, client):
     plain = http.client.HTTPConnection("127.0.0.1", compose.http, timeout=10)
     plain.request("GET", "/v1/me")
-    assert plain.getresponse().status == 308
+    reply = plain.getresponse()
+    assert reply.status == 308
+    assert reply.headers["location"] == compose.url + "/v1/me"
     plain.close()
+    made = client.post("/v1/referrals", {"channel": "phone"})
+    assert made.headers["location"] == \
+        compose.url + "/v1/referrals/" + made.ok(201)["id"]
     headers = client.get("/v1/me").headers
     assert "max-age=" in headers["strict-transport-security"]
 

@@ -149,8 +149,9 @@ def test_a_length_that_is_no_number_is_refused(wire, length):
     assert wire.ends()
 
 
-def test_a_broken_chunk_is_refused(wire):
+def test_a_broken_chunk_is_refused(wire, admin):
     wire.send("POST /v1/branches HTTP/1.1", f"Host: {wire.host}",
+              f"Authorization: Bearer {admin.key}", "Idempotency-Key: broken",
               "Transfer-Encoding: chunked", body=b"zz\r\n{}\r\n0\r\n\r\n")
     assert wire.read()[0] == 400
     assert wire.ends()
@@ -450,7 +451,7 @@ def test_parameters_of_the_media_type_do_not_matter(admin):
 def test_a_patch_takes_both_of_its_types(tenant, admin):
     path = "/v1/branches/" + tenant.branch_id
     for media_type in ("application/json", "application/merge-patch+json"):
-        admin.call("PATCH", path, {"phone": "270-555-0100"},
+        admin.call("PATCH", path, {"phone": "270-555-0100"}, if_match="*",
                    media_type=media_type).ok(200)
 
 
@@ -529,6 +530,22 @@ def test_a_value_that_cannot_be_read_names_its_parameter(admin, query):
     assert reply.pointers() == ["/limit"]
 
 
+def test_a_list_filter_may_be_repeated(tenant):
+    client = tenant.coordinator
+    made = [client.post("/v1/referrals", {"channel": "phone"}).ok(201)["id"]
+            for _ in range(3)]
+    for query in ("status=captured&status=accepted", "status=captured,accepted",
+                  "status=accepted&status=declined,captured"):
+        reply = client.raw("GET", "/v1/referrals?limit=2&" + query)
+        page = reply.ok(200)
+        assert {row["status"] for row in page["data"]} == {"captured"}
+        path = reply.headers["link"].partition(">")[0].removeprefix("<")
+        path = path.removeprefix(client.url)
+        rows = page["data"] + client.raw("GET", path).ok(200)["data"]
+        assert set(made) <= {row["id"] for row in rows}
+    check_problem(client.get("/v1/referrals?status=captured&status=x"), 400)
+
+
 @pytest.mark.parametrize("query, code", [
     ("limit=1&limit=2", "repeated_parameter"), ("cursor=%zz", None),
     ("cursor=%00", None), ("cursor=%ff", None), ("cursor=nonsense", None)])
@@ -563,7 +580,8 @@ def test_a_creation_needs_a_key(admin):
                   "idempotency_key_missing")
 
 
-@pytest.mark.parametrize("key", [256 * "k", '"abc', "a\xe9"])
+@pytest.mark.parametrize("key", [256 * "k", '"abc', "a\xe9", ":tok", ":YWJj:",
+                                 "a b", "a,b", "a;b=1", "-a", "", '""'])
 def test_a_key_that_is_none_is_refused(admin, key):
     check_problem(admin.post("/v1/branches", {"name": "North"}, key=key), 400,
                   "invalid_idempotency_key")
@@ -626,10 +644,40 @@ def test_a_change_of_what_changed_is_refused_with_the_tag(admin, branch):
     admin.patch(path, {"name": "Third"}, if_match="*").ok(200)
 
 
-@pytest.mark.parametrize("tag", ["1", '"x"', 'W/"1"', '"1", "2"', ""])
-def test_a_tag_that_is_none_of_ours_is_refused(admin, branch, tag):
-    check_problem(admin.patch(branch[0], {"name": "No"}, if_match=tag), 400,
+@pytest.mark.parametrize("tags", ['"x"', 'W/"1"', 'W/"1", "7"', '"7", "8"', '""'])
+def test_a_precondition_that_no_tag_meets_fails(admin, branch, tags):
+    path, etag = branch
+    reply = admin.patch(path, {"name": "No"}, if_match=tags)
+    check_problem(reply, 412, "stale")
+    assert reply.etag == etag
+
+
+def test_a_precondition_that_one_tag_meets_holds(admin, branch):
+    path, etag = branch
+    changed = admin.patch(path, {"name": "One"}, if_match=f'"7", {etag},"x"')
+    changed.ok(200)
+    assert admin.patch(path, {"name": "Two"}, key=None,
+                       if_match=changed.etag).ok(200)["name"] == "Two"
+
+
+@pytest.mark.parametrize("tags", ["1", "", '"1" "2"', '"1', '*, "1"', "w/\"1\""])
+def test_a_precondition_that_is_no_list_of_tags_is_malformed(admin, branch, tags):
+    check_problem(admin.patch(branch[0], {"name": "No"}, if_match=tags), 400,
                   "invalid_if_match")
+
+
+def test_a_change_without_a_version_or_a_key_needs_one(admin, branch):
+    path, _ = branch
+    check_problem(admin.patch(path, {"name": "No"}, key=None), 428,
+                  "precondition_required")
+    admin.patch(path, {"name": "Keyed"}, key=str(uuid.uuid4())).ok(200)
+
+
+def test_who_may_not_is_told_before_the_body_is_looked_at(tenant):
+    headers = {"Content-Type": "text/plain", "Idempotency-Key": str(uuid.uuid4())}
+    for body in (b"{", b"x" * 1000, b""):
+        check_problem(tenant.coordinator.raw("POST", "/v1/branches", body,
+                                             headers), 403, "forbidden")
 
 
 # Records that are not there

@@ -142,7 +142,7 @@ def test_the_same_external_id_with_other_content_is_refused(agency):
     body["diagnoses"] = [{"system": "icd-10-cm", "code": "K63.3"}]
     reply = agency.integrator.post("/v1/referrals", body)
     assert reply.status == 409
-    assert reply.headers["location"] == "/v1/referrals/" + made["id"]
+    assert reply.location == "/v1/referrals/" + made["id"]
 
 
 def test_one_message_from_many_interfaces_is_one_referral(agency, data_file):

@@ -63,7 +63,7 @@ def answers(agency_factory):
     assert client.get("/v1/patients", cursor="x").status == 400
     assert client.patch(patient, {"language": "en"},
                         if_match='"0"').status in (400, 412)
-    assert client.call("PATCH", patient, {}, media_type="text/plain"
+    assert client.call("PATCH", patient, {}, "k", media_type="text/plain"
                        ).status == 415
     admin = Recorder(agency.url, agency.administrator.key)
     agency.administrator = admin

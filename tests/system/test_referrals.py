@@ -27,7 +27,7 @@ def message(*lines, control_id="C1", charset=None):
 
 def referral_of(client, reply):
     """The referral that an acknowledgement or a creation names."""
-    return client.get(reply.headers["location"]).ok(200)
+    return client.get(reply.location).ok(200)
 
 
 def create(client, **fields):
@@ -366,7 +366,7 @@ def test_the_same_source_and_id_with_other_content_names_the_referral(agency):
     body = json_referral(source=made["source"], needs="something else")
     reply = client.post("/v1/referrals", body)
     assert reply.status == 409
-    assert reply.headers["location"] == path_of(made)
+    assert reply.location == path_of(made)
 
 
 # Patients
@@ -381,12 +381,12 @@ def test_one_identifier_is_one_patient(agency):
     assert made["patient"]["name"]["family"] == "Testpatient"
     again = client.post("/v1/patients", {"identifiers": [identifier]})
     assert again.status == 409
-    assert again.headers["location"] == "/v1/patients/" + patient["id"]
+    assert again.location == "/v1/patients/" + patient["id"]
     other = client.post("/v1/patients", {}).ok(201)
     taken = client.patch("/v1/patients/" + other["id"],
                          {"identifiers": [identifier]})
     assert taken.status == 409
-    assert taken.headers["location"] == "/v1/patients/" + patient["id"]
+    assert taken.location == "/v1/patients/" + patient["id"]
     client.patch("/v1/patients/" + patient["id"], {"identifiers": []}).ok(200)
     client.patch("/v1/patients/" + other["id"],
                  {"identifiers": [identifier]}).ok(200)

@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -119,11 +120,81 @@ static void a_refusal_without_memory_answers_503(void **state)
     cn_arena_free(fixture->arena);
 }
 
+static void where_a_record_is_begins_with_the_public_url(void **state)
+{
+    static const struct {
+        const char *url;
+        const char *location;
+    } ROWS[] = {
+        { "https://cairn.example:8443",
+          "https://cairn.example:8443/v1/patients/pat_1" },
+        { "", "/v1/patients/pat_1" },
+    };
+    struct fixture *fixture = *state;
+    for (size_t i = 0; i < 2; i++) {
+        struct gateway gateway = fixture->gateway;
+        struct cn_http_request request = s_request(fixture, "/v1/referrals", 0);
+        struct cn_http_response response = { 0 };
+        struct cn_err err = { 0 };
+        gateway.public_url = ROWS[i].url;
+        (void)cn_fail(&err, CN_CONFLICT, "it is there");
+        (void)snprintf(err.location, sizeof(err.location),
+                       "/v1/patients/pat_1");
+        exchange_refuse(&gateway, &request, &err, &response);
+        assert_int_equal(response.status, 409);
+        assert_string_equal(s_field(&response, "Location"), ROWS[i].location);
+        cn_buffer_done(&response.body);
+        cn_arena_free(fixture->arena);
+    }
+}
+
+static void a_refused_method_names_those_that_are_served(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cn_http_request request = s_request(fixture, "/v1/hl7v2", 0);
+    struct cn_http_response response = { 0 };
+    struct cn_uuid payer = { 0 };
+    struct cn_err err = { 0 };
+    request.method = "PUT";
+    assert_int_equal(exchange_admit(&fixture->gateway, &request, &payer, &err),
+                     CN_METHOD_NOT_ALLOWED);
+    exchange_refuse(&fixture->gateway, &request, &err, &response);
+    assert_int_equal(response.status, 405);
+    assert_string_equal(s_field(&response, "Allow"), "POST, OPTIONS");
+    cn_buffer_done(&response.body);
+    cn_arena_free(fixture->arena);
+}
+
+static void a_page_takes_no_body(void **state)
+{
+    static const struct {
+        const char *path;
+        enum cn_code code;
+    } ROWS[] = {
+        { "/problems", CN_MALFORMED },
+        { "/v1/stream", CN_MALFORMED },
+        { "/v1/nothing", CN_NOT_FOUND },
+    };
+    struct fixture *fixture = *state;
+    for (size_t i = 0; i < 3; i++) {
+        struct cn_http_request request = s_request(fixture, ROWS[i].path, 0);
+        struct cn_uuid payer = { 0 };
+        struct cn_err err = { 0 };
+        assert_int_equal(
+            exchange_admit(&fixture->gateway, &request, &payer, &err),
+            ROWS[i].code);
+        cn_arena_free(fixture->arena);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_without_memory_answers_503),
         cmocka_unit_test(a_refusal_without_memory_answers_503),
+        cmocka_unit_test(where_a_record_is_begins_with_the_public_url),
+        cmocka_unit_test(a_refused_method_names_those_that_are_served),
+        cmocka_unit_test(a_page_takes_no_body),
     };
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, s_setup, s_teardown);

@@ -101,7 +101,8 @@ static void a_key_comes_bare_or_in_quotes(void **state)
     assert_string_equal(s_key("8e03978e-40d5"), "8e03978e-40d5");
     assert_string_equal(s_key(" \"8e03978e-40d5\" "), "8e03978e-40d5");
     assert_string_equal(s_key("\"a\\\"b\\\\c\""), "a\"b\\c");
-    assert_string_equal(s_key("a b"), "a b");
+    assert_string_equal(s_key("\"a b\""), "a b");
+    assert_string_equal(s_key("1:a/b~c"), "1:a/b~c");
     assert_null(s_key(""));
     assert_null(s_key("\"\""));
     assert_null(s_key("\"abc"));
@@ -109,6 +110,13 @@ static void a_key_comes_bare_or_in_quotes(void **state)
     assert_null(s_key("\"a\\b\""));
     assert_null(s_key("\"a\\\""));
     assert_null(s_key("\""));
+    assert_null(s_key(":tok"));
+    assert_null(s_key(":YWJj:"));
+    assert_null(s_key("-a"));
+    assert_null(s_key("a b"));
+    assert_null(s_key("a,b"));
+    assert_null(s_key("a;b"));
+    assert_null(s_key("a\"b"));
     assert_null(s_key("a\xc3\xa9"));
     memset(longest, 'k', sizeof(longest));
     longest[HEADER_KEY_MAX + 1] = '\0';
@@ -117,34 +125,47 @@ static void a_key_comes_bare_or_in_quotes(void **state)
     assert_string_equal(s_key(longest), longest);
 }
 
-static void if_match_is_one_strong_tag_or_any(void **state)
+static struct header_tags s_tags(const char *text)
 {
-    static const char *const WRONG[] = {
-        "",
-        "3",
-        "\"3",
-        "\"\"",
-        "\"x\"",
-        "W/\"3\"",
-        "\"-1",
-        "\"3\",",
-        "\"3\", \"4\"",
-        "**",
-        "\"9999999999999999999\"",
-    };
+    struct header_tags tags = { .count = 99 };
     struct cn_err err = { 0 };
-    int64_t version = 0;
-    bool any = true;
+    enum cn_code rc = header_if_match(text, &tags, &err);
+    assert_int_equal(rc, err.code);
+    return tags;
+}
+
+static void if_match_is_a_list_of_tags_or_any(void **state)
+{
     (void)state;
-    assert_int_equal(header_if_match("\"17\"", &any, &version, &err), CN_OK);
-    assert_false(any);
-    assert_int_equal(version, 17);
-    assert_int_equal(header_if_match(" * ", &any, &version, &err), CN_OK);
-    assert_true(any);
+    assert_true(s_tags(" * ").any);
+    assert_int_equal(s_tags("\"17\"").count, 1);
+    assert_int_equal(s_tags("\"17\"").versions[0], 17);
+    assert_int_equal(s_tags("\"3\" ,, \"4\"").count, 2);
+    assert_int_equal(s_tags("W/\"1\", \"4\"").versions[0], 4);
+    assert_int_equal(s_tags("\"a,b\", \"4\"").count, 1);
+}
+
+static void a_tag_that_is_weak_or_not_ours_matches_nothing(void **state)
+{
+    static const char *const TAGS[] = { "W/\"3\"", "\"x\"", "\"\"", "\"-1\"",
+                                        "\"9999999999999999999\"" };
+    (void)state;
+    for (size_t i = 0; i < CN_COUNT(TAGS); i++) {
+        struct header_tags tags = s_tags(TAGS[i]);
+        assert_false(tags.any);
+        assert_int_equal(tags.count, 0);
+    }
+}
+
+static void an_if_match_without_quotes_cannot_be_read(void **state)
+{
+    static const char *const WRONG[] = { "",        ",",           "3",
+                                         "\"3",     "**",          "*, \"3\"",
+                                         "w/\"3\"", "\"3\" \"4\"", "\"a b\"",
+                                         "W/",      "W/*",         "\"3\";" };
+    (void)state;
     for (size_t i = 0; i < CN_COUNT(WRONG); i++) {
-        cn_err_clear(&err);
-        assert_int_equal(header_if_match(WRONG[i], &any, &version, &err),
-                         CN_MALFORMED);
+        assert_int_equal(s_tags(WRONG[i]).count, 99);
     }
 }
 
@@ -156,21 +177,19 @@ static void if_none_match_takes_a_list_of_tags(void **state)
     assert_true(header_none_match("\"1\", \"abc\" ,\"3\"", 3));
     assert_true(header_none_match("*", 3));
     assert_false(header_none_match("\"4\"", 3));
+    assert_true(header_none_match("\"a,\", \"3\"", 3));
     assert_false(header_none_match("3", 3));
+    assert_false(header_none_match("\"a,\"3\"", 3));
     assert_false(header_none_match("", 3));
 }
 
 static void a_tag_comes_back_as_it_went(void **state)
 {
-    struct cn_err err = { 0 };
     char tag[HEADER_ETAG_MAX];
-    int64_t version = 0;
-    bool any = false;
     (void)state;
     header_etag(42, tag);
     assert_string_equal(tag, "\"42\"");
-    assert_int_equal(header_if_match(tag, &any, &version, &err), CN_OK);
-    assert_int_equal(version, 42);
+    assert_int_equal(s_tags(tag).versions[0], 42);
 }
 
 int main(void)
@@ -182,7 +201,9 @@ int main(void)
         cmocka_unit_test(parameters_of_a_media_type_do_not_matter),
         cmocka_unit_test(accept_goes_by_the_most_exact_range),
         cmocka_unit_test(a_key_comes_bare_or_in_quotes),
-        cmocka_unit_test(if_match_is_one_strong_tag_or_any),
+        cmocka_unit_test(if_match_is_a_list_of_tags_or_any),
+        cmocka_unit_test(a_tag_that_is_weak_or_not_ours_matches_nothing),
+        cmocka_unit_test(an_if_match_without_quotes_cannot_be_read),
         cmocka_unit_test(if_none_match_takes_a_list_of_tags),
         cmocka_unit_test(a_tag_comes_back_as_it_went),
     };

@@ -46,6 +46,11 @@ class Reply:
         """What If-Match takes."""
         return self.headers.get("etag")
 
+    @property
+    def location(self):
+        """The path that Location names, whatever URL the gateway is known by."""
+        return urllib.parse.urlsplit(self.headers["location"]).path
+
     def pointers(self):
         """The JSON pointers of the fields at fault."""
         return [error["pointer"] for error in (self.json or {})["errors"]]

@@ -117,7 +117,7 @@ class Story:
             found = segments(reply)
             assert found["MSA"][1] == "AA", reply
             self.id = found["MSA"][3]
-        assert reply.headers["location"] == "/v1/referrals/" + self.id
+        assert reply.location == "/v1/referrals/" + self.id
         self.patient_id = self.referral()["patient_id"]
         return reply
 
