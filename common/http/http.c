@@ -10,6 +10,7 @@
 #include "common/loop/listen.h"
 #include "common/loop/loop.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <microhttpd.h>
@@ -56,6 +57,7 @@ struct peer {
     bool listens;        /* we wait only for bytes of the client */
     struct slot *stream; /* whose answer is a stream; NULL: none */
     int64_t deadline_at; /* INT64_MAX while a fiber works for it */
+    char address[INET6_ADDRSTRLEN];
 };
 
 enum slot_state {
@@ -346,6 +348,7 @@ static struct slot *s_slot_take(struct cn_http *self, struct peer *peer)
     }
     struct cn_http_request *request = cn_arena_alloc(arena, sizeof(*request));
     request->arena = arena;
+    request->address = cn_arena_strdup(arena, peer->address);
     self->slots_free = slot->next_free;
     *slot = (struct slot){ .generation = slot->generation,
                            .state = SLOT_READING,
@@ -493,7 +496,9 @@ static enum MHD_Result s_request_begin(struct slot *slot,
         s_request_head(slot, path, method, version, &framing, &err);
     if (rc == CN_MALFORMED || rc == CN_NOMEM) {
         /* Nothing may read a head that was not copied. */
-        *slot->request = (struct cn_http_request){ .arena = slot->arena };
+        *slot->request =
+            (struct cn_http_request){ .arena = slot->arena,
+                                      .address = slot->request->address };
         s_slot_refuse(slot, &err, true);
         return s_response_queue(slot);
     }
@@ -719,6 +724,22 @@ static void s_on_completed(void *arg,
     }
 }
 
+/* Empty where the kernel does not tell. */
+static void s_peer_address(struct peer *peer)
+{
+    struct sockaddr_storage address = { 0 };
+    socklen_t size = sizeof(address);
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)&address;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&address;
+    if (getpeername(peer->fd, (struct sockaddr *)&address, &size) == 0) {
+        (void)inet_ntop(address.ss_family,
+                        address.ss_family == AF_INET6
+                            ? (const void *)&v6->sin6_addr
+                            : (const void *)&v4->sin_addr,
+                        peer->address, sizeof(peer->address));
+    }
+}
+
 static void s_on_connection(void *arg,
                             struct MHD_Connection *connection,
                             void **context,
@@ -735,6 +756,7 @@ static void s_on_connection(void *arg,
             return; /* Its first request is refused. */
         }
         peer->fd = info->connect_fd;
+        s_peer_address(peer);
         peer->listens = true;
         peer->deadline_at = self->draining ? self->idle_until_at
                                            : cn_clock_monotonic() + HEAD_US;
