@@ -57,7 +57,7 @@ cn_deadline_count(struct cn_env *env,
     return CN_OK;
 }
 
-static void s_watch_look(struct watch *self)
+static void s_deadlines_look(struct watch *self)
 {
     struct cn_err err = { 0 };
     cn_fiber_set_deadline(cn_clock_monotonic() + LOOK_BUDGET_US);
@@ -66,17 +66,17 @@ static void s_watch_look(struct watch *self)
     cn_fiber_set_deadline(INT64_MAX);
 }
 
-static void s_watch_run(void *arg)
+static void s_deadlines_run(void *arg)
 {
     struct watch *self = arg;
     do {
-        s_watch_look(self);
+        s_deadlines_look(self);
     } while (cn_fiber_sleep(CN_DEADLINE_WATCH_US) == CN_OK);
     cn_metrics_forget(self);
     free(self);
 }
 
-static void s_watch_tell(void *arg, struct cn_metrics_page *page)
+static void s_deadlines_tell(void *arg, struct cn_metrics_page *page)
 {
     static const struct cn_metric DEADLINES = {
         "cairn_deadlines",
@@ -117,11 +117,11 @@ enum cn_code cn_deadline_watch_start(struct cn_env *env,
     }
     self->env = env;
     enum cn_code rc =
-        cn_fiber_spawn(env->loop, s_watch_run, self, INT64_MAX, err);
+        cn_fiber_spawn(env->loop, s_deadlines_run, self, INT64_MAX, err);
     if (rc != CN_OK) {
         free(self);
         return rc;
     }
-    cn_metrics_register(s_watch_tell, self);
+    cn_metrics_register(s_deadlines_tell, self);
     return CN_OK;
 }

@@ -629,7 +629,7 @@ static void s_tell_committed(const struct cn_write *self)
     }
 }
 
-static void s_count(const struct cn_write *self)
+static void s_tell_counters(const struct cn_write *self)
 {
     for (size_t i = 0; i < self->counter_count; i++) {
         ++*self->counters[i];
@@ -663,7 +663,7 @@ static enum cn_code s_replay(struct cn_write *self,
         s_tell_committed(self);
     }
     if (rc == CN_OK && tries->unknown) {
-        s_count(self);
+        s_tell_counters(self);
     }
     return rc;
 }
@@ -686,7 +686,7 @@ static enum cn_code s_unit_try(struct cn_write *self,
     }
     if (result.outcome == CN_COMMITTED) {
         s_tell_committed(self);
-        s_count(self);
+        s_tell_counters(self);
         return CN_OK;
     }
     if (result.outcome == CN_OUTCOME_UNKNOWN) {
