@@ -224,7 +224,7 @@ void cn_log_answer(const char *request_id,
         s_put_http(&line, http);
     }
     s_put_member(&line, "code", cn_code_word(code));
-    if (code != CN_OK) {
+    if (err != NULL && code != CN_OK) {
         s_put_failure(&line, err);
     }
     s_put_number(&line, "us", elapsed_us);
