@@ -185,7 +185,8 @@ def test_metrics_tell_of_clocks_messages_and_e_mail(system, agency, data_file,
     assert grown()[hl7 % ("REF^I12", "AA")] >= 2
 
 
-def test_a_line_tells_who_asked_for_what_and_how_it_went(system, agency):
+def test_a_line_tells_who_asked_for_what_and_how_it_went(system, agency,
+                                                         wait_for):
     """By the template of the path and the id of the agency as the API has it.
     What a client wrote into the path or the query is in no line."""
     reader = agency.coordinator
@@ -195,10 +196,13 @@ def test_a_line_tells_who_asked_for_what_and_how_it_went(system, agency):
     for reply, path in ((found, "/v1/patients"),
                         (lost, "/v1/referrals/{id}")):
         mark = reply.headers["request-id"]
-        lines = [json.loads(line) for name in system.names_of("gateway")
-                 for line in system.log(name).splitlines() if mark in line]
-        assert len(lines) == 1
-        line = lines[0]
+
+        def written(mark=mark):
+            return [json.loads(line) for name in system.names_of("gateway")
+                    for line in system.log(name).splitlines()
+                    if mark in line]
+        # A turn's lines are written at its end.
+        (line,) = wait_for(written, 5, "the line of the request")
         assert (line["verb"], line["path"], line["status"]) == \
             ("GET", path, reply.status)
         assert line["address"] == "127.0.0.1"
