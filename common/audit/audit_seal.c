@@ -475,8 +475,8 @@ static void s_sealer_metrics(void *arg, struct cn_metrics_page *page)
         "Age of the oldest audit row when it was sealed.", CN_METRIC_GAUGE
     };
     static const struct cn_metric LEADS = {
-        "cairn_audit_sealer", "Is this process the sealer of its service?",
-        CN_METRIC_GAUGE
+        "cairn_audit_sealer",
+        "1 when this process seals the audit of its service.", CN_METRIC_GAUGE
     };
     static const struct cn_metric BROKEN = {
         "cairn_audit_heads_broken",

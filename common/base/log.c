@@ -168,11 +168,41 @@ static enum cn_log_level s_level_of(enum cn_code code)
     return cn_code_retryable(code) ? CN_LOG_WARN : CN_LOG_INFO;
 }
 
-void cn_log_request(const char *request_id,
-                    const char *tenant,
-                    const char *method,
-                    const struct cn_err *err,
-                    int64_t elapsed_us)
+static void s_put_number(struct line *line, const char *name, int64_t value)
+{
+    char number[64];
+    (void)snprintf(number, sizeof number, ",\"%s\":%" PRId64, name, value);
+    s_put_text(line, number);
+}
+
+static void s_put_http(struct line *line, const struct cn_log_http *http)
+{
+    if (http->address != NULL) {
+        s_put_member(line, "address", http->address);
+    }
+    s_put_member(line, "verb", http->verb);
+    s_put_member(line, "path", http->path);
+    s_put_number(line, "status", http->status);
+}
+
+static void s_put_failure(struct line *line, const struct cn_err *err)
+{
+    char where[WHERE_MAX];
+    s_put_member(line, "error",
+                 err->field_count > 0 ? err->fields[0].word : err->word);
+    s_put_member(line, "msg", err->msg);
+    if (err->file != NULL) {
+        (void)snprintf(where, sizeof(where), "%s:%d", err->file, err->line);
+        s_put_member(line, "where", where);
+    }
+}
+
+void cn_log_answer(const char *request_id,
+                   struct cn_uuid tenant_id,
+                   const char *method,
+                   const struct cn_err *err,
+                   int64_t elapsed_us,
+                   const struct cn_log_http *http)
 {
     enum cn_code code = err == NULL ? CN_OK : err->code;
     enum cn_log_level level = s_level_of(code);
@@ -180,30 +210,35 @@ void cn_log_request(const char *request_id,
         return;
     }
     struct line line;
+    char tenant[CN_ID_TEXT_MAX];
     s_line_begin(&line, level);
     if (request_id != NULL) {
         s_put_member(&line, "request_id", request_id);
     }
-    if (tenant != NULL) {
+    if (!cn_uuid_is_nil(tenant_id)) {
+        cn_id_format(CN_TENANT_PREFIX, tenant_id, tenant);
         s_put_member(&line, "tenant", tenant);
     }
     s_put_member(&line, "method", method == NULL ? "" : method);
+    if (http != NULL) {
+        s_put_http(&line, http);
+    }
     s_put_member(&line, "code", cn_code_word(code));
     if (err != NULL && code != CN_OK) {
-        s_put_member(&line, "error",
-                     err->field_count > 0 ? err->fields[0].word : err->word);
-        s_put_member(&line, "msg", err->msg);
+        s_put_failure(&line, err);
     }
-    if (err != NULL && code != CN_OK && err->file != NULL) {
-        char where[WHERE_MAX];
-        (void)snprintf(where, sizeof(where), "%s:%d", err->file, err->line);
-        s_put_member(&line, "where", where);
-    }
-    char number[40];
-    (void)snprintf(number, sizeof number, ",\"us\":%" PRId64, elapsed_us);
-    s_put_text(&line, number);
+    s_put_number(&line, "us", elapsed_us);
     s_line_end(&line);
     if (level > CN_LOG_INFO) {
         cn_log_flush();
     }
+}
+
+void cn_log_request(const char *request_id,
+                    struct cn_uuid tenant_id,
+                    const char *method,
+                    const struct cn_err *err,
+                    int64_t elapsed_us)
+{
+    cn_log_answer(request_id, tenant_id, method, err, elapsed_us, NULL);
 }

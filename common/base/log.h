@@ -5,6 +5,7 @@
 #define CN_LOG_H
 
 #include "common/base/err.h"
+#include "common/base/id.h"
 
 #include <stdint.h>
 
@@ -17,12 +18,27 @@ CN_CHECKED bool cn_log_level_read(const char *word,
 void cn_log_init(const char *service, enum cn_log_level level);
 /* {"ts":...,"level":...,"svc":...,"msg":...}; msg is escaped. */
 void cn_log(enum cn_log_level level, const char *format, ...) CN_PRINTF(2, 3);
-/* The one line of a finished unit of work. id and tenant may be NULL. */
+/* The one line of a finished unit of work. request_id may be NULL, tenant_id
+ * nil; the tenant stands in the line as the API has it ("agy_..."). */
 void cn_log_request(const char *request_id,
-                    const char *tenant,
+                    struct cn_uuid tenant_id,
                     const char *method,
                     const struct cn_err *err,
                     int64_t elapsed_us);
+/* What the line of an answer over HTTP has besides: all of it words of ours,
+ * but for the address, which is one. */
+struct cn_log_http {
+    const char *address; /* of the client, "192.0.2.7"; NULL: not known */
+    const char *verb;    /* "GET" */
+    const char *path;    /* its template: "/v1/referrals/{id}" */
+    unsigned status;
+};
+void cn_log_answer(const char *request_id,
+                   struct cn_uuid tenant_id,
+                   const char *method,
+                   const struct cn_err *err,
+                   int64_t elapsed_us,
+                   const struct cn_log_http *http);
 /* Writes the lines that cn_log_request has gathered. The loop calls it before
  * it waits. */
 void cn_log_flush(void);

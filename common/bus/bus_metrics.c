@@ -52,16 +52,20 @@ static unsigned s_calls_waiting(const struct bus_service *service)
 }
 
 static const struct gauge GAUGES[] = {
-    { { "cairn_bus_replicas", "Replicas of a service that is called.",
+    { { "cairn_bus_replicas",
+        "Replicas that are known of a service that this process calls.",
         CN_METRIC_GAUGE },
       s_replicas },
-    { { "cairn_bus_replicas_up", "Replicas that answer and take calls.",
-        CN_METRIC_GAUGE },
+    { { "cairn_bus_replicas_up",
+        "Replicas of a service that answer and take calls.", CN_METRIC_GAUGE },
       s_up },
     { { "cairn_bus_calls_outstanding",
-        "Calls sent and not answered, without long polls.", CN_METRIC_GAUGE },
+        "Calls to a service that are not answered yet; long polls are not "
+        "counted.",
+        CN_METRIC_GAUGE },
       s_outstanding },
-    { { "cairn_bus_calls_waiting", "Calls that wait for a replica.",
+    { { "cairn_bus_calls_waiting",
+        "Calls to a service that wait because no replica can take them.",
         CN_METRIC_GAUGE },
       s_calls_waiting },
 };
@@ -72,15 +76,17 @@ static const struct gauge GAUGES[] = {
         (name), (help), CN_METRIC_COUNTER                                      \
     }
 #define REFUSED                                                                \
-    COUNTER("cairn_bus_refused_total", "Requests that were not taken, by "     \
-                                       "reason.")
+    COUNTER("cairn_bus_refused_total",                                         \
+            "Requests of other processes that were not taken, by reason.")
 #define UNSENT                                                                 \
     COUNTER("cairn_bus_replies_unsent_total",                                  \
-            "Replies whose caller was gone or did not read.")
+            "Replies that were dropped because the caller was gone or did "    \
+            "not read.")
 
 static const struct counter COUNTERS[] = {
-    { COUNTER("cairn_bus_requests_total", "Requests that were taken."), "",
-      AT(requests) },
+    { COUNTER("cairn_bus_requests_total",
+              "Requests of other processes that were taken."),
+      "", AT(requests) },
     { REFUSED, "reason=\"busy\"", AT(busy) },
     { REFUSED, "reason=\"stale\"", AT(stale) },
     { REFUSED, "reason=\"expired\"", AT(expired) },
@@ -88,22 +94,28 @@ static const struct counter COUNTERS[] = {
     { REFUSED, "reason=\"key\"", AT(refused) },
     { UNSENT, "reason=\"vanished\"", AT(vanished) },
     { UNSENT, "reason=\"full\"", AT(full) },
-    { COUNTER("cairn_bus_pings_total", "Pings that were answered."), "",
-      AT(pings) },
-    { COUNTER("cairn_bus_calls_total", "Calls sent, repeats included."), "",
-      AT(calls) },
-    { COUNTER("cairn_bus_repeats_total", "Calls sent again to another."), "",
-      AT(repeats) },
-    { COUNTER("cairn_bus_late_total", "Replies to calls that had ended."), "",
-      AT(late) },
-    { COUNTER("cairn_bus_downs_total", "Replicas that were marked down."), "",
-      AT(downs) },
+    { COUNTER("cairn_bus_pings_total",
+              "Pings of other processes that were answered."),
+      "", AT(pings) },
+    { COUNTER("cairn_bus_calls_total",
+              "Calls sent to other services, repeats included."),
+      "", AT(calls) },
+    { COUNTER("cairn_bus_repeats_total",
+              "Calls that were sent again to another replica."),
+      "", AT(repeats) },
+    { COUNTER("cairn_bus_late_total",
+              "Replies that came after their call had ended."),
+      "", AT(late) },
+    { COUNTER("cairn_bus_downs_total",
+              "Times that a replica was found to be down."),
+      "", AT(downs) },
 };
 
 void bus_metrics(void *arg, struct cn_metrics_page *page)
 {
     static const struct cn_metric SERVING = {
-        "cairn_bus_requests_in_flight", "Requests taken and not answered.",
+        "cairn_bus_requests_in_flight",
+        "Requests of other processes that are being answered now.",
         CN_METRIC_GAUGE
     };
     const struct cn_bus *self = arg;

@@ -55,31 +55,36 @@ static const struct {
     struct cn_metric metric;
     double (*value)(const struct lane *lane);
 } VALUES[] = {
-    { { "cairn_db_connections", "Connections that the lane may have.",
-        CN_METRIC_GAUGE },
+    { { "cairn_db_connections",
+        "Connections to PostgreSQL that a lane may have.", CN_METRIC_GAUGE },
       s_connections },
-    { { "cairn_db_connections_ready", "Connections that can be used.",
-        CN_METRIC_GAUGE },
+    { { "cairn_db_connections_ready",
+        "Connections to PostgreSQL that can be used.", CN_METRIC_GAUGE },
       s_links_ready },
-    { { "cairn_db_connections_in_use", "Connections with a unit in flight.",
+    { { "cairn_db_connections_in_use",
+        "Connections to PostgreSQL with statements under way.",
         CN_METRIC_GAUGE },
       s_in_use },
-    { { "cairn_db_units_in_flight", "Units sent and not answered yet.",
+    { { "cairn_db_units_in_flight",
+        "Units of statements that PostgreSQL has not answered yet.",
         CN_METRIC_GAUGE },
       s_in_flight },
-    { { "cairn_db_units_waiting", "Units that wait for a connection.",
-        CN_METRIC_GAUGE },
+    { { "cairn_db_units_waiting",
+        "Units of statements that wait for a connection.", CN_METRIC_GAUGE },
       s_units_waiting },
     { { "cairn_db_connection_losses_total",
-        "Connections that broke or could not be made.", CN_METRIC_COUNTER },
+        "Connections to PostgreSQL that broke or could not be made.",
+        CN_METRIC_COUNTER },
       s_losses },
 };
 
 void cn_db_metrics(void *arg, struct cn_metrics_page *page)
 {
-    static const struct cn_metric UNITS = { "cairn_db_units_total",
-                                            "Units by how they ended.",
-                                            CN_METRIC_COUNTER };
+    static const struct cn_metric UNITS = {
+        "cairn_db_units_total",
+        "Units of statements sent to PostgreSQL, by how they ended.",
+        CN_METRIC_COUNTER
+    };
     const struct cn_db *self = arg;
     char labels[LABELS_MAX];
     for (size_t i = 0; i < CN_COUNT(VALUES); i++) {
@@ -100,9 +105,10 @@ void cn_db_metrics(void *arg, struct cn_metrics_page *page)
     }
     for (size_t l = 0; l < CN_LANE_COUNT; l++) {
         (void)snprintf(labels, sizeof(labels), "lane=\"%s\"", cn_lane_names[l]);
-        cn_metrics_histogram(page, "cairn_db_unit_duration_seconds",
-                             "How long a unit took, its wait for a connection "
-                             "included.",
-                             labels, &self->lanes[l].durations);
+        cn_metrics_histogram(
+            page, "cairn_db_unit_duration_seconds",
+            "How long a unit of statements took, its wait for a "
+            "connection included.",
+            labels, &self->lanes[l].durations);
     }
 }

@@ -163,11 +163,10 @@ static void s_log_due_failure(const struct item *item,
                               const struct cn_err *err,
                               int64_t since)
 {
-    char tenant[CN_UUID_TEXT_SIZE];
     char method[METHOD_TEXT_MAX];
-    cn_uuid_format(item->due.tenant_id, tenant);
     (void)snprintf(method, sizeof(method), "due/%s", item->due.kind);
-    cn_log_request(NULL, tenant, method, err, cn_clock_monotonic() - since);
+    cn_log_request(NULL, item->due.tenant_id, method, err,
+                   cn_clock_monotonic() - since);
 }
 
 static void s_item_remove(struct item *item)

@@ -35,6 +35,7 @@ static const struct {
     [CN_FRAMING_TRACEPARENT] = HEADER("Traceparent", false),
     [CN_FRAMING_LAST_EVENT_ID] = HEADER("Last-Event-ID", false),
     [CN_FRAMING_CONNECTION] = HEADER("Connection", true),
+    [CN_FRAMING_FORWARDED_FOR] = HEADER("X-Forwarded-For", true),
 };
 
 static const char *const METHODS[] = { "GET",   "HEAD",   "POST",   "PUT",

@@ -41,7 +41,8 @@ struct cn_http_request {
     struct cn_http_parameter query[CN_HTTP_QUERY_MAX];
     size_t query_count;
     struct cn_bytes body;
-    int64_t came_at; /* monotonic */
+    int64_t came_at;     /* monotonic */
+    const char *address; /* of the connection's other end: "192.0.2.7" */
 };
 
 struct cn_http_field {

@@ -183,11 +183,9 @@ static void s_log_failure(const struct entry *entry,
                           const struct cn_err *err,
                           int64_t since)
 {
-    char tenant[CN_UUID_TEXT_SIZE];
     char method[CONSUMER_METHOD_TEXT_MAX];
-    cn_uuid_format(entry->tenant_id, tenant);
     (void)snprintf(method, sizeof(method), "event/%s", entry->handler->type);
-    cn_log_request(entry->event->correlation_id, tenant, method, err,
+    cn_log_request(entry->event->correlation_id, entry->tenant_id, method, err,
                    cn_clock_monotonic() - since);
 }
 

@@ -132,7 +132,8 @@ static void s_partition_gauge(const struct consumers *all,
 static void s_leases(const struct consumers *all, struct cn_metrics_page *page)
 {
     static const struct cn_metric LEASES = {
-        "cairn_events_leases", "Partitions that this replica works on.",
+        "cairn_events_leases",
+        "Parts of the log (partitions) that this replica works on.",
         CN_METRIC_GAUGE
     };
     char labels[LABELS_MAX];
@@ -147,16 +148,19 @@ static void s_leases(const struct consumers *all, struct cn_metrics_page *page)
 static void s_rebuilds(const struct consumers *all,
                        struct cn_metrics_page *page)
 {
-    static const struct cn_metric OPEN = { "cairn_rebuild_open",
-                                           "1 while copies are being rebuilt.",
-                                           CN_METRIC_GAUGE };
+    static const struct cn_metric OPEN = {
+        "cairn_rebuild_open",
+        "1 while copies of another service's facts are made again.",
+        CN_METRIC_GAUGE
+    };
     static const struct cn_metric LOADED = {
         "cairn_rebuild_rows_loaded_total",
         "Rows of snapshots loaded by this replica.", CN_METRIC_COUNTER
     };
     static const struct cn_metric FAILED = {
         "cairn_rebuild_rows_failed_total",
-        "Rows of snapshots that were given up.", CN_METRIC_COUNTER
+        "Rows of snapshots that could not be loaded and were given up.",
+        CN_METRIC_COUNTER
     };
     char labels[LABELS_MAX];
     for (size_t i = 0; i < all->count; i++) {
@@ -182,29 +186,34 @@ void consumers_tell_metrics(void *arg, struct cn_metrics_page *page)
         struct cn_metric metric;
         size_t offset;
     } COUNTERS[] = {
-        COUNTER(copies, "Events applied as copies."),
-        COUNTER(effects, "Events applied one by one."),
-        COUNTER(skipped, "Events of types that are not handled here."),
-        COUNTER(dead_letters, "Events put aside."),
-        COUNTER(failures, "Attempts that failed."),
-        COUNTER(fallbacks, "Batches of copies that were taken apart."),
-        COUNTER(moved, "Positions that another replica had moved."),
-        COUNTER(gaps, "Gaps in the numbers of an aggregate's events."),
+        COUNTER(copies, "Events whose facts were copied."),
+        COUNTER(effects, "Events that were acted on."),
+        COUNTER(skipped, "Events of types that this service does not handle."),
+        COUNTER(dead_letters,
+                "Events set aside after their last failed attempt."),
+        COUNTER(failures, "Attempts to apply an event that failed."),
+        COUNTER(fallbacks,
+                "Batches of copies that failed and were applied one by one."),
+        COUNTER(moved, "Events that another replica had applied meanwhile."),
+        COUNTER(
+            gaps,
+            "Events found missing between two events of one record: a fault."),
     };
     static const struct cn_metric LAG = {
         "cairn_events_lag_seconds",
-        "Age of the oldest event that came and is not applied.", CN_METRIC_GAUGE
+        "Age of the oldest event that has come and is not applied yet.",
+        CN_METRIC_GAUGE
     };
     static const struct cn_metric AGE = {
         "cairn_events_complete_age_seconds",
-        "Age of the instant before which all is applied.", CN_METRIC_GAUGE
+        "Age of the moment up to which all events are applied.", CN_METRIC_GAUGE
     };
     static const struct cn_metric QUEUED = {
-        "cairn_events_queued", "Events that came and are not applied.",
+        "cairn_events_queued", "Events that have come and are not applied yet.",
         CN_METRIC_GAUGE
     };
     static const struct cn_metric ATTEMPTS = {
-        "cairn_events_attempts", "Attempts begun of the next event.",
+        "cairn_events_attempts", "Attempts so far to apply the next event.",
         CN_METRIC_GAUGE
     };
     const struct consumers *all = arg;

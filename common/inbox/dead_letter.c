@@ -272,15 +272,14 @@ static void s_letter(struct letters *self,
 {
     int64_t since = cn_clock_monotonic();
     struct cn_err err = { 0 };
-    char tenant[CN_UUID_TEXT_SIZE];
     char method[CONSUMER_METHOD_TEXT_MAX];
     cn_fiber_set_deadline(since + CN_EVENT_BUDGET_US);
     enum cn_code rc = s_try(self, letter, arena, &err);
     self->retried++;
     err.code = rc;
-    cn_uuid_format(letter->tenant_id, tenant);
     (void)snprintf(method, sizeof(method), "retry/%s", letter->producer);
-    cn_log_request(NULL, tenant, method, &err, cn_clock_monotonic() - since);
+    cn_log_request(NULL, letter->tenant_id, method, &err,
+                   cn_clock_monotonic() - since);
     if (rc != CN_OK) {
         self->failed++;
         s_letter_failed(self, letter, arena, rc, &err);
@@ -356,16 +355,19 @@ static void s_letters_run(void *arg)
 
 static void s_letters_metrics(void *arg, struct cn_metrics_page *page)
 {
-    static const struct cn_metric DEAD = { "cairn_dead_letters",
-                                           "Events that wait for an operator.",
-                                           CN_METRIC_GAUGE };
+    static const struct cn_metric DEAD = {
+        "cairn_dead_letters",
+        "Events that failed too often and wait for somebody to retry or "
+        "discard them.",
+        CN_METRIC_GAUGE
+    };
     static const struct cn_metric RETRIED = {
         "cairn_dead_letters_retried_total",
-        "Dead letters that were tried again.", CN_METRIC_COUNTER
+        "Events set aside that were tried again.", CN_METRIC_COUNTER
     };
     static const struct cn_metric FAILED = {
         "cairn_dead_letters_failed_again_total",
-        "Dead letters that failed when they were tried again.",
+        "Events set aside that failed when they were tried again.",
         CN_METRIC_COUNTER
     };
     const struct letters *self = arg;

@@ -32,9 +32,17 @@ static const int64_t BOUNDS[CN_HISTOGRAM_BUCKETS] = {
     100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000
 };
 
+struct counter {
+    const struct cn_metric *metric;
+    char labels[LABELS_MAX];
+    uint64_t value;
+};
+
 /* One list: a process is one program with one thread. */
 static struct source s_sources[CN_METRICS_SOURCES_MAX];
 static size_t s_source_count;
+static struct counter s_counters[CN_COUNTERS_MAX];
+static size_t s_counter_count;
 
 void cn_metrics_register(cn_metrics_fn *tell, void *arg)
 {
@@ -97,6 +105,22 @@ void cn_metrics_value(struct cn_metrics_page *page,
     s_metric_head(page, metric->name, metric->help,
                   metric->kind == CN_METRIC_COUNTER ? "counter" : "gauge");
     s_value_line(page, metric->name, "", labels, value);
+}
+
+uint64_t *cn_counter(const struct cn_metric *metric, const char *labels)
+{
+    size_t i = 0;
+    while (i < s_counter_count && (s_counters[i].metric != metric ||
+                                   strcmp(s_counters[i].labels, labels) != 0)) {
+        i++;
+    }
+    if (i == s_counter_count) {
+        assert(i < CN_COUNTERS_MAX && strlen(labels) < LABELS_MAX);
+        s_counters[i].metric = metric;
+        (void)snprintf(s_counters[i].labels, LABELS_MAX, "%s", labels);
+        s_counter_count++;
+    }
+    return &s_counters[i].value;
 }
 
 void cn_histogram_add(struct cn_histogram *self, int64_t duration_us)
@@ -203,6 +227,11 @@ bool cn_metrics_write(struct cn_buffer *buffer)
     cn_buffer_init(&told, TOLD_MAX);
     for (size_t i = 0; i < s_source_count; i++) {
         s_sources[i].tell(s_sources[i].arg, &page);
+    }
+    for (size_t i = 0; i < s_counter_count; i++) {
+        const struct counter *counter = &s_counters[i];
+        cn_metrics_value(&page, counter->metric, counter->labels,
+                         (double)counter->value);
     }
     cn_buffer_add(&told, "", 1);
     if (told.failed) {

@@ -19,6 +19,7 @@ enum cn_metric_kind { CN_METRIC_COUNTER, CN_METRIC_GAUGE };
 
 enum {
     CN_METRICS_SOURCES_MAX = 64,
+    CN_COUNTERS_MAX = 64,
     CN_HISTOGRAM_BUCKETS = 14 /* 0.5 ms to 10 s, and beyond */
 };
 
@@ -57,6 +58,10 @@ void cn_metrics_histogram(struct cn_metrics_page *page,
                           const char *help,
                           const char *labels,
                           const struct cn_histogram *histogram);
+/* A counter of this metric with these labels, made when it is first asked for
+ * and told from then on, for the life of the process: *counter += 1. Labels
+ * have few values: one counter more than CN_COUNTERS_MAX aborts. */
+uint64_t *cn_counter(const struct cn_metric *metric, const char *labels);
 void cn_histogram_add(struct cn_histogram *self, int64_t duration_us);
 /* Writes all sources, in the order of their registration, with the values of
  * one metric together. False: no memory. */

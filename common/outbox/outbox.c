@@ -175,11 +175,12 @@ static void s_outbox_metrics(void *arg, struct cn_metrics_page *page)
 {
     static const struct cn_metric LAG = {
         "cairn_log_horizon_lag_seconds",
-        "Age of the instant up to which the log is complete.", CN_METRIC_GAUGE
+        "Age of the moment up to which the log of events is complete.",
+        CN_METRIC_GAUGE
     };
     static const struct cn_metric WAITING = {
-        "cairn_log_fetches_waiting", "Long polls that wait for an event.",
-        CN_METRIC_GAUGE
+        "cairn_log_fetches_waiting",
+        "Readers of the log that wait for the next event.", CN_METRIC_GAUGE
     };
     const struct cn_outbox *self = arg;
     int64_t lag_us = self->horizon.complete_at > 0

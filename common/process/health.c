@@ -68,11 +68,12 @@ void cn_health_write(struct cn_buffer *buffer)
 
 void cn_health_metrics(struct cn_metrics_page *page)
 {
-    static const struct cn_metric READY = { "cairn_ready",
-                                            "Does /readyz say 200?",
-                                            CN_METRIC_GAUGE };
+    static const struct cn_metric READY = {
+        "cairn_ready", "1 when work may be sent here, as /readyz says.",
+        CN_METRIC_GAUGE
+    };
     static const struct cn_metric CHECK = {
-        "cairn_check", "Does this hold, as /readyz?verbose tells?",
+        "cairn_check", "1 when this check of /readyz?verbose holds.",
         CN_METRIC_GAUGE
     };
     char labels[LABELS_MAX];

@@ -95,23 +95,25 @@ static void s_process(struct cn_metrics_page *page)
     double resident = 0;
     if (getrusage(RUSAGE_SELF, &used) == 0) {
         s_vital_counter(page, "process_cpu_seconds_total",
-                        "Processor time, user and system.",
+                        "Processor time that the process has used.",
                         s_seconds(used.ru_utime) + s_seconds(used.ru_stime));
     }
     if (s_memory(&all, &resident)) {
-        s_vital_gauge(page, "process_virtual_memory_bytes", "Virtual memory.",
-                      all);
-        s_vital_gauge(page, "process_resident_memory_bytes", "Resident memory.",
+        s_vital_gauge(page, "process_virtual_memory_bytes",
+                      "Virtual memory of the process.", all);
+        s_vital_gauge(page, "process_resident_memory_bytes",
+                      "Memory that the process really has (resident).",
                       resident);
     }
-    s_vital_gauge(page, "process_open_fds", "Open file descriptors.",
-                  s_open_files());
+    s_vital_gauge(page, "process_open_fds",
+                  "Files and connections that are open.", s_open_files());
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        s_vital_gauge(page, "process_max_fds", "Most file descriptors.",
+        s_vital_gauge(page, "process_max_fds",
+                      "Files and connections that may be open at most.",
                       (double)files.rlim_cur);
     }
     s_vital_gauge(page, "process_start_time_seconds",
-                  "Start, in seconds since 1970.",
+                  "When the process started, in seconds since 1970.",
                   (double)s_self.started_at / (double)CN_SECOND);
 }
 
@@ -130,12 +132,16 @@ static void s_vitals_metrics(void *arg, struct cn_metrics_page *page)
     cn_metrics_value(page, &BUILD, labels, 1);
     cn_health_metrics(page);
     s_process(page);
-    cn_metrics_histogram(page, "cairn_loop_turn_duration_seconds",
-                         "How long a turn of the loop took: all else waited.",
-                         "", cn_loop_turns(loop));
-    s_vital_gauge(page, "cairn_fibers", "Fibers alive.",
+    cn_metrics_histogram(
+        page, "cairn_loop_turn_duration_seconds",
+        "How long a turn of the event loop took; all else waits "
+        "meanwhile.",
+        "", cn_loop_turns(loop));
+    s_vital_gauge(page, "cairn_fibers",
+                  "Pieces of work (fibers) that are under way.",
                   (double)cn_fiber_count(loop));
-    s_vital_gauge(page, "cairn_fibers_limit", "Most fibers that may be alive.",
+    s_vital_gauge(page, "cairn_fibers_limit",
+                  "Pieces of work (fibers) that may be under way at most.",
                   CN_FIBERS_MAX);
 }
 

@@ -121,9 +121,10 @@ static void s_metrics(void *arg, struct cn_metrics_page *page)
         if (row->duration.count > 0) {
             (void)snprintf(labels, sizeof(labels), "method=\"%s\"",
                            s_row_name(row));
-            cn_metrics_histogram(page, "cairn_rpc_request_duration_seconds",
-                                 "From a request's arrival to its reply.",
-                                 labels, &row->duration);
+            cn_metrics_histogram(
+                page, "cairn_rpc_request_duration_seconds",
+                "How long requests took, from their arrival to the reply.",
+                labels, &row->duration);
         }
     }
 }
@@ -349,8 +350,6 @@ static void s_tell(const struct work *work,
                    const struct cn_request *request,
                    const struct cn_err *err)
 {
-    char tenant[CN_UUID_TEXT_SIZE];
-    bool has_tenant = !cn_uuid_is_nil(request->principal.tenant_id);
     int64_t elapsed_us = cn_clock_monotonic() - work->started_at;
     work->row->codes[err->code]++;
     cn_histogram_add(&work->row->duration, elapsed_us);
@@ -361,10 +360,7 @@ static void s_tell(const struct work *work,
         (err->code == CN_OK || cn_loop_stopping(request->env->loop))) {
         return;
     }
-    if (has_tenant) {
-        cn_uuid_format(request->principal.tenant_id, tenant);
-    }
-    cn_log_request(request->request_id, has_tenant ? tenant : NULL,
+    cn_log_request(request->request_id, request->principal.tenant_id,
                    s_row_name(work->row), err, elapsed_us);
 }
 

@@ -6,6 +6,7 @@
 #include "common/base/array.h"
 #include "common/bus/bus.h"
 #include "common/db/db.h"
+#include "common/deadlines/deadline_watch.h"
 #include "common/deadlines/due.h"
 #include "common/inbox/consumer.h"
 #include "common/inbox/dead_letter.h"
@@ -20,6 +21,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     CONNECTIONS_MAX = 16,
@@ -37,6 +39,13 @@ static const char *s_seal_key(const char *text)
                                        "for each key";
     cn_seal_free(seal);
     return wrong;
+}
+
+static const char *s_folder_or_none(const char *text)
+{
+    return text[0] == '\0' || access(text, W_OK | X_OK) == 0
+               ? NULL
+               : "must be a folder that can be written to";
 }
 
 /* Of every service, besides those of every process. */
@@ -104,6 +113,7 @@ static const struct cn_option OPTIONS[] = {
     { .name = "CAIRN_AUDIT_HEADS",
       .kind = CN_OPTION_TEXT,
       .fallback = "",
+      .check = s_folder_or_none,
       .what = "Folder that the heads of the audit are exported to, hourly and "
               "at a stop." },
 };
@@ -245,6 +255,9 @@ static enum cn_code s_start(void *arg,
     }
     if (rc == CN_OK) {
         rc = cn_due_start(env, service, err);
+    }
+    if (rc == CN_OK) {
+        rc = cn_deadline_watch_start(env, service, err);
     }
     if (rc == CN_OK) {
         rc = cn_retention_start(

@@ -63,7 +63,9 @@ static void s_watchdog_tell(void *arg, struct cn_metrics_page *page)
 {
     static const struct cn_metric ENDED = {
         "cairn_db_watchdog_ended_total",
-        "Backends ended because they held the horizon.", CN_METRIC_COUNTER
+        "Database sessions of ours that were ended because they stood still in "
+        "an open write.",
+        CN_METRIC_COUNTER
     };
     const struct watchdog *self = arg;
     cn_metrics_value(page, &ENDED, "", (double)self->ended);

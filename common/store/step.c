@@ -90,6 +90,13 @@ void cn_due_end(struct cn_op *op, const char *kind, struct cn_uuid id)
     }
 }
 
+void cn_count(struct cn_op *op, uint64_t *counter)
+{
+    if (!cn_failed(op)) {
+        cn_write_count(cn_op_write(op), counter);
+    }
+}
+
 void cn_commit(struct cn_op *op)
 {
     if (!cn_failed(op) && op->write != NULL) {

@@ -44,6 +44,8 @@ void cn_due_put(struct cn_op *op,
                 struct cn_uuid id,
                 int64_t fire_at);
 void cn_due_end(struct cn_op *op, const char *kind, struct cn_uuid id);
+/* One more of a metric's counter, once the operation's write has committed. */
+void cn_count(struct cn_op *op, uint64_t *counter);
 /* Commits what was added so far: for due work that acts between two writes, and
  * for a handler that acts after its commit. What an operation added since is
  * committed by whoever called it. */

@@ -99,6 +99,9 @@ struct cn_write {
     size_t lock_capacity;
     struct steps steps[STAGES];
     size_t step_count;
+    uint64_t **counters; /* to be counted up */
+    size_t counter_count;
+    size_t counter_capacity;
     bool has_event;
     bool has_due;
     bool batch;
@@ -366,6 +369,13 @@ void cn_write_due_done(struct cn_write *self,
     s_add(self, STAGE_CHANGE, &SQL_DUE_DONE, params, CN_COUNT(params));
 }
 
+void cn_write_count(struct cn_write *self, uint64_t *counter)
+{
+    self->counters = s_room(self->arena, self->counters, self->counter_count,
+                            &self->counter_capacity, sizeof(*self->counters));
+    self->counters[self->counter_count++] = counter;
+}
+
 void cn_write_position(struct cn_write *self,
                        const struct cn_statement *statement,
                        const struct cn_param *params,
@@ -619,6 +629,13 @@ static void s_tell_committed(const struct cn_write *self)
     }
 }
 
+static void s_tell_counters(const struct cn_write *self)
+{
+    for (size_t i = 0; i < self->counter_count; i++) {
+        ++*self->counters[i];
+    }
+}
+
 /* How far the tries of one commit have come. */
 struct tries {
     unsigned count;
@@ -645,6 +662,9 @@ static enum cn_code s_replay(struct cn_write *self,
         /* Perhaps it was our own try that committed. */
         s_tell_committed(self);
     }
+    if (rc == CN_OK && tries->unknown) {
+        s_tell_counters(self);
+    }
     return rc;
 }
 
@@ -666,6 +686,7 @@ static enum cn_code s_unit_try(struct cn_write *self,
     }
     if (result.outcome == CN_COMMITTED) {
         s_tell_committed(self);
+        s_tell_counters(self);
         return CN_OK;
     }
     if (result.outcome == CN_OUTCOME_UNKNOWN) {

@@ -100,6 +100,11 @@ void cn_write_due_done(struct cn_write *self,
                        const char *kind,
                        struct cn_uuid id);
 
+/* One more of a metric's counter (common/loop/metrics.h), once the unit has
+ * committed: what was tried again, or replayed to a repeated key, counts once.
+ */
+void cn_write_count(struct cn_write *self, uint64_t *counter);
+
 /* The move of a consumer's position: the last step of all, once. */
 void cn_write_position(struct cn_write *self,
                        const struct cn_statement *statement,

@@ -5,7 +5,9 @@
     demo.py wait <home> <supervisor's pid> <url>...
     demo.py load <home> <url>...
 
-There is a URL for each gateway; the demo is loaded through the first.
+There is a URL for each gateway; the demo is loaded through the first. CAIRN_URL
+and CAIRN_CA in the environment are how people reach it, where that is another
+way: the address that <home>/env tells, and the authority of its certificate.
 
 Loading may be repeated: every write has its own fixed Idempotency-Key, and
 nothing is written where <home>/env names a demo whose keys still work."""
@@ -180,6 +182,7 @@ def load(home, urls):
     env = read_env(home)
     key = env.get("CAIRN_API_KEY")
     other = env.get("CAIRN_API_KEY_OTHER_AGENCY")
+    administrator = env.get("CAIRN_ADMINISTRATOR_KEY")
     if not works(url, key) or not works(url, other):
         platform_key = read_line(os.path.join(home, "secrets/platform.key"))
         administrator, branch_id, key = agency(
@@ -192,8 +195,12 @@ def load(home, urls):
                              OTHER_BRANCH, "two")
     more = {f"CAIRN_URL_{n}": other_url
             for n, other_url in enumerate(urls[1:], 2)}
-    write_env(home, {"CAIRN_URL": url, **more, "CAIRN_API_KEY": key,
-                     "CAIRN_API_KEY_OTHER_AGENCY": other})
+    seen = {name: os.environ.get(name) for name in ("CAIRN_URL", "CAIRN_CA")}
+    values = {"CAIRN_URL": seen["CAIRN_URL"] or url,
+              "CAIRN_CA": seen["CAIRN_CA"], **more, "CAIRN_API_KEY": key,
+              "CAIRN_ADMINISTRATOR_KEY": administrator,
+              "CAIRN_API_KEY_OTHER_AGENCY": other}
+    write_env(home, {name: value for name, value in values.items() if value})
     for name in LISTS:
         status, _ = call_until_up(url, "GET", f"/v1/{name}?limit=1", key)
         if status != 200:

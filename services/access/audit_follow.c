@@ -95,7 +95,8 @@ static const struct cn_metric COPIED = { "cairn_audit_copied_total",
                                          CN_METRIC_COUNTER };
 static const struct cn_metric BREAKS = {
     "cairn_audit_breaks",
-    "Places at which a chain did not continue what was copied before.",
+    "Places at which the audit of a service does not continue what was "
+    "copied before: run cairn-audit verify.",
     CN_METRIC_GAUGE
 };
 
@@ -436,8 +437,8 @@ s_copy_write(struct copy *self, int64_t from, int64_t to, struct cn_err *err)
 static void s_alarm(const struct copy *self)
 {
     for (size_t i = 0; i < self->break_count; i++) {
-        char tenant[CN_UUID_TEXT_SIZE];
-        cn_uuid_format(self->breaks[i].tenant_id, tenant);
+        char tenant[CN_ID_TEXT_MAX];
+        cn_id_format(CN_TENANT_PREFIX, self->breaks[i].tenant_id, tenant);
         cn_log(CN_LOG_ERROR,
                "audit of %s, tenant %s: row %lld does not continue the chain "
                "that was copied before: run cairn-audit verify",

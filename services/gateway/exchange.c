@@ -2,6 +2,7 @@
 /* One request from HTTP to one service and back. */
 #include "services/gateway/exchange.h"
 
+#include "common/base/array.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/bus/bus.h"
@@ -14,6 +15,7 @@
 
 #include "cairn/routes.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -450,22 +452,82 @@ static enum cn_code s_exchange_serve(struct exchange *self, struct cn_err *err)
     return rc == CN_OK ? s_service_call(self, err) : rc;
 }
 
+/* ---- the line in the log ---- */
+
+/* The address that our own proxy has added, as it stands behind all that a
+ * client may have sent; NULL when there is none. */
+static const char *s_forwarded(const struct exchange *self)
+{
+    const char *list = self->request->headers[CN_FRAMING_FORWARDED_FOR];
+    const char *comma = list != NULL ? strrchr(list, ',') : NULL;
+    const char *last = comma != NULL ? comma + 1 : list;
+    struct in6_addr unused;
+    if (last == NULL || !self->gateway->behind_proxy) {
+        return NULL;
+    }
+    last += strspn(last, " \t");
+    return inet_pton(AF_INET, last, &unused) == 1 ||
+                   inet_pton(AF_INET6, last, &unused) == 1
+               ? last
+               : NULL;
+}
+
+/* The path as the contract has it: what stands in the URI may name a patient.
+ */
+static const char *s_template(const struct exchange *self)
+{
+    static const char *const OWN[] = { STREAM_PATH, "/openapi.json",
+                                       "/problems" };
+    const char *path = self->request->path;
+    for (size_t i = 0; i < CN_COUNT(self->match.verbs); i++) {
+        if (self->match.verbs[i] != NULL) {
+            return self->match.verbs[i]->path;
+        }
+    }
+    for (size_t i = 0; path != NULL && i < CN_COUNT(OWN); i++) {
+        if (strcmp(path, OWN[i]) == 0) {
+            return OWN[i];
+        }
+    }
+    return path != NULL && strncmp(path, "/problems/", 10) == 0
+               ? "/problems/{code}"
+               : "none";
+}
+
+static const char *s_verb(const struct exchange *self)
+{
+    static const char *const VERBS[] = { "GET",   "HEAD",   "POST",   "PUT",
+                                         "PATCH", "DELETE", "OPTIONS" };
+    for (size_t i = 0; self->request->method != NULL && i < CN_COUNT(VERBS);
+         i++) {
+        if (s_method_is(self, VERBS[i])) {
+            return VERBS[i];
+        }
+    }
+    return "none";
+}
+
 /* Counts and logs the answer. */
 static void s_exchange_tell(const struct exchange *self,
                             const struct cn_err *err)
 {
-    char tenant[CN_UUID_TEXT_SIZE];
+    const char *forwarded = s_forwarded(self);
+    const struct cn_log_http http = {
+        .address = forwarded != NULL ? forwarded : self->request->address,
+        .verb = s_verb(self),
+        .path = s_template(self),
+        .status = self->response->status,
+    };
     int64_t elapsed_us = self->request->came_at == 0
                              ? 0
                              : cn_clock_monotonic() - self->request->came_at;
     tally_add(self->gateway->tally, self->route, self->response->status,
               elapsed_us);
-    if (self->principal != NULL) {
-        cn_uuid_format(self->principal->tenant_id, tenant);
-    }
-    cn_log_request(self->request_id, self->principal != NULL ? tenant : NULL,
-                   self->route != NULL ? self->route->method : "gateway", err,
-                   elapsed_us);
+    cn_log_answer(self->request_id,
+                  self->principal != NULL ? self->principal->tenant_id
+                                          : (struct cn_uuid){ { 0 } },
+                  self->route != NULL ? self->route->method : "gateway", err,
+                  elapsed_us, &http);
 }
 
 /* Finishes the answer of s_exchange_serve, or answers the failure. An answer

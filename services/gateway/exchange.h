@@ -19,6 +19,7 @@ struct gateway {
     struct routes *routes;  /* of all services */
     struct tally *tally;    /* counts the answers */
     const char *public_url; /* "https://cairn.example"; "": http://<Host> */
+    bool behind_proxy;      /* X-Forwarded-For ends with the client's address */
 };
 
 /* For cn_http_config: arg is the gateway. Who may send a body: whoever has a

@@ -188,7 +188,7 @@ static void s_follow_metrics(void *arg, struct cn_metrics_page *page)
     };
     static const struct cn_metric LAG = {
         "cairn_follow_lag_seconds",
-        "Since the log of a service was last known to be read to its end.",
+        "Time since the log of a service had last been read to its end.",
         CN_METRIC_GAUGE
     };
     char labels[LABELS_MAX];

@@ -25,6 +25,13 @@ static const struct cn_option OPTIONS[] = {
       .check = cn_setting_url_or_none,
       .what = "The gateway's URL for clients, without a slash at the end. "
               "Empty: http:// and the Host of each request." },
+    { .name = "CAIRN_BEHIND_PROXY",
+      .kind = CN_OPTION_NUMBER,
+      .fallback = "0",
+      .max = 1,
+      .what =
+          "1: nobody but a proxy of yours reaches the gateway, and the last "
+          "address in X-Forwarded-For is the client's, for the log." },
     { .name = "CAIRN_REQUEST_TIMEOUT_MS",
       .kind = CN_OPTION_NUMBER,
       .fallback = "10000",
@@ -168,6 +175,7 @@ static enum cn_code s_gateway_start(void *arg,
     struct gateway *gateway = &self->gateway;
     gateway->env = env;
     gateway->public_url = cn_config_text(config, "CAIRN_PUBLIC_URL");
+    gateway->behind_proxy = cn_config_number(config, "CAIRN_BEHIND_PROXY") == 1;
     gateway->routes = routes_new(cn_routes, cn_route_count);
     gateway->tally = tally_new(cn_routes, cn_route_count);
     if (gateway->routes == NULL || gateway->tally == NULL) {

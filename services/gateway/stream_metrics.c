@@ -35,11 +35,11 @@ static int64_t s_age(const struct streams *self)
 static void s_streams_metrics(void *arg, struct cn_metrics_page *page)
 {
     static const struct cn_metric OPEN =
-        GAUGE("open", "Streams that are open.");
+        GAUGE("open", "Live streams of events that are open.");
     static const struct cn_metric BYTES =
         GAUGE("ring_bytes", "Memory of the events kept for the streams.");
-    static const struct cn_metric AGE =
-        GAUGE("ring_age_seconds", "Age of the oldest event kept.");
+    static const struct cn_metric AGE = GAUGE(
+        "ring_age_seconds", "Age of the oldest event kept for the streams.");
     static const struct cn_metric OPENED =
         COUNTER("opened", "Streams that were opened.");
     static const struct cn_metric RESUMED =

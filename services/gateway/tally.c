@@ -31,12 +31,14 @@ static const struct cn_metric REQUESTS = {
     "cairn_http_requests_total",
     "Requests answered, by route, method and status.", CN_METRIC_COUNTER
 };
-static const struct cn_metric CONNECTIONS = { "cairn_http_connections",
-                                              "Open connections of clients.",
-                                              CN_METRIC_GAUGE };
-static const struct cn_metric IN_FLIGHT = { "cairn_http_requests_in_flight",
-                                            "Requests that are being answered.",
-                                            CN_METRIC_GAUGE };
+static const struct cn_metric CONNECTIONS = {
+    "cairn_http_connections", "Connections of clients that are open.",
+    CN_METRIC_GAUGE
+};
+static const struct cn_metric IN_FLIGHT = {
+    "cairn_http_requests_in_flight", "Requests that are being answered now.",
+    CN_METRIC_GAUGE
+};
 
 static void
 s_labels(const struct tally *self, size_t index, char labels[LABELS_MAX])
@@ -79,9 +81,10 @@ static void s_tally_metrics(void *arg, struct cn_metrics_page *page)
     for (size_t i = 0; i <= self->count; i++) {
         if (self->lines[i].duration.count > 0) {
             s_labels(self, i, labels);
-            cn_metrics_histogram(page, "cairn_http_request_duration_seconds",
-                                 "From a request's last byte to its answer.",
-                                 labels, &self->lines[i].duration);
+            cn_metrics_histogram(
+                page, "cairn_http_request_duration_seconds",
+                "How long requests took, from their last byte to the answer.",
+                labels, &self->lines[i].duration);
         }
     }
     if (self->http != NULL) {

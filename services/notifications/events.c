@@ -207,6 +207,7 @@ static void s_message_queue(struct cn_op *op,
     message->reason_code = address_fault(telling->address);
     cn_move(op, record, message->reason_code == NULL ? "queue" : "skip");
     message_put_new(op, record);
+    message_count(op, message);
     if (message->reason_code == NULL) {
         cn_due_put(op, "message.send", record->id, op->now_at);
     }

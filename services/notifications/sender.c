@@ -44,6 +44,7 @@ static void s_message_settle(struct cn_op *op,
     outgoing->message->reason_code = step.reason_code;
     if (step.command != NULL) {
         cn_move(op, record, step.command);
+        message_count(op, outgoing->message);
         cn_due_end(op, "message.send", record->id);
     } else {
         cn_due_put(op, "message.send", record->id, op->now_at + step.retry_us);

@@ -8,6 +8,7 @@
 
 #include "common/base/array.h"
 #include "common/base/clock.h"
+#include "common/base/log.h"
 #include "common/loop/fiber.h"
 #include "common/loop/loop.h"
 
@@ -25,7 +26,10 @@
 enum {
     SMTP_TIMEOUT_MS = 15000, /* of one attempt, connection included */
     SMTP_HEADER_MAX = 512,
-    SMTP_STACK_SIZE = 512 << 10
+    SMTP_STACK_SIZE = 512 << 10,
+    LOOK_TIMEOUT_MS = 4000,
+    LOOKS_MAX = 4,
+    LOOK_PAUSE_US = 1000000
 };
 
 struct smtp {
@@ -38,6 +42,8 @@ struct smtp {
     char *url;
     char *from;
     char *authorities;
+    char *user;
+    char *password;
 };
 
 /* One attempt. Its thread has it until it comes out of the pipe; then it
@@ -166,14 +172,11 @@ static long s_security(const char *url)
     return CURLUSESSL_ALL;
 }
 
-static bool s_options_fill(struct attempt *attempt,
-                           const struct smtp *self,
-                           const struct channel_mail *mail)
+static bool
+s_server_fill(struct attempt *attempt, const struct smtp *self, long timeout_ms)
 {
     CURL *easy = attempt->easy;
-    attempt->recipients = curl_slist_append(NULL, mail->to);
-    return attempt->recipients != NULL &&
-           curl_easy_setopt(easy, CURLOPT_URL, self->url) == CURLE_OK &&
+    return curl_easy_setopt(easy, CURLOPT_URL, self->url) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "smtp,smtps") ==
                CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_USE_SSL, s_security(self->url)) ==
@@ -181,9 +184,22 @@ static bool s_options_fill(struct attempt *attempt,
            (self->authorities[0] == '\0' ||
             curl_easy_setopt(easy, CURLOPT_CAINFO, self->authorities) ==
                 CURLE_OK) &&
+           (self->user[0] == '\0' ||
+            (curl_easy_setopt(easy, CURLOPT_USERNAME, self->user) == CURLE_OK &&
+             curl_easy_setopt(easy, CURLOPT_PASSWORD, self->password) ==
+                 CURLE_OK)) &&
            curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)SMTP_TIMEOUT_MS) ==
-               CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, timeout_ms) == CURLE_OK;
+}
+
+static bool s_options_fill(struct attempt *attempt,
+                           const struct smtp *self,
+                           const struct channel_mail *mail)
+{
+    CURL *easy = attempt->easy;
+    attempt->recipients = curl_slist_append(NULL, mail->to);
+    return attempt->recipients != NULL &&
+           s_server_fill(attempt, self, SMTP_TIMEOUT_MS) &&
            curl_easy_setopt(easy, CURLOPT_MAIL_FROM, self->from) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_MAIL_RCPT, attempt->recipients) ==
                CURLE_OK &&
@@ -237,13 +253,11 @@ static bool s_attempt_start(struct attempt *attempt)
     return started;
 }
 
-static enum cn_code s_smtp_send(struct channel *channel,
-                                const struct channel_mail *mail,
-                                struct channel_result *ret_result,
-                                struct cn_err *err)
+/* Runs the attempt in a thread and parks. CN_OK: it has ended, and the caller
+ * frees it; else it is not the caller's any more. */
+static enum cn_code
+s_attempt_wait(struct smtp *self, struct attempt *attempt, struct cn_err *err)
 {
-    struct smtp *self = (struct smtp *)channel;
-    struct attempt *attempt = s_attempt_new(self, mail);
     if (attempt == NULL) {
         return cn_fail(err, CN_NOMEM, "prepare an e-mail");
     }
@@ -256,13 +270,89 @@ static enum cn_code s_smtp_send(struct channel *channel,
     self->threads++;
     enum cn_code rc = cn_fiber_park(INT64_MAX);
     if (attempt->done) {
-        *ret_result = s_attempt_result(attempt);
-        s_attempt_free(attempt);
         return CN_OK;
     }
     /* Our deadline came first: the thread still has it. */
     attempt->abandoned = true;
     return cn_fail(err, rc, "send an e-mail");
+}
+
+static enum cn_code s_smtp_send(struct channel *channel,
+                                const struct channel_mail *mail,
+                                struct channel_result *ret_result,
+                                struct cn_err *err)
+{
+    struct smtp *self = (struct smtp *)channel;
+    struct attempt *attempt = s_attempt_new(self, mail);
+    enum cn_code rc = s_attempt_wait(self, attempt, err);
+    if (rc == CN_OK) {
+        *ret_result = s_attempt_result(attempt);
+        s_attempt_free(attempt);
+    }
+    return rc;
+}
+
+/* ---- the look at the start ---- */
+
+/* An attempt without a mail: it ends where a mail would begin. */
+static struct attempt *s_look_new(const struct smtp *self)
+{
+    struct attempt *attempt = calloc(1, sizeof(*attempt));
+    if (attempt == NULL) {
+        return NULL;
+    }
+    attempt->easy = curl_easy_init();
+    if (attempt->easy == NULL ||
+        !s_server_fill(attempt, self, LOOK_TIMEOUT_MS) ||
+        curl_easy_setopt(attempt->easy, CURLOPT_CONNECT_ONLY, 1L) != CURLE_OK) {
+        s_attempt_free(attempt);
+        return NULL;
+    }
+    return attempt;
+}
+
+static enum cn_code
+s_look(struct smtp *self, CURLcode *ret_code, struct cn_err *err)
+{
+    struct attempt *attempt = s_look_new(self);
+    enum cn_code rc = s_attempt_wait(self, attempt, err);
+    if (rc == CN_OK) {
+        *ret_code = attempt->code;
+        s_attempt_free(attempt);
+    }
+    return rc;
+}
+
+enum cn_code smtp_check(struct channel *channel, struct cn_err *err)
+{
+    struct smtp *self = (struct smtp *)channel;
+    CURLcode code = CURLE_OK;
+    enum cn_code rc = s_look(self, &code, err);
+    /* A container's name is known only when the container runs. */
+    for (unsigned i = 1; rc == CN_OK && code == CURLE_COULDNT_RESOLVE_HOST;
+         i++) {
+        if (i == LOOKS_MAX) {
+            return cn_fail(err, CN_INVALID,
+                           "CAIRN_SMTP_URL names a host that is not known "
+                           "here: no mail could be sent");
+        }
+        rc = cn_fiber_sleep(LOOK_PAUSE_US);
+        if (rc == CN_OK) {
+            rc = s_look(self, &code, err);
+        }
+    }
+    if (rc == CN_OK && code == CURLE_PEER_FAILED_VERIFICATION) {
+        cn_log(CN_LOG_WARN, "the mail server's certificate is not signed by "
+                            "the authorities of CAIRN_SMTP_CA: no mail goes "
+                            "out");
+    } else if (rc == CN_OK && code == CURLE_LOGIN_DENIED) {
+        cn_log(CN_LOG_WARN, "the mail server refuses CAIRN_SMTP_USER and "
+                            "CAIRN_SMTP_PASSWORD: no mail goes out");
+    } else if (rc == CN_OK && code != CURLE_OK) {
+        cn_log(CN_LOG_INFO, "the mail server does not answer now (curl %d)",
+               (int)code);
+    }
+    return rc;
 }
 
 struct channel *smtp_new(struct cn_loop *loop,
@@ -290,9 +380,12 @@ struct channel *smtp_new(struct cn_loop *loop,
         .url = strdup(config->url),
         .from = strdup(config->from),
         .authorities = strdup(config->authorities),
+        .user = strdup(config->user),
+        .password = strdup(config->password),
     };
     if (self->watch == NULL || self->url == NULL || self->from == NULL ||
-        self->authorities == NULL) {
+        self->authorities == NULL || self->user == NULL ||
+        self->password == NULL) {
         (void)cn_fail(err, CN_NOMEM, "open SMTP");
         smtp_free(&self->channel);
         return NULL;
@@ -316,5 +409,10 @@ void smtp_free(struct channel *channel)
     free(self->url);
     free(self->from);
     free(self->authorities);
+    free(self->user);
+    if (self->password != NULL) {
+        explicit_bzero(self->password, strlen(self->password));
+    }
+    free(self->password);
     free(self);
 }

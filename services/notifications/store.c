@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/notifications/store.h"
 
+#include "common/base/array.h"
+#include "common/loop/metrics.h"
 #include "common/store/page.h"
 #include "common/wire/json.h"
+
+#include <stdio.h>
 
 CN_SQL_READ(SQL_MESSAGE_EXISTS,
             "SELECT 1 FROM notifications.message m WHERE m.referral_id = $1"
@@ -43,4 +47,37 @@ void message_put_new(struct cn_op *op, struct cn_record *message)
     cn_lock(op, "message", message->id);
     cn_put_part(op, message);
     CN_CHANGE(op, &SQL_MESSAGE_INSERTED, cn_uuid(message->id));
+}
+
+static uint64_t *s_counter(int channel, int status)
+{
+    static const struct cn_metric MESSAGES = {
+        "cairn_messages_total",
+        "Messages to people that came to a status, by channel: queued, sent, "
+        "failed after the last try, or not sent for want of an address.",
+        CN_METRIC_COUNTER
+    };
+    char labels[96];
+    (void)snprintf(labels, sizeof(labels), "channel=\"%s\",status=\"%s\"",
+                   cn_enum_word(&ntf__message__channel__descriptor, channel),
+                   cn_enum_word(&ntf__message__status__descriptor, status));
+    return cn_counter(&MESSAGES, labels);
+}
+
+void message_count(struct cn_op *op, const Ntf__Message *message)
+{
+    if (!cn_failed(op)) {
+        cn_count(op, s_counter((int)message->channel, (int)message->status));
+    }
+}
+
+void message_counts_begin(void)
+{
+    static const int TOLD[] = { NTF__MESSAGE__STATUS__QUEUED,
+                                NTF__MESSAGE__STATUS__SENT,
+                                NTF__MESSAGE__STATUS__FAILED,
+                                NTF__MESSAGE__STATUS__NOT_SENT };
+    for (size_t i = 0; i < CN_COUNT(TOLD); i++) {
+        (void)s_counter(NTF__MESSAGE__CHANNEL__EMAIL, TOLD[i]);
+    }
 }

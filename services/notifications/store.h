@@ -20,6 +20,12 @@ struct cn_records messages_queued(struct cn_op *op, struct cn_uuid referral_id);
  * stale (message_once_version). */
 void message_put_new(struct cn_op *op, struct cn_record *message);
 
+/* The metric cairn_messages_total: one more message has come to the status that
+ * it is put with, once that is committed. */
+void message_count(struct cn_op *op, const Ntf__Message *message);
+/* Tells 0 for the statuses that no message has come to. */
+void message_counts_begin(void);
+
 /* ---- copies (store_copy.c) ---- */
 
 /* What referrals tells of a referral and its patient; blank when it has told

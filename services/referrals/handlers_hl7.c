@@ -8,6 +8,7 @@
 #include "common/wire/seal.h"
 #include "services/referrals/arrival.h"
 #include "services/referrals/hl7.h"
+#include "services/referrals/hl7_count.h"
 #include "services/referrals/hl7_referral.h"
 #include "services/referrals/rules.h"
 #include "services/referrals/unit.h"
@@ -84,6 +85,7 @@ static void s_acknowledge(struct cn_op *op,
                     : cn_id_text(op->arena, "ref", self->raw.referral_id),
     };
     self->raw.ack = hl7_ack_write(&self->message, &ack);
+    cn_count(op, hl7_counter(self->raw.message_type, self->raw.ack_code));
     s_raw_reply_fill(op, self, &self->raw);
 }
 
@@ -140,6 +142,9 @@ s_repeat(struct cn_op *op, struct receipt *self, const struct raw_row *known)
     cn_audit_shown(op, "hl7.repeat",
                    cn_id_text(op->arena, "ref", known->referral_id),
                    &known->patient_id, 1);
+    if (!cn_failed(op)) {
+        ++*hl7_counter(self->raw.message_type, "AA");
+    }
 }
 
 /* ---- reading ---- */

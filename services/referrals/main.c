@@ -4,6 +4,7 @@
 #include "common/deadlines/deadline_unit.h"
 #include "common/service/service.h"
 #include "services/referrals/events.h"
+#include "services/referrals/hl7_count.h"
 
 static const struct cn_due_handler DUE[] = { CN_DEADLINE_DUE };
 
@@ -14,6 +15,7 @@ int main(int argc, char **argv)
         CN_ROWS(due_handler, DUE),
         .subscriptions = REFERRALS_SUBSCRIPTIONS,
         .subscription_count = REFERRALS_SUBSCRIPTION_COUNT,
+        .start = hl7_count_start,
     };
     return cn_service_main(&service, argc, argv);
 }

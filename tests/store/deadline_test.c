@@ -5,6 +5,7 @@
 #include "common/base/array.h"
 #include "common/deadlines/deadline_rule.h"
 #include "common/deadlines/deadline_unit.h"
+#include "common/deadlines/deadline_watch.h"
 #include "common/inbox/consumer.h"
 #include "common/loop/fiber.h"
 #include "tests/lib/pg.h"
@@ -327,6 +328,50 @@ static void s_moved_while_it_ticks(struct test_world *world)
                      DLN__DEADLINE__STATE__CANCELLED);
 }
 
+/* ---- the metric ---- */
+
+static int64_t
+s_counted(struct test_world *world, const char *rule, const char *state)
+{
+    struct cn_deadline_count counts[CN_DEADLINE_COUNTS_MAX];
+    struct cn_err err = { 0 };
+    size_t count = 0;
+    int64_t found = -1;
+    assert_int_equal(cn_deadline_count(&world->env, counts, &count, &err),
+                     CN_OK);
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(counts[i].rule, rule) == 0 &&
+            strcmp(counts[i].state, state) == 0) {
+            assert_int_equal(found, -1);
+            found = counts[i].count;
+        }
+    }
+    return found;
+}
+
+static void s_counts(struct test_world *world)
+{
+    s_begin(world);
+    struct cn_uuid met = s_start(world, "C01");
+    struct cn_uuid late = s_start(world, "C01");
+    (void)s_start(world, "C01s");
+    struct cn_deadline deadline = s_load(world, met, "C01");
+    cn_deadline_act(&deadline, s_clock, NULL, s_clock);
+    assert_int_equal(s_commit(world, &deadline), CN_OK);
+    deadline = s_load(world, late, "C01");
+    cn_deadline_pass(&deadline, true, s_clock + 72 * CN_HOUR);
+    assert_int_equal(s_commit(world, &deadline), CN_OK);
+    world->tenant = cn_uuid_new(&world->env);
+    (void)s_start(world, "C01");
+    (void)s_start(world, "C01s");
+    assert_int_equal(s_counted(world, "C01", "open"), 1);
+    assert_int_equal(s_counted(world, "C01", "breached"), 1);
+    assert_int_equal(s_counted(world, "C01", "warned"), 0);
+    assert_int_equal(s_counted(world, "C01s", "open"), 2);
+    assert_int_equal(s_counted(world, "C01s", "breach_suspected"), 0);
+    assert_int_equal(s_counted(world, "C01", "met"), -1);
+}
+
 /* ---- told by another service ---- */
 
 static bool s_is_suspected(void *arg)
@@ -393,6 +438,7 @@ TEST(two_replicas_warn_and_breach_once_each, s_two_replicas)
 TEST(replicas_at_the_same_row_have_one_effect, s_same_row)
 TEST(who_looked_before_a_change_does_nothing_after_it, s_moved_while_it_ticks)
 TEST(a_breach_waits_for_what_may_still_be_told, s_suspected)
+TEST(clocks_of_all_agencies_are_counted_by_rule_and_state, s_counts)
 
 static int s_setup(void **state)
 {
@@ -420,6 +466,7 @@ int main(void)
         cmocka_unit_test(replicas_at_the_same_row_have_one_effect),
         cmocka_unit_test(who_looked_before_a_change_does_nothing_after_it),
         cmocka_unit_test(a_breach_waits_for_what_may_still_be_told),
+        cmocka_unit_test(clocks_of_all_agencies_are_counted_by_rule_and_state),
     };
     return cmocka_run_group_tests(tests, s_setup, s_teardown);
 }

@@ -115,9 +115,11 @@ struct sending {
     const char *url;
     const char *to;
     int64_t budget_us; /* 0: enough */
+    bool looks;        /* as at a start, without a mail */
     int64_t took_us;
     enum cn_code rc;
     struct channel_result result;
+    char said[CN_ERR_MSG_MAX];
 };
 
 static void s_send_fiber(void *arg)
@@ -126,7 +128,9 @@ static void s_send_fiber(void *arg)
     struct cn_err err = { 0 };
     const struct smtp_config config = { .url = self->url,
                                         .from = "care@agency.example",
-                                        .authorities = "" };
+                                        .authorities = "",
+                                        .user = "",
+                                        .password = "" };
     struct channel *smtp = smtp_new(self->loop, &config, &err);
     const struct channel_mail mail = {
         .message_id = "msg_1@agency.example",
@@ -143,26 +147,32 @@ static void s_send_fiber(void *arg)
         cn_fiber_set_deadline(cn_clock_monotonic() + self->budget_us);
     }
     int64_t from = cn_clock_monotonic();
-    self->rc = smtp->send(smtp, &mail, &self->result, &err);
+    self->rc = self->looks ? smtp_check(smtp, &err)
+                           : smtp->send(smtp, &mail, &self->result, &err);
+    (void)snprintf(self->said, sizeof(self->said), "%s", err.msg);
     self->took_us = cn_clock_monotonic() - from;
 
     smtp_free(smtp);
     cn_loop_stop(self->loop);
 }
 
-static struct sending s_send(const char *url, const char *to, int64_t budget_us)
+static void s_run(struct sending *sending)
 {
     struct cn_err err = { 0 };
-    struct sending sending = {
-        .loop = cn_loop_new(), .url = url, .to = to, .budget_us = budget_us
-    };
-    assert_non_null(sending.loop);
-    assert_int_equal(cn_fiber_spawn(sending.loop, s_send_fiber, &sending,
+    sending->loop = cn_loop_new();
+    assert_non_null(sending->loop);
+    assert_int_equal(cn_fiber_spawn(sending->loop, s_send_fiber, sending,
                                     cn_clock_monotonic() + 30 * CN_SECOND,
                                     &err),
                      CN_OK);
-    cn_loop_run(sending.loop, GRACE_US);
-    cn_loop_free(sending.loop);
+    cn_loop_run(sending->loop, GRACE_US);
+    cn_loop_free(sending->loop);
+}
+
+static struct sending s_send(const char *url, const char *to, int64_t budget_us)
+{
+    struct sending sending = { .url = url, .to = to, .budget_us = budget_us };
+    s_run(&sending);
     return sending;
 }
 
@@ -234,6 +244,27 @@ static void nobody_there_is_unreachable(void **state)
     assert_int_equal(sending.result.status, 0);
 }
 
+/* Such a service would put off all its mail until it is given up. */
+static void a_mail_server_that_no_name_leads_to_ends_the_start(void **state)
+{
+    struct sending sending = { .url = "smtp://sink.invalid:25", .looks = true };
+    (void)state;
+    s_run(&sending);
+    assert_int_equal(sending.rc, CN_INVALID);
+    assert_non_null(strstr(sending.said, "CAIRN_SMTP_URL"));
+}
+
+static void a_mail_server_that_is_away_does_not_end_the_start(void **state)
+{
+    const char *const urls[] = { s_url, "smtp://127.0.0.1:1" };
+    (void)state;
+    for (size_t i = 0; i < CN_COUNT(urls); i++) {
+        struct sending sending = { .url = urls[i], .looks = true };
+        s_run(&sending);
+        assert_int_equal(sending.rc, CN_OK);
+    }
+}
+
 /* The sink answers after two seconds. The fiber and its loop do not wait for
  * it beyond the deadline. The memory that the thread holds is freed after the
  * answer. */
@@ -289,6 +320,8 @@ int main(void)
         cmocka_unit_test(what_is_refused_for_good_is_told_from_what_is_not),
         cmocka_unit_test(a_lost_answer_leads_to_the_same_mail_again),
         cmocka_unit_test(nobody_there_is_unreachable),
+        cmocka_unit_test(a_mail_server_that_no_name_leads_to_ends_the_start),
+        cmocka_unit_test(a_mail_server_that_is_away_does_not_end_the_start),
         cmocka_unit_test(a_slow_answer_does_not_hold_the_fiber),
         cmocka_unit_test(an_address_cannot_add_a_header),
     };

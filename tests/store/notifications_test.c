@@ -8,6 +8,8 @@
 #include "cairn/scheduling.cairn.h"
 #include "common/base/array.h"
 #include "common/base/clock.h"
+#include "common/loop/metrics.h"
+#include "common/wire/json.h"
 #include "common/wire/message.h"
 #include "services/notifications/rules.h"
 #include "services/notifications/service.h"
@@ -300,6 +302,23 @@ static struct cn_op s_op(struct test_world *world, struct cn_err *err)
                            .arena = world->arena,
                            .tenant_id = world->tenant,
                            .err = err };
+}
+
+/* What the metric says of e-mails that came to a status. */
+static long s_counted(const char *status)
+{
+    struct cn_buffer page;
+    char line[ID_MAX];
+    cn_buffer_init(&page, 1 << 20);
+    assert_true(cn_metrics_write(&page));
+    cn_buffer_add(&page, "", 1);
+    (void)snprintf(line, sizeof(line),
+                   "\ncairn_messages_total{channel=\"email\",status=\"%s\"} ",
+                   status);
+    const char *at = strstr(page.data, line);
+    long count = at != NULL ? strtol(at + strlen(line), NULL, 10) : 0;
+    cn_buffer_done(&page);
+    return count;
 }
 
 /* ---- who is told ---- */
@@ -804,7 +823,29 @@ TEST(the_clinician_is_named, s_clinician_is_named)
 TEST(a_snapshot_tells_nobody_and_keeps_no_event_from_it,
      s_snapshot_before_the_events)
 TEST(odd_events_are_refused_without_harm, s_odd_events_are_refused)
+static void s_counts(struct test_world *world)
+{
+    const long queued = s_counted("queued");
+    const long sent = s_counted("sent");
+    const long not_sent = s_counted("not_sent");
+    struct told told = s_told(world);
+    told.patient_email = NULL;
+    assert_int_equal(s_accept(world, &told), CN_OK);
+    assert_int_equal(s_accept(world, &told), CN_OK);
+    assert_int_equal(s_book(world, &told), CN_OK);
+    assert_int_equal(s_counted("queued") - queued, 1);
+    assert_int_equal(s_counted("not_sent") - not_sent, 1);
+    s_channel_answers(CHANNEL_DEFERRED, 451);
+    assert_int_equal(s_send(world, s_to_source(world, &told)->id), CN_OK);
+    assert_int_equal(s_counted("sent") - sent, 0);
+    s_channel_answers(CHANNEL_ACCEPTED, 250);
+    assert_int_equal(s_send(world, s_to_source(world, &told)->id), CN_OK);
+    assert_int_equal(s_send(world, s_to_source(world, &told)->id), CN_OK);
+    assert_int_equal(s_counted("sent") - sent, 1);
+}
+
 TEST(a_mail_is_sent, s_mail_is_sent)
+TEST(a_message_is_counted_once_in_each_status, s_counts)
 TEST(an_unreachable_channel_is_tried_again, s_unreachable_is_tried_again)
 TEST(a_refused_mail_has_failed, s_refused_is_failed)
 TEST(a_crash_sends_the_same_again, s_crash_sends_the_same_again)
@@ -857,6 +898,7 @@ int main(void)
         cmocka_unit_test(a_snapshot_tells_nobody_and_keeps_no_event_from_it),
         cmocka_unit_test(odd_events_are_refused_without_harm),
         cmocka_unit_test(a_mail_is_sent),
+        cmocka_unit_test(a_message_is_counted_once_in_each_status),
         cmocka_unit_test(an_unreachable_channel_is_tried_again),
         cmocka_unit_test(a_refused_mail_has_failed),
         cmocka_unit_test(a_crash_sends_the_same_again),

@@ -45,6 +45,9 @@ static const struct cn_uuid NONE;
 static const struct cn_method METHOD = { .name = "probe.v1.Probe/MakeThing",
                                          .writes = true };
 
+/* Things that were made, as a metric counts them. */
+static uint64_t s_made;
+
 /* One write of a thing, as a handler does it. */
 struct thing {
     struct test_world *world;
@@ -101,6 +104,7 @@ static void s_thing_build(struct thing *self)
     cn_write_event(self->write, "thing.made", "thing", self->id, 1,
                    &body->base);
     cn_write_audit(self->write, "thing.make", "thi_x", self->id);
+    cn_write_count(self->write, &s_made);
 }
 
 static enum cn_code s_thing_commit(struct thing *self)
@@ -142,6 +146,18 @@ static long s_count(struct test_world *world, const char *table)
                    "SELECT count(*) FROM probe.%s WHERE tenant_id = '%s'",
                    table, tenant);
     return test_pg_number(world->pg, sql);
+}
+
+static void s_counts(struct test_world *world)
+{
+    struct thing thing;
+    s_made = 0;
+    assert_int_equal(s_make(world, &thing, "counted", "a", "a"), CN_OK);
+    assert_int_equal(s_made, 1);
+    assert_int_equal(s_make(world, &thing, "counted", "a", "a"), CN_OK);
+    assert_true(thing.reply.replayed);
+    assert_int_equal(s_make(world, &thing, "counted", "b", "b"), CN_KEY_REUSED);
+    assert_int_equal(s_made, 1);
 }
 
 static void s_assert_rows(struct test_world *world, long count)
@@ -854,6 +870,7 @@ BODY_TEST(a_retry_across_the_upgrade_runs_once, 1, s_upgraded)
 BODY_TEST(a_finished_twin_is_found, 1, s_find)
 BODY_TEST(twins_in_flight_have_one_effect_and_equal_replies, 4, s_twins)
 BODY_TEST(an_error_of_the_commit_undoes_all, 1, s_deferred)
+BODY_TEST(what_is_counted_was_committed_once, 1, s_counts)
 BODY_TEST(a_failed_guard_undoes_all, 1, s_guard)
 BODY_TEST(a_write_of_a_killed_backend_is_done_once, 1, s_killed)
 BODY_TEST(an_unknown_outcome_is_resolved_by_its_key, 1, s_unknown)
@@ -896,6 +913,7 @@ int main(void)
         cmocka_unit_test(a_finished_twin_is_found),
         cmocka_unit_test(twins_in_flight_have_one_effect_and_equal_replies),
         cmocka_unit_test(an_error_of_the_commit_undoes_all),
+        cmocka_unit_test(what_is_counted_was_committed_once),
         cmocka_unit_test(a_failed_guard_undoes_all),
         cmocka_unit_test(a_write_of_a_killed_backend_is_done_once),
         cmocka_unit_test(an_unknown_outcome_is_resolved_by_its_key),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The admin port of each process: health, metrics, and what it must not
 show."""
+import json
 import os
 import re
 import shutil
@@ -8,7 +9,7 @@ import subprocess
 
 import pytest
 
-from harness.system import REPO
+from harness.system import REPO, free_port
 
 MODE = os.environ.get("MODE", "release")
 NAMES = ["gateway", "access", "referrals", "scheduling", "documents",
@@ -102,6 +103,138 @@ def test_metrics_name_no_tenant_and_no_record(system, agency, name):
                          text)
 
 
+# What a line of HELP may not be: a word or two that only its author knows.
+HELP = re.compile(r"# HELP (cairn_\w+|process_\w+) (.+)")
+LABELS = {"answer", "channel", "check", "code", "lane", "le", "method",
+          "outcome", "partition", "process", "producer", "reason", "route",
+          "rule", "service", "state", "status", "type", "version"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_metric_is_told_in_a_sentence(system, name):
+    text = system.admin(name).get("/metrics").text
+    told = HELP.findall(text)
+    assert len(told) > 20
+    for metric, words in told:
+        assert words.endswith("."), metric
+        assert len(words.split()) >= 4, metric
+    with open(os.path.join(REPO, "deploy/README.md"),
+              encoding="utf-8") as file:
+        documented = file.read()
+    for metric, _ in told:
+        parts = metric.split("_")
+        assert f"`{metric}" in documented or any(
+            "`" + "_".join(parts[:n]) + "_..." in documented
+            for n in (1, 2)), metric
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_labels_of_metrics_have_few_values(system, name):
+    text = system.admin(name).get("/metrics").text
+    series = {}
+    for line in text.splitlines():
+        match = re.match(r"(\w+)\{(.*)\} ", line)
+        if match:
+            series.setdefault(match[1], []).append(match[2])
+            assert set(re.findall(r'(\w+)="', match[2])) <= LABELS, line
+    for metric, rows in series.items():
+        assert len(rows) <= 2000, metric
+
+
+def value(text, line):
+    """The number behind a metric and its labels; 0 when it is not told."""
+    match = re.search("^" + re.escape(line) + r" (\S+)$", text, re.M)
+    return float(match[1]) if match else 0
+
+
+def test_metrics_tell_of_clocks_messages_and_e_mail(system, agency, data_file,
+                                                    wait_for):
+    hl7 = 'cairn_hl7_messages_total{type="%s",answer="%s"}'
+    lines = {
+        "referrals": [hl7 % ("REF^I12", "AA"), hl7 % ("other", "AR"),
+                      'cairn_deadlines{rule="C01",state="open"}'],
+        "notifications": ['cairn_messages_total{channel="email",'
+                          'status="queued"}'],
+    }
+
+    def told():
+        return {line: sum(value(system.admin(one).get("/metrics").text, line)
+                          for one in (system.names_of(name) if "_total" in line
+                                      else [name]))
+                for name, own in lines.items() for line in own}
+    before = told()
+    content = data_file("referral.hl7")
+    control = os.urandom(6).hex().encode()
+    content = content.replace(content.split(b"|")[9], control, 1)
+    for _ in range(2):
+        assert b"MSA|AA" in agency.integrator.hl7(content).body
+    other = content.replace(b"REF^I12^REF_I12", b"ADT^A01^ADT_A01") \
+        .replace(b"REF^I12", b"ADT^A01")
+    assert b"MSA|AR" in agency.integrator.hl7(other).body
+    reference = agency.coordinator.get("/v1/referrals").ok(200)["data"][0]
+    agency.coordinator.patch(
+        "/v1/referrals/" + reference["id"],
+        {"disciplines": ["rn"], "ordering_physician":
+         {"agrees_to_sign": True}}).ok(200)
+    agency.coordinator.post(f"/v1/referrals/{reference['id']}/accept").ok(200)
+
+    def grown():
+        now = told()
+        return {line: now[line] - count for line, count in before.items()}
+    wait_for(lambda: all(grown().values()), 25, "the metrics to grow")
+    assert grown()[hl7 % ("REF^I12", "AA")] >= 2
+
+
+def test_a_line_tells_who_asked_for_what_and_how_it_went(system, agency,
+                                                         wait_for):
+    """By the template of the path and the id of the agency as the API has it.
+    What a client wrote into the path or the query is in no line."""
+    reader = agency.coordinator
+    tenant = reader.get("/v1/me").ok(200)["agency_id"]
+    found = reader.get("/v1/patients", family="Marburg-Zzyzx")
+    lost = reader.get("/v1/referrals/Marburg-Zzyzx")
+    for reply, path in ((found, "/v1/patients"),
+                        (lost, "/v1/referrals/{id}")):
+        mark = reply.headers["request-id"]
+
+        def written(mark=mark):
+            return [json.loads(line) for name in system.names_of("gateway")
+                    for line in system.log(name).splitlines()
+                    if mark in line]
+        # A turn's lines are written at its end.
+        (line,) = wait_for(written, 5, "the line of the request")
+        assert (line["verb"], line["path"], line["status"]) == \
+            ("GET", path, reply.status)
+        assert line["address"] == "127.0.0.1"
+        assert line["tenant"] == tenant
+        assert line["us"] > 0
+    for name in system.names() + system.names_of("gateway"):
+        text = system.log(name)
+        assert "Zzyzx" not in text
+        for tenants in re.findall(r'"tenant":"([^"]*)"', text):
+            assert tenants.startswith("agy_"), name
+
+
+def test_a_service_whose_mail_goes_nowhere_does_not_start(system):
+    environment = dict(system.environment("notifications"),
+                       CAIRN_BIND=f"tcp://127.0.0.1:{free_port()}",
+                       CAIRN_ADMIN="")
+    told = run("notifications", "--check-config",
+               {**environment, "CAIRN_SMTP_URL": ""})
+    assert told.returncode == 1
+    assert told.stderr == "cairn-notifications: CAIRN_SMTP_URL is missing\n"
+    told = run("notifications", "--check-config",
+               {**environment, "CAIRN_SMTP_CA": "/nonexistent"})
+    assert told.returncode == 1
+    assert "CAIRN_SMTP_CA must be a file" in told.stderr
+    ended = subprocess.run(
+        [program("notifications")], capture_output=True, text=True,
+        timeout=60, check=False,
+        env={**environment, "CAIRN_SMTP_URL": "smtp://sink.invalid:2525"})
+    assert ended.returncode == 1
+    assert "CAIRN_SMTP_URL" in ended.stdout.splitlines()[-1]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_setting_is_told_to_operators(name):
     told = run(name, "--help").stdout
@@ -121,7 +254,10 @@ def test_no_setting_is_told_that_no_program_has():
     for name in NAMES:
         known.update(re.findall(r"^(CAIRN_\w+)$", run(name, "--help").stdout,
                                 re.M))
-    assert documented == known
+    # Compose has settings of its own.
+    with open(os.path.join(REPO, ".env.example"), encoding="utf-8") as file:
+        compose = set(re.findall(r"^#?(CAIRN_\w+)=", file.read(), re.M))
+    assert documented - compose <= known <= documented
 
 
 @pytest.mark.parametrize("name", NAMES)

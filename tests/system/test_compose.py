@@ -4,7 +4,9 @@ docker-compose with several replicas. Other tests look at the edge and at the
 containers."""
 import concurrent.futures
 import http.client
+import json
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -162,6 +164,68 @@ def test_a_request_that_two_readers_could_read_differently_is_refused(compose,
     assert raw(compose, head).startswith(b"HTTP/1.1 400 ")
 
 
+def test_all_containers_write_json_lines(compose, client):
+    """PostgreSQL and the edge too, whose programs write none by themselves. A
+    line of the edge and one of the gateway have the id of the request, and
+    the address is the client's."""
+    mark = client.get("/v1/patients", family="Marburg-Zzyzx") \
+        .headers["request-id"]
+    refused = raw(compose, b"GET /v1/me HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+    assert re.search(rb"(?i)\r\nrequest-id: [0-9a-f-]{36}\r\n", refused)
+
+    def lines():
+        found = {}
+        for box in compose.containers():
+            name = box["Config"]["Labels"]["com.docker.compose.service"]
+            text = compose.run("docker", "logs", box["Id"], both=True)
+            for line in text.splitlines():
+                told = json.loads(line)
+                assert {"ts", "level", "svc"} <= set(told), line
+                found.setdefault(name, []).append(told)
+        return found
+    told = wait_for(lambda: (found := lines()) and any(
+        line.get("request_id") == mark for line in found["edge"]) and found,
+        10, "the edge's line")
+    for name in ("postgres", "edge", "gateway", "referrals", "migrate"):
+        assert told[name], name
+    edge = [line for line in told["edge"] if line.get("request_id") == mark]
+    gateway = [line for line in told["gateway"]
+               if line.get("request_id") == mark]
+    assert len(edge) == len(gateway) == 1
+    assert gateway[0]["path"] == "/v1/patients"
+    assert gateway[0]["address"] == edge[0]["address"]
+    assert edge[0]["status"] == gateway[0]["status"]
+    assert "Zzyzx" not in json.dumps(told)
+
+
+def test_no_container_can_eat_the_machine(compose):
+    for box in compose.containers():
+        host = box["HostConfig"]
+        assert 0 < host["Memory"] <= 2 << 30
+        options = host["LogConfig"]["Config"]
+        assert host["LogConfig"]["Type"] == "json-file"
+        assert options["max-size"] and options["max-file"]
+
+
+def test_a_first_start_warns_of_nothing(compose):
+    warned = []
+    for name in OURS + ["postgres", "migrate", "edge", "demo"]:
+        for box in compose.containers(name):
+            warned += [line for line in compose.first.get(box["Id"], [])
+                       if json.loads(line)["level"] in ("warn", "error")]
+    assert not warned, "\n".join(warned[:20])
+
+
+def test_the_demos_keys_name_what_the_host_can_reach(compose, client):
+    values = dict(line.split("=", 1) for line in
+                  read(os.path.join(compose.home, "env")).splitlines())
+    assert values["CAIRN_URL"] == compose.url
+    assert values["CAIRN_CA"] == os.path.join(compose.secrets, "ca.crt")
+    administrator = Client(compose.url, values["CAIRN_ADMINISTRATOR_KEY"])
+    assert administrator.get("/v1/me").ok(200)["role"] == "administrator"
+    assert client.get("/v1/me").ok(200)["role"] == "coordinator"
+
+
 def test_what_has_a_length_and_chunks_is_framed_anew(compose):
     # By its chunks, as RFC 9112 6.1 has it: the gateway sees no length.
     answer = raw(compose, b"POST /v1/referrals HTTP/1.1\r\nHost: a\r\n"
@@ -219,10 +283,11 @@ def test_a_head_that_drips_is_cut_off(compose, long_run):
 
 def test_plain_http_is_sent_to_https_and_hsts_keeps_it_there(compose, client):
     plain = http.client.HTTPConnection("127.0.0.1", compose.http, timeout=10)
-    plain.request("GET", "/v1/me")
-    reply = plain.getresponse()
-    assert reply.status == 308
-    assert reply.headers["location"] == compose.url + "/v1/me"
+    plain.request("GET", "/v1/me?a=b")
+    answer = plain.getresponse()
+    assert answer.status == 308
+    assert answer.getheader("location") == compose.url + "/v1/me?a=b"
+    assert answer.getheader("request-id")
     plain.close()
     made = client.post("/v1/referrals", {"channel": "phone"})
     assert made.headers["location"] == \

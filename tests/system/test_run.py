@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from harness.client import Client
-from harness.system import RUN, SERVICES
+from harness.system import RUN, SERVICES, read
 
 
 def processes(system):
@@ -39,6 +39,33 @@ def test_the_demo_keys_work_and_are_of_two_agencies(system, client):
     assert one["role"] == two["role"] == "coordinator"
     assert one["agency_id"] != two["agency_id"]
     assert one["branch_id"]
+
+
+def test_the_demo_has_an_administrator_who_reads_what_one_may(system, client):
+    values = dict(line.split("=", 1)
+                  for line in read(os.path.join(system.home, "env"))
+                  .splitlines())
+    administrator = client(values["CAIRN_ADMINISTRATOR_KEY"])
+    me = administrator.get("/v1/me").ok(200)
+    assert me["role"] == "administrator"
+    assert me["agency_id"] == client(system.key).get("/v1/me") \
+        .ok(200)["agency_id"]
+    for path in ("/v1/users", "/v1/api-keys", "/v1/audit",
+                 "/v1/services/referrals/dead-letters"):
+        administrator.get(path).ok(200)
+
+
+def test_an_epoch_that_was_told_once_is_kept(system, tmp_path):
+    epoch = read(os.path.join(system.home, "epoch")).strip()
+    for name in system.names():
+        assert system.environment(name)["CAIRN_EPOCH"] == epoch
+    (tmp_path / "epoch").write_text("3\n", encoding="utf-8")
+    done = subprocess.run([RUN], capture_output=True, text=True, timeout=30,
+                          env=dict(os.environ, CAIRN_HOME=str(tmp_path),
+                                   CAIRN_PORT="0", CAIRN_EPOCH="2"),
+                          check=False)
+    assert done.returncode == 1
+    assert "is in epoch 3 already" in done.stderr
 
 
 def test_the_file_with_the_keys_is_its_owners_alone(system):

@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An exchange in which an allocation fails answers 503, or its whole answer. */
+/* An exchange in which an allocation fails answers 503, or its whole answer.
+ * The line in the log names the template of the path and nothing that a client
+ * sent. */
 #include "services/gateway/exchange.h"
 
 #include "cairn/routes.h"
+#include "common/base/log.h"
 
 #include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -187,9 +192,107 @@ static void a_page_takes_no_body(void **state)
     }
 }
 
+/* The line that the answer to a request leaves. */
+static json_t *s_line_of(struct fixture *fixture,
+                         struct cn_http_request *request)
+{
+    static char text[4096];
+    struct cn_http_response response = { 0 };
+    int kept = dup(STDOUT_FILENO);
+    int capture = memfd_create("log", MFD_CLOEXEC);
+    assert_true(kept >= 0 && capture >= 0);
+    cn_log_flush();
+    assert_true(dup2(capture, STDOUT_FILENO) >= 0);
+    cn_buffer_init(&response.body, CN_HTTP_RESPONSE_MAX);
+    exchange_handle(&fixture->gateway, request, &response);
+    cn_log_flush();
+    assert_true(dup2(kept, STDOUT_FILENO) >= 0);
+    ssize_t size = pread(capture, text, sizeof(text), 0);
+    assert_true(size > 0);
+    (void)close(kept);
+    (void)close(capture);
+    cn_buffer_done(&response.body);
+    cn_arena_free(fixture->arena);
+    json_t *line = json_loadb(text, (size_t)size, 0, NULL);
+    assert_non_null(line);
+    return line;
+}
+
+static void s_says(const json_t *line, const char *name, const char *value)
+{
+    const char *said = json_string_value(json_object_get(line, name));
+    assert_non_null(said);
+    assert_string_equal(said, value);
+}
+
+static void a_line_names_the_template_and_nothing_that_was_sent(void **state)
+{
+    static const struct {
+        const char *method;
+        const char *path;
+        const char *verb;
+        const char *template;
+        int status;
+    } ROWS[] = {
+        { "DELETE", "/v1/referrals/Smith", "DELETE", "/v1/referrals/{id}",
+          405 },
+        { "OPTIONS", "/v1/referrals", "OPTIONS", "/v1/referrals", 204 },
+        { "GET", "/problems", "GET", "/problems", 200 },
+        { "GET", "/problems/Smith", "GET", "/problems/{code}", 404 },
+        { "GET", "/openapi.json", "GET", "/openapi.json", 200 },
+        { "GET", "/Smith", "GET", "none", 404 },
+        { "SMITH", "/v1/referrals", "none", "/v1/referrals", 405 },
+    };
+    struct fixture *fixture = *state;
+    for (size_t i = 0; i < sizeof(ROWS) / sizeof(ROWS[0]); i++) {
+        struct cn_http_request request = s_request(fixture, ROWS[i].path, 0);
+        request.method = ROWS[i].method;
+        request.address = "192.0.2.7";
+        request.query[0] = (struct cn_http_parameter){ "family", "Smith" };
+        json_t *line = s_line_of(fixture, &request);
+        char *text = json_dumps(line, 0);
+        s_says(line, "verb", ROWS[i].verb);
+        s_says(line, "path", ROWS[i].template);
+        s_says(line, "address", "192.0.2.7");
+        assert_int_equal(json_integer_value(json_object_get(line, "status")),
+                         ROWS[i].status);
+        assert_null(strcasestr(text, "smith"));
+        free(text);
+        json_decref(line);
+    }
+}
+
+static void an_address_is_believed_from_our_proxy_alone(void **state)
+{
+    static const struct {
+        bool behind_proxy;
+        const char *forwarded;
+        const char *address;
+    } ROWS[] = {
+        { false, "203.0.113.9", "192.0.2.7" },
+        { true, "203.0.113.9", "203.0.113.9" },
+        { true, "10.0.0.1, 2001:db8::9", "2001:db8::9" },
+        { true, "203.0.113.9, Smith", "192.0.2.7" },
+        { true, NULL, "192.0.2.7" },
+    };
+    struct fixture *fixture = *state;
+    for (size_t i = 0; i < sizeof(ROWS) / sizeof(ROWS[0]); i++) {
+        struct cn_http_request request = s_request(fixture, "/problems", 0);
+        fixture->gateway.behind_proxy = ROWS[i].behind_proxy;
+        request.address = "192.0.2.7";
+        request.headers[CN_FRAMING_FORWARDED_FOR] = ROWS[i].forwarded;
+        json_t *line = s_line_of(fixture, &request);
+        s_says(line, "address", ROWS[i].address);
+        json_decref(line);
+    }
+    fixture->gateway.behind_proxy = false;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_line_names_the_template_and_nothing_that_was_sent),
+        cmocka_unit_test(an_address_is_believed_from_our_proxy_alone),
         cmocka_unit_test(a_request_without_memory_answers_503),
         cmocka_unit_test(a_refusal_without_memory_answers_503),
         cmocka_unit_test(where_a_record_is_begins_with_the_public_url),

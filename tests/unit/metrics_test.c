@@ -56,6 +56,27 @@ static void two_sources_of_one_metric_stand_together(void **state)
     cn_buffer_done(&buffer);
 }
 
+static void a_counter_is_told_from_when_it_is_asked_for(void **state)
+{
+    static const struct cn_metric COUNTED = { "cairn_test_counted_total",
+                                              "Counted by two words.",
+                                              CN_METRIC_COUNTER };
+    struct cn_buffer buffer;
+    (void)state;
+    uint64_t *one = cn_counter(&COUNTED, "of=\"a\"");
+    (void)cn_counter(&COUNTED, "of=\"b\"");
+    *one += 2;
+    assert_ptr_equal(cn_counter(&COUNTED, "of=\"a\""), one);
+    s_text(&buffer);
+    assert_string_equal(buffer.data,
+                        "# HELP cairn_test_counted_total Counted by two "
+                        "words.\n"
+                        "# TYPE cairn_test_counted_total counter\n"
+                        "cairn_test_counted_total{of=\"a\"} 2\n"
+                        "cairn_test_counted_total{of=\"b\"} 0\n");
+    cn_buffer_done(&buffer);
+}
+
 static void s_tell_durations(void *arg, struct cn_metrics_page *page)
 {
     cn_metrics_histogram(page, "cairn_test_seconds", "Took.", "", arg);
@@ -114,6 +135,8 @@ int main(void)
         cmocka_unit_test(two_sources_of_one_metric_stand_together),
         cmocka_unit_test(a_histogram_counts_each_duration_once),
         cmocka_unit_test(only_what_is_needed_decides),
+        /* Last: its counters stay. */
+        cmocka_unit_test(a_counter_is_told_from_when_it_is_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,6 +70,7 @@ class Compose:
 
     def __init__(self, scale):
         self.scale = scale
+        self.first = {}
         self.home = tempfile.mkdtemp(prefix="cairn-compose-")
         self.secrets = os.path.join(self.home, "compose-secrets")
         self.https = free_port()
@@ -88,18 +89,21 @@ class Compose:
             COMPOSE_PROFILES="demo", COMPOSE_FILE=":".join(
                 (os.path.join(REPO, "docker-compose.yml"),
                  os.path.join(REPO, "tests/system/compose.yml"))),
-            CAIRN_VERSION="test", CAIRN_PUBLIC_URL=self.url, CAIRN_SECRETS=self.secrets,
+            CAIRN_VERSION="test", CAIRN_PUBLIC_URL=self.url,
+            CAIRN_SECRETS=self.secrets, CAIRN_SMTP_URL="smtp://sink:2525",
+            CAIRN_SMTP_CA="/run/secrets/ca.crt",
             CAIRN_HTTPS_PORT=str(self.https), CAIRN_HTTP_PORT=str(self.http),
             CAIRN_TEST_PG_PORT=str(self.pg_port), CAIRN_TEST_MAIL=mail)
 
-    def run(self, *words, seconds=300):
-        """What a command writes; the test fails when it does."""
+    def run(self, *words, seconds=300, both=False):
+        """What a command writes (to its standard error too: both); the test
+        fails when it does."""
         done = subprocess.run(words, env=self.environment, cwd=REPO,
                               check=False, capture_output=True, text=True,
                               stdin=subprocess.DEVNULL, timeout=seconds)
         assert done.returncode == 0, \
             f"{' '.join(words)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-        return done.stdout
+        return done.stdout + (done.stderr if both else "")
 
     def compose(self, *words, seconds=300):
         """The docker-compose that is installed."""
@@ -113,13 +117,13 @@ class Compose:
         wait_for(lambda: self.healthy() and
                  os.path.exists(os.path.join(self.secrets, "demo/env")),
                  READY_SECONDS, "the containers' health and the demo")
-        values = dict(line.split("=", 1) for line in
-                      read(os.path.join(self.secrets, "demo/env")).splitlines())
-        values["CAIRN_URL"] = self.url
         with open(os.path.join(self.home, "env"), "w",
                   encoding="utf-8") as file:
-            file.writelines(f"{name}={value}\n"
-                            for name, value in values.items())
+            file.write(self.run(SETUP, "show", "demo/env"))
+        # By container, before any test does something.
+        self.first = {box["Id"]: self.run("docker", "logs", box["Id"],
+                                          both=True).splitlines()
+                      for box in self.containers()}
         for folder in ("secrets", "environment", "log", "run"):
             os.makedirs(os.path.join(self.home, folder))
         shutil.copy(os.path.join(self.secrets, "platform.key"),
