@@ -7,7 +7,6 @@
 #include "common/http/http_internal.h"
 #include "common/loop/listen.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,7 +55,7 @@ static struct slot *s_slot_take(struct cn_http *self, struct peer *peer)
     }
     struct cn_http_request *request = cn_arena_alloc(arena, sizeof(*request));
     request->arena = arena;
-    request->address = cn_arena_strdup(arena, peer->address);
+    request->address = http_peer_address(peer, arena);
     self->slots_free = slot->next_free;
     *slot = (struct slot){ .generation = slot->generation,
                            .state = SLOT_READING,

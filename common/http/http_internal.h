@@ -141,6 +141,8 @@ void http_peer_go(struct peer *peer);
 void http_peer_end(struct peer *peer);
 /* Ends it at once. */
 void http_peer_close(struct peer *peer);
+/* The other end's address as text, in the arena. */
+const char *http_peer_address(const struct peer *peer, struct cn_arena *arena);
 /* Frees what nobody has any more. */
 void http_peer_settle(struct peer *peer);
 void http_peers_bury(struct cn_http *self);

@@ -4,6 +4,7 @@
 
 #include "common/loop/listen.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -284,10 +285,22 @@ static struct in6_addr s_peer_address(const struct sockaddr_storage *from)
     if (from->ss_family == AF_INET6) {
         address = ((const struct sockaddr_in6 *)(const void *)from)->sin6_addr;
     } else if (from->ss_family == AF_INET) {
+        memset(address.s6_addr + 10, 0xFF, 2);
         memcpy(address.s6_addr + 12,
                &((const struct sockaddr_in *)(const void *)from)->sin_addr, 4);
     }
     return address;
+}
+
+const char *http_peer_address(const struct peer *peer, struct cn_arena *arena)
+{
+    static const uint8_t V4_MAPPED[12] = { [10] = 0xFF, [11] = 0xFF };
+    const uint8_t *bytes = peer->address.s6_addr;
+    char text[INET6_ADDRSTRLEN] = "";
+    bool is_v4 = memcmp(bytes, V4_MAPPED, sizeof(V4_MAPPED)) == 0;
+    (void)inet_ntop(is_v4 ? AF_INET : AF_INET6, is_v4 ? bytes + 12 : bytes,
+                    text, sizeof(text));
+    return cn_arena_strdup(arena, text);
 }
 
 static bool s_has_room_for(const struct cn_http *self,

@@ -53,7 +53,7 @@ static bool s_is_in(uint32_t point, const struct range *ranges, size_t count)
     return false;
 }
 
-static bool s_is_blank(uint32_t point)
+static bool s_is_white(uint32_t point)
 {
     return s_is_in(point, BLANKS, CN_COUNT(BLANKS));
 }
@@ -87,7 +87,7 @@ const char *cn_text_trim(const char *text, size_t *size)
 {
     size_t step = 0;
     size_t left = *size;
-    while (left > 0 && s_is_blank(cn_text_point(text, &step))) {
+    while (left > 0 && s_is_white(cn_text_point(text, &step))) {
         text += step;
         left -= step;
     }
@@ -96,7 +96,7 @@ const char *cn_text_trim(const char *text, size_t *size)
         while (last > 0 && ((unsigned char)text[last] & 0xC0) == 0x80) {
             last--;
         }
-        if (!s_is_blank(cn_text_point(text + last, &step))) {
+        if (!s_is_white(cn_text_point(text + last, &step))) {
             break;
         }
         left = last;

@@ -30,7 +30,7 @@ const struct cn_moves ntf_outgoing_moves = {
     .unused = FROM(DELIVERED),
 };
 
-static bool s_is_word(const char *text, const char *word)
+static bool s_is_plain_word(const char *text, const char *word)
 {
     return text != NULL && strcmp(text, word) == 0;
 }
@@ -50,7 +50,7 @@ static size_t s_end_tellings(const Ntf__Care *care,
                                   TEMPLATES[i], care->source_email };
         }
     }
-    if (care->accepted && !s_is_word(care->reason_code, "deceased")) {
+    if (care->accepted && !s_is_plain_word(care->reason_code, "deceased")) {
         ret_tellings[count++] =
             (struct telling){ NTF__MESSAGE__AUDIENCE__PATIENT,
                               "care_not_started", care->patient_email };
@@ -193,7 +193,7 @@ static const char *s_reason_words(const char *code)
         { "wrong_service", "we do not offer the service that it asks for" },
     };
     for (size_t i = 0; i < CN_COUNT(REASONS); i++) {
-        if (s_is_word(code, REASONS[i].code)) {
+        if (s_is_plain_word(code, REASONS[i].code)) {
             return REASONS[i].words;
         }
     }
@@ -205,9 +205,10 @@ static bool s_end_write(struct cn_arena *arena,
                         const char **ret_subject,
                         const char **ret_text)
 {
-    const char *ended = s_is_word(care->ended, "declined") ? "was not accepted"
-                        : s_is_word(care->ended, "withdrawn") ? "was withdrawn"
-                                                              : "has ended";
+    const char *ended =
+        s_is_plain_word(care->ended, "declined")    ? "was not accepted"
+        : s_is_plain_word(care->ended, "withdrawn") ? "was withdrawn"
+                                                    : "has ended";
     *ret_subject = cn_arena_printf(arena, "Your referral %s", ended);
     *ret_text = cn_arena_printf(
         arena,

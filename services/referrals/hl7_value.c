@@ -63,8 +63,9 @@ int hl7_count(struct hl7_reader *self, struct hl7_place place)
     return count;
 }
 
-static const char *
-s_part(const struct hl7_reader *self, struct hl7_place place, int component)
+static const char *s_component_line(const struct hl7_reader *self,
+                                    struct hl7_place place,
+                                    int component)
 {
     return hl7_line(self->arena,
                     hl7_text(self->message, place.segment, place.field,
@@ -156,7 +157,7 @@ const char *hl7_family_name(struct hl7_reader *self, struct hl7_place place)
 {
     const struct hl7 *message = self->message;
     const char *parts[2];
-    const char *whole = s_part(self, place, 1);
+    const char *whole = s_component_line(self, place, 1);
     for (int i = 0; i < 2; i++) {
         parts[i] =
             hl7_line(self->arena, hl7_sub(message, place.segment, place.field,
@@ -167,10 +168,10 @@ const char *hl7_family_name(struct hl7_reader *self, struct hl7_place place)
 
 const char *hl7_person_name(struct hl7_reader *self, struct hl7_place place)
 {
-    const char *const parts[] = { s_part(self, place, 2),
-                                  s_part(self, place, 3),
+    const char *const parts[] = { s_component_line(self, place, 2),
+                                  s_component_line(self, place, 3),
                                   hl7_family_name(self, place),
-                                  s_part(self, place, 4) };
+                                  s_component_line(self, place, 4) };
     return hl7_fit(self, place, hl7_join(self, parts, CN_COUNT(parts), " "),
                    200);
 }
@@ -193,9 +194,9 @@ struct hl7_place hl7_legal_name(struct hl7_reader *self, struct hl7_place place)
     int best = 0;
     for (int i = 1; i <= count; i++) {
         struct hl7_place at = { place.segment, place.field, i };
-        int rank = s_name_rank(s_part(self, at, 7));
-        bool named =
-            hl7_family_name(self, at) != NULL || s_part(self, at, 2) != NULL;
+        int rank = s_name_rank(s_component_line(self, at, 7));
+        bool named = hl7_family_name(self, at) != NULL ||
+                     s_component_line(self, at, 2) != NULL;
         if (named && (best == 0 || rank < best)) {
             best = rank;
             place.repetition = i;
@@ -272,7 +273,7 @@ static const struct hl7_code STATES[] = {
     { "Northern Mariana Islands", "MP", 0 },
 };
 
-static const char *s_state(struct hl7_reader *self, const char *sent)
+static const char *s_state_code(struct hl7_reader *self, const char *sent)
 {
     const struct hl7_code *known =
         hl7_code_find(STATES, CN_COUNT(STATES), sent);
@@ -363,9 +364,9 @@ static Ref__Patient__Address *s_address_of(struct hl7_reader *self,
         CN_NEW(self->arena, ref__patient__address, Ref__Patient__Address);
     const char *const lines[] = { s_street(self, place),
                                   hl7_word(self, place, 2, 200) };
-    const char *state = s_part(self, place, 4);
-    const char *code = s_part(self, place, 5);
-    bool at_home = s_is_usa(s_part(self, place, 6));
+    const char *state = s_component_line(self, place, 4);
+    const char *code = s_component_line(self, place, 5);
+    bool at_home = s_is_usa(s_component_line(self, place, 6));
     address->lines =
         cn_arena_array(self->arena, CN_COUNT(lines), sizeof(*address->lines));
     for (size_t i = 0; i < CN_COUNT(lines); i++) {
@@ -374,7 +375,7 @@ static Ref__Patient__Address *s_address_of(struct hl7_reader *self,
         }
     }
     address->city = hl7_word(self, place, 3, 100);
-    address->state = s_state(self, state);
+    address->state = s_state_code(self, state);
     address->postal_code = at_home ? s_postal_code(self, code) : NULL;
     if (!at_home || (state != NULL && address->state == NULL) ||
         (code != NULL && address->postal_code == NULL)) {
@@ -387,11 +388,11 @@ static Ref__Patient__Address *s_address_of(struct hl7_reader *self,
 }
 
 /* Does it say any place? */
-static bool s_has_place(struct hl7_reader *self, struct hl7_place place)
+static bool s_says_place(struct hl7_reader *self, struct hl7_place place)
 {
     bool has = s_street(self, place) != NULL;
     for (int i = 2; i <= 5; i++) {
-        has = has || s_part(self, place, i) != NULL;
+        has = has || s_component_line(self, place, i) != NULL;
     }
     return has;
 }
@@ -403,8 +404,8 @@ Ref__Patient__Address *hl7_address(struct hl7_reader *self,
     int best = 0;
     for (int i = 1; i <= count; i++) {
         struct hl7_place at = { place.segment, place.field, i };
-        int rank = s_address_rank(s_part(self, at, 7));
-        if (rank > 0 && (best == 0 || rank < best) && s_has_place(self, at)) {
+        int rank = s_address_rank(s_component_line(self, at, 7));
+        if (rank > 0 && (best == 0 || rank < best) && s_says_place(self, at)) {
             best = rank;
             place.repetition = i;
         }
@@ -493,7 +494,7 @@ static struct xtn s_xtn(struct hl7_reader *self, struct hl7_place place)
 {
     struct xtn xtn = { { NULL } };
     for (int i = 1; i <= 12; i++) {
-        xtn.part[i] = s_part(self, place, i);
+        xtn.part[i] = s_component_line(self, place, i);
     }
     return xtn;
 }
@@ -633,7 +634,7 @@ const char *hl7_telecom_one(struct hl7_reader *self,
 /* ---- days ---- */
 
 /* YYYYMMDD at the beginning, or YYYY-MM-DD. */
-static bool s_date(const char *sent, struct cn_date *ret_date)
+static bool s_hl7_date(const char *sent, struct cn_date *ret_date)
 {
     char text[11];
     bool dashed = strspn(sent, "0123456789") == 4 && sent[4] == '-';
@@ -670,14 +671,14 @@ static const char *s_day_text(struct hl7_reader *self, struct cn_date date)
 
 const char *hl7_day(struct hl7_reader *self, struct hl7_place place)
 {
-    const char *sent = s_part(self, place, 1);
+    const char *sent = s_component_line(self, place, 1);
     struct cn_date date;
     struct cn_civil civil;
     int64_t at = 0;
     if (sent == NULL) {
         return NULL;
     }
-    if (!s_date(sent, &date)) {
+    if (!s_hl7_date(sent, &date)) {
         hl7_not_understood(self, place);
         return NULL;
     }
@@ -700,13 +701,13 @@ static struct cn_date s_today(const struct hl7_reader *self)
 
 const char *hl7_birth_day(struct hl7_reader *self, struct hl7_place place)
 {
-    const char *sent = s_part(self, place, 1);
+    const char *sent = s_component_line(self, place, 1);
     struct cn_date date;
     struct cn_date oldest = cn_date_add(s_today(self), -OLDEST_DAYS);
     if (sent == NULL) {
         return NULL;
     }
-    const char *day = s_date(sent, &date) ? s_day_text(self, date) : NULL;
+    const char *day = s_hl7_date(sent, &date) ? s_day_text(self, date) : NULL;
     if (day == NULL || !cn_birth_date_is_plausible(day, self->now_at)) {
         hl7_not_understood(self, place);
         return NULL;
@@ -723,7 +724,7 @@ const char *hl7_birth_day(struct hl7_reader *self, struct hl7_place place)
 static const char *
 s_namespace(struct hl7_reader *self, struct hl7_place place, int component)
 {
-    const char *name = s_part(self, place, component);
+    const char *name = s_component_line(self, place, component);
     return hl7_either(
         name,
         hl7_line(self->arena, hl7_sub(self->message, place.segment, place.field,
@@ -733,8 +734,8 @@ s_namespace(struct hl7_reader *self, struct hl7_place place, int component)
 const char *hl7_sender(struct hl7_reader *self)
 {
     const struct hl7_segment *msh = self->message->segments;
-    return hl7_either(s_part(self, hl7_at(msh, 4), 1),
-                      s_part(self, hl7_at(msh, 3), 1));
+    return hl7_either(s_component_line(self, hl7_at(msh, 4), 1),
+                      s_component_line(self, hl7_at(msh, 3), 1));
 }
 
 const char *hl7_authority(struct hl7_reader *self, struct hl7_place place)

@@ -480,7 +480,8 @@ const char *key_value(struct cn_arena *arena, const char *value)
     return s_ends_off(arena, value);
 }
 
-static bool s_is_word(const char *text, const char *const *words, size_t count)
+static bool
+s_is_one_of(const char *text, const char *const *words, size_t count)
 {
     for (size_t i = 0; text != NULL && i < count; i++) {
         if (strcasecmp(text, words[i]) == 0) {
@@ -509,8 +510,8 @@ bool identifier_is_ssn(const Ref__Patient__Identifier *identifier)
                                            "2.16.840.1.113883.4.1",
                                            "urn:oid:2.16.840.1.113883.4.1",
                                            "http://hl7.org/fhir/sid/us-ssn" };
-    return s_is_word(identifier->type, TYPES, CN_COUNT(TYPES)) ||
-           s_is_word(identifier->system, SYSTEMS, CN_COUNT(SYSTEMS)) ||
+    return s_is_one_of(identifier->type, TYPES, CN_COUNT(TYPES)) ||
+           s_is_one_of(identifier->system, SYSTEMS, CN_COUNT(SYSTEMS)) ||
            (identifier->system != NULL &&
             strcasestr(identifier->system, "social security") != NULL) ||
            (identifier->type == NULL && s_looks_like_ssn(identifier->value));
@@ -531,7 +532,7 @@ bool identifier_is_placeholder(const char *value)
         repeats = repeats && value[i] == value[0];
     }
     /* 0, -, ?, 99999: one character again and again. */
-    return s_is_word(value, WORDS, CN_COUNT(WORDS)) ||
+    return s_is_one_of(value, WORDS, CN_COUNT(WORDS)) ||
            (repeats && (size >= 4 || strchr("0-?.xX", value[0]) != NULL));
 }
 

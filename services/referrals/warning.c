@@ -48,8 +48,8 @@ static bool s_same_text(const char *a, const char *b)
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-static bool s_same(const Ref__Referral__Warning *a,
-                   const Ref__Referral__Warning *b)
+static bool s_same_occasion(const Ref__Referral__Warning *a,
+                            const Ref__Referral__Warning *b)
 {
     return s_same_text(a->code, b->code) && s_same_text(a->field, b->field) &&
            s_same_text(a->sent, b->sent) && s_same_text(a->kept, b->kept) &&
@@ -76,7 +76,7 @@ void referral_warn_of(struct cn_arena *arena,
         CN_SET(detail, at, warning->at);
     }
     for (size_t i = 0; i < count; i++) {
-        if (s_same(referral->warning_details[i], detail)) {
+        if (s_same_occasion(referral->warning_details[i], detail)) {
             return;
         }
     }
