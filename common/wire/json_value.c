@@ -202,8 +202,8 @@ static bool store_string(struct cn_json_reader *reader,
                          size_t size,
                          void *slot)
 {
-    if (size > size_max(field, rule)) {
-        return cn_json_fault(reader, where, "too_long", "at most %u bytes",
+    if (!cn_utf8_fits(text, size, size_max(field, rule))) {
+        return cn_json_fault(reader, where, "too_long", "at most %u characters",
                              size_max(field, rule));
     }
     const char *copy = cn_arena_strndup(reader->arena, text, size);
