@@ -32,7 +32,8 @@ void cn_buffer_json_text(struct cn_buffer *self, const char *text);
  * too_long, too_many. null counts as absent. An error repeats nothing of the
  * request but keys that look like a field's name. If mask is not NULL this is a
  * merge patch: null clears, and the paths of the keys present ("name.family")
- * are returned in it. */
+ * are returned in it, those of read-only fields too: cn_patch compares them
+ * with what is there. */
 struct cn_json_mask {
     const char **paths;
     size_t count;

@@ -22,11 +22,13 @@ struct cn_shape;
 /* One field, in the order of descriptor->fields. */
 struct cn_field_shape {
     enum cn_field_kind kind;
-    bool output_only;    /* in a request: 422 read_only_field */
-    bool no_null;        /* PATCH may not clear it */
-    bool required;       /* of what a client makes, and may not be cleared */
-    bool create_only;    /* PATCH may not change it */
-    uint32_t max;        /* bytes of a string or items of a list; 0: default */
+    /* In a request 422 read_only_field; in a PATCH only when it differs from
+     * what is there. */
+    bool output_only;
+    bool no_null;     /* PATCH may not clear it */
+    bool required;    /* of what a client makes, and may not be cleared */
+    bool create_only; /* in a PATCH as output_only */
+    uint32_t max;     /* characters of a string, items of a list; 0: default */
     const char *pattern; /* its name in common/wire/json_text.c, or NULL */
     const struct cn_shape *sub; /* of a message field, else NULL */
     const char *id; /* prefix of the outside id that it holds, or NULL */
@@ -38,7 +40,7 @@ struct cn_shape {
     int update_mask; /* index of a `repeated string update_mask`, or -1 */
 };
 
-/* The default max of a string in bytes, and of a list in items. */
+/* The default max of a string in characters, and of a list in items. */
 enum { CN_STRING_MAX = 512, CN_LIST_MAX = 64 };
 
 enum cn_verb { CN_GET, CN_POST, CN_PUT, CN_PATCH, CN_DELETE };
