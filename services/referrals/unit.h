@@ -18,6 +18,14 @@ const char *branch_await(struct cn_op *op, struct cn_uuid id, const char *zone);
 /* The same of the branch that a patched record names, which it must. */
 const char *branch_patched(struct cn_op *op, const char *named);
 
+/* Two parameters of a list of which neither stands alone: 422 at the one that
+ * is missing. */
+void together_check(struct cn_op *op,
+                    const char *a_name,
+                    const char *a,
+                    const char *b_name,
+                    const char *b);
+
 /* Adds a warning unless it is there. */
 void referral_warn(struct cn_arena *arena,
                    Ref__Referral *referral,

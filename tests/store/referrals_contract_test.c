@@ -110,6 +110,8 @@ static void s_record(const struct contract_maker *maker,
 int main(void)
 {
     static const struct contract_excuse EXCUSES[] = {
+        { "SQL_REFERRALS_CHANGES_WITH",
+          "the slow lane reads through what changed" },
         { "GetReferralRaw", "a referral that came in no message has none" },
         { "a_key_is_used_once ReceiveHl7",
           "a message is known again by itself, not by a key" },
@@ -121,6 +123,11 @@ int main(void)
         { "SQL_REFERRALS_BY_STATUS", FIRST ", '{closed}'" },
         { "SQL_REFERRALS_BY_BRANCH",
           FIRST ", '{closed}', '{00000000-0000-7000-8000-0000000000a1}'" },
+        { "SQL_REFERRALS_CHANGES", FIRST ", NULL" },
+        { "SQL_PATIENTS_CHANGES", FIRST ", NULL" },
+        { "SQL_REFERRALS_OF_SENDER",
+          FIRST ", '{closed}', NULL, NULL, 'source_system5',"
+                " 'source_external_id5'" },
         { NULL, NULL },
     };
     const struct cn_service service = {
