@@ -55,6 +55,15 @@ static void s_fill(const struct contract_maker *maker, void *message)
         request->content.data = (uint8_t *)text;
         request->content.len = strlen(text);
         request->content_type = "x-application/hl7-v2+er7";
+    } else if (any->descriptor == &ref__list_referrals_request__descriptor) {
+        Ref__ListReferralsRequest *request = message;
+        request->external_id = "x1"; /* with source_system */
+    } else if (any->descriptor == &ref__list_patients_request__descriptor) {
+        /* A list of patients has one order: by name. */
+        Ref__ListPatientsRequest *request = message;
+        request->identifier_system = NULL;
+        request->identifier_value = NULL;
+        request->has_updated_since = 0;
     } else if (any->descriptor == &sch__visit__descriptor) {
         s_visit_fill(maker, message);
     }
