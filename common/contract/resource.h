@@ -93,6 +93,12 @@ struct cn_listing {
     size_t filter_count;
     const struct cn_list_way *ways;
     size_t way_count;
+    /* Index of the request's field updated_since; -1: it has none. The list is
+     * then in the order of changes, oldest first: by the first statement
+     * without filters, else by the second, which has all of them. */
+    int since;
+    const struct cn_statement *changes;
+    const struct cn_statement *changes_with;
 };
 
 #endif

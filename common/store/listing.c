@@ -13,6 +13,8 @@ struct given {
     unsigned ids;   /* set of 1 << index */
     unsigned words; /* the same */
     bool nothing;   /* no row can match */
+    bool by_change;
+    int64_t since;
     const char *text;
 };
 
@@ -27,6 +29,25 @@ static const void *s_filter_value(const struct cn_request *request,
         return *(void *const *)(const void *)(body + field->offset);
     }
     return body + field->offset;
+}
+
+static void s_since_read(const struct cn_request *request,
+                         const struct cn_listing *listing,
+                         struct cn_filter *filter,
+                         struct given *given)
+{
+    if (listing->since < 0) {
+        return;
+    }
+    const ProtobufCFieldDescriptor *field =
+        &listing->request->descriptor->fields[listing->since];
+    const char *body = request->body;
+    given->by_change =
+        *(const protobuf_c_boolean *)(const void *)(body +
+                                                    field->quantifier_offset);
+    given->since =
+        cn_filter_at(filter, given->by_change,
+                     *(const int64_t *)(const void *)(body + field->offset));
 }
 
 static struct given s_given(struct cn_op *op, const struct cn_listing *listing)
@@ -51,6 +72,7 @@ static struct given s_given(struct cn_op *op, const struct cn_listing *listing)
             given.words |= given.params[i].kind != CN_PARAM_NULL ? 1U << i : 0;
         }
     }
+    s_since_read(op->request, listing, &filter, &given);
     given.nothing = filter.nothing;
     given.text = filter.text;
     return given;
@@ -101,15 +123,54 @@ static struct cn_records s_way_read(struct cn_op *op,
                          cn_read(op, way->statement, params, count));
 }
 
+struct cn_records cn_records_of_changes(struct cn_op *op,
+                                        const struct cn_resource *resource,
+                                        const struct cn_rows *rows)
+{
+    struct cn_records records = cn_records_of(op, resource, rows);
+    for (size_t i = 0; i < records.count; i++) {
+        records.items[i].place_at = cn_record_updated_at(&records.items[i]);
+    }
+    return records;
+}
+
+/* In the order of changes, from the instant that is asked for. */
+static struct cn_records s_changes_read(struct cn_op *op,
+                                        const struct cn_listing *listing,
+                                        const struct given *given,
+                                        const struct cn_page *page)
+{
+    const bool all = given->ids == 0 && given->words == 0;
+    struct cn_cursor after = page->after;
+    if (after.key == 0) {
+        after.key = given->since;
+    }
+    struct cn_param params[PARAMS_MAX] = { cn_at(after.key), cn_uuid(after.id),
+                                           cn_int(page->limit + 1) };
+    size_t count = 3;
+    if (listing->resource->branch >= 0) {
+        params[count++] = cn_reach_branches(op->request);
+    }
+    for (unsigned i = 0; !all && i < listing->filter_count; i++) {
+        params[count++] = given->params[i];
+    }
+    return cn_records_of_changes(
+        op, listing->resource,
+        cn_read(op, all ? listing->changes : listing->changes_with, params,
+                count));
+}
+
 struct cn_records cn_list_read(struct cn_op *op,
                                const struct cn_listing *listing,
                                struct cn_page *ret_page)
 {
     struct given given = s_given(op, listing);
     *ret_page = cn_page_open(op, given.text);
-    return cn_failed(op) || given.nothing
-               ? (struct cn_records){ 0 }
-               : s_way_read(op, listing, &given, ret_page);
+    if (cn_failed(op) || given.nothing) {
+        return (struct cn_records){ 0 };
+    }
+    return given.by_change ? s_changes_read(op, listing, &given, ret_page)
+                           : s_way_read(op, listing, &given, ret_page);
 }
 
 void cn_list_answer(struct cn_op *op,

@@ -16,6 +16,11 @@ void cn_list(struct cn_op *op, const struct cn_listing *listing);
 struct cn_records cn_list_read(struct cn_op *op,
                                const struct cn_listing *listing,
                                struct cn_page *ret_page);
+/* Rows of a list that is in the order of changes: their place is when they last
+ * changed. */
+struct cn_records cn_records_of_changes(struct cn_op *op,
+                                        const struct cn_resource *resource,
+                                        const struct cn_rows *rows);
 void cn_list_answer(struct cn_op *op,
                     const struct cn_page *page,
                     struct cn_records records,

@@ -21,6 +21,23 @@ static void s_filter_add(struct cn_filter *self, const char *word)
     self->text = text;
 }
 
+void cn_filter_text(struct cn_filter *self, const char *name, const char *text)
+{
+    if (text != NULL) {
+        s_filter_add(self, cn_arena_printf(self->request->arena, "%s=%zu:%s",
+                                           name, strlen(text), text));
+    }
+}
+
+int64_t cn_filter_at(struct cn_filter *self, bool has, int64_t at)
+{
+    if (has) {
+        s_filter_add(self, cn_arena_printf(self->request->arena, "since=%lld",
+                                           (long long)at));
+    }
+    return has ? at : 0;
+}
+
 struct cn_uuid
 cn_filter_id(struct cn_filter *self, const char *prefix, const char *id)
 {

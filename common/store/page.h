@@ -27,6 +27,10 @@ struct cn_param cn_filter_words(struct cn_filter *self,
                                 const ProtobufCEnumDescriptor *descriptor,
                                 const void *values,
                                 size_t count);
+/* Any other text that narrows the list; NULL: it is not given. */
+void cn_filter_text(struct cn_filter *self, const char *name, const char *text);
+/* An optional instant (updated_since); 0 when it is absent. */
+int64_t cn_filter_at(struct cn_filter *self, bool has, int64_t at);
 /* A page being read. The statement is asked for limit + 1 rows after `after`.
  */
 struct cn_page {

@@ -26,7 +26,7 @@ enum {
     COLUMN_COUNT
 };
 
-enum { ACTION_MAX = 64, PARAMS_BEFORE_COLUMNS = 5, KEEP_BEFORE_COLUMNS = 3 };
+enum { PARAMS_BEFORE_COLUMNS = 5, KEEP_BEFORE_COLUMNS = 3 };
 
 /* ---- fields by number ---- */
 
@@ -269,6 +269,12 @@ const char *cn_record_id(const struct cn_record *record)
     return cn_record_text(record, FIELD_ID);
 }
 
+int64_t cn_record_updated_at(const struct cn_record *record)
+{
+    return *(const int64_t *)s_value(record->resource->shown, record->shown,
+                                     FIELD_UPDATED_AT);
+}
+
 /* ---- what a client sent ---- */
 
 void cn_require_fields(struct cn_op *op,
@@ -325,30 +331,112 @@ struct cn_record *cn_record_new(struct cn_op *op,
     return record;
 }
 
+/* Is a field on the path one that a patch may not change? */
+static bool
+s_is_read_only(struct cn_op *op, const struct cn_shape *shape, const char *path)
+{
+    while (shape != NULL) {
+        size_t size = strcspn(path, ".");
+        const char *name = cn_arena_strndup(op->arena, path, size);
+        const ProtobufCMessageDescriptor *descriptor = shape->descriptor;
+        const ProtobufCFieldDescriptor *field =
+            protobuf_c_message_descriptor_get_field_by_name(descriptor, name);
+        if (field == NULL) {
+            return false; /* the merge refuses it */
+        }
+        const struct cn_field_shape *rule =
+            &shape->fields[field - descriptor->fields];
+        if (rule->output_only || rule->create_only) {
+            return true;
+        }
+        shape = path[size] == '.' ? rule->sub : NULL;
+        path += size + 1;
+    }
+    return false;
+}
+
+/* The record as a client sees it now; the record itself stays as it is. */
+static const ProtobufCMessage *s_as_shown(struct cn_op *op,
+                                          const struct cn_record *record)
+{
+    struct cn_record copy = *record;
+    s_body_set(&copy, cn_message_copy(op->arena, record->body));
+    if (copy.resource->show != NULL) {
+        copy.resource->show(op, &copy);
+    }
+    return copy.shown;
+}
+
+/* What the message has at the path, alone. */
+static struct cn_bytes
+s_alone(struct cn_op *op, const ProtobufCMessage *message, const char *path)
+{
+    struct cn_bytes packed = { NULL, 0 };
+    ProtobufCMessage *part = cn_message_new(op->arena, message->descriptor);
+    if (cn_message_merge(op->arena, part, message, &path, 1, op->err) ==
+        CN_OK) {
+        (void)!cn_message_pack(op->arena, part, &packed, op->err);
+    }
+    return packed;
+}
+
+static void s_read_only_refuse(struct cn_op *op,
+                               const struct cn_record *record,
+                               const char *path)
+{
+    char pointer[CN_ERR_POINTER_MAX];
+    (void)snprintf(pointer, sizeof(pointer), "/%s", path);
+    for (char *at = strchr(pointer, '.'); at != NULL; at = strchr(at, '.')) {
+        *at = '/';
+    }
+    cn_refuse_field(op, pointer, "read_only_field",
+                    "cannot be set here, and the %s has another value",
+                    record->resource->name);
+}
+
+/* The paths that the patch may change. One of a read-only field that names
+ * what is there is left out, one that differs is refused. */
+static size_t s_mask_writable(struct cn_op *op,
+                              const struct cn_record *record,
+                              const ProtobufCMessage *patch,
+                              const char *const *mask,
+                              size_t count,
+                              const char **writable)
+{
+    const ProtobufCMessage *shown = NULL;
+    size_t kept = 0;
+    for (size_t i = 0; i < count && !cn_arena_failed(op->arena); i++) {
+        if (!s_is_read_only(op, record->resource->shown, mask[i])) {
+            writable[kept++] = mask[i];
+            continue;
+        }
+        shown = shown != NULL ? shown : s_as_shown(op, record);
+        const struct cn_bytes sent = s_alone(op, patch, mask[i]);
+        const struct cn_bytes there = s_alone(op, shown, mask[i]);
+        if (sent.size != there.size ||
+            (sent.size > 0 && memcmp(sent.data, there.data, sent.size) != 0)) {
+            s_read_only_refuse(op, record, mask[i]);
+        }
+    }
+    return kept;
+}
+
 void cn_patch(struct cn_op *op,
               struct cn_record *record,
               const void *patch,
               const char *const *mask,
               size_t mask_count)
 {
-    const struct cn_shape *shape = record->resource->shown;
-    char pointer[CN_ERR_POINTER_MAX];
-    for (unsigned i = 0; i < shape->descriptor->n_fields; i++) {
-        const char *name = s_descriptor(shape, i)->name;
-        if (shape->fields[i].create_only &&
-            cn_mask_has(mask, mask_count, name)) {
-            (void)snprintf(pointer, sizeof(pointer), "/%s", name);
-            cn_refuse_field(op, pointer, "read_only_field",
-                            "is set when the %s is made and stays",
-                            record->resource->name);
-        }
-    }
     if (cn_failed(op)) {
         return;
     }
     if (patch != NULL) {
-        (void)!cn_message_merge(op->arena, record->shown, patch, mask,
-                                mask_count, op->err);
+        const char **writable =
+            cn_arena_array(op->arena, mask_count + 1, sizeof(*writable));
+        size_t count =
+            s_mask_writable(op, record, patch, mask, mask_count, writable);
+        (void)!cn_message_merge(op->arena, record->shown, patch, writable,
+                                count, op->err);
     }
     cn_require_fields(op, record->resource->shown, record->shown);
 }
@@ -499,8 +587,7 @@ static void s_reply_fill(struct cn_op *op, struct cn_record *record)
     if (reply != NULL) {
         reply->body = record->shown;
         reply->version = record->version;
-        reply->updated_at = *(const int64_t *)s_value(
-            record->resource->shown, record->shown, FIELD_UPDATED_AT);
+        reply->updated_at = cn_record_updated_at(record);
     }
 }
 

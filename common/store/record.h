@@ -74,6 +74,9 @@ struct cn_record *cn_record_at(struct cn_op *op,
 const char *cn_record_id(const struct cn_record *record);
 const char *cn_record_text(const struct cn_record *record, int field);
 
+/* When the record last changed. */
+int64_t cn_record_updated_at(const struct cn_record *record);
+
 /* A record to be: a copy of what a client sent, or empty (NULL), with a new
  * id. What a client sent must hold every `required` field. */
 struct cn_record *cn_record_new(struct cn_op *op,
@@ -83,8 +86,10 @@ struct cn_record *cn_record_new(struct cn_op *op,
 void cn_require_fields(struct cn_op *op,
                        const struct cn_shape *shape,
                        const void *message);
-/* Applies a merge patch. A `create_only` field in it is refused; `required`
- * fields stay. */
+/* Applies a merge patch. A field that a patch may not change (output_only,
+ * create_only, or anything within one) is passed over when it has the value
+ * that a client sees there, and refused by name when it has another; so an
+ * object that was just read can be sent back. `required` fields stay. */
 void cn_patch(struct cn_op *op,
               struct cn_record *record,
               const void *patch,

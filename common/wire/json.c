@@ -171,10 +171,6 @@ static bool read_null(struct cn_json_reader *reader,
     if (!is_patch) {
         return true; /* as if it were absent */
     }
-    if (rule->output_only) {
-        return cn_json_fault(reader, where, "read_only_field",
-                             "it cannot be set");
-    }
     if (rule->no_null) {
         return cn_json_fault(reader, where, "invalid_value",
                              "it cannot be cleared");
@@ -182,7 +178,7 @@ static bool read_null(struct cn_json_reader *reader,
     return mask_add(reader, where);
 }
 
-static bool read_field(struct cn_json_reader *reader,
+static bool read_given(struct cn_json_reader *reader,
                        const struct cn_json_where *where,
                        const ProtobufCFieldDescriptor *field,
                        const struct cn_field_shape *rule,
@@ -191,13 +187,6 @@ static bool read_field(struct cn_json_reader *reader,
                        bool is_patch)
 {
     void *slot = cn_json_member(message, field->offset);
-    if (json_is_null(json)) {
-        return read_null(reader, where, rule, is_patch);
-    }
-    if (rule->output_only) {
-        return cn_json_fault(reader, where, "read_only_field",
-                             "it cannot be set");
-    }
     if (field->label == PROTOBUF_C_LABEL_REPEATED) {
         return read_list(reader, where, field, rule, json, message) &&
                (!is_patch || mask_add(reader, where));
@@ -210,6 +199,41 @@ static bool read_field(struct cn_json_reader *reader,
     }
     cn_json_set_has(message, field);
     return !is_patch || mask_add(reader, where);
+}
+
+/* A read-only field of a patch is read as any other: whoever applies the patch
+ * compares it with what is there. A value of another form is none of ours. */
+static bool read_read_only(struct cn_json_reader *reader,
+                           const struct cn_json_where *where,
+                           const ProtobufCFieldDescriptor *field,
+                           const struct cn_field_shape *rule,
+                           json_t *json,
+                           ProtobufCMessage *message,
+                           bool is_patch)
+{
+    struct cn_err faults = { 0 };
+    struct cn_json_reader inner = *reader;
+    inner.err = &faults;
+    bool ok = is_patch &&
+              read_given(&inner, where, field, rule, json, message, is_patch);
+    reader->mask_capacity = inner.mask_capacity;
+    return ok ||
+           cn_json_fault(reader, where, "read_only_field", "it cannot be set");
+}
+
+static bool read_field(struct cn_json_reader *reader,
+                       const struct cn_json_where *where,
+                       const ProtobufCFieldDescriptor *field,
+                       const struct cn_field_shape *rule,
+                       json_t *json,
+                       ProtobufCMessage *message,
+                       bool is_patch)
+{
+    if (json_is_null(json)) {
+        return read_null(reader, where, rule, is_patch);
+    }
+    return (rule->output_only ? read_read_only : read_given)(
+        reader, where, field, rule, json, message, is_patch);
 }
 
 /* The recursion is bounded by the shapes: no message type contains itself. */

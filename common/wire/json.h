@@ -33,7 +33,8 @@ void cn_buffer_json_text(struct cn_buffer *self, const char *text);
  * request but keys that look like a field's name. Texts are kept without the
  * blanks at their ends and hold no control characters (text.h). If mask is not
  * NULL this is a merge patch: null clears, and the paths of the keys present
- * ("name.family") are returned in it. */
+ * ("name.family") are returned in it, those of read-only fields too: cn_patch
+ * compares them with what is there. */
 struct cn_json_mask {
     const char **paths;
     size_t count;

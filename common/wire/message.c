@@ -58,6 +58,18 @@ size_t cn_utf8_size(const uint8_t *at, size_t size)
     return need;
 }
 
+size_t cn_utf8_cut(const char *text, size_t size, size_t max)
+{
+    size_t count = 0;
+    for (size_t at = 0; at < size; at++) {
+        bool begins = ((unsigned char)text[at] & 0xC0) != 0x80;
+        if (begins && count++ == max) {
+            return at;
+        }
+    }
+    return size;
+}
+
 /* UTF-8 without NUL. Plain ASCII goes eight bytes at a time. */
 static bool is_text(const uint8_t *at, size_t size)
 {

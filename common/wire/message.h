@@ -60,6 +60,13 @@ CN_CHECKED enum cn_code cn_message_merge(struct cn_arena *arena,
  * there is none. RFC 3629: no overlong form, no surrogate, nothing above
  * U+10FFFF. */
 size_t cn_utf8_size(const uint8_t *at, size_t size);
+/* Of valid UTF-8: how many bytes hold the first `max` characters. The limits
+ * of texts count characters (maxLength of openapi.json), at every door. */
+size_t cn_utf8_cut(const char *text, size_t size, size_t max);
+static inline bool cn_utf8_fits(const char *text, size_t size, size_t max)
+{
+    return cn_utf8_cut(text, size, max) == size;
+}
 /* Bytes of one value of the field in memory (of one item of a list). */
 size_t cn_field_size(const ProtobufCFieldDescriptor *field);
 /* Is the path, or something below or above it, in the mask? */

@@ -27,12 +27,13 @@ struct cn_shape;
 /* One field, in the order of descriptor->fields. */
 struct cn_field_shape {
     enum cn_field_kind kind;
-    bool output_only; /* in a request: 422 read_only_field */
+    /* In a request 422 read_only_field; in a PATCH only when it differs from
+     * what is there. */
+    bool output_only;
     bool no_null;     /* PATCH may not clear it */
     bool required;    /* of what a client makes, and may not be cleared */
-    bool create_only; /* PATCH may not change it */
-    uint32_t max; /* characters of a string, bytes, items of a list; 0: default
-                   */
+    bool create_only; /* in a PATCH as output_only */
+    uint32_t max;     /* characters of a string, bytes, items of a list; 0: default */
     const char *pattern; /* its name in common/wire/json_text.c, or NULL */
     const struct cn_shape *sub; /* of a message field, else NULL */
     const char *id; /* prefix of the outside id that it holds, or NULL */

@@ -160,6 +160,12 @@ static void check_rule(struct model *model,
     } else if (rule->pattern != NULL && !is_text) {
         fault(model, file, name, "a pattern needs a string");
     }
+    if (rule->words != NULL && (field->words == NULL || !is_text)) {
+        fault(model, file, name,
+              "its words are no enum %s of the file, or it"
+              " is no string",
+              rule->words);
+    }
     if (rule->max > 0 && !field->repeated && !is_text &&
         field->proto->type != TYPE(BYTES)) {
         fault(model, file, name, "a max needs a string, bytes or a list");

@@ -14,6 +14,8 @@ enum {
     PATH_FILE_SERVICE = 6,
     PATH_MESSAGE_FIELD = 2,
     PATH_MESSAGE_NESTED = 3,
+    PATH_MESSAGE_ENUM = 4,
+    PATH_ENUM_VALUE = 2,
     PATH_SERVICE_METHOD = 2,
     PATH_STEPS_MAX = 32
 };
@@ -180,6 +182,10 @@ static void http_take(struct http_rule *rule, const struct wire *wire)
         rule->if_match_required = wire->number != 0;
     } else if (wire->tag == 13) {
         rule->by_hand = wire->number != 0;
+    } else if (wire->tag == 14) {
+        rule->existing = wire->number != 0;
+    } else if (wire->tag == 15) {
+        rule->duplicate = wire->number != 0;
     }
 }
 
@@ -199,6 +205,27 @@ static struct http_rule http_read(const MethodProto *method)
     return rule;
 }
 
+static void rule_take(struct field_rule *rule, const struct wire *wire)
+{
+    const char **const texts[] = { [1] = &rule->kind,
+                                   [5] = &rule->pattern,
+                                   [9] = &rule->id,
+                                   [10] = &rule->example,
+                                   [12] = &rule->words };
+    bool *const flags[] = {
+        [2] = &rule->output_only, [3] = &rule->no_null, [6] = &rule->required,
+        [7] = &rule->create_only, [8] = &rule->column,  [11] = &rule->always,
+        [13] = &rule->summary
+    };
+    if (wire->tag == 4) {
+        rule->max = (unsigned)wire->number;
+    } else if (wire->tag < CN_COUNT(texts) && texts[wire->tag] != NULL) {
+        *texts[wire->tag] = wire->text;
+    } else if (wire->tag < CN_COUNT(flags) && flags[wire->tag] != NULL) {
+        *flags[wire->tag] = wire->number != 0;
+    }
+}
+
 static struct field_rule rule_read(const FieldProto *field)
 {
     struct field_rule rule = { 0 };
@@ -208,25 +235,7 @@ static struct field_rule rule_read(const FieldProto *field)
         field->options != NULL ? &field->options->base : NULL;
     while (option_open(options, EXT_RULE, &at, &wire)) {
         while (wire_next(&wire)) {
-            if (wire.tag == 1) {
-                rule.kind = wire.text;
-            } else if (wire.tag == 2) {
-                rule.output_only = wire.number != 0;
-            } else if (wire.tag == 3) {
-                rule.no_null = wire.number != 0;
-            } else if (wire.tag == 4) {
-                rule.max = (unsigned)wire.number;
-            } else if (wire.tag == 5) {
-                rule.pattern = wire.text;
-            } else if (wire.tag == 6) {
-                rule.required = wire.number != 0;
-            } else if (wire.tag == 7) {
-                rule.create_only = wire.number != 0;
-            } else if (wire.tag == 8) {
-                rule.column = wire.number != 0;
-            } else if (wire.tag == 9) {
-                rule.id = wire.text;
-            }
+            rule_take(&rule, &wire);
         }
     }
     return rule;
@@ -362,9 +371,17 @@ static void fields_read(struct message *message, const struct path *path)
     }
 }
 
-static void
-enum_read(struct model *model, const EnumProto *proto, const char *scope)
+static void enum_read(struct model *model,
+                      const FileProto *file,
+                      const EnumProto *proto,
+                      struct path path,
+                      const char *scope)
 {
+    const char **comments = allocate(proto->n_value, sizeof(*comments));
+    for (size_t i = 0; i < proto->n_value; i++) {
+        struct path here = path_with(path, PATH_ENUM_VALUE, i);
+        comments[i] = comment_of(file, &here);
+    }
     if (model->enum_count == model->enum_capacity) {
         model->enum_capacity = model->enum_capacity * 2 + 64;
         struct enumeration *enums =
@@ -374,9 +391,10 @@ enum_read(struct model *model, const EnumProto *proto, const char *scope)
         }
         model->enums = enums;
     }
-    model->enums[model->enum_count++] = (struct enumeration){
-        .proto = proto, .full_name = format("%s.%s", scope, proto->name)
-    };
+    model->enums[model->enum_count++] =
+        (struct enumeration){ .proto = proto,
+                              .full_name = format("%s.%s", scope, proto->name),
+                              .comments = comments };
 }
 
 static struct message *message_new(struct model *model)
@@ -418,7 +436,8 @@ static void message_read(struct model *model,
     event_read(message);
     resource_read(message);
     for (size_t i = 0; i < proto->n_enum_type; i++) {
-        enum_read(model, proto->enum_type[i], message->full_name);
+        enum_read(model, file->proto, proto->enum_type[i],
+                  path_with(path, PATH_MESSAGE_ENUM, i), message->full_name);
     }
     const char *inner = format("%s.", message->schema);
     for (size_t i = 0; i < proto->n_nested_type; i++) {
@@ -501,6 +520,11 @@ static void model_link(struct model *model)
             if (type != NULL) {
                 field->message = message_find(model, type);
                 field->enumeration = enum_find(model, type);
+            }
+            if (field->rule.words != NULL) {
+                field->words = enum_find(
+                    model, format(".%s.%s", message->file->proto->package,
+                                  field->rule.words));
             }
         }
     }

@@ -57,6 +57,8 @@ struct http_rule {
     bool key_required;
     bool if_match_required;
     bool by_hand;
+    bool existing;
+    bool duplicate;
 };
 
 /* cairn.FieldRule */
@@ -70,6 +72,10 @@ struct field_rule {
     bool create_only;
     bool column;
     const char *id;
+    const char *example;
+    bool always;
+    const char *words;
+    bool summary;
 };
 
 enum { DERIVED_MAX = 8 };
@@ -109,6 +115,7 @@ struct field {
     const char *comment;     /* "" when there is none */
     struct message *message; /* of a message field */
     const struct enumeration *enumeration;
+    const struct enumeration *words; /* of the rule */
     bool repeated;
     struct field_rule rule;
 };
@@ -116,6 +123,7 @@ struct field {
 struct enumeration {
     const EnumProto *proto;
     const char *full_name; /* ".cairn.referrals.v1.Referral.Status" */
+    const char **comments; /* of the values; "" when there is none */
 };
 
 struct message {
@@ -227,9 +235,65 @@ void emit_routes(const struct model *model,
                  const char *openapi,
                  struct text *header,
                  struct text *source);
-/* openapi.c */
+/* openapi_text.c: words. */
 /* The JSON behind "@example " in a comment; NULL when there is none. */
 const char *example_of(const char *comment);
+/* What the event's message says of the type behind "@event <type> "; NULL: not
+ * a word. */
+const char *event_text(const struct message *message, const char *type);
+/* The comment without its @ lines, on one line, but for the rows of a table. */
+const char *description_of(const char *comment);
+/* The same of a field; one that many messages have needs no comment. */
+const char *field_description(const struct field *field);
+/* A value of the field as JSON; NULL: none can be made of its rules. */
+const char *field_example(const struct field *field);
+/* Prefix of the ids that the field holds; NULL: it holds none. */
+const char *field_prefix(const struct field *field);
+/* The word of an enum's value in JSON. */
+const char *enum_word(const struct enumeration *of, size_t at);
+/* ,"name":"value" */
+void member_text(struct text *json, const char *name, const char *value);
+/* Is the type told to readers of the stream? A snapshot's is not. */
+bool is_streamed(const struct message *message, const char *type);
+
+/* openapi_schema.c: schemas. One message has up to four. */
+enum variant {
+    SHOWN,   /* in answers */
+    SUMMARY, /* within another resource's answer */
+    CREATED, /* what a client sends */
+    PATCHED, /* as a merge patch */
+    VARIANT_COUNT
+};
+/* Members of the field's schema, without the braces. */
+void field_schema(const struct model *model,
+                  const struct field *field,
+                  enum variant variant,
+                  struct text *json);
+/* An object of the message's fields; of those that `method`'s body carries when
+ * it is not NULL. */
+void object_schema(const struct model *model,
+                   const struct message *message,
+                   enum variant variant,
+                   const struct method *method,
+                   struct text *json);
+void schema_ref(const struct model *model,
+                const struct message *message,
+                enum variant variant,
+                struct text *json);
+/* The members of "schemas" that the methods use, and all in them. */
+void schemas(const struct model *model,
+             const struct method **methods,
+             struct text *json);
+
+/* Faults of what is in the document and says nothing of itself: fields, types
+ * of event. */
+void check_described(struct model *model,
+                     const struct message *message,
+                     const struct field *field);
+void check_schemas(struct model *model, const struct method **methods);
+
+/* openapi.c */
+void check_openapi(struct model *model);
 void emit_openapi(const struct model *model, struct text *json);
 
 #endif

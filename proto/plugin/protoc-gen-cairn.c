@@ -250,6 +250,9 @@ int main(void)
         GOOGLE__PROTOBUF__COMPILER__CODE_GENERATOR_RESPONSE__INIT;
     model_read(&model, request);
     model_check(&model);
+    if (model.errors.size == 0) {
+        check_openapi(&model);
+    }
     if (model.errors.size > 0) {
         response.error = model.errors.data;
     } else {

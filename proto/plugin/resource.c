@@ -407,6 +407,7 @@ struct list {
     size_t count;
     const char *order; /* "sort_at" */
     bool desc;
+    const struct field *since; /* updated_since, or NULL */
 };
 
 static struct list list_read(struct model *model,
@@ -424,6 +425,10 @@ static struct list list_read(struct model *model,
         const struct field *field = &method->input->fields[i];
         const struct field *column = field_find(shown, field->name);
         if (equal(field->name, "limit") || equal(field->name, "cursor")) {
+            continue;
+        }
+        if (equal(field->name, "updated_since")) {
+            list.since = field;
             continue;
         }
         if (column == NULL || !column->rule.column ||
@@ -485,6 +490,41 @@ static void put_way(const struct list *list,
                 lane, name, label(list->resource), sql);
 }
 
+/* ($5::uuid IS NULL OR r.x = $5): a filter that may be absent. */
+static void put_optional(const struct list *list,
+                         size_t i,
+                         unsigned number,
+                         struct text *sql)
+{
+    text_printf(sql,
+                list->filters[i].is_id
+                    ? " AND ($%u::uuid IS NULL OR r.%s = $%u)"
+                    : " AND ($%u::text[] IS NULL OR r.%s = ANY ($%u))",
+                number, column_of(list, i), number);
+}
+
+/* In the order of changes: alone by an index, and with every filter, for which
+ * rows are looked for. */
+static void put_changes(const struct list *list, struct text *source)
+{
+    const char *base = upper(list->method->handler);
+    struct list by_change = *list;
+    struct text plain = { 0 };
+    struct text with = { 0 };
+    by_change.order = "updated_at";
+    by_change.desc = false;
+    text_printf(&plain, " FROM %s r WHERE", table_of(list->resource));
+    put_after(&by_change, &plain);
+    text_puts(&with, plain.data);
+    for (size_t i = 0; i < list->count; i++) {
+        put_optional(list, i, reach_number(list) + 1 + (unsigned)i, &with);
+    }
+    put_order(&by_change, &plain);
+    put_order(&by_change, &with);
+    put_way(list, format("SQL_%s_CHANGES", base), false, plain.data, source);
+    put_way(list, format("SQL_%s_CHANGES_WITH", base), true, with.data, source);
+}
+
 /* By one id, where the rows are few; what else is asked for narrows them. */
 static void put_id_way(const struct list *list,
                        size_t lead,
@@ -498,17 +538,9 @@ static void put_id_way(const struct list *list,
                 number + 1 + (unsigned)lead);
     put_after(list, &sql);
     for (size_t i = 0; i < list->count; i++) {
-        const char *column = column_of(list, i);
         number++;
-        if (i == lead) {
-            continue;
-        }
-        if (list->filters[i].is_id) {
-            text_printf(&sql, " AND ($%u::uuid IS NULL OR r.%s = $%u)", number,
-                        column, number);
-        } else {
-            text_printf(&sql, " AND ($%u::text[] IS NULL OR r.%s = ANY ($%u))",
-                        number, column, number);
+        if (i != lead) {
+            put_optional(list, i, number, &sql);
         }
     }
     put_order(list, &sql);
@@ -613,7 +645,11 @@ static void
 emit_list(const struct list *list, struct text *header, struct text *source)
 {
     const char *name = list->method->handler;
+    const char *base = upper(name);
     put_ways(list, source);
+    if (list->since != NULL) {
+        put_changes(list, source);
+    }
     text_printf(source, "static const struct cn_list_filter %s_filters[] = {\n",
                 name);
     for (size_t i = 0; i < list->count; i++) {
@@ -635,10 +671,14 @@ emit_list(const struct list *list, struct text *header, struct text *source)
                 "};\nconst struct cn_listing %s_listing = {\n"
                 "    \"%s\", &%s__resource, &%s__shape, %s,\n"
                 "    %s_filters, %zu, %s_ways,\n"
-                "    sizeof(%s_ways) / sizeof(%s_ways[0])\n};\n\n",
+                "    sizeof(%s_ways) / sizeof(%s_ways[0]), %d,\n    %s, %s\n"
+                "};\n\n",
                 name, name, list->resource->c_name, list->method->input->c_name,
                 list->desc ? "true" : "false", name, list->count, name, name,
-                name);
+                name, field_index(list->method->input, "updated_since"),
+                list->since != NULL ? format("&SQL_%s_CHANGES", base) : "NULL",
+                list->since != NULL ? format("&SQL_%s_CHANGES_WITH", base)
+                                    : "NULL");
     text_printf(header, "extern const struct cn_listing %s_listing;\n", name);
 }
 

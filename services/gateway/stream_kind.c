@@ -41,6 +41,24 @@ s_first(const ProtobufCMessageDescriptor *of, ProtobufCType type)
     return NULL;
 }
 
+/* The fields of the resource that hold ids of other records. */
+static void s_related(struct stream_kind *kind)
+{
+    const struct cn_shape *payload = kind->shape->payload;
+    const struct cn_shape *shape =
+        payload->fields[kind->resource - payload->descriptor->fields].sub;
+    for (unsigned i = 0; i < shape->descriptor->n_fields; i++) {
+        const ProtobufCFieldDescriptor *field = &shape->descriptor->fields[i];
+        if (shape->fields[i].id != NULL && field != kind->branch &&
+            field->type == PROTOBUF_C_TYPE_STRING &&
+            field->label == PROTOBUF_C_LABEL_OPTIONAL &&
+            strcmp(field->name, "id") != 0) {
+            assert(kind->related_count < STREAM_RELATED_MAX);
+            kind->related[kind->related_count++] = field;
+        }
+    }
+}
+
 static struct stream_kind s_kind(size_t producer,
                                  const struct cn_event_shape *shape)
 {
@@ -56,6 +74,7 @@ static struct stream_kind s_kind(size_t producer,
         }
         kind.version = s_field_named(of, "version", PROTOBUF_C_TYPE_INT64);
         kind.branch = s_field_named(of, "branch_id", PROTOBUF_C_TYPE_STRING);
+        s_related(&kind);
     }
     return kind;
 }
@@ -203,6 +222,10 @@ static void s_event_write(const struct stream_kind *kind,
     s_version_write(text, resource, kind->version);
     s_json_number(text, "aggregate_seq", event->aggregate_seq);
     s_json_member(text, "branch_id", s_field_text(resource, kind->branch));
+    for (size_t i = 0; i < kind->related_count; i++) {
+        s_json_member(text, kind->related[i]->name,
+                      s_field_text(resource, kind->related[i]));
+    }
     s_json_member(text, "event_id", id);
     s_json_member(text, "occurred_at", at);
     cn_buffer_puts(text, "}\n\n");

@@ -12,7 +12,7 @@
 
 #include "cairn/events.pb-c.h"
 
-enum { STREAM_KINDS_MAX = 128, STREAM_TEXT_MAX = 1024 };
+enum { STREAM_KINDS_MAX = 128, STREAM_RELATED_MAX = 8, STREAM_TEXT_MAX = 1024 };
 
 /* One type of event. Its resource is the first message of the payload: the
  * record after the event. */
@@ -23,6 +23,10 @@ struct stream_kind {
     const ProtobufCFieldDescriptor *id;
     const ProtobufCFieldDescriptor *version; /* NULL: it has none */
     const ProtobufCFieldDescriptor *branch;  /* NULL: it has none */
+    /* Ids of the records that it belongs to: fields of the resource that hold
+     * an outside id (the rule `id` of the proto). */
+    const ProtobufCFieldDescriptor *related[STREAM_RELATED_MAX];
+    size_t related_count;
 };
 
 struct stream_kinds {
@@ -52,9 +56,9 @@ bool stream_kind_visible(enum stream_sight sight,
                          const struct cn_principal *principal,
                          struct cn_uuid branch_id);
 
-/* Writes "event: ...\ndata: {...}\n\n": type, ids, version, branch and time,
- * and nothing else of the record. *ret_branch is nil for a record without one.
- * CN_MALFORMED for a payload that cannot be read. */
+/* Writes "event: ...\ndata: {...}\n\n": type, ids, version, branch, the ids of
+ * related records and time, and nothing else of the record. *ret_branch is nil
+ * for a record without one. CN_MALFORMED for a payload that cannot be read. */
 CN_CHECKED enum cn_code stream_kind_render(const struct stream_kind *kind,
                                            struct cn_arena *arena,
                                            const Evt__Event *event,

@@ -164,18 +164,29 @@ static bool s_filter_read(struct cn_op *op,
     if (body->n_status == 0) {
         ret_filter->statuses = s_all_statuses(op->arena);
     }
+    together_check(op, "source_system", body->source_system, "external_id",
+                   body->external_id);
+    cn_filter_text(&filter, "source", body->source_system);
+    cn_filter_text(&filter, "external", body->external_id);
+    ret_filter->source_system = body->source_system;
+    ret_filter->external_id = body->external_id;
+    ret_filter->by_change = body->has_updated_since;
+    ret_filter->since =
+        cn_filter_at(&filter, body->has_updated_since, body->updated_since);
+    ret_filter->narrow = body->n_status > 0 || body->patient_id != NULL ||
+                         body->external_id != NULL;
     *ret_text = filter.text;
     return !filter.nothing;
 }
 
 void referrals_list(struct cn_op *op, const Ref__ListReferralsRequest *body)
 {
-    struct referral_filter filter;
+    struct referral_filter filter = { .narrow = false };
     struct cn_records records = { .count = 0 };
     const char *text = NULL;
     bool some = s_filter_read(op, body, &filter, &text);
     struct cn_page page = cn_page_open(op, text);
-    if (some) {
+    if (some && !cn_failed(op)) {
         records = referrals_by(op, &filter, page.after, page.limit + 1);
     }
     cn_list_answer(op, &page, records, "referral.list", NULL);
@@ -199,25 +210,6 @@ void patient_referrals_list(struct cn_op *op,
 
 /* ---- change ---- */
 
-/* What a PATCH of a referral may not touch. */
-static void s_patch_check(struct cn_op *op,
-                          const Ref__UpdateReferralRequest *body,
-                          const Ref__Referral *referral)
-{
-    const char *patient_id =
-        body->referral != NULL ? body->referral->patient_id : NULL;
-    if (cn_mask_has(body->update_mask, body->n_update_mask, "patient")) {
-        cn_refuse_field(op, "/patient", "read_only_field",
-                        "change the patient by PATCH /v1/patients/{id}");
-    }
-    if (cn_mask_has(body->update_mask, body->n_update_mask, "patient_id") &&
-        (patient_id == NULL || referral->patient_id == NULL ||
-         strcmp(patient_id, referral->patient_id) != 0)) {
-        cn_refuse_field(op, "/patient_id", "read_only_field",
-                        "a referral stays with its patient");
-    }
-}
-
 /* A person says that the patient is not the one whose number was sent. */
 static void s_identity_take(struct cn_op *op,
                             Ref__Referral *referral,
@@ -240,7 +232,6 @@ void referral_update(struct cn_op *op, const Ref__UpdateReferralRequest *body)
     Ref__Referral *referral = record->body;
     const char *ordered = referral->ordered_soc_date;
     bool in_doubt = referral_in_doubt(referral);
-    s_patch_check(op, body, referral);
     cn_patch(op, record, body->referral, body->update_mask,
              body->n_update_mask);
     if (cn_mask_has(body->update_mask, body->n_update_mask, "branch_id")) {

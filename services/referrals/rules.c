@@ -4,6 +4,7 @@
 #include "cairn/referrals.resources.h"
 #include "common/base/array.h"
 #include "common/wire/fold.h"
+#include "common/wire/json.h"
 #include "common/wire/message.h"
 #include "common/wire/seal.h"
 #include "common/wire/text.h"
@@ -437,20 +438,11 @@ void patient_check(struct cn_op *op,
 
 bool referral_reason_known(const char *code)
 {
-    static const char *const REASONS[] = {
-        "no_capacity",        "out_of_area",     "payer_not_accepted",
-        "not_homebound",      "no_skilled_need", "no_ordering_physician",
-        "f2f_missing",        "auth_denied",     "patient_refused",
-        "chose_other_agency", "hospitalised",    "deceased",
-        "unreachable",        "duplicate",       "safety",
-        "wrong_service"
-    };
-    for (size_t i = 0; code != NULL && i < CN_COUNT(REASONS); i++) {
-        if (strcmp(code, REASONS[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
+    int reason;
+    return code != NULL &&
+           cn_enum_value(
+               &ref__decline_referral_request__reason_code__descriptor, code,
+               &reason);
 }
 
 char *name_norm(struct cn_arena *arena, const char *name)

@@ -3,6 +3,7 @@
  */
 #include "services/referrals/store.h"
 
+#include "common/store/listing.h"
 #include "common/store/reach.h"
 #include "services/referrals/rules.h"
 
@@ -187,6 +188,39 @@ struct cn_records patients_by_name(struct cn_op *op,
                 cn_uuid(after), cn_reach_branches(op->request), cn_int(limit)));
 }
 
+CN_SQL_READ(SQL_PATIENTS_BY_IDENTIFIER,
+            "SELECT " PATIENT_COLUMNS " FROM referrals.patient_identifier i"
+            " JOIN referrals.patient r"
+            " ON r.tenant_id = i.tenant_id AND r.id = i.patient_id"
+            " WHERE i.system = $1 AND i.value = $2"
+            " AND r.id > $3 AND " PATIENT_IN_REACH("$4"));
+
+struct cn_records patients_by_identifier(struct cn_op *op,
+                                         const char *system,
+                                         const char *value,
+                                         struct cn_uuid after)
+{
+    return cn_records_of(op, &ref__patient__resource,
+                         CN_READ(op, &SQL_PATIENTS_BY_IDENTIFIER,
+                                 cn_text(system), cn_text(value),
+                                 cn_uuid(after),
+                                 cn_reach_branches(op->request)));
+}
+
+CN_SQL_READ(SQL_PATIENTS_CHANGES,
+            "SELECT " PATIENT_COLUMNS " FROM referrals.patient r"
+            " WHERE (r.updated_at, r.id) > ($1, $2) AND " PATIENT_IN_REACH(
+                "$4") " ORDER BY r.updated_at, r.id LIMIT $3");
+
+struct cn_records
+patients_changed(struct cn_op *op, struct cn_cursor after, int limit)
+{
+    return cn_records_of_changes(
+        op, &ref__patient__resource,
+        CN_READ(op, &SQL_PATIENTS_CHANGES, cn_at(after.key), cn_uuid(after.id),
+                cn_int(limit), cn_reach_branches(op->request)));
+}
+
 /* ---- patients, written ---- */
 
 void ref_patient_derived(struct cn_op *op,
@@ -301,18 +335,79 @@ CN_SQL_READ(SQL_REFERRALS_OF_PATIENT,
                     "x.patient_id = $6 AND x.status = ANY ($4::text[])"
                     " AND ($5::uuid[] IS NULL OR x.branch_id = ANY ($5))"));
 
+/* Those that a sender knows by one id: few. */
+CN_SQL_READ(SQL_REFERRALS_OF_SENDER,
+            PAGE_OF("(VALUES (1)) AS s (one)",
+                    "x.source_system = $7 AND x.source_external_id = $8"
+                    " AND x.status = ANY ($4::text[])"
+                    " AND ($5::uuid[] IS NULL OR x.branch_id = ANY ($5))"
+                    " AND ($6::uuid IS NULL OR x.patient_id = $6)"));
+
+/* In the order of changes: alone by an index; with filters rows are looked for.
+ */
+#define CHANGES_OF(condition)                                                  \
+    "SELECT " REFERRAL_COLUMNS ", p.* FROM (SELECT x.*"                        \
+    " FROM referrals.referral x WHERE (x.updated_at, x.id) > ($1, $2)"         \
+    " AND ($4::uuid[] IS NULL OR x.branch_id = ANY ($4))" condition            \
+    " ORDER BY x.updated_at, x.id LIMIT $3) r" REFERRAL_BESIDE                 \
+    " ORDER BY r.updated_at, r.id"
+
+CN_SQL_READ(SQL_REFERRALS_CHANGES, CHANGES_OF(""));
+CN_SQL_SLOW(SQL_REFERRALS_CHANGES_WITH,
+            CHANGES_OF(" AND x.status = ANY ($5::text[])"
+                       " AND ($6::uuid IS NULL OR x.patient_id = $6)"
+                       " AND ($7::text IS NULL OR x.source_system = $7)"
+                       " AND ($8::text IS NULL OR x.source_external_id = $8)"));
+
+static struct cn_records s_referral_changes(struct cn_op *op,
+                                            const struct referral_filter *by,
+                                            struct cn_cursor after,
+                                            int limit)
+{
+    const struct cn_param params[] = {
+        cn_at(after.key != 0 ? after.key : by->since),
+        cn_uuid(after.id),
+        cn_int(limit),
+        by->reach,
+        by->statuses,
+        cn_uuid_or_null(by->patient_id),
+        cn_text(by->source_system),
+        cn_text(by->external_id),
+    };
+    return cn_records_of_changes(op, &ref__referral__resource,
+                                 cn_read(op,
+                                         by->narrow
+                                             ? &SQL_REFERRALS_CHANGES_WITH
+                                             : &SQL_REFERRALS_CHANGES,
+                                         params, by->narrow ? 8 : 4));
+}
+
 struct cn_records referrals_by(struct cn_op *op,
                                const struct referral_filter *filter,
                                struct cn_cursor after,
                                int limit)
 {
+    const bool sent = filter->external_id != NULL;
     const struct cn_param params[] = {
-        cn_at(after.key), cn_uuid(after.id), cn_int(limit),
-        filter->statuses, filter->reach,     cn_uuid(filter->patient_id),
+        cn_at(after.key),
+        cn_uuid(after.id),
+        cn_int(limit),
+        filter->statuses,
+        filter->reach,
+        sent ? cn_uuid_or_null(filter->patient_id)
+             : cn_uuid(filter->patient_id),
+        cn_text(filter->source_system),
+        cn_text(filter->external_id),
     };
+    if (filter->by_change) {
+        return s_referral_changes(op, filter, after, limit);
+    }
     const struct cn_statement *statement = &SQL_REFERRALS_BY_STATUS;
     size_t count = 4;
-    if (!cn_uuid_is_nil(filter->patient_id)) {
+    if (sent) {
+        statement = &SQL_REFERRALS_OF_SENDER;
+        count = 8;
+    } else if (!cn_uuid_is_nil(filter->patient_id)) {
         statement = &SQL_REFERRALS_OF_PATIENT;
         count = 6;
     } else if (filter->reach.kind != CN_PARAM_NULL) {

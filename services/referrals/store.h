@@ -58,6 +58,14 @@ struct cn_records patients_by_name(struct cn_op *op,
                                    const char *family,
                                    struct cn_uuid after,
                                    int limit);
+/* The one who has this identifier (in its form as a key), if any. */
+struct cn_records patients_by_identifier(struct cn_op *op,
+                                         const char *system,
+                                         const char *value,
+                                         struct cn_uuid after);
+/* In the order of changes, behind a place in it. */
+struct cn_records
+patients_changed(struct cn_op *op, struct cn_cursor after, int limit);
 /* The identifiers by which the patient is found, without those for which
  * skip[i] holds (NULL: all of them). After the patient's row. */
 void patient_keys_add(struct cn_op *op,
@@ -81,8 +89,13 @@ struct referral_filter {
     struct cn_param reach;     /* uuid[] of branches, NULL for all */
     struct cn_param statuses;  /* text[] of words */
     struct cn_uuid patient_id; /* nil: any */
+    const char *source_system; /* with external_id; NULL: any */
+    const char *external_id;
+    bool by_change; /* in the order of changes, from `since` */
+    int64_t since;
+    bool narrow; /* something is asked for besides the reach */
 };
-/* In the order of the worklist, after a place in it. */
+/* In the order of the worklist or of changes, after a place in it. */
 struct cn_records referrals_by(struct cn_op *op,
                                const struct referral_filter *filter,
                                struct cn_cursor after,

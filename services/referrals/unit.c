@@ -56,6 +56,20 @@ const char *branch_patched(struct cn_op *op, const char *named)
     return branch_await(op, id, branch_zone(op, id));
 }
 
+void together_check(struct cn_op *op,
+                    const char *a_name,
+                    const char *a,
+                    const char *b_name,
+                    const char *b)
+{
+    if ((a == NULL) != (b == NULL)) {
+        const char *missing = a == NULL ? a_name : b_name;
+        cn_refuse_field(op, cn_arena_printf(op->arena, "/%s", missing),
+                        "required", "%s and %s are given together", a_name,
+                        b_name);
+    }
+}
+
 /* ---- what is shown and told ---- */
 
 static void s_ssn_drop(struct cn_arena *arena, Ref__Patient *patient)

@@ -16,6 +16,14 @@ const char *branch_await(struct cn_op *op, struct cn_uuid id, const char *zone);
 /* The same of the branch that a patched record names, which it must. */
 const char *branch_patched(struct cn_op *op, const char *named);
 
+/* Two parameters of a list of which neither stands alone: 422 at the one that
+ * is missing. */
+void together_check(struct cn_op *op,
+                    const char *a_name,
+                    const char *a,
+                    const char *b_name,
+                    const char *b);
+
 /* Puts a changed referral with what becomes of its clock. The change holds only
  * for the patient beside it in the version that was read. A source and external
  * id that another referral has: 409 duplicate with its location. */

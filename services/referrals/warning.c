@@ -48,8 +48,8 @@ static bool s_same_text(const char *a, const char *b)
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-static bool s_same_occasion(const Ref__Referral__Warning *a,
-                            const Ref__Referral__Warning *b)
+static bool s_same_occasion(const Ref__Referral__WarningDetail *a,
+                            const Ref__Referral__WarningDetail *b)
 {
     return s_same_text(a->code, b->code) && s_same_text(a->field, b->field) &&
            s_same_text(a->sent, b->sent) && s_same_text(a->kept, b->kept) &&
@@ -62,8 +62,8 @@ void referral_warn_of(struct cn_arena *arena,
                       const struct warning *warning)
 {
     size_t count = referral->n_warning_details;
-    Ref__Referral__Warning *detail =
-        CN_NEW(arena, ref__referral__warning, Ref__Referral__Warning);
+    Ref__Referral__WarningDetail *detail =
+        CN_NEW(arena, ref__referral__warning_detail, Ref__Referral__WarningDetail);
     referral_warn(arena, referral, warning->code);
     detail->code = warning->code;
     detail->field = warning->field;
@@ -83,7 +83,7 @@ void referral_warn_of(struct cn_arena *arena,
     if (count >= WARNING_DETAILS_MAX) {
         return;
     }
-    Ref__Referral__Warning **details =
+    Ref__Referral__WarningDetail **details =
         cn_arena_array(arena, count + 1, sizeof(*details));
     for (size_t i = 0; i < count; i++) {
         details[i] = referral->warning_details[i];
@@ -100,7 +100,7 @@ void referral_unwarn(struct cn_arena *arena,
     size_t size = strlen(beginning);
     const char **codes =
         cn_arena_array(arena, referral->n_warnings, sizeof(*codes));
-    Ref__Referral__Warning **details =
+    Ref__Referral__WarningDetail **details =
         cn_arena_array(arena, referral->n_warning_details, sizeof(*details));
     size_t code_count = 0;
     size_t detail_count = 0;

@@ -6,6 +6,7 @@
 #include "cairn/routes.h"
 #include "common/base/array.h"
 #include "common/base/clock.h"
+#include "common/wire/json.h"
 #include "common/wire/message.h"
 
 #include <assert.h>
@@ -642,6 +643,103 @@ static void s_patches_of_nothing(struct test_world *world)
     }
 }
 
+/* ---- an object that was just read ---- */
+
+static void s_mask_is(const struct contract_call *call,
+                      const char *const *paths,
+                      size_t count)
+{
+    const struct cn_shape *input = call->method->method->input;
+    const ProtobufCFieldDescriptor *mask =
+        &input->descriptor->fields[input->update_mask];
+    char *base = (char *)call->body;
+    memcpy(base + mask->offset, &paths, sizeof(paths));
+    memcpy(base + mask->quantifier_offset, &count, sizeof(count));
+}
+
+/* The JSON that a client read becomes the patch. */
+static void s_patch_is_read(struct contract_run *run,
+                            const struct contract_call *call,
+                            const void *shown)
+{
+    const struct cn_shape *shape = call->method->method->output;
+    struct cn_buffer text;
+    struct cn_json_mask mask = { 0 };
+    struct cn_err err = { 0 };
+    ProtobufCMessage *patch =
+        cn_message_new(run->world->arena, shape->descriptor);
+    cn_buffer_init(&text, CN_MESSAGE_SIZE_MAX);
+    cn_json_write(&text, shape, shown);
+    contract_must(run,
+                  cn_json_read(run->world->arena, shape, text.data, text.size,
+                               patch, &mask, &err) == CN_OK,
+                  "%s takes what was read: %s %s", call->method->rpc,
+                  err.fields[0].pointer, err.fields[0].msg);
+    cn_buffer_done(&text);
+    s_patch_is(call, patch);
+    s_mask_is(call, mask.paths, mask.count);
+}
+
+/* Each read-only field that is there, cleared. */
+static void s_read_only_is_named(struct contract_run *run,
+                                 const struct contract_call *call,
+                                 const void *shown)
+{
+    const struct cn_shape *shape = call->method->method->output;
+    s_patch_is(call, cn_message_new(run->world->arena, shape->descriptor));
+    for (unsigned i = 0; i < shape->descriptor->n_fields; i++) {
+        const char *name = shape->descriptor->fields[i].name;
+        ProtobufCMessage *alone =
+            cn_message_new(run->world->arena, shape->descriptor);
+        struct cn_err err = { 0 };
+        struct cn_bytes packed = { NULL, 0 };
+        if (!shape->fields[i].output_only && !shape->fields[i].create_only) {
+            continue;
+        }
+        assert_int_equal(
+            cn_message_merge(run->world->arena, alone, shown, &name, 1, &err),
+            CN_OK);
+        assert_int_equal(
+            cn_message_pack(run->world->arena, alone, &packed, &err), CN_OK);
+        s_mask_is(call, &name, 1);
+        struct test_answer answer = contract_send(run, call);
+        contract_must(
+            run,
+            packed.size == 0
+                ? answer.rc == CN_OK
+                : answer.rc == CN_INVALID &&
+                      strcmp(answer.err.fields[0].pointer + 1, name) == 0 &&
+                      strcmp(answer.err.fields[0].word, "read_only_field") == 0,
+            "%s that clears %s, which is %s, is: %s", call->method->rpc, name,
+            packed.size == 0 ? "absent" : "there", contract_outcome(&answer));
+    }
+}
+
+static void s_objects_are_sent_back(struct test_world *world)
+{
+    (void)world;
+    CONTRACT_EACH(s_run, m)
+    {
+        if (!m->patch || m->target == NULL) {
+            continue;
+        }
+        contract_settle(s_run);
+        struct contract_call call = contract_prepare(s_run, m);
+        s_mask_is(&call, NULL, 0);
+        const struct test_answer read = s_succeed(s_run, &call);
+        if (read.rc != CN_OK) {
+            continue;
+        }
+        call.caller.key = NULL;
+        s_patch_is_read(s_run, &call, read.body);
+        const struct test_answer again = s_succeed(s_run, &call);
+        contract_must(s_run, again.reply.version == read.reply.version,
+                      "%s of the object that was just read changes nothing",
+                      m->rpc);
+        s_read_only_is_named(s_run, &call, read.body);
+    }
+}
+
 /* ---- keys ---- */
 
 static bool s_same_bytes(const struct test_answer *a,
@@ -885,6 +983,7 @@ TEST(pages_have_no_gap_and_no_repeat, contract_pages)
 TEST(a_version_that_is_named_is_kept, s_versions_are_kept)
 TEST(a_race_that_is_lost_is_run_again, s_races_are_lost)
 TEST(a_patch_of_nothing_writes_nothing, s_patches_of_nothing)
+TEST(an_object_just_read_may_be_sent_back, s_objects_are_sent_back)
 TEST(a_key_is_used_once, s_keys_are_used_once)
 TEST(every_move_stands_in_its_table, s_moves_are_made)
 TEST(steps_before_a_failure_are_not_sent, contract_steps)
@@ -977,6 +1076,7 @@ int contract_main(const struct contract *contract)
         cmocka_unit_test(a_version_that_is_named_is_kept),
         cmocka_unit_test(a_race_that_is_lost_is_run_again),
         cmocka_unit_test(a_patch_of_nothing_writes_nothing),
+        cmocka_unit_test(an_object_just_read_may_be_sent_back),
         cmocka_unit_test(a_key_is_used_once),
         cmocka_unit_test(every_move_stands_in_its_table),
         cmocka_unit_test(steps_before_a_failure_are_not_sent),

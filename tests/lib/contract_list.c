@@ -28,6 +28,7 @@ struct ask {
     unsigned given; /* set of 1 << index */
     unsigned value; /* of all of them */
     bool both;      /* lists of words hold both values */
+    int64_t since;  /* updated_since; 0: it is not given */
 };
 
 static int s_column(const struct cn_listing *listing, size_t filter)
@@ -99,6 +100,12 @@ static ProtobufCMessage *s_request(struct contract_run *run,
             s_filter_words(run, field, body, ask);
         }
     }
+    if (ask->since != 0) {
+        const ProtobufCFieldDescriptor *field =
+            &listing->request->descriptor->fields[listing->since];
+        *(int64_t *)s_at(body, field->offset) = ask->since;
+        *(protobuf_c_boolean *)s_at(body, field->quantifier_offset) = 1;
+    }
     s_limit(listing->request, body, CN_PAGE_MAX);
     return body;
 }
@@ -153,14 +160,26 @@ s_in_branch(const struct cn_listing *listing, const void *shown, const char *id)
 }
 
 static bool s_newest_first;
+static bool s_by_change;
+
+static int64_t s_updated_at(const struct contract_made *made)
+{
+    const struct cn_shape *shape = made->resource->shown;
+    const char *shown = made->shown;
+    const int at = contract_field(shape, "updated_at");
+    return *(
+        const int64_t *)(const void *)(shown +
+                                       shape->descriptor->fields[at].offset);
+}
 
 static int s_compare(const void *a, const void *b)
 {
     const struct contract_made *left = *(const struct contract_made *const *)a;
     const struct contract_made *right = *(const struct contract_made *const *)b;
-    int order = left->place_at < right->place_at   ? -1
-                : left->place_at > right->place_at ? 1
-                                                   : 0;
+    const int64_t left_at = s_by_change ? s_updated_at(left) : left->place_at;
+    const int64_t right_at =
+        s_by_change ? s_updated_at(right) : right->place_at;
+    int order = left_at < right_at ? -1 : left_at > right_at ? 1 : 0;
     order = order != 0 ? order : cn_uuid_compare(left->id, right->id);
     return s_newest_first ? -order : order;
 }
@@ -179,11 +198,13 @@ static size_t s_expected(struct contract_run *run,
         const struct contract_made *made = &run->made[i];
         if (made->resource == listing->resource &&
             s_matches(&maker, listing, made->shown, ask) &&
+            (ask->since == 0 || s_updated_at(made) >= ask->since) &&
             (branch == NULL || s_in_branch(listing, made->shown, branch))) {
             items[count++] = made;
         }
     }
-    s_newest_first = listing->newest_first;
+    s_by_change = ask->since != 0;
+    s_newest_first = listing->newest_first && !s_by_change;
     qsort(items, count, sizeof(*items), s_compare);
     return count;
 }
@@ -285,7 +306,7 @@ static void s_has_both(struct contract_run *run,
 {
     const struct contract_maker maker = contract_maker(run, true);
     for (unsigned value = 0; value < CONTRACT_WHICH; value++) {
-        const struct ask ask = { 1U << filter, value, false };
+        const struct ask ask = { .given = 1U << filter, .value = value };
         size_t in = 0;
         size_t out = 0;
         for (size_t i = 0; i < run->made_count; i++) {
@@ -369,6 +390,16 @@ static void s_finds_nothing(struct contract_run *run,
     }
 }
 
+/* When the record in the middle of those that were made last changed. */
+static int64_t s_middle_change(struct contract_run *run,
+                               const struct cn_listing *listing)
+{
+    const struct contract_made *items[CONTRACT_MADE_MAX];
+    const struct ask all = { .since = 1 };
+    const size_t count = s_expected(run, listing, &all, NULL, items);
+    return count > 0 ? s_updated_at(items[count / 2]) : 0;
+}
+
 static void s_filters(struct contract_run *run, const struct contract_method *m)
 {
     const struct cn_listing *listing = m->method->listing;
@@ -376,9 +407,18 @@ static void s_filters(struct contract_run *run, const struct contract_method *m)
     s_combine(run, listing);
     struct contract_maker maker = contract_maker(run, true);
     struct contract_call call = { .method = m, .caller = { .role = m->role } };
-    for (unsigned given = 0; given < 1U << listing->filter_count; given++) {
+    const unsigned sets = 1U << listing->filter_count;
+    const int64_t middle = s_middle_change(run, listing);
+    /* All sets of filters; again in the order of changes. */
+    for (unsigned turn = 0; turn < sets * (listing->since >= 0 ? 2 : 1);
+         turn++) {
+        const unsigned given = turn % sets;
+        const int64_t since = turn < sets ? 0 : middle;
         for (unsigned way = 0; way < 3; way++) {
-            const struct ask ask = { given, way & 1U, way == 2 };
+            const struct ask ask = { .given = given,
+                                     .value = way & 1U,
+                                     .both = way == 2,
+                                     .since = since };
             call.caller = (struct test_caller){ .role = m->role };
             call.body = s_request(run, listing, &ask);
             s_narrows(run, &call, &ask, NULL);
@@ -498,6 +538,7 @@ static void s_walked(struct contract_run *run,
                      size_t made_before)
 {
     s_newest_first = m->method->listing->newest_first;
+    s_by_change = false;
     for (size_t i = 1; i < walk->count; i++) {
         const struct contract_made *a = s_made(run, walk->ids[i - 1]);
         const struct contract_made *b = s_made(run, walk->ids[i]);

@@ -616,6 +616,18 @@ static void s_way_look(struct contract_plans *self,
     }
 }
 
+/* The first page of what changed. */
+static void s_changes_look(struct contract_plans *self,
+                           const struct cn_listing *listing)
+{
+    char args[SQL_MAX];
+    (void)snprintf(args, sizeof(args),
+                   "('2000-01-01Z', '00000000-0000-0000-0000-000000000000',"
+                   " %d%s)",
+                   PAGE, listing->resource->branch >= 0 ? ", NULL" : "");
+    s_page_look(self, listing->changes, args);
+}
+
 static const struct cn_statement *s_statement(const char *name)
 {
     for (size_t i = 0; i < cn_statement_count(); i++) {
@@ -642,6 +654,9 @@ static void s_pages_look(struct contract_plans *self)
         const struct cn_listing *listing = service->methods[i].listing;
         for (size_t j = 0; listing != NULL && j < listing->way_count; j++) {
             s_way_look(self, listing, &listing->ways[j]);
+        }
+        if (listing != NULL && listing->changes != NULL) {
+            s_changes_look(self, listing);
         }
     }
     for (size_t i = 0; resources != NULL && resources[i] != NULL; i++) {

@@ -20,6 +20,11 @@ static void s_fill(const struct contract_maker *maker, void *message)
 
 int main(void)
 {
+    static const struct contract_excuse EXCUSES[] = {
+        { "SQL_MESSAGES_LIST_CHANGES_WITH",
+          "the slow lane reads through what changed" },
+        { NULL, NULL },
+    };
     static struct notifications_service notifications;
     const struct cn_service service = {
         NOTIFICATIONS_CONTRACT,
@@ -30,6 +35,7 @@ int main(void)
     const struct contract contract = {
         .service = &service,
         .fill = s_fill,
+        .excuses = EXCUSES,
     };
     return contract_main(&contract);
 }

@@ -60,6 +60,15 @@ static void s_fill(const struct contract_maker *maker, void *message)
         request->content.data = (uint8_t *)text;
         request->content.len = strlen(text);
         request->content_type = "x-application/hl7-v2+er7";
+    } else if (any->descriptor == &ref__list_referrals_request__descriptor) {
+        Ref__ListReferralsRequest *request = message;
+        request->external_id = "x1"; /* with source_system */
+    } else if (any->descriptor == &ref__list_patients_request__descriptor) {
+        /* A list of patients has one order: by name. */
+        Ref__ListPatientsRequest *request = message;
+        request->identifier_system = NULL;
+        request->identifier_value = NULL;
+        request->has_updated_since = 0;
     } else if (any->descriptor == &sch__visit__descriptor) {
         s_visit_fill(maker, message);
     }
@@ -115,6 +124,8 @@ static void s_record(const struct contract_maker *maker,
 int main(void)
 {
     static const struct contract_excuse EXCUSES[] = {
+        { "SQL_REFERRALS_CHANGES_WITH",
+          "the slow lane reads through what changed" },
         { "GetReferralRaw", "a referral that came in no message has none" },
         { "a_key_is_used_once ReceiveHl7",
           "a message is known again by itself, not by a key" },
@@ -126,6 +137,11 @@ int main(void)
         { "SQL_REFERRALS_BY_STATUS", FIRST ", '{closed}'" },
         { "SQL_REFERRALS_BY_BRANCH",
           FIRST ", '{closed}', '{00000000-0000-7000-8000-0000000000a1}'" },
+        { "SQL_REFERRALS_CHANGES", FIRST ", NULL" },
+        { "SQL_PATIENTS_CHANGES", FIRST ", NULL" },
+        { "SQL_REFERRALS_OF_SENDER",
+          FIRST ", '{closed}', NULL, NULL, 'source_system5',"
+                " 'source_external_id5'" },
         { NULL, NULL },
     };
     const struct cn_service service = {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lists and reach of referrals and patients against a real PostgreSQL. */
 #include "common/base/array.h"
+#include "common/base/clock.h"
 #include "common/wire/message.h"
 #include "services/referrals/rules.h"
 #include "tests/store/referrals_calls.h"
@@ -162,6 +163,151 @@ static void patients_are_found_by_the_beginning_of_the_name(void **state)
     test_world_run(s_pg, CONNECTIONS, s_patients_body, NULL);
 }
 
+/* ---- by what others know, and by what changed ---- */
+
+/* The ids of the rows, joined by blanks; "422 /x" for a refusal. */
+static const char *s_found(struct test_world *world,
+                           const struct cn_shape *shape,
+                           const char *rpc,
+                           const char *const parameters[][2])
+{
+    struct call call = s_call(world, NULL, "found");
+    struct cn_err err = { 0 };
+    ProtobufCMessage *body = cn_message_new(call.arena, shape->descriptor);
+    const char *found = "";
+    for (size_t i = 0; parameters[i][0] != NULL; i++) {
+        assert_int_equal(cn_json_set(call.arena, shape, body, parameters[i][0],
+                                     parameters[i][1], &err),
+                         CN_OK);
+    }
+    call.request.body = body;
+    s_run(&call, rpc);
+    if (call.rc != CN_OK) {
+        found = cn_arena_printf(world->arena, "%u %s", cn_code_status(call.rc),
+                                call.err.fields[0].pointer);
+    } else if (shape == &ref__list_patients_request__shape) {
+        const Ref__ListPatientsResponse *page =
+            (const Ref__ListPatientsResponse *)call.reply.body;
+        for (size_t i = 0; i < page->n_data; i++) {
+            found = cn_arena_printf(world->arena, "%s%s%s", found,
+                                    i > 0 ? " " : "", page->data[i]->id);
+        }
+    } else {
+        const Ref__ListReferralsResponse *page =
+            (const Ref__ListReferralsResponse *)call.reply.body;
+        for (size_t i = 0; i < page->n_data; i++) {
+            found = cn_arena_printf(world->arena, "%s%s%s", found,
+                                    i > 0 ? " " : "", page->data[i]->id);
+        }
+    }
+    s_end(&call);
+    return found;
+}
+
+#define REFERRALS_BY(...)                                                      \
+    s_found(world, &ref__list_referrals_request__shape, "ListReferrals",       \
+            (const char *const[][2]){ __VA_ARGS__, { NULL, NULL } })
+#define PATIENTS_BY(...)                                                       \
+    s_found(world, &ref__list_patients_request__shape, "ListPatients",         \
+            (const char *const[][2]){ __VA_ARGS__, { NULL, NULL } })
+
+static void s_external_body(struct test_world *world)
+{
+    s_open(world);
+    struct call made = s_create(
+        world, "{\"needs\": \"a\", \"source\": {\"system\": \"HIS\","
+               " \"external_id\": \"X-1\"}, \"patient\": {\"identifiers\":"
+               " [{\"system\": \"HIS\", \"value\": \"MRN-1\"},"
+               " {\"system\": \"SSA\", \"value\": \"900-00-0000\","
+               " \"type\": \"SS\"}]}}");
+    assert_int_equal(made.rc, CN_OK);
+    const char *id = s_id(world, &made);
+    const char *patient = cn_arena_strdup(
+        world->arena, ((const Ref__Referral *)made.reply.body)->patient_id);
+    s_end(&made);
+    struct call other = s_create(world, INCOMPLETE);
+    s_end(&other);
+    assert_string_equal(
+        REFERRALS_BY({ "source_system", "HIS" }, { "external_id", "X-1" }), id);
+    assert_string_equal(
+        REFERRALS_BY({ "source_system", "HIS" }, { "external_id", "X-1" },
+                     { "status", "captured" }, { "patient_id", patient }),
+        id);
+    assert_string_equal(REFERRALS_BY({ "source_system", "HIS" },
+                                     { "external_id", "X-1" },
+                                     { "status", "accepted" }),
+                        "");
+    assert_string_equal(
+        REFERRALS_BY({ "source_system", "HIS" }, { "external_id", "X-2" }), "");
+    assert_string_equal(REFERRALS_BY({ "external_id", "X-1" }),
+                        "422 /source_system");
+    assert_string_equal(PATIENTS_BY({ "identifier_system", "HIS" },
+                                    { "identifier_value", "MRN-1" }),
+                        patient);
+    assert_string_equal(PATIENTS_BY({ "identifier_system", "HIS" },
+                                    { "identifier_value", "MRN-2" }),
+                        "");
+    assert_string_equal(PATIENTS_BY({ "identifier_system", "SSA" },
+                                    { "identifier_value", "900-00-0000" }),
+                        "");
+    assert_string_equal(PATIENTS_BY({ "identifier_system", "HIS" }),
+                        "422 /identifier_value");
+    assert_string_equal(PATIENTS_BY({ "identifier_system", "HIS" },
+                                    { "identifier_value", "MRN-1" },
+                                    { "family", "a" }),
+                        "422 /identifier_value");
+}
+
+static void a_record_is_found_by_what_others_call_it(void **state)
+{
+    (void)state;
+    test_world_run(s_pg, CONNECTIONS, s_external_body, NULL);
+}
+
+static void s_changes_body(struct test_world *world)
+{
+    const char *ids[3];
+    const char *patients[3];
+    const char *times[3];
+    s_open(world);
+    for (size_t i = 0; i < CN_COUNT(ids); i++) {
+        char at[CN_TIME_TEXT_MAX];
+        struct call made = s_create(world, "{\"needs\": \"a\"}");
+        assert_int_equal(made.rc, CN_OK);
+        const Ref__Referral *referral = (const Ref__Referral *)made.reply.body;
+        ids[i] = cn_arena_strdup(world->arena, referral->id);
+        patients[i] = cn_arena_strdup(world->arena, referral->patient_id);
+        cn_time_format(referral->updated_at, at);
+        times[i] = cn_arena_strdup(world->arena, at);
+        s_end(&made);
+    }
+    assert_string_equal(
+        REFERRALS_BY({ "updated_since", times[0] }),
+        cn_arena_printf(world->arena, "%s %s %s", ids[0], ids[1], ids[2]));
+    assert_string_equal(REFERRALS_BY({ "updated_since", times[1] }),
+                        cn_arena_printf(world->arena, "%s %s", ids[1], ids[2]));
+    assert_string_equal(REFERRALS_BY({ "updated_since", times[0] },
+                                     { "patient_id", patients[1] }),
+                        ids[1]);
+    assert_string_equal(
+        REFERRALS_BY({ "updated_since", times[0] }, { "status", "accepted" }),
+        "");
+    assert_string_equal(
+        PATIENTS_BY({ "updated_since", times[1] }),
+        cn_arena_printf(world->arena, "%s %s", patients[1], patients[2]));
+    assert_string_equal(
+        REFERRALS_BY({ "updated_since", "2100-01-01T00:00:00Z" }), "");
+    assert_string_equal(
+        PATIENTS_BY({ "updated_since", times[1] }, { "family", "a" }),
+        "422 /updated_since");
+}
+
+static void a_list_by_change_begins_at_its_instant(void **state)
+{
+    (void)state;
+    test_world_run(s_pg, CONNECTIONS, s_changes_body, NULL);
+}
+
 /* ---- others ---- */
 
 static void s_others_body(struct test_world *world)
@@ -300,6 +446,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_worklist_pages_without_gaps_or_repeats),
         cmocka_unit_test(patients_are_found_by_the_beginning_of_the_name),
+        cmocka_unit_test(a_record_is_found_by_what_others_call_it),
+        cmocka_unit_test(a_list_by_change_begins_at_its_instant),
         cmocka_unit_test(another_tenant_sees_nothing_and_is_not_hindered),
         cmocka_unit_test(another_branch_is_out_of_reach),
         cmocka_unit_test(an_identifier_of_another_branch_tells_nothing),

@@ -116,6 +116,28 @@ def test_an_event_is_thin_and_says_what_it_is_of(system, agency):
     assert event.id and "Quillfeather" not in str(event)
 
 
+def test_an_event_names_the_records_that_it_belongs_to(system, contract,
+                                                       agency_factory):
+    agency = agency_factory()
+    with open_stream(system.url, agency.coordinator) as stream:
+        story = Story(agency)
+        story.tell()
+        events = stream.until(lambda found: {"visit.completed", "message.sent",
+                                             "episode.opened"} <=
+                              set(types(found)))
+    schema = contract.document["components"]["schemas"]["StreamEvent"]
+    for event in events:
+        assert contract.faults(schema, event.data) == [], event.data
+    booked = next(event.data for event in events
+                  if event.type == "visit.booked")
+    assert (booked["referral_id"], booked["patient_id"], booked["id"]) == \
+        (story.id, story.patient_id, story.visit_id)
+    for event in events:
+        if event.type != "clinician.updated" and \
+                not event.type.startswith("patient."):
+            assert event.data["patient_id"] == story.patient_id, event.data
+
+
 def test_requests_are_answered_while_many_streams_rest(system, agency):
     streams = [open_stream(system.url, agency.coordinator) for _ in range(100)]
     slowest = 0

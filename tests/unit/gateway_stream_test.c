@@ -289,6 +289,41 @@ static void an_event_is_told_without_what_the_record_says(void **state)
     cn_buffer_done(&text);
 }
 
+static void an_event_names_the_records_that_it_belongs_to(void **state)
+{
+    static const struct {
+        const char *service;
+        const char *type;
+        const char *related[4];
+    } rows[] = {
+        { "scheduling",
+          "visit.booked",
+          { "referral_id", "patient_id", "clinician_id" } },
+        { "referrals", "referral.accepted", { "patient_id", "soc_visit_id" } },
+        { "referrals", "episode.opened", { "patient_id", "referral_id" } },
+        { "referrals", "deadline.breached", { "subject_id", "patient_id" } },
+        { "documents", "document.updated", { "referral_id", "patient_id" } },
+        { "documents", "checklist.opened", { "referral_id", "patient_id" } },
+        { "notifications", "message.sent", { "referral_id", "patient_id" } },
+    };
+    struct stream_kinds kinds;
+    (void)state;
+    for (size_t i = 0; i < CN_COUNT(rows); i++) {
+        const struct stream_kind *kind =
+            s_kind(&kinds, rows[i].service, rows[i].type);
+        for (size_t j = 0; j < 4 && rows[i].related[j] != NULL; j++) {
+            bool found = false;
+            for (size_t k = 0; k < kind->related_count; k++) {
+                found = found ||
+                        strcmp(kind->related[k]->name, rows[i].related[j]) == 0;
+            }
+            if (!found) {
+                fail_msg("%s names no %s", rows[i].type, rows[i].related[j]);
+            }
+        }
+    }
+}
+
 static void a_payload_that_is_none_is_not_told(void **state)
 {
     CN_ARENA_AUTO struct cn_arena *arena = cn_arena_new(CN_ARENA_REQUEST_MAX);
@@ -418,6 +453,7 @@ int main(void)
         cmocka_unit_test(what_was_missed_goes_in_front),
         cmocka_unit_test(what_finds_no_room_changes_nothing),
         cmocka_unit_test(an_event_is_told_without_what_the_record_says),
+        cmocka_unit_test(an_event_names_the_records_that_it_belongs_to),
         cmocka_unit_test(a_payload_that_is_none_is_not_told),
         cmocka_unit_test(a_reader_sees_what_the_policy_grants),
         cmocka_unit_test(a_branch_sees_its_own_records_alone),

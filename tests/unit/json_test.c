@@ -704,10 +704,12 @@ static void a_patch_names_the_leaves_it_holds(void **state)
 static void a_patch_of_what_cannot_be_set_is_refused(void **state)
 {
     static const struct fault_row rows[] = {
-        { &ref__patient__shape, "{\"version\":null}", "/version",
+        { &ref__patient__shape, "{\"version\":\"one\"}", "/version",
           "read_only_field" },
-        { &ref__patient__shape, "{\"version\":1}", "/version",
+        { &ref__referral__shape, "{\"decision\":{\"x\":1}}", "/decision",
           "read_only_field" },
+        { &ref__referral__shape, "{\"patient\":{\"created_at\":\"x\"}}",
+          "/patient/created_at", "read_only_field" },
         { &sch__clinician__shape, "{\"name\":null}", "/name", "invalid_value" },
         { &ref__patient__shape, "{\"name\":{\"x\":null}}", "/name/x",
           "unknown_field" },
@@ -725,6 +727,71 @@ static void a_patch_of_what_cannot_be_set_is_refused(void **state)
         assert_string_equal(err.fields[0].pointer, rows[i].pointer);
         assert_string_equal(err.fields[0].word, rows[i].word);
         assert_int_equal(mask.count, 0);
+    }
+}
+
+/* Whoever applies the patch compares them with what is there. */
+static void a_patch_names_its_read_only_fields(void **state)
+{
+    static const char text[] =
+        "{\"version\":3,\"updated_at\":\"2026-03-09T21:00:00Z\","
+        "\"decision\":{\"outcome\":\"accept\"},\"warnings\":[\"x\"],"
+        "\"valid_at\":null,\"patient\":{\"id\":\"pat_0\"}}";
+    static const char *const paths[] = { "version",          "updated_at",
+                                         "decision.outcome", "warnings",
+                                         "valid_at",         "patient.id" };
+    struct cn_json_mask mask = { 0 };
+    struct cn_err err = { 0 };
+    Ref__Referral *patch = cn_message_new(*state, &ref__referral__descriptor);
+    assert_int_equal(cn_json_read(*state, &ref__referral__shape, text,
+                                  strlen(text), &patch->base, &mask, &err),
+                     CN_OK);
+    assert_int_equal(mask.count, CN_COUNT(paths));
+    for (size_t i = 0; i < mask.count; i++) {
+        assert_string_equal(mask.paths[i], paths[i]);
+    }
+    assert_int_equal(patch->version, 3);
+    assert_string_equal(patch->patient->id, "pat_0");
+}
+
+/* In the body and in the query: maxLength of openapi.json counts them so. */
+static void limits_count_characters_not_bytes(void **state)
+{
+    enum { MAX = 20 }; /* of a suffix */
+    static const char *const characters[] = { "e", "\xc3\xa9", "\xe2\x82\xac",
+                                              "\xf0\x9f\x8c\xbf" };
+    for (size_t i = 0; i < CN_COUNT(characters); i++) {
+        for (int more = 0; more < 2; more++) {
+            struct cn_err err = { 0 };
+            char value[4 * (MAX + 1) + 1] = "";
+            char text[sizeof(value) + 16];
+            void *message = NULL;
+            for (int j = 0; j < MAX + more; j++) {
+                const size_t size = strlen(characters[i]);
+                memcpy(value + (size_t)j * size, characters[i], size);
+            }
+            (void)snprintf(text, sizeof(text), "{\"suffix\":\"%s\"}", value);
+            assert_int_equal(read_sized(*state, &ref__patient__name__shape,
+                                        text, strlen(text), &message, &err),
+                             more == 0 ? CN_OK : CN_INVALID);
+            assert_string_equal(err.fields[0].word,
+                                more == 0 ? "" : "too_long");
+            err = (struct cn_err){ 0 };
+            assert_int_equal(cn_json_set(*state, &ref__patient__name__shape,
+                                         message, "suffix", value, &err),
+                             more == 0 ? CN_OK : CN_INVALID);
+        }
+    }
+}
+
+static void a_text_is_cut_between_characters(void **state)
+{
+    static const char text[] = "a\xc3\xa9\xe2\x82\xac\xf0\x9f\x8c\xbf";
+    static const size_t sizes[] = { 0, 1, 3, 6, 10, 10 };
+    (void)state;
+    for (size_t i = 0; i < CN_COUNT(sizes); i++) {
+        assert_int_equal(cn_utf8_cut(text, strlen(text), i), sizes[i]);
+        assert_int_equal(cn_utf8_fits(text, strlen(text), i), i >= 4);
     }
 }
 
@@ -983,6 +1050,9 @@ int main(void)
         TEST(a_list_of_too_many_words_is_refused),
         TEST(a_patch_names_the_leaves_it_holds),
         TEST(a_patch_of_what_cannot_be_set_is_refused),
+        TEST(a_patch_names_its_read_only_fields),
+        TEST(limits_count_characters_not_bytes),
+        TEST(a_text_is_cut_between_characters),
         TEST(an_empty_patch_names_nothing),
         TEST(reals_are_read_and_written),
         TEST(every_enum_value_has_its_word),

@@ -301,6 +301,8 @@ static void each_bad_message_is_refused(void **state)
           "M.a: unknown pattern ssn" },
         { MESSAGE("optional int64 a = 1 [(rule) = {pattern: \"npi\"}];"),
           "M.a: a pattern needs a string" },
+        { MESSAGE("optional string a = 1 [(rule) = {words: \"M.E\"}];"),
+          "M.a: its words are no enum M.E" },
         { MESSAGE("optional int64 a = 1 [(rule) = {max: 3}];"),
           "M.a: a max needs" },
         { MESSAGE("enum E { Open = 1; } optional E e = 1;"),
@@ -330,6 +332,37 @@ static void each_bad_message_is_refused(void **state)
         { "syntax = \"proto3\";\npackage cairn.x.v1;\n", "must be proto2" },
         { "syntax = \"proto2\";\npackage cairn.y.v1;\n",
           "package: must be cairn.x.v1" },
+    };
+    (void)state;
+    for (size_t i = 0; i < CN_COUNT(rows); i++) {
+        expect_refusal(rows[i].text, rows[i].fault);
+    }
+}
+
+#define SHOWN(comment, body)                                                   \
+    HEAD OPTIONS "// Ask.\nmessage Ask { optional string id = 1; }\n"          \
+                 "// One.\nmessage One { optional string id = 1;\n" body       \
+                 "\n}\n// S.\nservice Xs {\n // G.\n"                          \
+                 " rpc GetX(Ask) returns (One) { option (http) = "             \
+                 "{get: \"/v1/x/{id}\" scope: \"\"}; }}\n" comment
+
+static void what_clients_see_says_what_it_is(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *fault;
+    } rows[] = {
+        { SHOWN("", "optional int64 word = 2;"),
+          "One.word: what clients see needs a comment" },
+        { SHOWN("", "// W.\noptional string word = 2;"),
+          "One.word: what clients see needs an example" },
+        { SHOWN("", "// P.\nmessage Part { optional bool word = 1; }\n"
+                    "// Part.\noptional Part part = 2;"),
+          "One.Part.word: what clients see needs a comment" },
+        { SHOWN("// M.\nmessage M { option (event) = {type: \"x.moved\" scope: "
+                "\"admin:write\"}; optional One one = 1; }\n",
+                ""),
+          "M: its comment needs a line \"@event x.moved ...\"" },
     };
     (void)state;
     for (size_t i = 0; i < CN_COUNT(rows); i++) {
@@ -494,6 +527,7 @@ int main(void)
         cmocka_unit_test(a_good_proto_is_taken),
         cmocka_unit_test(each_bad_route_is_refused),
         cmocka_unit_test(each_bad_message_is_refused),
+        cmocka_unit_test(what_clients_see_says_what_it_is),
         cmocka_unit_test(two_files_share_no_c_package),
         cmocka_unit_test(shapes_follow_the_descriptors),
         cmocka_unit_test(a_route_carries_its_rule),

@@ -4,6 +4,9 @@ import datetime
 import re
 
 METHODS = ("get", "put", "post", "patch", "delete")
+# Of every answer, whatever it says (RFC 9110, RFC 9112).
+TRANSPORT = {"date", "content-length", "content-type", "connection",
+             "keep-alive", "transfer-encoding"}
 JSON_TYPES = {"object": dict, "array": list, "string": str, "boolean": bool,
               "integer": int, "number": (int, float)}
 
@@ -41,9 +44,9 @@ class Contract:
             node = found
         return node
 
-    def references(self, node=None):
+    def references(self, node=...):
         """Every $ref of the document."""
-        node = self.document if node is None else node
+        node = self.document if node is ... else node
         if isinstance(node, dict):
             if isinstance(node.get("$ref"), str):
                 yield node
@@ -66,7 +69,14 @@ class Contract:
         """The places where a value does not match its schema. An unknown
         member is a fault: the contract names every member."""
         schema = self.resolve(schema)
+        if "anyOf" in schema:
+            tried = [self.faults(one, value, place) for one in schema["anyOf"]]
+            return [] if [] in tried else tried[0]
         kind = schema.get("type")
+        if isinstance(kind, list):
+            if value is None and "null" in kind:
+                return []
+            (kind,) = [one for one in kind if one != "null"]
         if kind is not None:
             right = isinstance(value, JSON_TYPES[kind]) and \
                 (kind == "boolean" or not isinstance(value, bool))
@@ -93,9 +103,9 @@ class Contract:
     @staticmethod
     def _text_faults(schema, value, place):
         words = schema.get("enum", schema.get("x-extensible-enum"))
-        if words is not None and value not in words:
+        if words is not None and value.partition(":")[0] not in words:
             return [f"{place}: {value} is none of its words"]
-        if len(value.encode()) > schema.get("maxLength", len(value) * 4):
+        if len(value) > schema.get("maxLength", len(value)):
             return [f"{place}: too long"]
         if not re.search(schema.get("pattern", ""), value):
             return [f"{place}: not of its form"]
@@ -116,10 +126,13 @@ class Contract:
         if described is None:
             return [f"{method} {path}: {reply.status} is not described"]
         media = reply.headers.get("content-type", "").partition(";")[0]
+        known = {name.lower() for name in described.get("headers", {})}
+        found = [f"{method} {path}: {reply.status} has {name}, not described"
+                 for name in set(reply.headers) - known - TRANSPORT]
         if reply.json is None:
-            return []
+            return found
         if media not in described.get("content", {}):
-            return [f"{method} {path}: {media} is not described"]
+            return found + [f"{method} {path}: {media} is not described"]
         schema = described["content"][media]["schema"]
-        return [f"{method} {path}: {reply.status} {fault}"
-                for fault in self.faults(schema, reply.json)]
+        return found + [f"{method} {path}: {reply.status} {fault}"
+                        for fault in self.faults(schema, reply.json)]
