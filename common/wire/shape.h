@@ -33,7 +33,8 @@ struct cn_field_shape {
     bool no_null;     /* PATCH may not clear it */
     bool required;    /* of what a client makes, and may not be cleared */
     bool create_only; /* in a PATCH as output_only */
-    uint32_t max;     /* characters of a string, bytes, items of a list; 0: default */
+    uint32_t
+        max; /* characters of a string, bytes, items of a list; 0: default */
     const char *pattern; /* its name in common/wire/json_text.c, or NULL */
     const struct cn_shape *sub; /* of a message field, else NULL */
     const char *id; /* prefix of the outside id that it holds, or NULL */

@@ -47,7 +47,7 @@ static struct cn_records s_identified(struct cn_op *op,
     identifier.value = body->identifier_value;
     patient.identifiers = &identifiers;
     patient.n_identifiers = 1;
-    return patient_keys(&patient, &system, &value, 1) == 1
+    return patient_keys(op->arena, &patient, &system, &value, 1) == 1
                ? patients_by_identifier(op, system, value, after)
                : (struct cn_records){ 0 };
 }

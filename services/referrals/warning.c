@@ -62,8 +62,8 @@ void referral_warn_of(struct cn_arena *arena,
                       const struct warning *warning)
 {
     size_t count = referral->n_warning_details;
-    Ref__Referral__WarningDetail *detail =
-        CN_NEW(arena, ref__referral__warning_detail, Ref__Referral__WarningDetail);
+    Ref__Referral__WarningDetail *detail = CN_NEW(
+        arena, ref__referral__warning_detail, Ref__Referral__WarningDetail);
     referral_warn(arena, referral, warning->code);
     detail->code = warning->code;
     detail->field = warning->field;
