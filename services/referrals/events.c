@@ -52,19 +52,24 @@ static bool s_awaits(const Ref__Referral *referral, const Sch__Visit *visit)
 static void s_unplaced_warn(struct cn_op *op,
                             struct cn_record *record,
                             const Sch__Visit *visit,
-                            const char *what)
+                            bool completed)
 {
+    enum { BEFORE_ACCEPTANCE, AFTER_END, AFTER_ADMISSION, WHEN_COUNT };
+    static const char *const WORDS[2][WHEN_COUNT] = {
+        { "visit_booked_before_acceptance", "visit_booked_after_end",
+          "visit_booked_after_admission" },
+        { "visit_completed_before_acceptance", "visit_completed_after_end",
+          "visit_completed_after_admission" },
+    };
     Ref__Referral *referral = record->body;
-    const char *when = referral_is_undecided(referral->status)
-                           ? "before_acceptance"
-                       : referral->soc_date != NULL ? "after_admission"
-                                                    : "after_end";
+    int when = referral_is_undecided(referral->status) ? BEFORE_ACCEPTANCE
+               : referral->soc_date != NULL            ? AFTER_ADMISSION
+                                                       : AFTER_END;
     if (referral->soc_date != NULL && referral->soc_visit_id != NULL &&
         strcmp(referral->soc_visit_id, visit->id) == 0) {
         return;
     }
-    referral_warn(op->arena, referral,
-                  cn_arena_printf(op->arena, "visit_%s_%s", what, when));
+    referral_warn(op->arena, referral, WORDS[completed ? 1 : 0][when]);
     referral_put(op, record);
 }
 
@@ -77,7 +82,7 @@ static void ref_on_visit_booked(struct cn_op *op, const struct cn_event *event)
         return;
     }
     if (!cn_may(record, "schedule")) {
-        s_unplaced_warn(op, record, payload->visit, "booked");
+        s_unplaced_warn(op, record, payload->visit, false);
         return;
     }
     cn_move(op, record, "schedule");
@@ -156,7 +161,7 @@ static void ref_on_visit_completed(struct cn_op *op,
         referral->soc_visit_id = visit->id;
     }
     if (!cn_may(record, "admit")) {
-        s_unplaced_warn(op, record, visit, "completed");
+        s_unplaced_warn(op, record, visit, true);
         return;
     }
     referral_unwarn(op->arena, referral, "visit_");
