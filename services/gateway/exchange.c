@@ -174,9 +174,16 @@ static enum cn_code s_accept_check(const struct exchange *self,
 {
     const struct cn_route *route = self->route;
     const char *made = route->produces != NULL ? route->produces : JSON_TYPE;
-    return header_accepts(self->request->headers[CN_FRAMING_ACCEPT], made)
-               ? CN_OK
-               : cn_fail(err, CN_NOT_ACCEPTABLE, "%s is served here", made);
+    const char *accept = self->request->headers[CN_FRAMING_ACCEPT];
+    /* A route may answer in several types, apart by commas. */
+    for (const char *at = made; *at != '\0';) {
+        size_t size = strcspn(at, ",");
+        if (header_accepts(accept, cn_arena_strndup(self->arena, at, size))) {
+            return CN_OK;
+        }
+        at += size + (at[size] == ',');
+    }
+    return cn_fail(err, CN_NOT_ACCEPTABLE, "%s is served here", made);
 }
 
 static enum cn_code s_idempotency_key(const struct exchange *self,

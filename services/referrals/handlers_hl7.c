@@ -53,15 +53,15 @@ static void s_raw_reply_fill(struct cn_op *op,
 }
 
 /* MSH-15 and MSH-16 ask for an accept acknowledgement alone (chapter 2,
- * "Enhanced mode"): its codes begin with C. */
-static const char *
-s_ack_code(struct cn_op *op, const struct hl7 *message, const char *code)
+ * "Enhanced mode"): what is accepted is CA. A refusal says why as it does
+ * otherwise. */
+static const char *s_ack_code(const struct hl7 *message, const char *code)
 {
     const char *accept = hl7_text(message, message->segments, 15, 1, 1);
     const char *application = hl7_text(message, message->segments, 16, 1, 1);
     bool enhanced = accept != NULL && strcmp(accept, "NE") != 0 &&
                     (application == NULL || strcmp(application, "NE") == 0);
-    return enhanced ? cn_arena_printf(op->arena, "C%s", code + 1) : code;
+    return enhanced && strcmp(code, "AA") == 0 ? "CA" : code;
 }
 
 /* Writes the acknowledgement into self->raw and the reply. fault NULL: AA for
@@ -73,7 +73,7 @@ static void s_acknowledge(struct cn_op *op,
     const char *name = cn_id_text(op->arena, "", cn_uuid_new(op->env));
     self->raw.ack_code = fault != NULL ? fault->ack : "AA";
     const struct hl7_ack ack = {
-        .code = s_ack_code(op, &self->message, self->raw.ack_code),
+        .code = s_ack_code(&self->message, self->raw.ack_code),
         .at = op->now_at,
         .fault = fault,
         /* Time first, then randomness: the first characters tell messages
@@ -302,7 +302,7 @@ static bool s_same_person(struct cn_op *op,
     case PERSON_SAME:
         return true;
     case PERSON_UNKNOWN:
-        return shares;
+        return shares || !person_numbers_differ(op->arena, here, sent);
     case PERSON_OTHER:
         break;
     }

@@ -664,6 +664,17 @@ bool person_shares_key(struct cn_arena *arena,
     return false;
 }
 
+bool person_numbers_differ(struct cn_arena *arena,
+                           const Ref__Patient *a,
+                           const Ref__Patient *b)
+{
+    const char *system = NULL;
+    const char *value = NULL;
+    return patient_keys(arena, a, &system, &value, 1) == 1 &&
+           patient_keys(arena, b, &system, &value, 1) == 1 &&
+           !person_shares_key(arena, a, b);
+}
+
 /* ---- whose number ---- */
 
 void referral_key(struct cn_arena *arena,

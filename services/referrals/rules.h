@@ -117,6 +117,10 @@ bool person_agrees_in_part(struct cn_arena *arena,
 bool person_shares_key(struct cn_arena *arena,
                        const Ref__Patient *a,
                        const Ref__Patient *b);
+/* Have both such identifiers, and share none? */
+bool person_numbers_differ(struct cn_arena *arena,
+                           const Ref__Patient *a,
+                           const Ref__Patient *b);
 
 /* Under which system and number a referral is found; NULL both unless it has
  * both. */

@@ -68,7 +68,7 @@ def test_a_message_whose_turn_has_not_come_is_refused_by_its_type(
 @pytest.mark.parametrize("content, ack, place, code", [
     (message("RF1|1"), "AE", "PID^1", "100"),
     (message("PID|1", control_id=""), "AE", "MSH^1^10", "101"),
-    (message("PID|1", "this is no segment"), "AE", "", "100"),
+    (message("PID|1", "PID|2"), "AE", "PID^2", "100"),
     (message("PID|1", charset="8859/5"), "AR", "MSH^1^18", "103"),
     (message("PID|1").replace("|2.8", "|3.0"), "AR", "MSH^1^12", "203"),
 ])
@@ -196,7 +196,7 @@ def test_the_real_patient_is_read_field_by_field(agency, shared_file):
                                "suffix": "III"}
     assert (patient["birth_date"], patient["sex"]) == ("1961-06-15", "male")
     assert patient["address"]["postal_code"] == "42010"
-    assert (patient["phones"], patient["language"]) == (["270 6009800"], "en")
+    assert (patient["phones"], patient["language"]) == (["270 6009800", "89898989"], "en")
     assert [(row["system"], row["value"]) for row in patient["identifiers"]] \
         == [("ADT1", "PATID1234"), ("USSSA", "123456789")]
     # A referral's summary and its events show no social security number.
@@ -276,7 +276,7 @@ def test_a_change_of_an_older_version_is_refused_with_the_present_one(agency):
 
 
 @pytest.mark.parametrize("body, pointer", [
-    ({"patient": {"email": "x@patient.example"}}, "/patient"),
+    ({"patient": {"email": "x@patient.example"}}, "/patient/email"),
     ({"patient_id": "pat_00000000000000000000000000"}, "/patient_id"),
     ({"branch_id": "brn_00000000000000000000000000"}, "/branch_id"),
     ({"branch_id": None}, "/branch_id"),
