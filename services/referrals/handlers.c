@@ -168,8 +168,8 @@ static bool s_filter_read(struct cn_op *op,
                    body->external_id);
     cn_filter_text(&filter, "source", body->source_system);
     cn_filter_text(&filter, "external", body->external_id);
-    ret_filter->source_system = body->source_system;
-    ret_filter->external_id = body->external_id;
+    ret_filter->source_system = key_system(op->arena, body->source_system);
+    ret_filter->external_id = key_value(op->arena, body->external_id);
     ret_filter->by_change = body->has_updated_since;
     ret_filter->since =
         cn_filter_at(&filter, body->has_updated_since, body->updated_since);

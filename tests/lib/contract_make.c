@@ -204,7 +204,8 @@ static const char *s_string(const struct contract *contract,
     if (size > 3 && strcmp(name + size - 3, "_id") == 0) {
         return NULL; /* the shape does not say of which kind the id is */
     }
-    if (rule->max > 0 && rule->max <= SHORT_MAX) {
+    if (rule->kind != CN_FIELD_NAME && rule->max > 0 &&
+        rule->max <= SHORT_MAX) {
         return cn_arena_strndup(
             arena, cn_arena_printf(arena, "%u", maker->number), rule->max);
     }

@@ -289,9 +289,9 @@ static void s_patch_body(struct test_world *world)
     s_assert_log(world, "referral",
                  "referral.received 1,referral.updated 2,referral.updated 3");
     struct call patient =
-        s_patch(world, id, "{\"patient\": {\"email\": null}}", 0);
+        s_patch(world, id, "{\"patient\": {\"email\": \"a@b.example\"}}", 0);
     assert_int_equal(patient.rc, CN_INVALID);
-    assert_string_equal(patient.err.fields[0].pointer, "/patient");
+    assert_string_equal(patient.err.fields[0].pointer, "/patient/email");
     s_end(&made);
     s_end(&same);
     s_end(&part);
