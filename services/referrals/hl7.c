@@ -435,7 +435,8 @@ const char *hl7_line(struct cn_arena *arena, const char *text)
     char *line = cn_arena_alloc(arena, strlen(text) + 1);
     size_t used = 0;
     for (const char *at = text; *at != '\0'; at++) {
-        char c = *at == '\n' || *at == '\t' ? ' ' : *at;
+        bool is_blank = *at == '\n' || *at == '\t';
+        char c = (char)(is_blank ? ' ' : *at);
         if (c != ' ' || (used > 0 && line[used - 1] != ' ')) {
             line[used++] = c;
         }

@@ -19,9 +19,10 @@ enum {
     CONTACTS_MAX = 12,
     DIAGNOSES_MAX = 30,
     DISCIPLINES_MAX = 6,
-    NEEDS_MAX = 4000,      /* characters */
-    EXTERNAL_ID_MAX = 100, /* bytes */
-    ORDER_LAST = 1000000   /* of an insurance that says no order */
+    NEEDS_MAX = 4000,        /* characters */
+    NEEDS_BYTES_MAX = 16000, /* of what is gathered */
+    EXTERNAL_ID_MAX = 100,   /* bytes */
+    ORDER_LAST = 1000000     /* of an insurance that says no order */
 };
 
 /* ---- patient ---- */
@@ -579,7 +580,7 @@ static void s_need_add(struct hl7_reader *self,
 {
     /* All that is left over is cut off once, with a warning. */
     if (text == NULL ||
-        (needs->text != NULL && strlen(needs->text) > 4 * NEEDS_MAX) ||
+        (needs->text != NULL && strlen(needs->text) > NEEDS_BYTES_MAX) ||
         (needs->text != NULL && strstr(needs->text, text) != NULL)) {
         return;
     }

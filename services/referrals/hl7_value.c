@@ -471,7 +471,7 @@ s_phone(struct hl7_reader *self, const char *sent, bool *ret_rest)
             continue;
         }
         digits += isdigit((unsigned char)*at) ? 1 : 0;
-        out[used++] = *at == '/' ? '-' : *at;
+        out[used++] = (char)(*at == '/' ? '-' : *at);
         at++;
     }
     at += strspn(at, " ");
@@ -646,16 +646,20 @@ static bool s_hl7_date(const char *sent, struct cn_date *ret_date)
     return cn_date_parse(text, ret_date);
 }
 
+static int s_two_digits(const char *text)
+{
+    return (text[0] - '0') * 10 + text[1] - '0';
+}
+
 /* A time of day with the offset of UTC: YYYYMMDDHHMM[SS[.S]]+0000. */
 static bool s_utc(const char *sent, struct cn_date date, int64_t *ret_at)
 {
     size_t digits = strspn(sent, "0123456789");
     const char *offset = strpbrk(sent + digits, "+-");
-    int hour = 0;
-    int minute = 0;
+    int hour = digits < 12 ? 0 : s_two_digits(sent + 8);
+    int minute = digits < 12 ? 0 : s_two_digits(sent + 10);
     if (digits < 12 || offset == NULL || strspn(offset + 1, "0") != 4 ||
-        offset[5] != '\0' || sscanf(sent + 8, "%2d%2d", &hour, &minute) != 2 ||
-        hour > 23 || minute > 59) {
+        offset[5] != '\0' || hour > 23 || minute > 59) {
         return false;
     }
     *ret_at = cn_date_days(date) * CN_DAY + hour * CN_HOUR + minute * CN_MINUTE;

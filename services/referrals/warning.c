@@ -84,7 +84,7 @@ void referral_warn_of(struct cn_arena *arena,
         return;
     }
     Ref__Referral__WarningDetail **details =
-        cn_arena_array(arena, count + 1, sizeof(*details));
+        cn_arena_array(arena, count + 1, sizeof(void *));
     for (size_t i = 0; i < count; i++) {
         details[i] = referral->warning_details[i];
     }
@@ -101,7 +101,7 @@ void referral_unwarn(struct cn_arena *arena,
     const char **codes =
         cn_arena_array(arena, referral->n_warnings, sizeof(*codes));
     Ref__Referral__WarningDetail **details =
-        cn_arena_array(arena, referral->n_warning_details, sizeof(*details));
+        cn_arena_array(arena, referral->n_warning_details, sizeof(void *));
     size_t code_count = 0;
     size_t detail_count = 0;
     for (size_t i = 0; i < referral->n_warnings; i++) {

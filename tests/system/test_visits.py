@@ -26,7 +26,7 @@ def scheduled(agency):
 def test_a_visit_is_confirmed_started_and_completed(agency):
     story = scheduled(agency)
     assert move(story, "confirm").ok(200)["status"] == "confirmed"
-    again = move(story, "confirm", step="confirm again")
+    again = move(story, "confirm", step="confirm-again")
     assert (again.status, again.code) == (409, "illegal_state")
     started = move(story, "start").ok(200)
     assert started["status"] == "in_progress" and started["started_at"]
