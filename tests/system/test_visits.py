@@ -37,7 +37,7 @@ def test_a_visit_is_confirmed_started_and_completed(agency):
 
 def test_a_cancelled_start_of_care_gives_the_referral_back(agency):
     story = scheduled(agency)
-    told = move(story, "cancel", step="no reason")
+    told = move(story, "cancel", step="no-reason")
     assert (told.status, told.pointers()) == (422, ["/reason_code"])
     visit = move(story, "cancel", {"reason_code": "patient_request"}).ok(200)
     assert (visit["status"], visit["reason_code"]) == \
