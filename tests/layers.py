@@ -15,6 +15,7 @@ LAYERS = {
     "base": "",
     "wire": "base",
     "policy": "base",
+    "hl7": "base wire",
     "loop": "base wire",
     "http": "base wire loop",
     "db": "base wire loop",

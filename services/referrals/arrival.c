@@ -110,7 +110,8 @@ static struct cn_record *s_patient_matched(struct cn_op *op,
     }
     const char *value =
         intake.match != NULL ? values[intake.match_place] : NULL;
-    if (intake.match_count == 1 && !intake.hidden &&
+    if (facts->patient != NULL && value != NULL && intake.match_count == 1 &&
+        !intake.hidden &&
         s_is_person(op, intake.match, facts->patient, value)) {
         patient_fill(op, intake.match, facts->patient, arrival->referral->body);
         return intake.match;

@@ -3,11 +3,11 @@
  * acknowledgement are one unit: AA means committed. What is refused (AE, AR) is
  * kept too and is evaluated again when it comes again. */
 #include "cairn/referrals.handlers.h"
+#include "common/hl7/hl7.h"
 #include "common/store/reach.h"
 #include "common/wire/message.h"
 #include "common/wire/seal.h"
 #include "services/referrals/arrival.h"
-#include "services/referrals/hl7.h"
 #include "services/referrals/hl7_count.h"
 #include "services/referrals/hl7_referral.h"
 #include "services/referrals/rules.h"
@@ -23,7 +23,7 @@ enum { TYPE_MAX = 100 }; /* bytes of a content type that are kept */
 /* One message while it is handled; in the request's arena. */
 struct receipt {
     struct cn_bytes normalised;
-    struct hl7 message;
+    struct cn_hl7 message;
     struct raw_row raw;
     const char *answer_type;   /* the media type of the acknowledgement */
     const Ref__Referral *sent; /* the referral and its patient */
@@ -55,10 +55,10 @@ static void s_raw_reply_fill(struct cn_op *op,
 /* MSH-15 and MSH-16 ask for an accept acknowledgement alone (chapter 2,
  * "Enhanced mode"): what is accepted is CA. A refusal says why as it does
  * otherwise. */
-static const char *s_ack_code(const struct hl7 *message, const char *code)
+static const char *s_ack_code(const struct cn_hl7 *message, const char *code)
 {
-    const char *accept = hl7_text(message, message->segments, 15, 1, 1);
-    const char *application = hl7_text(message, message->segments, 16, 1, 1);
+    const char *accept = cn_hl7_text(message, message->segments, 15, 1, 1);
+    const char *application = cn_hl7_text(message, message->segments, 16, 1, 1);
     bool enhanced = accept != NULL && strcmp(accept, "NE") != 0 &&
                     (application == NULL || strcmp(application, "NE") == 0);
     return enhanced && strcmp(code, "AA") == 0 ? "CA" : code;
@@ -68,23 +68,23 @@ static const char *s_ack_code(const struct hl7 *message, const char *code)
  * the referral; one with ack AA stands beside it as a warning. */
 static void s_acknowledge(struct cn_op *op,
                           struct receipt *self,
-                          const struct hl7_fault *fault)
+                          const struct cn_hl7_fault *fault)
 {
     const char *name = cn_id_text(op->arena, "", cn_uuid_new(op->env));
     self->raw.ack_code = fault != NULL ? fault->ack : "AA";
-    const struct hl7_ack ack = {
+    const struct cn_hl7_ack ack = {
         .code = s_ack_code(&self->message, self->raw.ack_code),
         .at = op->now_at,
         .fault = fault,
         /* Time first, then randomness: the first characters tell messages
          * apart. */
         .control_id = cn_arena_strndup(op->arena, name + strspn(name, "_"),
-                                       HL7_CONTROL_ID_MAX),
+                                       CN_HL7_CONTROL_ID_MAX),
         .text = cn_uuid_is_nil(self->raw.referral_id)
                     ? NULL
                     : cn_id_text(op->arena, "ref", self->raw.referral_id),
     };
-    self->raw.ack = hl7_ack_write(&self->message, &ack);
+    self->raw.ack = cn_hl7_ack_write(&self->message, &ack);
     cn_count(op, hl7_counter(self->raw.message_type, self->raw.ack_code));
     s_raw_reply_fill(op, self, &self->raw);
 }
@@ -108,7 +108,7 @@ static void s_receipt_keep(struct cn_op *op,
 
 static void s_receipt_refuse(struct cn_op *op,
                              struct receipt *self,
-                             const struct hl7_fault *fault)
+                             const struct cn_hl7_fault *fault)
 {
     self->raw.referral_id = (struct cn_uuid){ { 0 } };
     s_acknowledge(op, self, fault);
@@ -119,12 +119,12 @@ static void s_receipt_refuse(struct cn_op *op,
  * refused, without a word of which it is. */
 static void s_taken_refuse(struct cn_op *op, struct receipt *self)
 {
-    static const struct hl7_fault TAKEN = {
+    static const struct cn_hl7_fault TAKEN = {
         .ack = "AE",
         .segment = "RF1",
         .sequence = 1,
         .field = 6,
-        .code = HL7_DUPLICATE_KEY,
+        .code = CN_HL7_DUPLICATE_KEY,
         .text = "another referral has this identifier"
     };
     s_receipt_refuse(op, self, &TAKEN);
@@ -150,9 +150,9 @@ s_repeat(struct cn_op *op, struct receipt *self, const struct raw_row *known)
 /* ---- reading ---- */
 
 /* A field as it was sent, or NULL; the reader bounds those of the header. */
-static const char *s_header_field(const struct hl7 *message, int field)
+static const char *s_header_field(const struct cn_hl7 *message, int field)
 {
-    struct cn_bytes raw = hl7_raw(message, message->segments, field);
+    struct cn_bytes raw = cn_hl7_raw(message, message->segments, field);
     return raw.size > 0 ? cn_arena_strndup(message->arena,
                                            (const char *)raw.data, raw.size)
                         : NULL;
@@ -166,7 +166,7 @@ static void s_hashes(struct receipt *self)
     struct cn_bytes parts[PART_COUNT];
     for (size_t i = 0; i < FIELD_COUNT; i++) {
         parts[2 * i] =
-            hl7_raw(&self->message, self->message.segments, FIELDS[i]);
+            cn_hl7_raw(&self->message, self->message.segments, FIELDS[i]);
         parts[2 * i + 1] = (struct cn_bytes){ (const uint8_t *)"\r", 1 };
     }
     cn_sha256_parts(parts, PART_COUNT, self->raw.control_hash);
@@ -177,7 +177,7 @@ static void s_describe(struct cn_op *op,
                        struct receipt *self,
                        const Ref__ReceiveHl7Request *body)
 {
-    const struct hl7 *message = &self->message;
+    const struct cn_hl7 *message = &self->message;
     const char *application = s_header_field(message, 3);
     const char *facility = s_header_field(message, 4);
     self->raw.id = cn_uuid_new(op->env);
@@ -195,41 +195,43 @@ static void s_describe(struct cn_op *op,
 }
 
 /* What of the header must be right before anything else is looked at. */
-static const struct hl7_fault *s_header_fault(const struct hl7 *message)
+static const struct cn_hl7_fault *s_header_fault(const struct cn_hl7 *message)
 {
-    static const struct hl7_fault TYPE = {
+    static const struct cn_hl7_fault TYPE = {
         .ack = "AR",
         .segment = "MSH",
         .sequence = 1,
         .field = 9,
-        .code = HL7_UNSUPPORTED_TYPE,
+        .code = CN_HL7_UNSUPPORTED_TYPE,
         .text = "this message type is not taken; it was kept"
     };
-    static const struct hl7_fault VERSION = {
+    static const struct cn_hl7_fault VERSION = {
         .ack = "AR",
         .segment = "MSH",
         .sequence = 1,
         .field = 12,
-        .code = HL7_UNSUPPORTED_VERSION,
+        .code = CN_HL7_UNSUPPORTED_VERSION,
         .text = "only versions 2.x are taken"
     };
     /* Table 0103: P production, T training, D debugging. */
-    static const struct hl7_fault PROCESSING = {
+    static const struct cn_hl7_fault PROCESSING = {
         .ack = "AR",
         .segment = "MSH",
         .sequence = 1,
         .field = 11,
-        .code = HL7_UNSUPPORTED_PROCESSING,
+        .code = CN_HL7_UNSUPPORTED_PROCESSING,
         .text = "only production messages (P) are taken; nothing was made of it"
     };
-    static const struct hl7_fault CONTROL_ID = { .ack = "AE",
-                                                 .segment = "MSH",
-                                                 .sequence = 1,
-                                                 .field = 10,
-                                                 .code = HL7_FIELD_MISSING,
-                                                 .text = "MSH-10 is needed" };
-    const char *version = hl7_text(message, message->segments, 12, 1, 1);
-    const char *processing = hl7_text(message, message->segments, 11, 1, 1);
+    static const struct cn_hl7_fault CONTROL_ID = { .ack = "AE",
+                                                    .segment = "MSH",
+                                                    .sequence = 1,
+                                                    .field = 10,
+                                                    .code =
+                                                        CN_HL7_FIELD_MISSING,
+                                                    .text =
+                                                        "MSH-10 is needed" };
+    const char *version = cn_hl7_text(message, message->segments, 12, 1, 1);
+    const char *processing = cn_hl7_text(message, message->segments, 11, 1, 1);
     if (version != NULL && strncmp(version, "2.", 2) != 0) {
         return &VERSION;
     }
@@ -239,7 +241,7 @@ static const struct hl7_fault *s_header_fault(const struct hl7 *message)
     if (processing != NULL && strcasecmp(processing, "P") != 0) {
         return &PROCESSING;
     }
-    if (hl7_text(message, message->segments, 10, 1, 1) == NULL) {
+    if (cn_hl7_text(message, message->segments, 10, 1, 1) == NULL) {
         return &CONTROL_ID;
     }
     return NULL;
@@ -256,8 +258,8 @@ static bool s_differs(struct cn_op *op, const struct receipt *self)
         return true;
     }
     struct cn_bytes before =
-        hl7_content(hl7_normalise(op->arena, first.content));
-    struct cn_bytes now = hl7_content(self->normalised);
+        cn_hl7_content(cn_hl7_normalise(op->arena, first.content));
+    struct cn_bytes now = cn_hl7_content(self->normalised);
     return before.size != now.size ||
            (now.size > 0 && memcmp(before.data, now.data, now.size) != 0);
 }
@@ -268,9 +270,9 @@ static bool s_differs(struct cn_op *op, const struct receipt *self)
 static void
 s_existing(struct cn_op *op, struct receipt *self, struct cn_record *referral)
 {
-    static const struct hl7_fault DIFFERS = {
+    static const struct cn_hl7_fault DIFFERS = {
         .ack = "AA",
-        .code = HL7_ACCEPTED,
+        .code = CN_HL7_ACCEPTED,
         .word = "later_message_differs",
         .text = "the referral was here; what this message says otherwise was "
                 "kept for a person and changed nothing"
@@ -380,7 +382,7 @@ static void s_referral(struct cn_op *op, struct receipt *self)
 {
     const struct cn_uuid branch_id = branch_of(op, NULL);
     const char *zone = branch_await(op, branch_id, branch_zone(op, branch_id));
-    struct hl7_fault fault = { 0 };
+    struct cn_hl7_fault fault = { 0 };
     Ref__Referral *referral = NULL;
     Ref__Patient *patient = NULL;
     if (cn_failed(op)) {
@@ -433,23 +435,23 @@ static const char *s_answer_type(struct cn_op *op, const char *media_type)
 void hl7_receive(struct cn_op *op, const Ref__ReceiveHl7Request *body)
 {
     struct receipt *self = cn_arena_alloc(op->arena, sizeof(*self));
-    struct hl7_fault fault = { 0 };
-    self->normalised = hl7_normalise(
+    struct cn_hl7_fault fault = { 0 };
+    self->normalised = cn_hl7_normalise(
         op->arena, (struct cn_bytes){ body->content.data, body->content.len });
-    if (!hl7_begins(self->normalised)) {
+    if (!cn_hl7_begins(self->normalised)) {
         cn_refuse(op, CN_UNSUPPORTED, NULL, "no HL7 v2: it begins without MSH");
         return;
     }
     self->answer_type = s_answer_type(op, body->content_type);
-    enum cn_code parsed = hl7_parse(op->arena, self->normalised,
-                                    s_charset(op, body->content_type),
-                                    &self->message, &fault, op->err);
+    enum cn_code parsed = cn_hl7_parse(op->arena, self->normalised,
+                                       s_charset(op, body->content_type),
+                                       &self->message, &fault, op->err);
     if (parsed != CN_OK && parsed != CN_INVALID) {
         return;
     }
     cn_forgive(op);
     s_describe(op, self, body);
-    const struct hl7_fault *refused =
+    const struct cn_hl7_fault *refused =
         parsed != CN_OK ? &fault : s_header_fault(&self->message);
     if (refused != NULL) {
         s_receipt_refuse(op, self, refused);

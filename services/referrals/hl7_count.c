@@ -20,10 +20,10 @@ uint64_t *hl7_counter(const char *type, const char *answer)
         "were refused and kept.",
         CN_METRIC_COUNTER
     };
-    const size_t size = sizeof(TAKEN) - 1;
     char labels[LABELS_MAX];
-    bool taken = type != NULL && strncmp(type, TAKEN, size) == 0 &&
-                 (type[size] == '\0' || type[size] == '^');
+    /* A third component, the structure, may follow. */
+    bool taken = type != NULL && (strcmp(type, TAKEN) == 0 ||
+                                  strncmp(type, "REF^I12^", 8) == 0);
     (void)snprintf(labels, sizeof(labels), "type=\"%s\",answer=\"%.2s\"",
                    taken ? TAKEN : OTHER, answer);
     return cn_counter(&MESSAGES, labels);

@@ -63,7 +63,7 @@ static void s_identifier_add(struct hl7_reader *self,
 /* PID-3; where it is empty, the numbers that stood in PID-2 and PID-4 before
  * v2.3.1. */
 static void s_identifiers(struct hl7_reader *self,
-                          const struct hl7_segment *pid,
+                          const struct cn_hl7_segment *pid,
                           Ref__Patient *patient)
 {
     static const int FIELDS[] = { 3, 2, 4 };
@@ -74,7 +74,7 @@ static void s_identifiers(struct hl7_reader *self,
         int count = hl7_count(self, hl7_at(pid, FIELDS[f]));
         for (int i = 1; i <= count; i++) {
             struct hl7_place place = { pid, FIELDS[f], i };
-            if (hl7_sent(self->message, pid, FIELDS[f], i) != NULL) {
+            if (cn_hl7_sent(self->message, pid, FIELDS[f], i) != NULL) {
                 s_identifier_add(self, place, patient);
             }
         }
@@ -82,7 +82,7 @@ static void s_identifiers(struct hl7_reader *self,
 }
 
 static void s_patient_name(struct hl7_reader *self,
-                           const struct hl7_segment *pid,
+                           const struct cn_hl7_segment *pid,
                            Ref__Patient *patient)
 {
     struct hl7_place place = hl7_legal_name(self, hl7_at(pid, 5));
@@ -112,7 +112,7 @@ static void s_patient_name(struct hl7_reader *self,
 
 /* PID-13 home, PID-14 business, PID-40 both since v2.7. */
 static void s_telecoms(struct hl7_reader *self,
-                       const struct hl7_segment *pid,
+                       const struct cn_hl7_segment *pid,
                        Ref__Patient *patient)
 {
     static const int FIELDS[] = { 13, 14, 40 };
@@ -131,7 +131,7 @@ static void s_telecoms(struct hl7_reader *self,
 }
 
 static void s_sex(struct hl7_reader *self,
-                  const struct hl7_segment *pid,
+                  const struct cn_hl7_segment *pid,
                   Ref__Patient *patient)
 {
     /* Table 0001; A is ambiguous, N is not applicable. */
@@ -158,7 +158,7 @@ static void s_sex(struct hl7_reader *self,
 }
 
 static void s_language(struct hl7_reader *self,
-                       const struct hl7_segment *pid,
+                       const struct cn_hl7_segment *pid,
                        Ref__Patient *patient)
 {
     struct hl7_place place = hl7_at(pid, 15);
@@ -177,7 +177,7 @@ static void s_language(struct hl7_reader *self,
 
 /* NK1-5 home and NK1-6 business, or NK1-40 since v2.7. */
 static void s_contact_telecoms(struct hl7_reader *self,
-                               const struct hl7_segment *nk1,
+                               const struct cn_hl7_segment *nk1,
                                Ref__Patient__Contact *contact)
 {
     static const int FIELDS[] = { 5, 6, 40 };
@@ -195,7 +195,7 @@ static void s_contact_telecoms(struct hl7_reader *self,
 }
 
 static Ref__Patient__Contact *s_contact(struct hl7_reader *self,
-                                        const struct hl7_segment *nk1)
+                                        const struct cn_hl7_segment *nk1)
 {
     Ref__Patient__Contact *contact =
         CN_NEW(self->arena, ref__patient__contact, Ref__Patient__Contact);
@@ -213,10 +213,10 @@ static Ref__Patient__Contact *s_contact(struct hl7_reader *self,
 
 static void s_contacts(struct hl7_reader *self, Ref__Patient *patient)
 {
-    const struct hl7_segment *nk1 = NULL;
+    const struct cn_hl7_segment *nk1 = NULL;
     patient->contacts =
         cn_arena_array(self->arena, CONTACTS_MAX, sizeof(void *));
-    for (size_t i = 1; (nk1 = hl7_segment(self->message, "NK1", i)) != NULL;
+    for (size_t i = 1; (nk1 = cn_hl7_segment(self->message, "NK1", i)) != NULL;
          i++) {
         if (patient->n_contacts >= CONTACTS_MAX) {
             hl7_not_kept(self, hl7_at(nk1, 2));
@@ -230,10 +230,10 @@ static void s_contacts(struct hl7_reader *self, Ref__Patient *patient)
 }
 
 /* PID-30 Y, or a time of death in PID-29. */
-static void s_death(struct hl7_reader *self, const struct hl7_segment *pid)
+static void s_death(struct hl7_reader *self, const struct cn_hl7_segment *pid)
 {
-    const char *died = hl7_sent(self->message, pid, 29, 1);
-    const char *flag = hl7_sent(self->message, pid, 30, 1);
+    const char *died = cn_hl7_sent(self->message, pid, 29, 1);
+    const char *flag = cn_hl7_sent(self->message, pid, 30, 1);
     bool is_dead = flag != NULL && (flag[0] == 'Y' || flag[0] == 'y');
     if (is_dead || died != NULL) {
         const struct warning warning = { .code = "patient_deceased",
@@ -244,7 +244,7 @@ static void s_death(struct hl7_reader *self, const struct hl7_segment *pid)
 }
 
 static Ref__Patient *s_read_patient(struct hl7_reader *self,
-                                    const struct hl7_segment *pid)
+                                    const struct cn_hl7_segment *pid)
 {
     Ref__Patient *patient = CN_NEW(self->arena, ref__patient, Ref__Patient);
     s_identifiers(self, pid, patient);
@@ -262,13 +262,13 @@ static Ref__Patient *s_read_patient(struct hl7_reader *self,
 /* ---- who refers ---- */
 
 /* The provider who refers: role RP (table 0286). */
-static const struct hl7_segment *s_provider(const struct hl7 *message)
+static const struct cn_hl7_segment *s_provider(const struct cn_hl7 *message)
 {
     for (size_t i = 1;; i++) {
-        const struct hl7_segment *prd = hl7_segment(message, "PRD", i);
-        int count = hl7_repetitions(message, prd, 1);
+        const struct cn_hl7_segment *prd = cn_hl7_segment(message, "PRD", i);
+        int count = cn_hl7_repetitions(message, prd, 1);
         for (int j = 1; j <= count; j++) {
-            const char *role = hl7_text(message, prd, 1, j, 1);
+            const char *role = cn_hl7_text(message, prd, 1, j, 1);
             if (role != NULL && strcasecmp(role, "RP") == 0) {
                 return prd;
             }
@@ -282,7 +282,7 @@ static const struct hl7_segment *s_provider(const struct hl7 *message)
 /* EI: 1 id, 2 namespace, 3 universal id. A sender that leaves 1 empty means
  * what stands in 3, or in 2. */
 static void s_external_id(struct hl7_reader *self,
-                          const struct hl7_segment *rf1,
+                          const struct cn_hl7_segment *rf1,
                           Ref__Referral__Source *source)
 {
     struct hl7_place place = hl7_at(rf1, 6);
@@ -303,7 +303,7 @@ static void s_external_id(struct hl7_reader *self,
 /* PRD-5 belongs to the provider; PRD-13, of the organization, says what is not
  * there. */
 static void s_source_telecoms(struct hl7_reader *self,
-                              const struct hl7_segment *prd,
+                              const struct cn_hl7_segment *prd,
                               Ref__Referral__Source *source)
 {
     struct hl7_telecoms *own = cn_arena_alloc(self->arena, sizeof(*own));
@@ -327,8 +327,8 @@ static void s_source_telecoms(struct hl7_reader *self,
 }
 
 static Ref__Referral__Source *s_source(struct hl7_reader *self,
-                                       const struct hl7_segment *rf1,
-                                       const struct hl7_segment *prd)
+                                       const struct cn_hl7_segment *rf1,
+                                       const struct cn_hl7_segment *prd)
 {
     Ref__Referral__Source *source =
         CN_NEW(self->arena, ref__referral__source, Ref__Referral__Source);
@@ -349,13 +349,13 @@ static Ref__Referral__Source *s_source(struct hl7_reader *self,
  * in component 2, 4 or 5 that it is an NPI (OID 2.16.840.1.113883.4.6). */
 static bool s_says_npi(struct hl7_reader *self, struct hl7_place place)
 {
-    const struct hl7 *message = self->message;
+    const struct cn_hl7 *message = self->message;
     static const int COMPONENTS[] = { 2, 4, 5 };
     const char *authority =
-        hl7_sub(message, place.segment, place.field, place.repetition, 4, 2);
+        cn_hl7_sub(message, place.segment, place.field, place.repetition, 4, 2);
     for (size_t i = 0; i < CN_COUNT(COMPONENTS); i++) {
-        const char *text = hl7_text(message, place.segment, place.field,
-                                    place.repetition, COMPONENTS[i]);
+        const char *text = cn_hl7_text(message, place.segment, place.field,
+                                       place.repetition, COMPONENTS[i]);
         if (text != NULL && strcasecmp(text, "NPI") == 0) {
             return true;
         }
@@ -363,7 +363,8 @@ static bool s_says_npi(struct hl7_reader *self, struct hl7_place place)
     return authority != NULL && strcmp(authority, "2.16.840.1.113883.4.6") == 0;
 }
 
-static const char *s_npi(struct hl7_reader *self, const struct hl7_segment *prd)
+static const char *s_npi(struct hl7_reader *self,
+                         const struct cn_hl7_segment *prd)
 {
     struct hl7_place place = hl7_at(prd, 7);
     int count = hl7_count(self, place);
@@ -387,7 +388,7 @@ static const char *s_npi(struct hl7_reader *self, const struct hl7_segment *prd)
 }
 
 static Ref__Referral__Physician *s_physician(struct hl7_reader *self,
-                                             const struct hl7_segment *prd)
+                                             const struct cn_hl7_segment *prd)
 {
     Ref__Referral__Physician *physician =
         CN_NEW(self->arena, ref__referral__physician, Ref__Referral__Physician);
@@ -406,7 +407,7 @@ static Ref__Referral__Physician *s_physician(struct hl7_reader *self,
 /* CWE: 1 code, 2 text, 3 system; 4 to 6 the same otherwise; 9 the sender's own
  * words. */
 static Ref__Referral__Diagnosis *s_diagnosis(struct hl7_reader *self,
-                                             const struct hl7_segment *dg1)
+                                             const struct cn_hl7_segment *dg1)
 {
     Ref__Referral__Diagnosis *diagnosis =
         CN_NEW(self->arena, ref__referral__diagnosis, Ref__Referral__Diagnosis);
@@ -428,10 +429,10 @@ static Ref__Referral__Diagnosis *s_diagnosis(struct hl7_reader *self,
 
 static void s_diagnoses(struct hl7_reader *self, Ref__Referral *referral)
 {
-    const struct hl7_segment *dg1 = NULL;
+    const struct cn_hl7_segment *dg1 = NULL;
     referral->diagnoses =
         cn_arena_array(self->arena, DIAGNOSES_MAX, sizeof(void *));
-    for (size_t i = 1; (dg1 = hl7_segment(self->message, "DG1", i)) != NULL;
+    for (size_t i = 1; (dg1 = cn_hl7_segment(self->message, "DG1", i)) != NULL;
          i++) {
         if (referral->n_diagnoses >= DIAGNOSES_MAX) {
             hl7_not_kept(self, hl7_at(dg1, 3));
@@ -447,8 +448,9 @@ static void s_diagnoses(struct hl7_reader *self, Ref__Referral *referral)
 }
 
 /* Which insurance pays first: IN1-22, else IN1-1, else as they stand. */
-static long
-s_payer_order(struct hl7_reader *self, const struct hl7_segment *in1, int field)
+static long s_payer_order(struct hl7_reader *self,
+                          const struct cn_hl7_segment *in1,
+                          int field)
 {
     static const struct hl7_code WORDS[] = {
         { "P", NULL, 1 },         { "S", NULL, 2 },
@@ -463,11 +465,11 @@ s_payer_order(struct hl7_reader *self, const struct hl7_segment *in1, int field)
     return order > 0 ? order : ORDER_LAST;
 }
 
-static const struct hl7_segment *s_payer_first(struct hl7_reader *self)
+static const struct cn_hl7_segment *s_payer_first(struct hl7_reader *self)
 {
-    const struct hl7_segment *first = NULL;
-    const struct hl7_segment *in1 = NULL;
-    for (size_t i = 1; (in1 = hl7_segment(self->message, "IN1", i)) != NULL;
+    const struct cn_hl7_segment *first = NULL;
+    const struct cn_hl7_segment *in1 = NULL;
+    for (size_t i = 1; (in1 = cn_hl7_segment(self->message, "IN1", i)) != NULL;
          i++) {
         long priority = s_payer_order(self, in1, 22);
         long before = first != NULL ? s_payer_order(self, first, 22) : 0;
@@ -482,10 +484,10 @@ static const struct hl7_segment *s_payer_first(struct hl7_reader *self)
 
 /* The other insurances of the patient have no place yet. */
 static void s_payers_left(struct hl7_reader *self,
-                          const struct hl7_segment *first)
+                          const struct cn_hl7_segment *first)
 {
-    const struct hl7_segment *in1 = NULL;
-    for (size_t i = 1; (in1 = hl7_segment(self->message, "IN1", i)) != NULL;
+    const struct cn_hl7_segment *in1 = NULL;
+    for (size_t i = 1; (in1 = cn_hl7_segment(self->message, "IN1", i)) != NULL;
          i++) {
         if (in1 != first) {
             hl7_not_kept(self, hl7_at(in1, 4));
@@ -496,7 +498,7 @@ static void s_payers_left(struct hl7_reader *self,
 
 static Ref__Referral__Payer *s_payer(struct hl7_reader *self)
 {
-    const struct hl7_segment *in1 = s_payer_first(self);
+    const struct cn_hl7_segment *in1 = s_payer_first(self);
     Ref__Referral__Payer *payer =
         CN_NEW(self->arena, ref__referral__payer, Ref__Referral__Payer);
     payer->name = hl7_either(hl7_word(self, hl7_at(in1, 4), 1, 200),
@@ -546,7 +548,7 @@ static void s_discipline_add(Ref__Referral *referral,
 }
 
 static void s_disciplines(struct hl7_reader *self,
-                          const struct hl7_segment *rf1,
+                          const struct cn_hl7_segment *rf1,
                           Ref__Referral *referral)
 {
     struct hl7_place place = hl7_at(rf1, 3);
@@ -592,13 +594,14 @@ static void s_need_add(struct hl7_reader *self,
 /* All repetitions of a field of text. */
 static void s_need_texts(struct hl7_reader *self,
                          struct needs *needs,
-                         const struct hl7_segment *segment,
+                         const struct cn_hl7_segment *segment,
                          int field)
 {
     int count = hl7_count(self, hl7_at(segment, field));
     for (int i = 1; i <= count; i++) {
         struct hl7_place place = { segment, field, i };
-        s_need_add(self, needs, place, hl7_lines(self, place, 1, HL7_SIZE_MAX));
+        s_need_add(self, needs, place,
+                   hl7_lines(self, place, 1, CN_HL7_SIZE_MAX));
     }
 }
 
@@ -606,7 +609,7 @@ static void s_need_texts(struct hl7_reader *self,
  * 0336 say who wants the referral, not why. */
 static void s_need_codes(struct hl7_reader *self,
                          struct needs *needs,
-                         const struct hl7_segment *segment,
+                         const struct cn_hl7_segment *segment,
                          int field)
 {
     static const int PARTS[] = { 2, 9, 5, 1, 4 };
@@ -616,7 +619,7 @@ static void s_need_codes(struct hl7_reader *self,
         const char *system = hl7_word(self, place, 3, 100);
         const char *text = NULL;
         for (size_t k = 0; k < CN_COUNT(PARTS) && text == NULL; k++) {
-            text = hl7_lines(self, place, PARTS[k], HL7_SIZE_MAX);
+            text = hl7_lines(self, place, PARTS[k], CN_HL7_SIZE_MAX);
         }
         if (system == NULL || strcasecmp(system, "HL70336") != 0) {
             s_need_add(self, needs, place, text);
@@ -625,15 +628,15 @@ static void s_need_codes(struct hl7_reader *self,
 }
 
 static const char *s_needs(struct hl7_reader *self,
-                           const struct hl7_segment *rf1)
+                           const struct cn_hl7_segment *rf1)
 {
-    const struct hl7 *message = self->message;
+    const struct cn_hl7 *message = self->message;
     struct needs needs = { .text = NULL };
     s_need_codes(self, &needs, rf1, 10);
     s_need_texts(self, &needs, rf1, 14);
     s_need_texts(self, &needs, rf1, 24);
     for (size_t i = 0; i < message->segment_count; i++) {
-        const struct hl7_segment *segment = &message->segments[i];
+        const struct cn_hl7_segment *segment = &message->segments[i];
         if (strcmp(segment->name, "NTE") == 0) {
             s_need_texts(self, &needs, segment, 3);
         } else if (strcmp(segment->name, "OBR") == 0) {
@@ -647,7 +650,7 @@ static const char *s_needs(struct hl7_reader *self,
 /* ---- referral ---- */
 
 /* Has the local date of RF1-8 passed? */
-static bool s_expired(struct hl7_reader *self, const struct hl7_segment *rf1)
+static bool s_expired(struct hl7_reader *self, const struct cn_hl7_segment *rf1)
 {
     const char *text = hl7_day(self, hl7_at(rf1, 8));
     struct cn_date expires;
@@ -658,11 +661,11 @@ static bool s_expired(struct hl7_reader *self, const struct hl7_segment *rf1)
 }
 
 static void s_read_referral(struct hl7_reader *self,
-                            const struct hl7_segment *rf1)
+                            const struct cn_hl7_segment *rf1)
 {
     Ref__Referral *referral = self->referral;
-    const struct hl7_segment *prd = s_provider(self->message);
-    const struct hl7_segment *pv1 = hl7_segment(self->message, "PV1", 1);
+    const struct cn_hl7_segment *prd = s_provider(self->message);
+    const struct cn_hl7_segment *pv1 = cn_hl7_segment(self->message, "PV1", 1);
     CN_SET(referral, channel, REF__REFERRAL__CHANNEL__HL7V2);
     if (s_expired(self, rf1)) {
         referral_warn(self->arena, referral, "expired_on_arrival");
@@ -681,55 +684,60 @@ static void s_read_referral(struct hl7_reader *self,
     referral->sent_processed = hl7_word(self, hl7_at(rf1, 9), 1, 60);
 }
 
-bool hl7_is_referral(const struct hl7 *message)
+bool hl7_is_referral(const struct cn_hl7 *message)
 {
-    const char *type = hl7_text(message, message->segments, 9, 1, 1);
-    const char *trigger = hl7_text(message, message->segments, 9, 1, 2);
+    const char *type = cn_hl7_text(message, message->segments, 9, 1, 1);
+    const char *trigger = cn_hl7_text(message, message->segments, 9, 1, 2);
     return type != NULL && trigger != NULL && strcmp(type, "REF") == 0 &&
            strcmp(trigger, "I12") == 0;
 }
 
 /* What of its segments makes the message no referral, or NULL. */
-static const struct hl7_fault *s_segments_fault(const struct hl7 *message)
+static const struct cn_hl7_fault *s_segments_fault(const struct cn_hl7 *message)
 {
-    static const struct hl7_fault NO_PID = {
-        "AE", "PID", 1, 0, HL7_SEGMENT_SEQUENCE, "a referral needs PID", NULL
+    static const struct cn_hl7_fault NO_PID = {
+        "AE", "PID", 1, 0, CN_HL7_SEGMENT_SEQUENCE, "a referral needs PID", NULL
     };
-    static const struct hl7_fault SECOND_PID = {
+    static const struct cn_hl7_fault SECOND_PID = {
         "AE",
         "PID",
         2,
         0,
-        HL7_SEGMENT_SEQUENCE,
+        CN_HL7_SEGMENT_SEQUENCE,
         "a referral is about one patient",
         NULL
     };
-    static const struct hl7_fault SECOND_RF1 = {
+    static const struct cn_hl7_fault SECOND_RF1 = {
         "AE",
         "RF1",
         2,
         0,
-        HL7_SEGMENT_SEQUENCE,
+        CN_HL7_SEGMENT_SEQUENCE,
         "send one referral in a message",
         NULL
     };
     /* A shortened id could be that of another referral. */
-    static const struct hl7_fault LONG_ID = {
-        "AE", "RF1", 1, 6, HL7_VALUE_TOO_LONG, "the referral's id is too long",
+    static const struct cn_hl7_fault LONG_ID = {
+        "AE",
+        "RF1",
+        1,
+        6,
+        CN_HL7_VALUE_TOO_LONG,
+        "the referral's id is too long",
         NULL
     };
-    const struct hl7_segment *rf1 = hl7_segment(message, "RF1", 1);
-    if (hl7_segment(message, "PID", 1) == NULL) {
+    const struct cn_hl7_segment *rf1 = cn_hl7_segment(message, "RF1", 1);
+    if (cn_hl7_segment(message, "PID", 1) == NULL) {
         return &NO_PID;
     }
-    if (hl7_segment(message, "PID", 2) != NULL) {
+    if (cn_hl7_segment(message, "PID", 2) != NULL) {
         return &SECOND_PID;
     }
-    if (hl7_segment(message, "RF1", 2) != NULL) {
+    if (cn_hl7_segment(message, "RF1", 2) != NULL) {
         return &SECOND_RF1;
     }
     for (int i = 1; i <= 3; i++) {
-        const char *id = hl7_whole(message, rf1, 6, 1, i);
+        const char *id = cn_hl7_whole(message, rf1, 6, 1, i);
         if (id != NULL && strlen(id) > EXTERNAL_ID_MAX) {
             return &LONG_ID;
         }
@@ -737,17 +745,17 @@ static const struct hl7_fault *s_segments_fault(const struct hl7 *message)
     return NULL;
 }
 
-enum cn_code hl7_referral_read(const struct hl7 *message,
+enum cn_code hl7_referral_read(const struct cn_hl7 *message,
                                const char *zone,
                                int64_t now_at,
                                Ref__Referral **ret_referral,
                                Ref__Patient **ret_patient,
-                               struct hl7_fault *ret_fault,
+                               struct cn_hl7_fault *ret_fault,
                                struct cn_err *err)
 {
-    const struct hl7_fault *fault = s_segments_fault(message);
+    const struct cn_hl7_fault *fault = s_segments_fault(message);
     if (fault != NULL) {
-        return hl7_refuse(ret_fault, fault, err);
+        return cn_hl7_refuse(ret_fault, fault, err);
     }
     struct hl7_reader self = { .message = message,
                                .arena = message->arena,
@@ -755,9 +763,9 @@ enum cn_code hl7_referral_read(const struct hl7 *message,
                                .now_at = now_at,
                                .referral = CN_NEW(message->arena, ref__referral,
                                                   Ref__Referral) };
-    s_read_referral(&self, hl7_segment(message, "RF1", 1));
+    s_read_referral(&self, cn_hl7_segment(message, "RF1", 1));
     Ref__Patient *patient =
-        s_read_patient(&self, hl7_segment(message, "PID", 1));
+        s_read_patient(&self, cn_hl7_segment(message, "PID", 1));
     if (message->marks->joined) {
         referral_warn(self.arena, self.referral, "line_joined");
     }

@@ -8,10 +8,10 @@
 #define REFERRALS_HL7_REFERRAL_H
 
 #include "cairn/referrals.pb-c.h"
-#include "services/referrals/hl7.h"
+#include "common/hl7/hl7.h"
 
 /* Is its MSH-9 REF^I12? */
-bool hl7_is_referral(const struct hl7 *message);
+bool hl7_is_referral(const struct cn_hl7 *message);
 
 /* What the message says, in the message's arena:
  * source        PRD with role RP (PRD-10, 2, 5, 13), external id RF1-6
@@ -30,12 +30,12 @@ bool hl7_is_referral(const struct hl7 *message);
  * CN_INVALID with *ret_fault when PID is missing, or PID or RF1 stands there
  * twice (AE 100), or RF1-6 is too long (AE 104). CN_NOMEM when the arena has
  * failed. */
-CN_CHECKED enum cn_code hl7_referral_read(const struct hl7 *message,
+CN_CHECKED enum cn_code hl7_referral_read(const struct cn_hl7 *message,
                                           const char *zone,
                                           int64_t now_at,
                                           Ref__Referral **ret_referral,
                                           Ref__Patient **ret_patient,
-                                          struct hl7_fault *ret_fault,
+                                          struct cn_hl7_fault *ret_fault,
                                           struct cn_err *err);
 
 #endif

@@ -17,8 +17,8 @@ enum { OLDEST_DAYS = 120 * 365 + 30 };
 static void
 s_warn(struct hl7_reader *self, struct hl7_place place, const char *code)
 {
-    const char *sent =
-        hl7_sent(self->message, place.segment, place.field, place.repetition);
+    const char *sent = cn_hl7_sent(self->message, place.segment, place.field,
+                                   place.repetition);
     if (sent == NULL) {
         return;
     }
@@ -48,15 +48,15 @@ void hl7_doubtful(struct hl7_reader *self, struct hl7_place place)
 
 /* ---- texts ---- */
 
-struct hl7_place hl7_at(const struct hl7_segment *segment, int field)
+struct hl7_place hl7_at(const struct cn_hl7_segment *segment, int field)
 {
     return (struct hl7_place){ segment, field, 1 };
 }
 
 int hl7_count(struct hl7_reader *self, struct hl7_place place)
 {
-    int count = hl7_repetitions(self->message, place.segment, place.field);
-    if (count == HL7_REPETITIONS_MAX) {
+    int count = cn_hl7_repetitions(self->message, place.segment, place.field);
+    if (count == CN_HL7_REPETITIONS_MAX) {
         place.repetition = count;
         hl7_not_kept(self, place);
     }
@@ -67,9 +67,9 @@ static const char *s_component_line(const struct hl7_reader *self,
                                     struct hl7_place place,
                                     int component)
 {
-    return hl7_line(self->arena,
-                    hl7_text(self->message, place.segment, place.field,
-                             place.repetition, component));
+    return cn_hl7_line(self->arena,
+                       cn_hl7_text(self->message, place.segment, place.field,
+                                   place.repetition, component));
 }
 
 const char *hl7_fit(struct hl7_reader *self,
@@ -94,8 +94,8 @@ const char *hl7_lines(struct hl7_reader *self,
                       size_t max)
 {
     return hl7_fit(self, place,
-                   hl7_whole(self->message, place.segment, place.field,
-                             place.repetition, component),
+                   cn_hl7_whole(self->message, place.segment, place.field,
+                                place.repetition, component),
                    max);
 }
 
@@ -104,9 +104,9 @@ const char *hl7_word(struct hl7_reader *self,
                      int component,
                      size_t max)
 {
-    const char *text = hl7_whole(self->message, place.segment, place.field,
-                                 place.repetition, component);
-    return hl7_fit(self, place, hl7_line(self->arena, text), max);
+    const char *text = cn_hl7_whole(self->message, place.segment, place.field,
+                                    place.repetition, component);
+    return hl7_fit(self, place, cn_hl7_line(self->arena, text), max);
 }
 
 const char *hl7_either(const char *a, const char *b)
@@ -155,12 +155,12 @@ hl7_code_find(const struct hl7_code *rows, size_t count, const char *sent)
 /* FN: 1 the whole surname, 2 and 3 its prefix and rest, where 1 is empty. */
 const char *hl7_family_name(struct hl7_reader *self, struct hl7_place place)
 {
-    const struct hl7 *message = self->message;
+    const struct cn_hl7 *message = self->message;
     const char *parts[2];
     const char *whole = s_component_line(self, place, 1);
     for (int i = 0; i < 2; i++) {
-        parts[i] =
-            hl7_line(self->arena, hl7_sub(message, place.segment, place.field,
+        parts[i] = cn_hl7_line(self->arena,
+                               cn_hl7_sub(message, place.segment, place.field,
                                           place.repetition, 1, i + 2));
     }
     return hl7_either(whole, hl7_join(self, parts, CN_COUNT(parts), " "));
@@ -314,9 +314,9 @@ static const char *s_street(struct hl7_reader *self, struct hl7_place place)
 {
     const char *part[4] = { NULL };
     for (int i = 1; i <= 3; i++) {
-        part[i] =
-            hl7_line(self->arena, hl7_sub(self->message, place.segment,
-                                          place.field, place.repetition, 1, i));
+        part[i] = cn_hl7_line(self->arena,
+                              cn_hl7_sub(self->message, place.segment,
+                                         place.field, place.repetition, 1, i));
     }
     bool has_street =
         part[1] != NULL && part[2] != NULL && strstr(part[1], part[2]) != NULL;
@@ -730,14 +730,14 @@ s_namespace(struct hl7_reader *self, struct hl7_place place, int component)
 {
     const char *name = s_component_line(self, place, component);
     return hl7_either(
-        name,
-        hl7_line(self->arena, hl7_sub(self->message, place.segment, place.field,
-                                      place.repetition, component, 2)));
+        name, cn_hl7_line(self->arena,
+                          cn_hl7_sub(self->message, place.segment, place.field,
+                                     place.repetition, component, 2)));
 }
 
 const char *hl7_sender(struct hl7_reader *self)
 {
-    const struct hl7_segment *msh = self->message->segments;
+    const struct cn_hl7_segment *msh = self->message->segments;
     return hl7_either(s_component_line(self, hl7_at(msh, 4), 1),
                       s_component_line(self, hl7_at(msh, 3), 1));
 }

@@ -7,12 +7,12 @@
 #define REFERRALS_HL7_VALUE_H
 
 #include "common/base/clock.h"
-#include "services/referrals/hl7.h"
+#include "common/hl7/hl7.h"
 #include "services/referrals/warning.h"
 
 /* The message while it is read. */
 struct hl7_reader {
-    const struct hl7 *message;
+    const struct cn_hl7 *message;
     struct cn_arena *arena;
     const char *zone; /* of the branch */
     int64_t now_at;
@@ -21,7 +21,7 @@ struct hl7_reader {
 
 /* A repetition of a field; a segment that the message has not is NULL. */
 struct hl7_place {
-    const struct hl7_segment *segment;
+    const struct cn_hl7_segment *segment;
     int field;
     int repetition;
 };
@@ -32,8 +32,8 @@ void hl7_not_kept(struct hl7_reader *self, struct hl7_place place);
 void hl7_doubtful(struct hl7_reader *self, struct hl7_place place);
 
 /* The place, repetition 1. */
-struct hl7_place hl7_at(const struct hl7_segment *segment, int field);
-/* How many repetitions the field has; more than HL7_REPETITIONS_MAX is a
+struct hl7_place hl7_at(const struct cn_hl7_segment *segment, int field);
+/* How many repetitions the field has; more than CN_HL7_REPETITIONS_MAX is a
  * warning. */
 int hl7_count(struct hl7_reader *self, struct hl7_place place);
 

@@ -3,8 +3,8 @@
 #include "cairn/referrals.cairn.h"
 #include "common/base/array.h"
 #include "common/base/clock.h"
+#include "common/hl7/hl7.h"
 #include "common/wire/json.h"
-#include "services/referrals/hl7.h"
 #include "services/referrals/hl7_referral.h"
 #include "services/referrals/rules.h"
 
@@ -45,18 +45,18 @@ static int64_t now_at(void)
 
 static enum cn_code parse(struct cn_arena *arena,
                           const char *text,
-                          struct hl7 *message,
-                          struct hl7_fault *fault)
+                          struct cn_hl7 *message,
+                          struct cn_hl7_fault *fault)
 {
     struct cn_err err = { 0 };
-    return hl7_parse(arena, hl7_normalise(arena, bytes_of(text)), NULL, message,
-                     fault, &err);
+    return cn_hl7_parse(arena, cn_hl7_normalise(arena, bytes_of(text)), NULL,
+                        message, fault, &err);
 }
 
-static struct hl7 parsed(struct cn_arena *arena, const char *text)
+static struct cn_hl7 parsed(struct cn_arena *arena, const char *text)
 {
-    struct hl7 message;
-    struct hl7_fault fault = { 0 };
+    struct cn_hl7 message;
+    struct cn_hl7_fault fault = { 0 };
     assert_int_equal(parse(arena, text, &message, &fault), CN_OK);
     return message;
 }
@@ -107,7 +107,7 @@ static void line_ends_of_every_kind_are_one_message(void **state)
         "\x0BMSH|^~\\&|A\rPID|1\rNK1|2\r\x1C\r",
     };
     for (size_t i = 0; i < CN_COUNT(TEXTS); i++) {
-        struct cn_bytes text = hl7_normalise(*state, bytes_of(TEXTS[i]));
+        struct cn_bytes text = cn_hl7_normalise(*state, bytes_of(TEXTS[i]));
         assert_int_equal(text.size, strlen(TEXTS[0]));
         assert_memory_equal(text.data, TEXTS[0], text.size);
     }
@@ -130,53 +130,53 @@ static void a_line_that_is_no_segment_belongs_to_the_field_before(void **state)
           "one", false },
     };
     for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
-        struct hl7 message = parsed(*state, ROWS[i].text);
+        struct cn_hl7 message = parsed(*state, ROWS[i].text);
         assert_int_equal(message.segment_count, 3);
         assert_string_equal(
-            hl7_text(&message, hl7_segment(&message, "NTE", 1), 3, 1, 1),
+            cn_hl7_text(&message, cn_hl7_segment(&message, "NTE", 1), 3, 1, 1),
             ROWS[i].needs);
-        assert_non_null(hl7_segment(&message, "PID", 1));
+        assert_non_null(cn_hl7_segment(&message, "PID", 1));
         assert_int_equal(message.marks->joined, ROWS[i].joined);
     }
 }
 
 static void delimiters_come_from_the_header(void **state)
 {
-    struct hl7 message =
+    struct cn_hl7 message =
         parsed(*state, "MSH#*!?%#A*B%C#F\rPID#1##one*two!three*fo?S?ur%x");
-    const struct hl7_segment *pid = hl7_segment(&message, "PID", 1);
-    assert_string_equal(hl7_text(&message, pid, 3, 1, 1), "one");
-    assert_string_equal(hl7_text(&message, pid, 3, 1, 2), "two");
-    assert_string_equal(hl7_text(&message, pid, 3, 2, 1), "three");
-    assert_string_equal(hl7_text(&message, pid, 3, 2, 2), "fo*ur");
-    assert_int_equal(hl7_repetitions(&message, pid, 3), 2);
-    assert_string_equal(hl7_text(&message, message.segments, 3, 1, 2), "B");
-    assert_string_equal(hl7_text(&message, message.segments, 1, 1, 1), "#");
+    const struct cn_hl7_segment *pid = cn_hl7_segment(&message, "PID", 1);
+    assert_string_equal(cn_hl7_text(&message, pid, 3, 1, 1), "one");
+    assert_string_equal(cn_hl7_text(&message, pid, 3, 1, 2), "two");
+    assert_string_equal(cn_hl7_text(&message, pid, 3, 2, 1), "three");
+    assert_string_equal(cn_hl7_text(&message, pid, 3, 2, 2), "fo*ur");
+    assert_int_equal(cn_hl7_repetitions(&message, pid, 3), 2);
+    assert_string_equal(cn_hl7_text(&message, message.segments, 3, 1, 2), "B");
+    assert_string_equal(cn_hl7_text(&message, message.segments, 1, 1, 1), "#");
 }
 
 static void what_is_absent_empty_or_null_is_no_text(void **state)
 {
-    struct hl7 message = parsed(*state, "MSH|^~\\&|A\rPID|1||\"\"| |x");
-    const struct hl7_segment *pid = hl7_segment(&message, "PID", 1);
+    struct cn_hl7 message = parsed(*state, "MSH|^~\\&|A\rPID|1||\"\"| |x");
+    const struct cn_hl7_segment *pid = cn_hl7_segment(&message, "PID", 1);
     for (int field = 2; field <= 4; field++) {
-        assert_null(hl7_text(&message, pid, field, 1, 1));
+        assert_null(cn_hl7_text(&message, pid, field, 1, 1));
     }
-    assert_null(hl7_text(&message, pid, 6, 1, 1));
-    assert_null(hl7_text(&message, pid, 5, 2, 1));
-    assert_null(hl7_text(&message, pid, 5, 1, 2));
-    assert_null(hl7_text(&message, NULL, 1, 1, 1));
-    assert_null(hl7_segment(&message, "PID", 2));
-    assert_int_equal(hl7_repetitions(&message, pid, 2), 0);
+    assert_null(cn_hl7_text(&message, pid, 6, 1, 1));
+    assert_null(cn_hl7_text(&message, pid, 5, 2, 1));
+    assert_null(cn_hl7_text(&message, pid, 5, 1, 2));
+    assert_null(cn_hl7_text(&message, NULL, 1, 1, 1));
+    assert_null(cn_hl7_segment(&message, "PID", 2));
+    assert_int_equal(cn_hl7_repetitions(&message, pid, 2), 0);
 }
 
 static void repetitions_past_the_bound_are_not_read(void **state)
 {
     char *text = cn_arena_printf(*state, "%s\rPID|1||%*s", HEADER, 50000, "");
     memset(text + strlen(text) - 50000, '~', 50000);
-    struct hl7 message = parsed(*state, text);
+    struct cn_hl7 message = parsed(*state, text);
     assert_int_equal(
-        hl7_repetitions(&message, hl7_segment(&message, "PID", 1), 3),
-        HL7_REPETITIONS_MAX);
+        cn_hl7_repetitions(&message, cn_hl7_segment(&message, "PID", 1), 3),
+        CN_HL7_REPETITIONS_MAX);
 }
 
 static void escapes_are_undone(void **state)
@@ -203,9 +203,9 @@ static void escapes_are_undone(void **state)
         char text[200];
         (void)snprintf(text, sizeof(text), "MSH|^~\\&|A\rNTE|1||%s",
                        ROWS[i][0]);
-        struct hl7 message = parsed(*state, text);
-        const struct hl7_segment *nte = hl7_segment(&message, "NTE", 1);
-        assert_string_equal(hl7_text(&message, nte, 3, 1, 1), ROWS[i][1]);
+        struct cn_hl7 message = parsed(*state, text);
+        const struct cn_hl7_segment *nte = cn_hl7_segment(&message, "NTE", 1);
+        assert_string_equal(cn_hl7_text(&message, nte, 3, 1, 1), ROWS[i][1]);
     }
 }
 
@@ -230,16 +230,17 @@ static void character_sets_are_taken_converted_or_refused_by_name(void **state)
     };
     for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
         char text[300];
-        struct hl7 message;
-        struct hl7_fault fault = { 0 };
+        struct cn_hl7 message;
+        struct cn_hl7_fault fault = { 0 };
         (void)snprintf(text, sizeof(text), "%s||||||%s\rPID|1||||%s", HEADER,
                        ROWS[i].set, ROWS[i].name);
         enum cn_code rc = parse(*state, text, &message, &fault);
         if (ROWS[i].expected != NULL) {
             assert_int_equal(rc, CN_OK);
-            assert_string_equal(
-                hl7_text(&message, hl7_segment(&message, "PID", 1), 5, 1, 1),
-                ROWS[i].expected);
+            assert_string_equal(cn_hl7_text(&message,
+                                            cn_hl7_segment(&message, "PID", 1),
+                                            5, 1, 1),
+                                ROWS[i].expected);
             continue;
         }
         assert_int_equal(rc, CN_INVALID);
@@ -247,7 +248,7 @@ static void character_sets_are_taken_converted_or_refused_by_name(void **state)
         assert_int_equal(fault.field, 18);
         assert_non_null(strstr(fault.text, ROWS[i].named));
         assert_null(strstr(fault.text, "Everyman"));
-        assert_string_equal(hl7_text(&message, message.segments, 10, 1, 1),
+        assert_string_equal(cn_hl7_text(&message, message.segments, 10, 1, 1),
                             "C1");
     }
 }
@@ -259,85 +260,85 @@ static void what_is_no_usable_message_is_refused(void **state)
         const char *ack;
         int code;
     } ROWS[] = {
-        { "MSH", "AR", HL7_DATA_TYPE },
-        { "MSH|", "AR", HL7_DATA_TYPE },
-        { "MSHx^~\\&|", "AR", HL7_DATA_TYPE },
-        { "MSH|^^\\&|", "AR", HL7_DATA_TYPE },
-        { "MSH|^~\\&#%|", "AR", HL7_DATA_TYPE },
-        { "MSH|^~\\&|A\rPID|1\rMSH|^~\\&|B", "AE", HL7_SEGMENT_SEQUENCE },
-        { "FHS|^~\\&|A\rBHS|^~\\&|A\rBTS|0", "AR", HL7_DATA_TYPE },
+        { "MSH", "AR", CN_HL7_DATA_TYPE },
+        { "MSH|", "AR", CN_HL7_DATA_TYPE },
+        { "MSHx^~\\&|", "AR", CN_HL7_DATA_TYPE },
+        { "MSH|^^\\&|", "AR", CN_HL7_DATA_TYPE },
+        { "MSH|^~\\&#%|", "AR", CN_HL7_DATA_TYPE },
+        { "MSH|^~\\&|A\rPID|1\rMSH|^~\\&|B", "AE", CN_HL7_SEGMENT_SEQUENCE },
+        { "FHS|^~\\&|A\rBHS|^~\\&|A\rBTS|0", "AR", CN_HL7_DATA_TYPE },
     };
     for (size_t i = 0; i < CN_COUNT(ROWS); i++) {
-        struct hl7 message;
-        struct hl7_fault fault = { 0 };
+        struct cn_hl7 message;
+        struct cn_hl7_fault fault = { 0 };
         assert_int_equal(parse(*state, ROWS[i].text, &message, &fault),
                          CN_INVALID);
         assert_string_equal(fault.ack, ROWS[i].ack);
         assert_int_equal(fault.code, ROWS[i].code);
     }
-    assert_false(hl7_begins(bytes_of("{\"a\": 1}")));
-    assert_false(hl7_begins(bytes_of("")));
+    assert_false(cn_hl7_begins(bytes_of("{\"a\": 1}")));
+    assert_false(cn_hl7_begins(bytes_of("")));
 }
 
 static void a_header_too_long_to_repeat_is_refused(void **state)
 {
     char text[400];
-    struct hl7 message;
-    struct hl7_fault fault = { 0 };
+    struct cn_hl7 message;
+    struct cn_hl7_fault fault = { 0 };
     (void)snprintf(text, sizeof(text), "MSH|^~\\&|%0300d|F", 0);
     assert_int_equal(parse(*state, text, &message, &fault), CN_INVALID);
-    assert_int_equal(fault.code, HL7_VALUE_TOO_LONG);
-    const struct hl7_ack ack = {
+    assert_int_equal(fault.code, CN_HL7_VALUE_TOO_LONG);
+    const struct cn_hl7_ack ack = {
         .code = fault.ack, .control_id = "X", .at = now_at(), .fault = &fault
     };
-    assert_true(hl7_ack_write(&message, &ack).size < 200);
+    assert_true(cn_hl7_ack_write(&message, &ack).size < 200);
 }
 
 /* ---- answering ---- */
 
 static void an_acknowledgement_swaps_and_names(void **state)
 {
-    struct hl7 message = parsed(*state, HEADER);
-    const struct hl7_ack ack = {
+    struct cn_hl7 message = parsed(*state, HEADER);
+    const struct cn_hl7_ack ack = {
         .code = "AA", .control_id = "OWN1", .at = now_at(), .text = "ref_1"
     };
     static const char EXPECTED[] =
         "MSH|^~\\&|US|HERE|APP|FAC^1.2^ISO|20261122100000+0000||ACK^I12^ACK|"
         "OWN1|P|2.8||||||UNICODE UTF-8\rMSA|AA|C1|ref_1\r";
-    struct cn_bytes written = hl7_ack_write(&message, &ack);
+    struct cn_bytes written = cn_hl7_ack_write(&message, &ack);
     assert_int_equal(written.size, strlen(EXPECTED));
     assert_memory_equal(written.data, EXPECTED, written.size);
     /* What we write, we read. */
-    struct hl7 back = parsed(*state, EXPECTED);
-    assert_string_equal(hl7_text(&back, back.segments, 18, 1, 1),
+    struct cn_hl7 back = parsed(*state, EXPECTED);
+    assert_string_equal(cn_hl7_text(&back, back.segments, 18, 1, 1),
                         "UNICODE UTF-8");
 }
 
 static void a_refusal_says_where_and_why(void **state)
 {
-    struct hl7 message = parsed(*state, HEADER);
-    const struct hl7_fault fault = { .ack = "AE",
-                                     .segment = "PID",
-                                     .sequence = 1,
-                                     .field = 0,
-                                     .code = 100,
-                                     .text = "a|b" };
-    const struct hl7_ack ack = {
+    struct cn_hl7 message = parsed(*state, HEADER);
+    const struct cn_hl7_fault fault = { .ack = "AE",
+                                        .segment = "PID",
+                                        .sequence = 1,
+                                        .field = 0,
+                                        .code = 100,
+                                        .text = "a|b" };
+    const struct cn_hl7_ack ack = {
         .code = "AE", .control_id = "OWN1", .at = now_at(), .fault = &fault
     };
-    struct cn_bytes written = hl7_ack_write(&message, &ack);
-    struct hl7 back =
+    struct cn_bytes written = cn_hl7_ack_write(&message, &ack);
+    struct cn_hl7 back =
         parsed(*state, cn_arena_strndup(*state, (const char *)written.data,
                                         written.size));
-    const struct hl7_segment *err = hl7_segment(&back, "ERR", 1);
-    assert_string_equal(hl7_text(&back, err, 2, 1, 1), "PID");
-    assert_string_equal(hl7_text(&back, err, 2, 1, 2), "1");
-    assert_null(hl7_text(&back, err, 2, 1, 3));
-    assert_string_equal(hl7_text(&back, err, 3, 1, 1), "100");
-    assert_string_equal(hl7_text(&back, err, 4, 1, 1), "E");
-    assert_string_equal(hl7_text(&back, err, 8, 1, 1), "a|b");
-    assert_string_equal(hl7_text(&back, hl7_segment(&back, "MSA", 1), 1, 1, 1),
-                        "AE");
+    const struct cn_hl7_segment *err = cn_hl7_segment(&back, "ERR", 1);
+    assert_string_equal(cn_hl7_text(&back, err, 2, 1, 1), "PID");
+    assert_string_equal(cn_hl7_text(&back, err, 2, 1, 2), "1");
+    assert_null(cn_hl7_text(&back, err, 2, 1, 3));
+    assert_string_equal(cn_hl7_text(&back, err, 3, 1, 1), "100");
+    assert_string_equal(cn_hl7_text(&back, err, 4, 1, 1), "E");
+    assert_string_equal(cn_hl7_text(&back, err, 8, 1, 1), "a|b");
+    assert_string_equal(
+        cn_hl7_text(&back, cn_hl7_segment(&back, "MSA", 1), 1, 1, 1), "AE");
 }
 
 /* ---- REF^I12 ---- */
@@ -345,7 +346,7 @@ static void a_refusal_says_where_and_why(void **state)
 struct read {
     Ref__Referral *referral;
     Ref__Patient *patient;
-    struct hl7_fault fault;
+    struct cn_hl7_fault fault;
     enum cn_code rc;
 };
 
@@ -353,7 +354,7 @@ static struct read read_referral(struct cn_arena *arena, const char *text)
 {
     struct read r = { 0 };
     struct cn_err err = { 0 };
-    struct hl7 message = parsed(arena, text);
+    struct cn_hl7 message = parsed(arena, text);
     r.rc = hl7_referral_read(&message, ZONE, now_at(), &r.referral, &r.patient,
                              &r.fault, &err);
     return r;
@@ -489,7 +490,7 @@ static void an_id_that_is_too_long_is_refused(void **state)
     struct read r = read_referral(*state, text);
     assert_int_equal(r.rc, CN_INVALID);
     assert_string_equal(r.fault.segment, "RF1");
-    assert_int_equal(r.fault.code, HL7_VALUE_TOO_LONG);
+    assert_int_equal(r.fault.code, CN_HL7_VALUE_TOO_LONG);
 }
 
 static void a_referral_expires_at_the_end_of_its_local_day(void **state)
@@ -525,7 +526,7 @@ static void only_ref_i12_is_a_referral(void **state)
         char text[200];
         (void)snprintf(text, sizeof(text), "MSH|^~\\&|||||||%s|1",
                        ROWS[i].type);
-        struct hl7 message = parsed(*state, text);
+        struct cn_hl7 message = parsed(*state, text);
         assert_int_equal(hl7_is_referral(&message), ROWS[i].taken);
     }
 }
@@ -714,14 +715,14 @@ static void lack_of_memory_is_an_error(void **state)
     enum cn_code rc = CN_NOMEM;
     for (unsigned n = 1; rc != CN_OK && n < 20000; n++) {
         struct cn_arena *arena = cn_arena_new(ARENA_SIZE);
-        struct hl7 message;
-        struct hl7_fault fault = { 0 };
+        struct cn_hl7 message;
+        struct cn_hl7_fault fault = { 0 };
         struct cn_err err = { 0 };
         Ref__Referral *referral = NULL;
         Ref__Patient *patient = NULL;
         cn_arena_fail_at(arena, n);
-        struct cn_bytes normal = hl7_normalise(arena, bytes_of(text));
-        rc = hl7_parse(arena, normal, NULL, &message, &fault, &err);
+        struct cn_bytes normal = cn_hl7_normalise(arena, bytes_of(text));
+        rc = cn_hl7_parse(arena, normal, NULL, &message, &fault, &err);
         if (rc == CN_OK) {
             rc = hl7_referral_read(&message, ZONE, now_at(), &referral,
                                    &patient, &fault, &err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "services/referrals/hl7.h"
+#include "common/hl7/hl7.h"
 
 #include "common/base/array.h"
 #include "common/base/clock.h"
@@ -91,7 +91,8 @@ static struct cn_bytes s_envelope_off(struct cn_bytes text)
     return s_line_is(rest, "MSH") ? (struct cn_bytes){ rest.data, last } : text;
 }
 
-struct cn_bytes hl7_normalise(struct cn_arena *arena, struct cn_bytes message)
+struct cn_bytes cn_hl7_normalise(struct cn_arena *arena,
+                                 struct cn_bytes message)
 {
     struct cn_bytes in = message;
     if (in.size >= 1 && in.data[0] == MLLP_BEGIN) {
@@ -103,7 +104,7 @@ struct cn_bytes hl7_normalise(struct cn_arena *arena, struct cn_bytes message)
     return s_envelope_off(s_lines_even(arena, in));
 }
 
-struct cn_bytes hl7_content(struct cn_bytes normalised)
+struct cn_bytes cn_hl7_content(struct cn_bytes normalised)
 {
     const uint8_t *end = memchr(normalised.data, '\r', normalised.size);
     size_t header =
@@ -112,7 +113,7 @@ struct cn_bytes hl7_content(struct cn_bytes normalised)
                               normalised.size - header };
 }
 
-bool hl7_begins(struct cn_bytes normalised)
+bool cn_hl7_begins(struct cn_bytes normalised)
 {
     return normalised.size >= 4 &&
            (s_line_is(normalised, "MSH") || s_line_is(normalised, "FHS") ||
@@ -189,8 +190,9 @@ static struct cn_bytes s_nth_part(struct cn_bytes text, char delimiter, int n)
     return (struct cn_bytes){ 0 };
 }
 
-struct cn_bytes
-hl7_raw(const struct hl7 *self, const struct hl7_segment *segment, int field)
+struct cn_bytes cn_hl7_raw(const struct cn_hl7 *self,
+                           const struct cn_hl7_segment *segment,
+                           int field)
 {
     if (segment == NULL || field < 1) {
         return (struct cn_bytes){ 0 };
@@ -204,18 +206,18 @@ hl7_raw(const struct hl7 *self, const struct hl7_segment *segment, int field)
     return s_nth_part(segment->text, self->field, header ? field : field + 1);
 }
 
-int hl7_repetitions(const struct hl7 *self,
-                    const struct hl7_segment *segment,
-                    int field)
+int cn_hl7_repetitions(const struct cn_hl7 *self,
+                       const struct cn_hl7_segment *segment,
+                       int field)
 {
-    struct cn_bytes raw = hl7_raw(self, segment, field);
+    struct cn_bytes raw = cn_hl7_raw(self, segment, field);
     if (raw.size == 0) {
         return 0;
     }
     int count = 1;
     /* Each repetition is searched from the front: without a bound, a megabyte
      * of repetitions keeps the service busy for hours. */
-    for (size_t i = 0; i < raw.size && count < HL7_REPETITIONS_MAX; i++) {
+    for (size_t i = 0; i < raw.size && count < CN_HL7_REPETITIONS_MAX; i++) {
         count += self->repetition != '\0' &&
                  raw.data[i] == (uint8_t)self->repetition;
     }
@@ -256,7 +258,7 @@ static char s_formatting(const uint8_t *text, size_t size)
 }
 
 /* \Xdd..\ in the message's character set. False when it is no hex. */
-static bool s_unescape_hex(const struct hl7 *self,
+static bool s_unescape_hex(const struct cn_hl7 *self,
                            const uint8_t *text,
                            size_t size,
                            uint8_t *out,
@@ -286,7 +288,7 @@ static bool s_unescape_hex(const struct hl7 *self,
 /* Undoes one escape sequence, the text between its two escape characters. False
  * when it is none: then the text stays as it is. Highlighting has no meaning in
  * plain text and writes nothing. */
-static bool s_unescape(const struct hl7 *self,
+static bool s_unescape(const struct cn_hl7 *self,
                        const uint8_t *text,
                        size_t size,
                        uint8_t *out,
@@ -317,7 +319,7 @@ static bool s_unescape(const struct hl7 *self,
 
 /* An escape can make any byte: CR and CRLF become LF; bytes that are not UTF-8
  * and control characters become '?', which is marked. Returns the new size. */
-static size_t s_clean(const struct hl7 *self, uint8_t *text, size_t size)
+static size_t s_clean(const struct cn_hl7 *self, uint8_t *text, size_t size)
 {
     size_t used = 0;
     for (size_t i = 0; i < size;) {
@@ -341,7 +343,7 @@ static size_t s_clean(const struct hl7 *self, uint8_t *text, size_t size)
 
 /* Text with escapes undone, without blanks at its ends; NULL when nothing is
  * left, and for the HL7 null. */
-static const char *s_plain(const struct hl7 *self, struct cn_bytes raw)
+static const char *s_plain(const struct cn_hl7 *self, struct cn_bytes raw)
 {
     if (raw.size == 0 || (raw.size == 2 && memcmp(raw.data, "\"\"", 2) == 0)) {
         return NULL;
@@ -375,59 +377,60 @@ static const char *s_plain(const struct hl7 *self, struct cn_bytes raw)
     return used > 0 ? text : NULL;
 }
 
-static struct cn_bytes s_component(const struct hl7 *self,
-                                   const struct hl7_segment *segment,
+static struct cn_bytes s_component(const struct cn_hl7 *self,
+                                   const struct cn_hl7_segment *segment,
                                    int field,
                                    int repetition,
                                    int component)
 {
-    struct cn_bytes raw = hl7_raw(self, segment, field);
+    struct cn_bytes raw = cn_hl7_raw(self, segment, field);
     raw = s_nth_part(raw, self->repetition, repetition);
     return s_nth_part(raw, self->component, component);
 }
 
-const char *hl7_text(const struct hl7 *self,
-                     const struct hl7_segment *segment,
-                     int field,
-                     int repetition,
-                     int component)
+const char *cn_hl7_text(const struct cn_hl7 *self,
+                        const struct cn_hl7_segment *segment,
+                        int field,
+                        int repetition,
+                        int component)
 {
-    return hl7_sub(self, segment, field, repetition, component, 1);
+    return cn_hl7_sub(self, segment, field, repetition, component, 1);
 }
 
-const char *hl7_sub(const struct hl7 *self,
-                    const struct hl7_segment *segment,
-                    int field,
-                    int repetition,
-                    int component,
-                    int subcomponent)
+const char *cn_hl7_sub(const struct cn_hl7 *self,
+                       const struct cn_hl7_segment *segment,
+                       int field,
+                       int repetition,
+                       int component,
+                       int subcomponent)
 {
     return s_plain(self, s_nth_part(s_component(self, segment, field,
                                                 repetition, component),
                                     self->subcomponent, subcomponent));
 }
 
-const char *hl7_whole(const struct hl7 *self,
-                      const struct hl7_segment *segment,
-                      int field,
-                      int repetition,
-                      int component)
+const char *cn_hl7_whole(const struct cn_hl7 *self,
+                         const struct cn_hl7_segment *segment,
+                         int field,
+                         int repetition,
+                         int component)
 {
     return s_plain(self,
                    s_component(self, segment, field, repetition, component));
 }
 
-const char *hl7_sent(const struct hl7 *self,
-                     const struct hl7_segment *segment,
-                     int field,
-                     int repetition)
+const char *cn_hl7_sent(const struct cn_hl7 *self,
+                        const struct cn_hl7_segment *segment,
+                        int field,
+                        int repetition)
 {
-    struct cn_bytes raw = hl7_raw(self, segment, field);
-    return hl7_line(self->arena, s_plain(self, s_nth_part(raw, self->repetition,
-                                                          repetition)));
+    struct cn_bytes raw = cn_hl7_raw(self, segment, field);
+    return cn_hl7_line(
+        self->arena,
+        s_plain(self, s_nth_part(raw, self->repetition, repetition)));
 }
 
-const char *hl7_line(struct cn_arena *arena, const char *text)
+const char *cn_hl7_line(struct cn_arena *arena, const char *text)
 {
     if (text == NULL) {
         return NULL;
@@ -445,8 +448,8 @@ const char *hl7_line(struct cn_arena *arena, const char *text)
     return line;
 }
 
-const struct hl7_segment *
-hl7_segment(const struct hl7 *self, const char *name, size_t nth)
+const struct cn_hl7_segment *
+cn_hl7_segment(const struct cn_hl7 *self, const char *name, size_t nth)
 {
     for (size_t i = 0; i < self->segment_count; i++) {
         if (strcmp(self->segments[i].name, name) == 0 && --nth == 0) {
@@ -456,9 +459,9 @@ hl7_segment(const struct hl7 *self, const char *name, size_t nth)
     return NULL;
 }
 
-enum cn_code hl7_refuse(struct hl7_fault *ret_fault,
-                        const struct hl7_fault *why,
-                        struct cn_err *err)
+enum cn_code cn_hl7_refuse(struct cn_hl7_fault *ret_fault,
+                           const struct cn_hl7_fault *why,
+                           struct cn_err *err)
 {
     *ret_fault = *why;
     return cn_fail(err, CN_INVALID, "HL7 %s %d: %s", why->ack, why->code,
@@ -467,7 +470,7 @@ enum cn_code hl7_refuse(struct hl7_fault *ret_fault,
 
 /* MSH-1 and MSH-2: five delimiters, of which the first two must be there. All
  * differ, and none is a mark that numbers, dates and our own texts need. */
-static bool s_read_delimiters(struct hl7 *message, struct cn_bytes text)
+static bool s_read_delimiters(struct cn_hl7 *message, struct cn_bytes text)
 {
     /* MSH-2 has four; v2.7 added a fifth for cut texts, which is not used. */
     char marks[6] = { (char)text.data[3] };
@@ -515,13 +518,13 @@ enum { CHARSETS_UTF8_END = 5, CHARSETS_LATIN1_END = 9 };
 /* Turns the text into UTF-8. media_type is the set that the media type names,
  * or NULL. The fault names a set by our own list, never in the sender's words.
  */
-static enum cn_code s_read_charset(struct hl7 *message,
+static enum cn_code s_read_charset(struct cn_hl7 *message,
                                    const char *media_type,
                                    struct cn_bytes *text,
-                                   struct hl7_fault *fault,
+                                   struct cn_hl7_fault *fault,
                                    struct cn_err *err)
 {
-    const char *set = hl7_text(message, message->segments, 18, 1, 1);
+    const char *set = cn_hl7_text(message, message->segments, 18, 1, 1);
     size_t row = 0;
     set = set != NULL ? set : media_type;
     while (set != NULL && row < CN_COUNT(CHARSETS) &&
@@ -536,9 +539,8 @@ static enum cn_code s_read_charset(struct hl7 *message,
         message->is_latin1 = true;
         return CN_OK;
     }
-    struct hl7_fault refused = {
-        "AR", "MSH", 1, 18, HL7_TABLE_VALUE, NULL, NULL
-    };
+    struct cn_hl7_fault refused = { "AR", "MSH", 1, 18, CN_HL7_TABLE_VALUE,
+                                    NULL, NULL };
     refused.text =
         row < CHARSETS_UTF8_END
             ? "the text is not UTF-8: name its character set in MSH-18"
@@ -547,7 +549,7 @@ static enum cn_code s_read_charset(struct hl7 *message,
                               "send UNICODE UTF-8",
                               row < CN_COUNT(CHARSETS) ? CHARSETS[row]
                                                        : "in MSH-18");
-    return hl7_refuse(fault, &refused, err);
+    return cn_hl7_refuse(fault, &refused, err);
 }
 
 /* Does the line begin a segment? One may be its name alone. */
@@ -579,28 +581,28 @@ static size_t s_lines_count(struct cn_bytes text)
 
 /* Cuts the text into segments. What stands on a line that begins none belongs
  * to the field before it. */
-static enum cn_code s_read_segments(struct hl7 *message,
+static enum cn_code s_read_segments(struct cn_hl7 *message,
                                     struct cn_bytes text,
-                                    struct hl7_fault *fault,
+                                    struct cn_hl7_fault *fault,
                                     struct cn_err *err)
 {
-    static const struct hl7_fault TOO_MANY = {
-        "AE", NULL, 0, 0, HL7_VALUE_TOO_LONG, "too many segments", NULL
+    static const struct cn_hl7_fault TOO_MANY = {
+        "AE", NULL, 0, 0, CN_HL7_VALUE_TOO_LONG, "too many segments", NULL
     };
-    static const struct hl7_fault SECOND = {
+    static const struct cn_hl7_fault SECOND = {
         "AE",
         "MSH",
         2,
         0,
-        HL7_SEGMENT_SEQUENCE,
+        CN_HL7_SEGMENT_SEQUENCE,
         "send one message at a time: nothing of these was taken",
         NULL
     };
     size_t lines = s_lines_count(text);
-    if (lines > HL7_SEGMENTS_MAX) {
-        return hl7_refuse(fault, &TOO_MANY, err);
+    if (lines > CN_HL7_SEGMENTS_MAX) {
+        return cn_hl7_refuse(fault, &TOO_MANY, err);
     }
-    struct hl7_segment *segments =
+    struct cn_hl7_segment *segments =
         cn_arena_array(message->arena, lines, sizeof(*segments));
     uint8_t *own = cn_arena_copy(message->arena, text.data, text.size);
     size_t count = 0;
@@ -609,7 +611,7 @@ static enum cn_code s_read_segments(struct hl7 *message,
         struct cn_bytes whole = s_nth_part(rest, '\r', 1);
         struct cn_bytes line = s_line_begun(whole);
         if (s_is_segment(line, message->field)) {
-            struct hl7_segment *segment = &segments[count++];
+            struct cn_hl7_segment *segment = &segments[count++];
             for (size_t i = 0; i < 3; i++) {
                 segment->name[i] = (char)toupper(line.data[i]);
             }
@@ -625,15 +627,15 @@ static enum cn_code s_read_segments(struct hl7 *message,
     }
     message->segments = segments;
     message->segment_count = count;
-    return hl7_segment(message, "MSH", 2) != NULL
-               ? hl7_refuse(fault, &SECOND, err)
+    return cn_hl7_segment(message, "MSH", 2) != NULL
+               ? cn_hl7_refuse(fault, &SECOND, err)
                : CN_OK;
 }
 
-static bool s_header_fits(const struct hl7 *message)
+static bool s_header_fits(const struct cn_hl7 *message)
 {
     for (int field = 3; field <= 12; field++) {
-        if (hl7_raw(message, message->segments, field).size >
+        if (cn_hl7_raw(message, message->segments, field).size >
             HEADER_FIELD_MAX) {
             return false;
         }
@@ -641,51 +643,57 @@ static bool s_header_fits(const struct hl7 *message)
     return true;
 }
 
-enum cn_code hl7_parse(struct cn_arena *arena,
-                       struct cn_bytes normalised,
-                       const char *charset,
-                       struct hl7 *ret_message,
-                       struct hl7_fault *ret_fault,
-                       struct cn_err *err)
+enum cn_code cn_hl7_parse(struct cn_arena *arena,
+                          struct cn_bytes normalised,
+                          const char *charset,
+                          struct cn_hl7 *ret_message,
+                          struct cn_hl7_fault *ret_fault,
+                          struct cn_err *err)
 {
-    static const struct hl7_fault NO_HEADER = {
-        "AR", "MSH", 1, 2, HL7_DATA_TYPE, "MSH-1 and MSH-2 are not delimiters",
+    static const struct cn_hl7_fault NO_HEADER = {
+        "AR",
+        "MSH",
+        1,
+        2,
+        CN_HL7_DATA_TYPE,
+        "MSH-1 and MSH-2 are not delimiters",
         NULL
     };
-    static const struct hl7_fault LONG_FIELD = {
-        "AR", "MSH", 1, 0, HL7_VALUE_TOO_LONG, "a field is too long", NULL
+    static const struct cn_hl7_fault LONG_FIELD = {
+        "AR", "MSH", 1, 0, CN_HL7_VALUE_TOO_LONG, "a field is too long", NULL
     };
-    static const struct hl7_fault NUL = {
-        "AR", NULL, 0, 0, HL7_DATA_TYPE, "the text holds a NUL character", NULL
+    static const struct cn_hl7_fault NUL = {
+        "AR", NULL, 0, 0, CN_HL7_DATA_TYPE, "the text holds a NUL character",
+        NULL
     };
     /* The acknowledgement repeats this header when none could be read. */
-    static const struct hl7_segment NOTHING = {
+    static const struct cn_hl7_segment NOTHING = {
         "MSH", { (const uint8_t *)"MSH|^~\\&", 8 }
     };
-    struct hl7_segment *header = cn_arena_alloc(arena, sizeof(*header));
-    struct hl7 message = { .arena = arena,
-                           .marks =
-                               cn_arena_alloc(arena, sizeof(*message.marks)),
-                           .field = '|',
-                           .component = '^',
-                           .repetition = '~',
-                           .escape = '\\',
-                           .subcomponent = '&',
-                           .segments = &NOTHING,
-                           .segment_count = 1 };
+    struct cn_hl7_segment *header = cn_arena_alloc(arena, sizeof(*header));
+    struct cn_hl7 message = { .arena = arena,
+                              .marks =
+                                  cn_arena_alloc(arena, sizeof(*message.marks)),
+                              .field = '|',
+                              .component = '^',
+                              .repetition = '~',
+                              .escape = '\\',
+                              .subcomponent = '&',
+                              .segments = &NOTHING,
+                              .segment_count = 1 };
     *ret_message = message;
     if (normalised.size < 4 || !s_line_is(normalised, "MSH") ||
-        normalised.size > HL7_SIZE_MAX ||
+        normalised.size > CN_HL7_SIZE_MAX ||
         !s_read_delimiters(&message, normalised)) {
-        return hl7_refuse(ret_fault, &NO_HEADER, err);
+        return cn_hl7_refuse(ret_fault, &NO_HEADER, err);
     }
     if (memchr(normalised.data, '\0', normalised.size) != NULL) {
-        return hl7_refuse(ret_fault, &NUL, err);
+        return cn_hl7_refuse(ret_fault, &NUL, err);
     }
-    *header = (struct hl7_segment){ "MSH", s_nth_part(normalised, '\r', 1) };
+    *header = (struct cn_hl7_segment){ "MSH", s_nth_part(normalised, '\r', 1) };
     message.segments = header;
     if (!s_header_fits(&message)) {
-        return hl7_refuse(ret_fault, &LONG_FIELD, err);
+        return cn_hl7_refuse(ret_fault, &LONG_FIELD, err);
     }
     struct cn_bytes text = normalised;
     enum cn_code rc = s_read_charset(&message, charset, &text, ret_fault, err);
@@ -698,7 +706,7 @@ enum cn_code hl7_parse(struct cn_arena *arena,
     }
     header->text = s_nth_part(text, '\r', 1);
     if (!s_header_fits(&message)) {
-        return hl7_refuse(ret_fault, &LONG_FIELD, err);
+        return cn_hl7_refuse(ret_fault, &LONG_FIELD, err);
     }
     *ret_message = message;
     rc = s_read_segments(&message, text, ret_fault, err);
@@ -713,7 +721,7 @@ enum cn_code hl7_parse(struct cn_arena *arena,
 /* Writes a text of ours: delimiters are escaped (spaces where the message names
  * no escape character), line ends become spaces. */
 static void
-s_put_own_text(FILE *out, const struct hl7 *message, const char *text)
+s_put_own_text(FILE *out, const struct cn_hl7 *message, const char *text)
 {
     const char marks[] = { message->field, message->component,
                            message->subcomponent, message->repetition,
@@ -729,15 +737,15 @@ s_put_own_text(FILE *out, const struct hl7 *message, const char *text)
     }
 }
 
-static void s_put_raw(FILE *out, const struct hl7 *message, int field)
+static void s_put_raw(FILE *out, const struct cn_hl7 *message, int field)
 {
-    struct cn_bytes raw = hl7_raw(message, message->segments, field);
+    struct cn_bytes raw = cn_hl7_raw(message, message->segments, field);
     if (raw.size > 0) {
         (void)fwrite(raw.data, 1, raw.size, out);
     }
 }
 
-static void s_put_field(FILE *out, const struct hl7 *message, int field)
+static void s_put_field(FILE *out, const struct cn_hl7 *message, int field)
 {
     s_put_raw(out, message, field);
     (void)fputc(message->field, out);
@@ -752,8 +760,9 @@ static void s_put_time(FILE *out, int64_t at)
                   text + 8, text + 11, text + 14, text + 17);
 }
 
-static void
-s_put_fault(FILE *out, const struct hl7 *message, const struct hl7_fault *fault)
+static void s_put_fault(FILE *out,
+                        const struct cn_hl7 *message,
+                        const struct cn_hl7_fault *fault)
 {
     char f = message->field;
     char c = message->component;
@@ -779,7 +788,7 @@ static bool s_is_trigger(const char *text)
 }
 
 static void
-s_put_ack(FILE *out, const struct hl7 *message, const struct hl7_ack *ack)
+s_put_ack(FILE *out, const struct cn_hl7 *message, const struct cn_hl7_ack *ack)
 {
     char f = message->field;
     (void)fprintf(out, "MSH%c", f);
@@ -790,7 +799,7 @@ s_put_ack(FILE *out, const struct hl7 *message, const struct hl7_ack *ack)
     s_put_field(out, message, 4);
     s_put_time(out, ack->at);
     (void)fprintf(out, "%c%cACK", f, f);
-    const char *trigger = hl7_text(message, message->segments, 9, 1, 2);
+    const char *trigger = cn_hl7_text(message, message->segments, 9, 1, 2);
     if (trigger != NULL && s_is_trigger(trigger)) {
         (void)fprintf(out, "%c%s%cACK", message->component, trigger,
                       message->component);
@@ -811,8 +820,8 @@ s_put_ack(FILE *out, const struct hl7 *message, const struct hl7_ack *ack)
     }
 }
 
-struct cn_bytes hl7_ack_write(const struct hl7 *message,
-                              const struct hl7_ack *ack)
+struct cn_bytes cn_hl7_ack_write(const struct cn_hl7 *message,
+                                 const struct cn_hl7_ack *ack)
 {
     char *data = NULL;
     size_t size = 0;
