@@ -34,6 +34,9 @@ function put(ts, level, more, text) {
 function level_of(text) {
     if (text ~ /^(\[ALERT\]|\[EMERG\]|ERROR|FATAL|PANIC)/ || text ~ /: (ERROR|FATAL):/)
         return "error"
+    # haproxy warns of a server that comes, too.
+    if (text ~ /(is UP|administratively READY|changed its IP from \(none\))/)
+        return "info"
     return text ~ /^(\[WARNING\]|WARNING)/ ? "warn" : "info"
 }
 

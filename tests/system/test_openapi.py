@@ -15,8 +15,8 @@ from harness.contract import METHODS, TRANSPORT
 from harness.story import Recorder, Story, json_referral
 from harness.system import REPO
 
-AJV_PATHS = ["/usr/share/nodejs", "/usr/lib/node_modules",
-             os.path.join(REPO, "node_modules")]
+TYPESCRIPT = os.path.join(REPO, "tests/typescript")
+TOOLS = os.path.join(TYPESCRIPT, "node_modules")
 PERMISSIONS = {
     "", "intake:write", "referrals:read", "referrals:write",
     "referrals:decide", "patients:read", "patients:write", "visits:read",
@@ -362,15 +362,14 @@ def escaped(word):
         .replace("}", "%7D").replace("+", "%2B")
 
 
+def tools_or_skip():
+    """The tools of tests/typescript are a step of their own to install."""
+    if shutil.which("node") is None or not os.path.isdir(TOOLS):
+        pytest.skip("deploy/install --typescript has not run")
+
+
 def test_ajv_finds_the_same(contract, answers):
-    if shutil.which("node") is None:
-        pytest.skip("node is not installed")
-    environment = dict(os.environ, NODE_PATH=":".join(
-        [os.environ.get("NODE_PATH", ""), *AJV_PATHS]))
-    if subprocess.run(["node", "-e", 'require("ajv/dist/2020")'],
-                      env=environment, capture_output=True,
-                      check=False).returncode != 0:
-        pytest.skip("ajv (2020-12) is not installed")
+    tools_or_skip()
     cases = []
     for method, path, reply in answers:
         operation = contract.operation_of(method, path)
@@ -385,7 +384,7 @@ def test_ajv_finds_the_same(contract, answers):
         media = reply.headers["content-type"]
         cases.append((f"{method} {path} {reply.status}",
                       f"{base}/content/{escaped(media)}/schema", reply.json))
-    done = subprocess.run(["node", "-e", AJV], env=environment, text=True,
+    done = subprocess.run(["node", "-e", AJV], text=True, cwd=TYPESCRIPT,
                           input=json.dumps({"document": contract.document,
                                             "cases": cases}),
                           capture_output=True, check=False, timeout=60)
@@ -394,20 +393,17 @@ def test_ajv_finds_the_same(contract, answers):
 
 def test_typescript_refuses_a_misspelt_status(contract, tmp_path):
     """Its tools are those of tests/typescript/package-lock.json."""
-    folder = os.path.join(REPO, "tests/typescript")
-    tools = os.path.join(folder, "node_modules")
-    if shutil.which("node") is None or not os.path.isdir(tools):
-        pytest.skip("npm ci --prefix tests/typescript has not run")
+    tools_or_skip()
     (tmp_path / "openapi.json").write_text(json.dumps(contract.document))
-    shutil.copy(os.path.join(folder, "misspelt.ts"), tmp_path)
-    os.symlink(tools, tmp_path / "node_modules")
+    shutil.copy(os.path.join(TYPESCRIPT, "misspelt.ts"), tmp_path)
+    os.symlink(TOOLS, tmp_path / "node_modules")
     for command in (["openapi-typescript/bin/cli.js", "openapi.json", "-o",
                      "cairn.ts"],
                     ["typescript/bin/tsc", "--noEmit", "--strict",
                      "--skipLibCheck", "--exactOptionalPropertyTypes",
                      "misspelt.ts"]):
         done = subprocess.run(
-            ["node", os.path.join(tools, command[0]), *command[1:]],
+            ["node", os.path.join(TOOLS, command[0]), *command[1:]],
             cwd=tmp_path, capture_output=True, text=True, check=False,
             timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
