@@ -240,6 +240,8 @@ LINES = """\
 2026-11-29 17:53:48.123 UTC|12|||00000|LOG:  ready to accept connections
 	a line that goes on
 [WARNING]  (1) : Server gateways/gateway1 is DOWN
+[WARNING]  (1) : Server gateways/gateway1 is UP, reason: Layer7 check passed
+[WARNING]  (1) : gateways/gateway2 changed its IP from (none) to 172.20.0.3
 {"ts":"2026-11-29T17:53:48Z","level":"info","svc":"edge"}
 
 no \x01 letter, \xff no byte
@@ -256,14 +258,14 @@ def test_each_line_of_another_program_becomes_json(tmp_path):
     assert done.returncode == 3, done.stderr
     told = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["level"] for line in told] == \
-        ["error", "info", "info", "warn", "info", "info"]
+        ["error", "info", "info", "warn", "info", "info", "info", "info"]
     assert told[0] == {"ts": "2026-11-29T17:53:48.123Z", "level": "error",
                        "svc": "postgres", "pid": 12, "user": "access_app",
                        "database": "cairn", "sqlstate": "23505",
                        "msg": 'duplicate "x\\y"'}
     assert "user" not in told[1] and "sqlstate" not in told[1]
-    assert told[4]["svc"] == "edge"
-    assert told[5]["msg"] == "no   letter, ? no byte"
+    assert told[6]["svc"] == "edge"
+    assert told[7]["msg"] == "no   letter, ? no byte"
 
 
 def test_a_signal_reaches_the_program_and_its_end_is_told(tmp_path):
