@@ -32,7 +32,7 @@ void cn_uuid_format(struct cn_uuid id, char text[CN_UUID_TEXT_SIZE]);
 CN_CHECKED bool cn_uuid_parse(const char *text, struct cn_uuid *ret_id);
 
 /* Before the id of an agency, which is the tenant. */
-#define CN_TENANT_PREFIX "agy"
+#define CN_TENANT_PREFIX "agc"
 
 /* "ref_" + lower-case base32 (Crockford, without i l o u). */
 void cn_id_format(const char *prefix,

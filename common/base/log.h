@@ -19,7 +19,7 @@ void cn_log_init(const char *service, enum cn_log_level level);
 /* {"ts":...,"level":...,"svc":...,"msg":...}; msg is escaped. */
 void cn_log(enum cn_log_level level, const char *format, ...) CN_PRINTF(2, 3);
 /* The one line of a finished unit of work. request_id may be NULL, tenant_id
- * nil; the tenant stands in the line as the API has it ("agy_..."). */
+ * nil; the tenant stands in the line as the API has it ("agc_..."). */
 void cn_log_request(const char *request_id,
                     struct cn_uuid tenant_id,
                     const char *method,

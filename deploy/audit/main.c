@@ -39,7 +39,7 @@ static const char USAGE[] =
     "  -k     the public key, 64 hex digits or a file with them, that must "
     "have\n"
     "         signed the heads\n"
-    "  -t     one tenant (agy_..., or its uuid) instead of all\n"
+    "  -t     one tenant (agc_..., or its uuid) instead of all\n"
     "export   writes the sealed rows as JSON lines\n"
     "head     writes the heads of the chains, signed with CAIRN_AUDIT_KEY\n"
     "keygen   makes a signing key in a new file, and prints its public key\n"
@@ -456,7 +456,7 @@ static bool s_options(struct tool *self, int argc, char **argv)
         case 't':
             if (!cn_id_parse(CN_TENANT_PREFIX, optarg, &self->tenant) &&
                 !cn_uuid_parse(optarg, &self->tenant)) {
-                (void)s_complain("-t", "is no agy_... and no uuid");
+                (void)s_complain("-t", "is no agc_... and no uuid");
                 return false;
             }
             break;

@@ -212,7 +212,7 @@ def test_a_line_tells_who_asked_for_what_and_how_it_went(system, agency,
         text = system.log(name)
         assert "Zzyzx" not in text
         for tenants in re.findall(r'"tenant":"([^"]*)"', text):
-            assert tenants.startswith("agy_"), name
+            assert tenants.startswith("agc_"), name
 
 
 def test_a_service_whose_mail_goes_nowhere_does_not_start(system):
