@@ -105,6 +105,38 @@ def test_a_body_that_is_refused_at_its_head_ends_the_connection(system):
     assert headers["connection"] == "close"
 
 
+# What each answers to GET, to a PUT and to OPTIONS that have a body.
+OWN = [("/problems", 400, 405, 400), ("/openapi.json", 400, 405, 400),
+       ("/v1/stream", 400, 405, 400), ("/v1/branches", 401, 405, 400),
+       ("/nowhere", 404, 404, 404)]
+BODIES = {"by its length": ("Content-Length: 5\r\n", b"abcde"),
+          "in chunks": (raw_http.CHUNKED, b"5\r\nabcde\r\n0\r\n\r\n")}
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["at once", "after its head"])
+@pytest.mark.parametrize("form", BODIES)
+@pytest.mark.parametrize("path,to_get,to_put,to_options", OWN)
+def test_an_answer_does_not_depend_on_when_the_body_comes(
+        system, path, to_get, to_put, to_options, form, apart):
+    field, content = BODIES[form]
+    host = urllib.parse.urlsplit(system.url).netloc
+    for method, status in (("GET", to_get), ("PUT", to_put), ("OPTIONS", to_options)):
+        with connect(system.url) as wire:
+            head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{field}\r\n".encode()
+            wire.sendall(head if apart else head + content)
+            if apart:
+                time.sleep(0.05)
+                wire.sendall(content)
+            wire.shutdown(socket.SHUT_WR)
+            answer = b""
+            while chunk := wire.recv(65536):
+                answer += chunk
+        found = raw_http.answers(answer)
+        assert [one[0] for one in found] == [status], (method, found)
+        raw_http.check_refusal(*found[0])
+        assert status != 405 or found[0][1]["allow"]
+
+
 class Attackers:
     """Connections without a credential that send what they like."""
 
