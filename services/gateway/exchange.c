@@ -147,6 +147,7 @@ static void s_problem_answer(struct exchange *self, const struct cn_err *err)
 {
     cn_buffer_done(&self->response->body);
     cn_buffer_init(&self->response->body, PROBLEM_MAX);
+    self->response->constant = (struct cn_bytes){ NULL, 0 };
     self->response->status = problem_status(err);
     self->response->field_count = 0;
     s_common_fields(self);
@@ -428,7 +429,7 @@ static enum cn_code s_page_serve(struct exchange *self, struct cn_err *err)
 {
     const char *type = JSON_TYPE;
     enum cn_code rc = page_serve(self->request->method, self->request->path,
-                                 self->base, &self->response->body, &type, err);
+                                 self->base, self->response, &type, err);
     if (rc == CN_METHOD_NOT_ALLOWED && s_method_is(self, "OPTIONS")) {
         cn_err_clear(err);
         return CN_OK;

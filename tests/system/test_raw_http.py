@@ -160,20 +160,20 @@ class Attackers:
 
     def head(self, number):
         """Each a request of another kind."""
+        if number % 5 == 4:
+            return 2000 * (raw_http.GET + f"Host: {self.host}\r\n\r\n").replace(
+                "/problems", "/openapi.json").encode()
         fields = ["Content-Length: 1000000", "Transfer-Encoding: chunked",
                   "Content-Length: 1000000\r\nAuthorization: Bearer nonsense",
-                  "X-A: " + 20000 * "a"][number % 4]
-        end = "\r\n\r\n" if number % 4 < 3 else "\r\n"
+                  "X-A: " + 20000 * "a"][number % 5]
+        end = "\r\n\r\n" if number % 5 < 3 else "\r\n"
         return (f"POST /v1/referrals HTTP/1.1\r\nHost: {self.host}\r\n"
                 f"Content-Type: application/json\r\n{fields}{end}").encode()
 
     def run(self, number):
-        """Sends a head, then a piece of the body at a time."""
-        piece = 4000 * b"a"
-        if number % 4 == 1:
-            piece = b"fa0\r\n" + piece + b"\r\n"
-        if number % 4 == 3:
-            piece = b"X-B: c\r\n"
+        """Sends a head, then a piece of the body at a time; never reads."""
+        piece = [4000 * b"a", b"fa0\r\n" + 4000 * b"a" + b"\r\n", 4000 * b"a",
+                 b"X-B: c\r\n", b""][number % 5]
         while not self.stop.is_set():
             try:
                 with connect(self.url, 1) as wire:
