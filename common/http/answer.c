@@ -199,6 +199,12 @@ static struct MHD_Response *s_body(struct slot *slot,
         return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK,
                                                  s_on_body_read, slot, NULL);
     }
+    if (from->constant.data != NULL) {
+        cn_buffer_done(body);
+        return MHD_create_response_from_buffer(
+            from->constant.size, (void *)(uintptr_t)from->constant.data,
+            MHD_RESPMEM_PERSISTENT);
+    }
     if (body->failed || body->size == 0) {
         if (body->failed) {
             from->status = MHD_HTTP_SERVICE_UNAVAILABLE;

@@ -74,6 +74,9 @@ struct cn_http_stream {
 struct cn_http_response {
     unsigned status;
     struct cn_buffer body; /* taken over */
+    /* In place of body, unless its data is NULL: is not copied, and lives as
+     * long as the process. */
+    struct cn_bytes constant;
     struct cn_http_field fields[CN_HTTP_FIELDS_MAX];
     size_t field_count;
     const struct cn_http_source *source; /* copied; NULL: there is a body */

@@ -35,7 +35,8 @@ struct exchange {
     struct route_match match;
     const struct cn_route *route;         /* NULL: a page, or no such path */
     const struct cn_principal *principal; /* NULL: not known yet */
-    char allow[ROUTE_ALLOW_MAX];          /* of the path; "": no such path */
+    char allow[ROUTE_ALLOW_MAX];          /* of the path */
+    bool has_body;                        /* it may not have come yet */
 };
 
 static bool s_method_is(const struct exchange *self, const char *method)
@@ -76,7 +77,9 @@ static void s_exchange_begin(struct exchange *self,
     *self = (struct exchange){ .gateway = gateway,
                                .request = request,
                                .response = response,
-                               .arena = request->arena };
+                               .arena = request->arena,
+                               .allow = "GET, HEAD, OPTIONS",
+                               .has_body = request->body.size > 0 };
     self->request_id = s_request_id(self);
     self->base = s_public_base(self);
 }
@@ -144,6 +147,7 @@ static void s_problem_answer(struct exchange *self, const struct cn_err *err)
 {
     cn_buffer_done(&self->response->body);
     cn_buffer_init(&self->response->body, PROBLEM_MAX);
+    self->response->constant = (struct cn_bytes){ NULL, 0 };
     self->response->status = problem_status(err);
     self->response->field_count = 0;
     s_common_fields(self);
@@ -396,15 +400,25 @@ static bool s_reads(const struct exchange *self)
     return s_method_is(self, "GET") || s_method_is(self, "HEAD");
 }
 
+/* Only routes take bodies. */
+static enum cn_code s_no_body(const struct exchange *self, struct cn_err *err)
+{
+    return self->has_body ? cn_fail_as(err, CN_MALFORMED, "unexpected_body",
+                                       "no body is taken here")
+                          : CN_OK;
+}
+
 static enum cn_code s_stream(struct exchange *self, struct cn_err *err)
 {
-    (void)snprintf(self->allow, sizeof(self->allow), "GET, HEAD, OPTIONS");
     if (s_method_is(self, "OPTIONS")) {
         return CN_OK;
     }
     if (!s_reads(self)) {
         return cn_fail(err, CN_METHOD_NOT_ALLOWED,
                        "this method is not served here");
+    }
+    if (s_no_body(self, err) != CN_OK) {
+        return err->code;
     }
     s_common_fields(self);
     return streams_serve(self->gateway->streams, self->request, self->response,
@@ -415,13 +429,13 @@ static enum cn_code s_page_serve(struct exchange *self, struct cn_err *err)
 {
     const char *type = JSON_TYPE;
     enum cn_code rc = page_serve(self->request->method, self->request->path,
-                                 self->base, &self->response->body, &type, err);
-    if (rc == CN_METHOD_NOT_ALLOWED) {
-        (void)snprintf(self->allow, sizeof(self->allow), "GET, HEAD, OPTIONS");
-        if (s_method_is(self, "OPTIONS")) {
-            cn_err_clear(err);
-            return CN_OK;
-        }
+                                 self->base, self->response, &type, err);
+    if (rc == CN_METHOD_NOT_ALLOWED && s_method_is(self, "OPTIONS")) {
+        cn_err_clear(err);
+        return CN_OK;
+    }
+    if (rc == CN_OK) {
+        rc = s_no_body(self, err);
     }
     if (rc == CN_OK) {
         self->response->status = 200;
@@ -449,6 +463,9 @@ static enum cn_code s_exchange_serve(struct exchange *self, struct cn_err *err)
                 return rc;
             }
         }
+    }
+    if (rc == CN_OK && options) {
+        rc = s_no_body(self, err);
     }
     if (rc == CN_OK && options) {
         self->response->status = STATUS_NO_CONTENT;
@@ -561,23 +578,6 @@ void exchange_handle(void *arg,
     s_answer_finish(&exchange, s_exchange_serve(&exchange, &err), &err);
 }
 
-/* Only routes take bodies. */
-static enum cn_code s_no_body(struct exchange *self, struct cn_err *err)
-{
-    const char *type = NULL;
-    enum cn_code rc = CN_OK;
-    cn_err_clear(err);
-    if (!s_method_is(self, "OPTIONS") &&
-        strcmp(self->request->path, STREAM_PATH) != 0) {
-        rc = page_serve(self->request->method, self->request->path, self->base,
-                        &self->response->body, &type, err);
-        cn_buffer_done(&self->response->body);
-    }
-    return rc == CN_OK ? cn_fail_as(err, CN_MALFORMED, "unexpected_body",
-                                    "no body is taken here")
-                       : rc;
-}
-
 enum cn_code exchange_admit(void *arg,
                             const struct cn_http_request *request,
                             struct cn_uuid *ret_payer,
@@ -588,14 +588,12 @@ enum cn_code exchange_admit(void *arg,
     struct cn_bus_call call = { 0 };
     cn_buffer_init(&nothing.body, CN_HTTP_RESPONSE_MAX);
     s_exchange_begin(&exchange, arg, request, &nothing);
-    enum cn_code rc = s_route_find(&exchange, err);
-    if (rc == CN_METHOD_NOT_ALLOWED) {
-        return rc;
-    }
-    if (rc != CN_OK || exchange.route == NULL) {
-        return s_no_body(&exchange, err);
-    }
-    rc = s_call_head(&exchange, &call, err);
+    exchange.has_body = true;
+    (void)!s_route_find(&exchange, err);
+    enum cn_code rc = exchange.route != NULL
+                          ? s_call_head(&exchange, &call, err)
+                          : s_exchange_serve(&exchange, err); /* fails */
+    cn_buffer_done(&nothing.body);
     if (rc == CN_OK) {
         *ret_payer = exchange.principal->tenant_id;
     }

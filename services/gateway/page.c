@@ -20,7 +20,7 @@ static bool s_is_problem(const char *path)
 enum cn_code page_serve(const char *method,
                         const char *path,
                         const char *base,
-                        struct cn_buffer *body,
+                        struct cn_http_response *response,
                         const char **ret_content_type,
                         struct cn_err *err)
 {
@@ -37,12 +37,15 @@ enum cn_code page_serve(const char *method,
     }
     *ret_content_type = JSON;
     if (contract) {
-        cn_buffer_add(body, cn_openapi_json, cn_openapi_json_size);
+        /* A copy for each client that takes its time would fill the memory. */
+        response->constant =
+            (struct cn_bytes){ (const uint8_t *)cn_openapi_json,
+                               cn_openapi_json_size };
     } else if (list) {
-        problem_list(body, base);
+        problem_list(&response->body, base);
     } else {
         *ret_content_type = "text/plain; charset=utf-8";
-        if (!problem_page(body, path + sizeof(PROBLEMS))) {
+        if (!problem_page(&response->body, path + sizeof(PROBLEMS))) {
             return cn_fail_as(err, CN_NOT_FOUND, PROBLEM_NO_PATH,
                               "there is no such kind of problem");
         }

@@ -5,14 +5,14 @@
 #define GATEWAY_PAGE_H
 
 #include "common/base/err.h"
-#include "common/wire/json.h"
+#include "common/http/http.h"
 
-/* Serves a page: fills body and content type. CN_NOT_FOUND when there is no
+/* Serves a page: fills its content and its type. CN_NOT_FOUND when there is no
  * page at the path; CN_METHOD_NOT_ALLOWED. */
 CN_CHECKED enum cn_code page_serve(const char *method,
                                    const char *path,
                                    const char *base,
-                                   struct cn_buffer *body,
+                                   struct cn_http_response *response,
                                    const char **ret_content_type,
                                    struct cn_err *err);
 

@@ -105,6 +105,38 @@ def test_a_body_that_is_refused_at_its_head_ends_the_connection(system):
     assert headers["connection"] == "close"
 
 
+# What each answers to GET, to a PUT and to OPTIONS that have a body.
+OWN = [("/problems", 400, 405, 400), ("/openapi.json", 400, 405, 400),
+       ("/v1/stream", 400, 405, 400), ("/v1/branches", 401, 405, 400),
+       ("/nowhere", 404, 404, 404)]
+BODIES = {"by its length": ("Content-Length: 5\r\n", b"abcde"),
+          "in chunks": (raw_http.CHUNKED, b"5\r\nabcde\r\n0\r\n\r\n")}
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["at once", "after its head"])
+@pytest.mark.parametrize("form", BODIES)
+@pytest.mark.parametrize("path,to_get,to_put,to_options", OWN)
+def test_an_answer_does_not_depend_on_when_the_body_comes(
+        system, path, to_get, to_put, to_options, form, apart):
+    field, content = BODIES[form]
+    host = urllib.parse.urlsplit(system.url).netloc
+    for method, status in (("GET", to_get), ("PUT", to_put), ("OPTIONS", to_options)):
+        with connect(system.url) as wire:
+            head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{field}\r\n".encode()
+            wire.sendall(head if apart else head + content)
+            if apart:
+                time.sleep(0.05)
+                wire.sendall(content)
+            wire.shutdown(socket.SHUT_WR)
+            answer = b""
+            while chunk := wire.recv(65536):
+                answer += chunk
+        found = raw_http.answers(answer)
+        assert [one[0] for one in found] == [status], (method, found)
+        raw_http.check_refusal(*found[0])
+        assert status != 405 or found[0][1]["allow"]
+
+
 class Attackers:
     """Connections without a credential that send what they like."""
 
@@ -128,20 +160,20 @@ class Attackers:
 
     def head(self, number):
         """Each a request of another kind."""
+        if number % 5 == 4:
+            return 2000 * (raw_http.GET + f"Host: {self.host}\r\n\r\n").replace(
+                "/problems", "/openapi.json").encode()
         fields = ["Content-Length: 1000000", "Transfer-Encoding: chunked",
                   "Content-Length: 1000000\r\nAuthorization: Bearer nonsense",
-                  "X-A: " + 20000 * "a"][number % 4]
-        end = "\r\n\r\n" if number % 4 < 3 else "\r\n"
+                  "X-A: " + 20000 * "a"][number % 5]
+        end = "\r\n\r\n" if number % 5 < 3 else "\r\n"
         return (f"POST /v1/referrals HTTP/1.1\r\nHost: {self.host}\r\n"
                 f"Content-Type: application/json\r\n{fields}{end}").encode()
 
     def run(self, number):
-        """Sends a head, then a piece of the body at a time."""
-        piece = 4000 * b"a"
-        if number % 4 == 1:
-            piece = b"fa0\r\n" + piece + b"\r\n"
-        if number % 4 == 3:
-            piece = b"X-B: c\r\n"
+        """Sends a head, then a piece of the body at a time; never reads."""
+        piece = [4000 * b"a", b"fa0\r\n" + 4000 * b"a" + b"\r\n", 4000 * b"a",
+                 b"X-B: c\r\n", b""][number % 5]
         while not self.stop.is_set():
             try:
                 with connect(self.url, 1) as wire:
