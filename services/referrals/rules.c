@@ -10,6 +10,7 @@
 #include "common/wire/text.h"
 #include "services/referrals/warning.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -492,20 +493,29 @@ static bool s_looks_like_ssn(const char *value)
            strspn(value + 7, "0123456789") == 4;
 }
 
+/* Does the word stand in the text, by itself? */
+static bool s_has_word(const char *text, const char *word)
+{
+    size_t size = strlen(word);
+    const char *at = text != NULL ? strcasestr(text, word) : NULL;
+    while (at != NULL && ((at > text && isalpha((unsigned char)at[-1])) ||
+                          isalpha((unsigned char)at[size]))) {
+        at = strcasestr(at + 1, word);
+    }
+    return at != NULL;
+}
+
 bool identifier_is_ssn(const Ref__Patient__Identifier *identifier)
 {
     static const char *const TYPES[] = { "SS", "SSN", "SSA" };
-    static const char *const SYSTEMS[] = { "USSSA",
-                                           "SSA",
-                                           "SSN",
-                                           "US-SSN",
-                                           "2.16.840.1.113883.4.1",
+    static const char *const SYSTEMS[] = { "USSSA", "2.16.840.1.113883.4.1",
                                            "urn:oid:2.16.840.1.113883.4.1",
                                            "http://hl7.org/fhir/sid/us-ssn" };
     return s_is_one_of(identifier->type, TYPES, CN_COUNT(TYPES)) ||
            s_is_one_of(identifier->system, SYSTEMS, CN_COUNT(SYSTEMS)) ||
-           (identifier->system != NULL &&
-            strcasestr(identifier->system, "social security") != NULL) ||
+           s_has_word(identifier->system, "SSA") ||
+           s_has_word(identifier->system, "SSN") ||
+           s_has_word(identifier->system, "social security") ||
            (identifier->type == NULL && s_looks_like_ssn(identifier->value));
 }
 
