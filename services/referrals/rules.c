@@ -451,17 +451,39 @@ char *name_norm(struct cn_arena *arena, const char *name)
     return cn_text_folded(arena, name);
 }
 
-/* Blanks at its ends off, in a copy. */
-static char *s_ends_off(struct cn_arena *arena, const char *text)
+/* A copy without blanks at its ends, with one blank in place of each run, and
+ * without what shows nothing; full-width characters as usual ones. */
+static char *s_blanks_even(struct cn_arena *arena, const char *text)
 {
-    size_t size = text != NULL ? strlen(text) : 0;
-    const char *trimmed = text != NULL ? cn_text_trim(text, &size) : NULL;
-    return trimmed != NULL ? cn_arena_strndup(arena, trimmed, size) : NULL;
+    if (text == NULL) {
+        return NULL;
+    }
+    size_t size = strlen(text);
+    size_t used = 0;
+    size_t step = 0;
+    const char *at = cn_text_trim(text, &size);
+    char *out = cn_arena_alloc(arena, size + 1);
+    for (const char *end = at + size; at < end; at += step) {
+        uint32_t point = cn_text_point(at, &step);
+        size_t shown = step;
+        (void)cn_text_trim(at, &shown);
+        bool is_invisible = point == 0xFEFF || point == 0x2060 ||
+                            (point >= 0x200B && point <= 0x200F);
+        if (point >= 0xFF01 && point <= 0xFF5E) {
+            out[used++] = (char)(point - 0xFEE0);
+        } else if (shown > 0) {
+            memcpy(out + used, at, step);
+            used += step;
+        } else if (!is_invisible && out[used - 1] != ' ') {
+            out[used++] = ' ';
+        }
+    }
+    return out;
 }
 
 const char *key_system(struct cn_arena *arena, const char *system)
 {
-    char *key = s_ends_off(arena, system);
+    char *key = s_blanks_even(arena, system);
     for (char *c = key; c != NULL && *c != '\0'; c++) {
         *c = (char)(*c >= 'A' && *c <= 'Z' ? *c - 'A' + 'a' : *c);
     }
@@ -470,7 +492,7 @@ const char *key_system(struct cn_arena *arena, const char *system)
 
 const char *key_value(struct cn_arena *arena, const char *value)
 {
-    return s_ends_off(arena, value);
+    return s_blanks_even(arena, value);
 }
 
 static bool
