@@ -7,6 +7,7 @@
 #include "common/wire/json.h"
 #include "services/referrals/rules.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -14,7 +15,7 @@ enum {
     SUBCOMPONENTS_MAX = 6,
     FIELDS_MAX = 64,
     KEPT_MAX = 4 << 20,
-    TEXTS_MAX = 4000 /* that are looked for; more are not told apart */
+    TEXTS_MAX = 4000 /* that are looked for */
 };
 
 /* Components that say nothing to people, or that their reader answers for. */
@@ -114,21 +115,26 @@ void hl7_segment_not_kept(struct hl7_reader *self,
                           const struct cn_hl7_segment *segment,
                           const char *code)
 {
-    const char *sent = NULL;
+    char sent[WARNING_SENT_MAX + 5] = "";
+    size_t used = 0;
+    if (self->referral->n_warning_details >= WARNING_DETAILS_MAX) {
+        referral_warn(self->arena, self->referral, code);
+        return;
+    }
     for (int field = 1; field <= FIELDS_MAX; field++) {
         const char *text = cn_hl7_sent(self->message, segment, field, 0);
         if (text != NULL && !s_is_secret(segment->name, field, text)) {
-            const char *const parts[] = { sent, text };
-            sent = hl7_join(self, parts, CN_COUNT(parts), " | ");
-        }
-        if (sent != NULL && strlen(sent) > WARNING_SENT_MAX) {
-            break;
+            (void)snprintf(sent + used, sizeof(sent) - used, "%s%s",
+                           used > 0 ? " | " : "", text);
+            used = strlen(sent);
         }
     }
-    if (sent != NULL) {
-        const struct warning warning = { .code = code,
-                                         .field = segment->name,
-                                         .sent = sent };
+    if (used > 0) {
+        const struct warning warning = {
+            .code = code,
+            .field = segment->name,
+            .sent = cn_arena_strdup(self->arena, sent),
+        };
         referral_warn_of(self->arena, self->referral, &warning);
     }
 }
@@ -170,6 +176,17 @@ static bool s_stands(struct hl7_reader *self, const char *kept, char *text)
     return true;
 }
 
+/* A flood: there is no room to tell each, nor time to look for each. */
+static bool s_is_full(struct hl7_reader *self, int texts)
+{
+    bool is_full = texts > TEXTS_MAX ||
+                   self->referral->n_warning_details >= WARNING_DETAILS_MAX;
+    if (is_full) {
+        referral_warn(self->arena, self->referral, "value_not_kept");
+    }
+    return is_full;
+}
+
 static void s_place_left(struct hl7_reader *self,
                          const char *kept,
                          struct hl7_place place,
@@ -190,16 +207,13 @@ static void s_place_left(struct hl7_reader *self,
                        : cn_hl7_sub(self->message, place.segment, place.field,
                                     place.repetition, i, j);
             *texts += part != NULL;
-            if (part != NULL && *texts <= TEXTS_MAX &&
+            if (part != NULL &&
                 !s_stands(self, kept, cn_arena_strdup(self->arena, part))) {
                 hl7_not_kept(self, place);
                 return;
             }
             whole = i == 0 ? NULL : whole;
         }
-    }
-    if (*texts > TEXTS_MAX) {
-        referral_warn(self->arena, self->referral, "value_not_kept");
     }
 }
 
@@ -232,7 +246,8 @@ static bool s_segment_left(struct hl7_reader *self,
         is_read = true;
         struct hl7_place place = hl7_at(segment, ROWS[i].field);
         int count = cn_hl7_repetitions(self->message, segment, ROWS[i].field);
-        for (; place.repetition <= count; place.repetition++) {
+        for (; place.repetition <= count && !s_is_full(self, *texts);
+             place.repetition++) {
             s_place_left(self, kept, place, ROWS[i].other, texts);
         }
     }

@@ -503,10 +503,13 @@ static void s_diagnoses(struct hl7_reader *self, Ref__Referral *referral)
     }
 }
 
-/* Has the local day of the place passed? */
+/* Has the local day of the place passed? Some write the year 9999 for never. */
 static bool s_is_past(struct hl7_reader *self, struct hl7_place place)
 {
-    const char *text = hl7_day(self, place);
+    const char *sent =
+        cn_hl7_text(self->message, place.segment, place.field, 1, 1);
+    bool is_never = sent != NULL && strncmp(sent, "9999", 4) == 0;
+    const char *text = is_never ? NULL : hl7_day(self, place);
     struct cn_date day;
     struct cn_civil today;
     return text != NULL && cn_date_parse(text, &day) &&

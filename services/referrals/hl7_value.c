@@ -796,7 +796,12 @@ const char *hl7_day(struct hl7_reader *self, struct hl7_place place)
         cn_zone_civil(self->zone, at, &civil)) {
         date = civil.date;
     }
-    return s_day_text(self, date);
+    const char *day = s_day_text(self, date);
+    if (!cn_date_is_plausible(day)) {
+        hl7_not_understood(self, place);
+        return NULL;
+    }
+    return day;
 }
 
 static struct cn_date s_today(const struct hl7_reader *self)

@@ -7,6 +7,7 @@
 #include "common/wire/json.h"
 #include "services/referrals/hl7_referral.h"
 #include "services/referrals/rules.h"
+#include "services/referrals/warning.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -769,6 +770,7 @@ static const struct {
     { "PV1", 45, "20261121003000.1234-0000", "20261120" },
     { "PV1", 45, "20261120~20261122", "20261120 20261122" },
     { "PV1", 45, "20261101^L", "20261101" },
+    { "PV1", 45, "60261120", "60261120" },
     { "PV1", 7, "7^Doe^Dana", "Doe Dana" },
     { "PV1", 8, "7^Doe^Dana", "Doe Dana" },
     { "PV1", 17, "7^Doe^Dana", "Doe Dana" },
@@ -858,6 +860,29 @@ static void what_has_an_order_stands_in_it(void **state)
     }
 }
 
+static void a_flood_of_segments_is_told_within_bounds(void **state)
+{
+    char *text = cn_arena_alloc(*state, FILE_MAX);
+    size_t used = (size_t)snprintf(text, FILE_MAX, "%s\rPID|1", HEADER);
+    for (int i = 0; i < 950; i++) {
+        used += (size_t)snprintf(text + used, FILE_MAX - used,
+                                 "\rZXX|%d|x^y~z|x^y~z|x^y~z\rNTE|1||a~b~c", i);
+    }
+    struct read r = read_referral(*state, text);
+    assert_int_equal(r.rc, CN_OK);
+    assert_int_equal(r.referral->n_warning_details, WARNING_DETAILS_MAX);
+}
+
+static void what_never_ends_has_not_ended(void **state)
+{
+    struct read r =
+        read_referral(*state, cn_arena_printf(*state,
+                                              "%s\rRF1||||||||99991231\rPID|1\r"
+                                              "IN1|1|||Payer|||||||||99991231",
+                                              HEADER));
+    assert_int_equal(r.referral->n_warnings, 0);
+}
+
 static void a_social_security_number_is_in_no_warning(void **state)
 {
     static const char *const SEGMENTS[] = {
@@ -942,6 +967,8 @@ int main(void)
         TEST(only_ref_i12_is_a_referral),
         TEST(what_a_field_says_is_kept_or_in_a_warning),
         TEST(what_has_an_order_stands_in_it),
+        TEST(a_flood_of_segments_is_told_within_bounds),
+        TEST(what_never_ends_has_not_ended),
         TEST(a_social_security_number_is_in_no_warning),
         TEST(lack_of_memory_is_an_error),
     };
