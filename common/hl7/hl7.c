@@ -12,17 +12,30 @@
 #include <string.h>
 
 enum {
-    MLLP_BEGIN = 0x0B,
     MLLP_END = 0x1C,
+    JOINED_MAX = 500,       /* bytes of joined lines that are told */
     HEADER_FIELD_MAX = 250, /* bytes of what an acknowledgement repeats */
     TEXT_MAX = 40000        /* bytes as sent: more than any field keeps */
 };
 
-/* Do a segment's name and the separator stand here? */
+/* No delimiter is a mark that numbers, dates and our own texts need. */
+static bool s_is_delimiter(uint8_t c)
+{
+    return ispunct(c) && strchr("\"'()+,-./:_", c) == NULL;
+}
+
+/* Do a segment's name and the separator stand here, perhaps with blanks
+ * between? MSH brings its own separator. */
 static bool s_segment_begins(const uint8_t *at, size_t size, uint8_t separator)
 {
-    return size >= 4 && isalpha(at[0]) && isalnum(at[1]) && isalnum(at[2]) &&
-           at[3] == separator;
+    size_t name = 3;
+    while (name < size && at[name] == ' ') {
+        name++;
+    }
+    return name < size && isalpha(at[0]) && isalnum(at[1]) && isalnum(at[2]) &&
+           (at[name] == separator ||
+            (strncasecmp((const char *)at, "MSH", 3) == 0 &&
+             s_is_delimiter(at[name])));
 }
 
 static bool s_is_end(uint8_t c)
@@ -63,6 +76,17 @@ static bool s_line_is(struct cn_bytes text, const char *name)
     return text.size >= 3 && memcmp(text.data, name, 3) == 0;
 }
 
+/* The line without blanks and control characters before it, such as the begin
+ * of an MLLP frame. */
+static struct cn_bytes s_line_begun(struct cn_bytes line)
+{
+    while (line.size > 0 && line.data[0] <= ' ') {
+        line.data++;
+        line.size--;
+    }
+    return line;
+}
+
 /* The message of a batch: without FHS and BHS before it, BTS and FTS behind
  * it. A batch without a message stays as it is. */
 static struct cn_bytes s_envelope_off(struct cn_bytes text)
@@ -94,12 +118,9 @@ static struct cn_bytes s_envelope_off(struct cn_bytes text)
 struct cn_bytes cn_hl7_normalise(struct cn_arena *arena,
                                  struct cn_bytes message)
 {
-    struct cn_bytes in = message;
-    if (in.size >= 1 && in.data[0] == MLLP_BEGIN) {
-        in = (struct cn_bytes){ in.data + 1, in.size - 1 };
-    }
+    struct cn_bytes in = s_line_begun(message);
     if (in.size >= 3 && memcmp(in.data, "\xEF\xBB\xBF", 3) == 0) {
-        in = (struct cn_bytes){ in.data + 3, in.size - 3 };
+        in = s_line_begun((struct cn_bytes){ in.data + 3, in.size - 3 });
     }
     return s_envelope_off(s_lines_even(arena, in));
 }
@@ -306,7 +327,11 @@ static bool s_unescape(const struct cn_hl7 *self,
             out[0] = (uint8_t)(mark != '\0' ? mark : USUAL[at - "FSTRE"]);
             *ret_used = 1;
         }
-        return at != NULL || text[0] == 'H' || text[0] == 'N';
+        if (text[0] == 'P') { /* the mark of a cut text, since v2.7 */
+            out[0] = '#';
+            *ret_used = 1;
+        }
+        return at != NULL || (text[0] != '\0' && strchr("HNP", text[0]));
     }
     char formatting = s_formatting(text, size);
     if (formatting != '\0') {
@@ -384,8 +409,8 @@ static struct cn_bytes s_component(const struct cn_hl7 *self,
                                    int component)
 {
     struct cn_bytes raw = cn_hl7_raw(self, segment, field);
-    raw = s_nth_part(raw, self->repetition, repetition);
-    return s_nth_part(raw, self->component, component);
+    raw = repetition == 0 ? raw : s_nth_part(raw, self->repetition, repetition);
+    return component == 0 ? raw : s_nth_part(raw, self->component, component);
 }
 
 const char *cn_hl7_text(const struct cn_hl7 *self,
@@ -424,10 +449,8 @@ const char *cn_hl7_sent(const struct cn_hl7 *self,
                         int field,
                         int repetition)
 {
-    struct cn_bytes raw = cn_hl7_raw(self, segment, field);
-    return cn_hl7_line(
-        self->arena,
-        s_plain(self, s_nth_part(raw, self->repetition, repetition)));
+    return cn_hl7_line(self->arena,
+                       cn_hl7_whole(self, segment, field, repetition, 0));
 }
 
 const char *cn_hl7_line(struct cn_arena *arena, const char *text)
@@ -468,8 +491,7 @@ enum cn_code cn_hl7_refuse(struct cn_hl7_fault *ret_fault,
                    why->text);
 }
 
-/* MSH-1 and MSH-2: five delimiters, of which the first two must be there. All
- * differ, and none is a mark that numbers, dates and our own texts need. */
+/* MSH-1 and MSH-2: five delimiters that differ; the first two must be there. */
 static bool s_read_delimiters(struct cn_hl7 *message, struct cn_bytes text)
 {
     /* MSH-2 has four; v2.7 added a fifth for cut texts, which is not used. */
@@ -483,8 +505,7 @@ static bool s_read_delimiters(struct cn_hl7 *message, struct cn_bytes text)
         marks[i + 1] = (char)encoding.data[i];
     }
     for (size_t i = 0; i <= encoding.size; i++) {
-        bool bad = !ispunct((unsigned char)marks[i]) ||
-                   strchr("\"'()+,-./:_", marks[i]) != NULL;
+        bool bad = !s_is_delimiter((uint8_t)marks[i]);
         for (size_t j = 0; j < i; j++) {
             bad = bad || marks[i] == marks[j];
         }
@@ -502,18 +523,18 @@ static bool s_read_delimiters(struct cn_hl7 *message, struct cn_bytes text)
 
 /* Table 0211, and other spellings of the sets that are taken. */
 static const char *const CHARSETS[] = {
-    "ASCII",          "US-ASCII",      "UNICODE UTF-8",  "UTF-8",
-    "UTF8",           "8859/1",        "ISO-8859-1",     "LATIN1",
-    "WINDOWS-1252",   "8859/2",        "8859/3",         "8859/4",
-    "8859/5",         "8859/6",        "8859/7",         "8859/8",
-    "8859/9",         "8859/15",       "ISO IR14",       "ISO IR6",
-    "ISO IR87",       "JAS2020",       "ISO IR159",      "GB 18030-2000",
-    "KS X 1001",      "BIG-5",         "CNS 11643-1992", "UNICODE",
-    "UNICODE UTF-16", "UNICODE UTF-32"
+    "ASCII",         "US-ASCII",       "UNICODE UTF-8", "UTF-8",
+    "UTF8",          "8859/1",         "ISO-8859-1",    "LATIN1",
+    "WINDOWS-1252",  "CP1252",         "8859/2",        "8859/3",
+    "8859/4",        "8859/5",         "8859/6",        "8859/7",
+    "8859/8",        "8859/9",         "8859/15",       "ISO IR14",
+    "ISO IR6",       "ISO IR87",       "JAS2020",       "ISO IR159",
+    "GB 18030-2000", "KS X 1001",      "BIG-5",         "CNS 11643-1992",
+    "UNICODE",       "UNICODE UTF-16", "UNICODE UTF-32"
 };
 /* Rows before the first end are taken as UTF-8, rows before the second as
  * ISO 8859-1. */
-enum { CHARSETS_UTF8_END = 5, CHARSETS_LATIN1_END = 9 };
+enum { CHARSETS_UTF8_END = 5, CHARSETS_LATIN1_END = 10 };
 
 /* Turns the text into UTF-8. media_type is the set that the media type names,
  * or NULL. The fault names a set by our own list, never in the sender's words.
@@ -535,7 +556,9 @@ static enum cn_code s_read_charset(struct cn_hl7 *message,
         return CN_OK;
     }
     if (row >= CHARSETS_UTF8_END && row < CHARSETS_LATIN1_END) {
-        *text = s_latin1_to_utf8(message->arena, *text);
+        /* What reads as UTF-8 is UTF-8, whatever its sender calls it. */
+        *text = s_utf8_valid(*text) ? *text
+                                    : s_latin1_to_utf8(message->arena, *text);
         message->is_latin1 = true;
         return CN_OK;
     }
@@ -560,16 +583,6 @@ static bool s_is_segment(struct cn_bytes line, char separator)
             (isupper(line.data[2]) || isdigit(line.data[2])));
 }
 
-/* The line without blanks and control characters before it. */
-static struct cn_bytes s_line_begun(struct cn_bytes line)
-{
-    while (line.size > 0 && line.data[0] <= ' ') {
-        line.data++;
-        line.size--;
-    }
-    return line;
-}
-
 static size_t s_lines_count(struct cn_bytes text)
 {
     size_t count = 1;
@@ -577,6 +590,18 @@ static size_t s_lines_count(struct cn_bytes text)
         count += text.data[i] == '\r';
     }
     return count;
+}
+
+static void s_joined_add(struct cn_hl7 *message, struct cn_bytes line)
+{
+    const char *before = message->marks->joined;
+    const char *text = s_plain(message, line);
+    if (before == NULL) {
+        message->marks->joined = text;
+    } else if (text != NULL && strlen(before) < JOINED_MAX) {
+        message->marks->joined = cn_arena_printf(message->arena, "%s\n%.*s",
+                                                 before, JOINED_MAX, text);
+    }
 }
 
 /* Cuts the text into segments. What stands on a line that begins none belongs
@@ -617,11 +642,14 @@ static enum cn_code s_read_segments(struct cn_hl7 *message,
             }
             segment->text = line;
         } else if (line.size > 0 && count > 0) {
-            struct cn_bytes *before = &segments[count - 1].text;
-            size_t from = (size_t)(before->data - own);
-            own[at - 1] = '\n';
-            before->size = at + whole.size - from;
-            message->marks->joined = true;
+            s_joined_add(message, line);
+            /* The acknowledgement repeats the header as it is. */
+            if (count > 1) {
+                struct cn_bytes *before = &segments[count - 1].text;
+                size_t from = (size_t)(before->data - own);
+                own[at - 1] = '\n';
+                before->size = at + whole.size - from;
+            }
         }
         at += whole.size + 1;
     }

@@ -9,8 +9,8 @@
  * - Delimiters come from MSH-1 and MSH-2; escapes are undone when text is read.
  *   A sequence that is no escape stays as it is.
  * - MSH-18, or else the media type, names the character set: none, ASCII and
- *   UTF-8 are taken, 8859/1 is converted (as windows-1252, which it often is),
- *   every other one is refused. Hex escapes are in that set, too.
+ *   UTF-8 are taken, 8859/1 is converted (as windows-1252, which it often is,
+ *   unless it is UTF-8 in truth), every other one is refused. Hex escapes are in that set, too.
  * - No text of a message appears in an error text. */
 #ifndef CN_HL7_H
 #define CN_HL7_H
@@ -51,7 +51,9 @@ struct cn_hl7_segment {
 /* What happened while texts were read; it grows as they are. */
 struct cn_hl7_marks {
     bool replaced; /* a character that cannot be kept became '?' */
-    bool joined;   /* a line that is no segment went to the field before it */
+    /* Lines that are no segments and went to the field before them; NULL: none.
+     */
+    const char *joined;
     bool cut;      /* a text was longer than any field keeps */
 };
 
@@ -129,7 +131,8 @@ const char *cn_hl7_text(const struct cn_hl7 *self,
                         int component);
 
 /* The same of another subcomponent, and of all of a component: what stands
- * between its subcomponents stays. */
+ * between its subcomponents stays. Component 0 is all of the repetition,
+ * repetition 0 all of the field. */
 const char *cn_hl7_sub(const struct cn_hl7 *self,
                        const struct cn_hl7_segment *segment,
                        int field,

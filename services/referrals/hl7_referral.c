@@ -5,6 +5,7 @@
 #include "common/wire/json.h"
 #include "common/wire/message.h"
 #include "common/wire/text.h"
+#include "services/referrals/hl7_left.h"
 #include "services/referrals/hl7_value.h"
 #include "services/referrals/rules.h"
 
@@ -22,7 +23,7 @@ enum {
     NEEDS_MAX = 4000,        /* characters */
     NEEDS_BYTES_MAX = 16000, /* of what is gathered */
     EXTERNAL_ID_MAX = 100,   /* bytes */
-    ORDER_LAST = 1000000     /* of an insurance that says no order */
+    ORDER_LAST = 1000000     /* of what says no order */
 };
 
 /* ---- patient ---- */
@@ -35,29 +36,51 @@ static bool s_is_type(const char *text)
            strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == strlen(text);
 }
 
+static bool s_has_number(const Ref__Patient *patient, const char *value)
+{
+    for (size_t i = 0; i < patient->n_identifiers; i++) {
+        if (strcmp(patient->identifiers[i]->value, value) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* is_other: it stands beside the patient's numbers, which there are. */
 static void s_identifier_add(struct hl7_reader *self,
                              struct hl7_place place,
+                             bool is_other,
                              Ref__Patient *patient)
 {
     const char *value = hl7_word(self, place, 1, 100);
     const char *type = hl7_word(self, place, 5, 100);
+    const char *facility = hl7_word(self, place, 6, 200);
     if (value == NULL) {
         hl7_not_understood(self, place);
-        return;
-    }
-    if (patient->n_identifiers >= IDENTIFIERS_MAX) {
-        hl7_not_kept(self, place);
         return;
     }
     Ref__Patient__Identifier *identifier =
         CN_NEW(self->arena, ref__patient__identifier, Ref__Patient__Identifier);
     identifier->value = value;
     identifier->system = hl7_authority(self, place);
-    identifier->type = s_is_type(type) ? type : NULL;
-    if (identifier_is_ssn(identifier)) {
-        identifier->type = "SS";
+    identifier->type = type;
+    const char *oid = cn_hl7_sub(self->message, place.segment, place.field,
+                                 place.repetition, 4, 2);
+    bool is_ssn = identifier_is_ssn(identifier) ||
+                  (oid != NULL && strcmp(oid, "2.16.840.1.113883.4.1") == 0);
+    identifier->type = is_ssn ? "SS" : s_is_type(type) ? type : NULL;
+    bool has_room = is_other ? s_has_number(patient, value)
+                             : patient->n_identifiers < IDENTIFIERS_MAX;
+    bool is_whole = identifier->type == type &&
+                    (facility == NULL || identifier->system == NULL ||
+                     strcasecmp(facility, identifier->system) == 0);
+    if (has_room && !is_other) {
+        patient->identifiers[patient->n_identifiers++] = identifier;
     }
-    patient->identifiers[patient->n_identifiers++] = identifier;
+    /* Nobody but who may read the patient sees a social security number. */
+    if (!is_ssn && (!has_room || !is_whole)) {
+        hl7_not_kept(self, place);
+    }
 }
 
 /* PID-3; where it is empty, the numbers that stood in PID-2 and PID-4 before
@@ -69,13 +92,13 @@ static void s_identifiers(struct hl7_reader *self,
     static const int FIELDS[] = { 3, 2, 4 };
     patient->identifiers =
         cn_arena_array(self->arena, IDENTIFIERS_MAX, sizeof(void *));
-    for (size_t f = 0;
-         f < CN_COUNT(FIELDS) && (f == 0 || patient->n_identifiers == 0); f++) {
+    for (size_t f = 0; f < CN_COUNT(FIELDS); f++) {
+        bool is_other = patient->n_identifiers > 0 && f > 0;
         int count = hl7_count(self, hl7_at(pid, FIELDS[f]));
         for (int i = 1; i <= count; i++) {
             struct hl7_place place = { pid, FIELDS[f], i };
             if (cn_hl7_sent(self->message, pid, FIELDS[f], i) != NULL) {
-                s_identifier_add(self, place, patient);
+                s_identifier_add(self, place, is_other, patient);
             }
         }
     }
@@ -90,19 +113,16 @@ static void s_patient_name(struct hl7_reader *self,
                                   hl7_word(self, place, 3, 100) };
     Ref__Patient__Name *name =
         CN_NEW(self->arena, ref__patient__name, Ref__Patient__Name);
-    name->family = hl7_fit(self, place, hl7_family_name(self, place), 100);
+    name->family = hl7_name(
+        self, place, hl7_fit(self, place, hl7_family_name(self, place), 100));
     name->given =
         cn_arena_array(self->arena, CN_COUNT(given), sizeof(*name->given));
     for (size_t i = 0; i < CN_COUNT(given); i++) {
-        if (given[i] != NULL) {
+        if (hl7_name(self, place, given[i]) != NULL) {
             name->given[name->n_given++] = given[i];
         }
     }
     name->suffix = hl7_word(self, place, 4, 20);
-    if (name->family != NULL && !cn_text_is_name(name->family)) {
-        hl7_not_understood(self, place);
-        name->family = NULL;
-    }
     if (name->family != NULL || name->n_given > 0) {
         patient->name = name;
     } else {
@@ -175,7 +195,7 @@ static void s_language(struct hl7_reader *self,
     }
 }
 
-/* NK1-5 home and NK1-6 business, or NK1-40 since v2.7. */
+/* NK1-5 home and NK1-6 business, NK1-40 both since v2.7. */
 static void s_contact_telecoms(struct hl7_reader *self,
                                const struct cn_hl7_segment *nk1,
                                Ref__Patient__Contact *contact)
@@ -183,9 +203,7 @@ static void s_contact_telecoms(struct hl7_reader *self,
     static const int FIELDS[] = { 5, 6, 40 };
     struct hl7_telecoms *found = cn_arena_alloc(self->arena, sizeof(*found));
     for (size_t i = 0; i < CN_COUNT(FIELDS); i++) {
-        if (FIELDS[i] != 40 || found->phone_count + found->email_count == 0) {
-            hl7_telecoms_read(self, hl7_at(nk1, FIELDS[i]), found);
-        }
+        hl7_telecoms_read(self, hl7_at(nk1, FIELDS[i]), found);
     }
     contact->phone = found->phone_count > 0 ? found->phones[0].text : NULL;
     contact->work_phone = found->phone_count > 1 ? found->phones[1].text : NULL;
@@ -218,13 +236,12 @@ static void s_contacts(struct hl7_reader *self, Ref__Patient *patient)
         cn_arena_array(self->arena, CONTACTS_MAX, sizeof(void *));
     for (size_t i = 1; (nk1 = cn_hl7_segment(self->message, "NK1", i)) != NULL;
          i++) {
-        if (patient->n_contacts >= CONTACTS_MAX) {
-            hl7_not_kept(self, hl7_at(nk1, 2));
-            continue;
-        }
-        Ref__Patient__Contact *contact = s_contact(self, nk1);
+        Ref__Patient__Contact *contact =
+            patient->n_contacts < CONTACTS_MAX ? s_contact(self, nk1) : NULL;
         if (contact != NULL) {
             patient->contacts[patient->n_contacts++] = contact;
+        } else {
+            hl7_segment_not_kept(self, nk1, "value_not_kept");
         }
     }
 }
@@ -374,6 +391,7 @@ static const char *s_npi(struct hl7_reader *self,
         const char *id = hl7_word(self, place, 1, 100);
         bool fits = id != NULL && cn_json_pattern("npi", id);
         if (!s_says_npi(self, place)) {
+            hl7_not_kept(self, place);
             continue;
         }
         if (fits && npi == NULL) {
@@ -418,7 +436,7 @@ static Ref__Referral__Diagnosis *s_diagnosis(struct hl7_reader *self,
     const char *system = hl7_either(hl7_word(self, place, first + 2, 200),
                                     hl7_word(self, hl7_at(dg1, 2), 1, 200));
     diagnosis->code = hl7_word(self, place, first, 20);
-    diagnosis->system = hl7_code_system(self, system);
+    diagnosis->system = hl7_code_system(self, place, system);
     diagnosis->display =
         hl7_either(hl7_word(self, place, first + 1, 300),
                    hl7_either(hl7_word(self, place, 9, 300),
@@ -427,37 +445,17 @@ static Ref__Referral__Diagnosis *s_diagnosis(struct hl7_reader *self,
                                                                  : NULL;
 }
 
-static void s_diagnoses(struct hl7_reader *self, Ref__Referral *referral)
-{
-    const struct cn_hl7_segment *dg1 = NULL;
-    referral->diagnoses =
-        cn_arena_array(self->arena, DIAGNOSES_MAX, sizeof(void *));
-    for (size_t i = 1; (dg1 = cn_hl7_segment(self->message, "DG1", i)) != NULL;
-         i++) {
-        if (referral->n_diagnoses >= DIAGNOSES_MAX) {
-            hl7_not_kept(self, hl7_at(dg1, 3));
-            continue;
-        }
-        Ref__Referral__Diagnosis *diagnosis = s_diagnosis(self, dg1);
-        if (diagnosis != NULL) {
-            referral->diagnoses[referral->n_diagnoses++] = diagnosis;
-        } else {
-            hl7_not_understood(self, hl7_at(dg1, 3));
-        }
-    }
-}
-
-/* Which insurance pays first: IN1-22, else IN1-1, else as they stand. */
-static long s_payer_order(struct hl7_reader *self,
-                          const struct cn_hl7_segment *in1,
-                          int field)
+/* The place in an order that a field tells: IN1-22, IN1-1, DG1-15 and the like.
+ */
+static long
+s_rank(struct hl7_reader *self, const struct cn_hl7_segment *segment, int field)
 {
     static const struct hl7_code WORDS[] = {
         { "P", NULL, 1 },         { "S", NULL, 2 },
         { "T", NULL, 3 },         { "PRIMARY", NULL, 1 },
         { "SECONDARY", NULL, 2 }, { "TERTIARY", NULL, 3 },
     };
-    const char *text = hl7_word(self, hl7_at(in1, field), 1, 20);
+    const char *text = hl7_word(self, hl7_at(segment, field), 1, 20);
     const struct hl7_code *word = hl7_code_find(WORDS, CN_COUNT(WORDS), text);
     long order = word != NULL   ? word->value
                  : text != NULL ? strtol(text, NULL, 10)
@@ -465,17 +463,68 @@ static long s_payer_order(struct hl7_reader *self,
     return order > 0 ? order : ORDER_LAST;
 }
 
+/* By the field, else by the set id in field 1, else as they stand. */
+static bool s_is_before(struct hl7_reader *self,
+                        const struct cn_hl7_segment *one,
+                        const struct cn_hl7_segment *two,
+                        int field)
+{
+    long priority = s_rank(self, one, field);
+    long other = s_rank(self, two, field);
+    return priority < other ||
+           (priority == other && s_rank(self, one, 1) < s_rank(self, two, 1));
+}
+
+/* The main reason first: by DG1-15, else DG1-1, else as they stand. */
+static void s_diagnoses(struct hl7_reader *self, Ref__Referral *referral)
+{
+    const struct cn_hl7_segment *from[DIAGNOSES_MAX] = { NULL };
+    const struct cn_hl7_segment *dg1 = NULL;
+    referral->diagnoses =
+        cn_arena_array(self->arena, DIAGNOSES_MAX, sizeof(void *));
+    for (size_t i = 1; (dg1 = cn_hl7_segment(self->message, "DG1", i)) != NULL;
+         i++) {
+        if (referral->n_diagnoses >= DIAGNOSES_MAX) {
+            hl7_segment_not_kept(self, dg1, "value_not_kept");
+            continue;
+        }
+        Ref__Referral__Diagnosis *diagnosis = s_diagnosis(self, dg1);
+        if (diagnosis == NULL) {
+            hl7_not_understood(self, hl7_at(dg1, 3));
+            continue;
+        }
+        size_t at = referral->n_diagnoses++;
+        for (; at > 0 && s_is_before(self, dg1, from[at - 1], 15); at--) {
+            from[at] = from[at - 1];
+            referral->diagnoses[at] = referral->diagnoses[at - 1];
+        }
+        from[at] = dg1;
+        referral->diagnoses[at] = diagnosis;
+    }
+}
+
+/* Has the local day of the place passed? Some write the year 9999 for never. */
+static bool s_is_past(struct hl7_reader *self, struct hl7_place place)
+{
+    const char *sent =
+        cn_hl7_text(self->message, place.segment, place.field, 1, 1);
+    bool is_never = sent != NULL && strncmp(sent, "9999", 4) == 0;
+    const char *text = is_never ? NULL : hl7_day(self, place);
+    struct cn_date day;
+    struct cn_civil today;
+    return text != NULL && cn_date_parse(text, &day) &&
+           cn_zone_civil(self->zone, self->now_at, &today) &&
+           cn_date_compare(today.date, day) > 0;
+}
+
+/* Which insurance pays first: IN1-22, else IN1-1, else as they stand. */
 static const struct cn_hl7_segment *s_payer_first(struct hl7_reader *self)
 {
     const struct cn_hl7_segment *first = NULL;
     const struct cn_hl7_segment *in1 = NULL;
     for (size_t i = 1; (in1 = cn_hl7_segment(self->message, "IN1", i)) != NULL;
          i++) {
-        long priority = s_payer_order(self, in1, 22);
-        long before = first != NULL ? s_payer_order(self, first, 22) : 0;
-        if (first == NULL || priority < before ||
-            (priority == before &&
-             s_payer_order(self, in1, 1) < s_payer_order(self, first, 1))) {
+        if (first == NULL || s_is_before(self, in1, first, 22)) {
             first = in1;
         }
     }
@@ -490,8 +539,7 @@ static void s_payers_left(struct hl7_reader *self,
     for (size_t i = 1; (in1 = cn_hl7_segment(self->message, "IN1", i)) != NULL;
          i++) {
         if (in1 != first) {
-            hl7_not_kept(self, hl7_at(in1, 4));
-            hl7_not_kept(self, hl7_at(in1, 36));
+            hl7_segment_not_kept(self, in1, "value_not_kept");
         }
     }
 }
@@ -501,9 +549,15 @@ static Ref__Referral__Payer *s_payer(struct hl7_reader *self)
     const struct cn_hl7_segment *in1 = s_payer_first(self);
     Ref__Referral__Payer *payer =
         CN_NEW(self->arena, ref__referral__payer, Ref__Referral__Payer);
-    payer->name = hl7_either(hl7_word(self, hl7_at(in1, 4), 1, 200),
-                             hl7_word(self, hl7_at(in1, 2), 2, 200));
-    payer->type = hl7_lower(self, hl7_word(self, hl7_at(in1, 15), 1, 40));
+    const char *plan = hl7_either(hl7_word(self, hl7_at(in1, 2), 2, 200),
+                                  hl7_word(self, hl7_at(in1, 2), 1, 200));
+    payer->name = hl7_either(hl7_word(self, hl7_at(in1, 4), 1, 200), plan);
+    payer->type =
+        hl7_lower(self, hl7_either(hl7_word(self, hl7_at(in1, 15), 1, 40),
+                                   hl7_word(self, hl7_at(in1, 15), 2, 40)));
+    if (s_is_past(self, hl7_at(in1, 13))) {
+        hl7_doubtful(self, hl7_at(in1, 13));
+    }
     payer->member_id = hl7_either(hl7_word(self, hl7_at(in1, 36), 1, 60),
                                   hl7_word(self, hl7_at(in1, 49), 1, 60));
     s_payers_left(self, in1);
@@ -513,8 +567,8 @@ static Ref__Referral__Payer *s_payer(struct hl7_reader *self)
                : NULL;
 }
 
-/* A discipline by the words that home health uses; 0 for a word of table 0281
- * that names none. */
+/* A discipline by the words that home health uses; 0 for home care as such
+ * (table 0281). */
 static const struct hl7_code *s_discipline(const char *sent)
 {
     static const struct hl7_code TYPES[] = {
@@ -529,9 +583,6 @@ static const struct hl7_code *s_discipline(const char *sent)
         { "AIDE", NULL, REF__REFERRAL__DISCIPLINE__AIDE },
         { "HHA", NULL, REF__REFERRAL__DISCIPLINE__AIDE },
         { "Hom", NULL, 0 },
-        { "Lab", NULL, 0 },
-        { "Med", NULL, 0 },
-        { "Psy", NULL, 0 },
     };
     return hl7_code_find(TYPES, CN_COUNT(TYPES), sent);
 }
@@ -601,7 +652,7 @@ static void s_need_texts(struct hl7_reader *self,
     for (int i = 1; i <= count; i++) {
         struct hl7_place place = { segment, field, i };
         s_need_add(self, needs, place,
-                   hl7_lines(self, place, 1, CN_HL7_SIZE_MAX));
+                   hl7_lines(self, place, 0, CN_HL7_SIZE_MAX));
     }
 }
 
@@ -649,15 +700,35 @@ static const char *s_needs(struct hl7_reader *self,
 
 /* ---- referral ---- */
 
-/* Has the local date of RF1-8 passed? */
-static bool s_expired(struct hl7_reader *self, const struct cn_hl7_segment *rf1)
+/* Providers beside the one who refers; the one referred to (RT) is us. */
+static void s_providers_left(struct hl7_reader *self,
+                             const struct cn_hl7_segment *referring)
 {
-    const char *text = hl7_day(self, hl7_at(rf1, 8));
-    struct cn_date expires;
-    struct cn_civil today;
-    return text != NULL && cn_date_parse(text, &expires) &&
-           cn_zone_civil(self->zone, self->now_at, &today) &&
-           cn_date_compare(today.date, expires) > 0;
+    const struct cn_hl7_segment *prd = NULL;
+    for (size_t i = 1; (prd = cn_hl7_segment(self->message, "PRD", i)) != NULL;
+         i++) {
+        const char *role = cn_hl7_text(self->message, prd, 1, 1, 1);
+        if (prd != referring && (role == NULL || strcasecmp(role, "RT") != 0)) {
+            hl7_segment_not_kept(self, prd, "value_not_kept");
+        }
+    }
+}
+
+/* RF1-1 and RF1-2 where they say more than pending, accepted and routine. */
+static void s_urgency_left(struct hl7_reader *self,
+                           const struct cn_hl7_segment *rf1)
+{
+    static const struct hl7_code USUAL[] = { { "P", NULL, 1 },
+                                             { "A", NULL, 1 },
+                                             { "R", NULL, 2 } };
+    for (int field = 1; field <= 2; field++) {
+        const char *sent = cn_hl7_text(self->message, rf1, field, 1, 1);
+        const struct hl7_code *usual =
+            hl7_code_find(USUAL, CN_COUNT(USUAL), sent);
+        if (usual == NULL || usual->value != field) {
+            hl7_not_kept(self, hl7_at(rf1, field));
+        }
+    }
 }
 
 static void s_read_referral(struct hl7_reader *self,
@@ -667,13 +738,15 @@ static void s_read_referral(struct hl7_reader *self,
     const struct cn_hl7_segment *prd = s_provider(self->message);
     const struct cn_hl7_segment *pv1 = cn_hl7_segment(self->message, "PV1", 1);
     CN_SET(referral, channel, REF__REFERRAL__CHANNEL__HL7V2);
-    if (s_expired(self, rf1)) {
+    if (s_is_past(self, hl7_at(rf1, 8))) {
         referral_warn(self->arena, referral, "expired_on_arrival");
     }
     referral->source = s_source(self, rf1, prd);
     referral->ordering_physician = s_physician(self, prd);
     s_diagnoses(self, referral);
     referral->payer = s_payer(self);
+    s_providers_left(self, prd);
+    s_urgency_left(self, rf1);
     s_disciplines(self, rf1, referral);
     referral->needs = s_needs(self, rf1);
     referral->discharge_date = hl7_day(self, hl7_at(pv1, 45));
@@ -766,8 +839,13 @@ enum cn_code hl7_referral_read(const struct cn_hl7 *message,
     s_read_referral(&self, cn_hl7_segment(message, "RF1", 1));
     Ref__Patient *patient =
         s_read_patient(&self, cn_hl7_segment(message, "PID", 1));
-    if (message->marks->joined) {
-        referral_warn(self.arena, self.referral, "line_joined");
+    hl7_left_warn(&self, patient);
+    if (message->marks->joined != NULL) {
+        const struct warning warning = {
+            .code = "line_joined",
+            .sent = cn_hl7_line(self.arena, message->marks->joined)
+        };
+        referral_warn_of(self.arena, self.referral, &warning);
     }
     if (message->marks->cut) {
         referral_warn(self.arena, self.referral, "text_shortened");

@@ -152,13 +152,14 @@ hl7_code_find(const struct hl7_code *rows, size_t count, const char *sent)
 
 /* ---- names ---- */
 
-/* FN: 1 the whole surname, 2 and 3 its prefix and rest, where 1 is empty. */
+/* FN: 1 the whole surname; where it is empty, 2 and 3 its own prefix and rest,
+ * 4 and 5 those of the partner's. */
 const char *hl7_family_name(struct hl7_reader *self, struct hl7_place place)
 {
     const struct cn_hl7 *message = self->message;
-    const char *parts[2];
+    const char *parts[4];
     const char *whole = s_component_line(self, place, 1);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 4; i++) {
         parts[i] = cn_hl7_line(self->arena,
                                cn_hl7_sub(message, place.segment, place.field,
                                           place.repetition, 1, i + 2));
@@ -168,12 +169,23 @@ const char *hl7_family_name(struct hl7_reader *self, struct hl7_place place)
 
 const char *hl7_person_name(struct hl7_reader *self, struct hl7_place place)
 {
-    const char *const parts[] = { s_component_line(self, place, 2),
-                                  s_component_line(self, place, 3),
+    const char *const parts[] = { hl7_word(self, place, 2, 200),
+                                  hl7_word(self, place, 3, 200),
                                   hl7_family_name(self, place),
-                                  s_component_line(self, place, 4) };
-    return hl7_fit(self, place, hl7_join(self, parts, CN_COUNT(parts), " "),
-                   200);
+                                  hl7_word(self, place, 4, 200) };
+    return hl7_name(
+        self, place,
+        hl7_fit(self, place, hl7_join(self, parts, CN_COUNT(parts), " "), 200));
+}
+
+const char *
+hl7_name(struct hl7_reader *self, struct hl7_place place, const char *text)
+{
+    if (text != NULL && !cn_text_is_name(text)) {
+        hl7_not_understood(self, place);
+        return NULL;
+    }
+    return text;
 }
 
 /* Table 0200: the lower, the sooner it is the name in law. */
@@ -404,7 +416,10 @@ Ref__Patient__Address *hl7_address(struct hl7_reader *self,
     int best = 0;
     for (int i = 1; i <= count; i++) {
         struct hl7_place at = { place.segment, place.field, i };
-        int rank = s_address_rank(s_component_line(self, at, 7));
+        const char *bad = s_component_line(self, at, 17); /* since v2.6 */
+        int rank = bad != NULL && strcasecmp(bad, "Y") == 0
+                       ? 0
+                       : s_address_rank(s_component_line(self, at, 7));
         if (rank > 0 && (best == 0 || rank < best) && s_says_place(self, at)) {
             best = rank;
             place.repetition = i;
@@ -499,7 +514,7 @@ static struct xtn s_xtn(struct hl7_reader *self, struct hl7_place place)
     return xtn;
 }
 
-/* Country (but for that of the USA), area, local number. */
+/* Country (but for that of the USA), area, local number. NULL: no local one. */
 static const char *s_xtn_number(struct hl7_reader *self, const struct xtn *xtn)
 {
     const char *country = xtn->part[5];
@@ -510,10 +525,30 @@ static const char *s_xtn_number(struct hl7_reader *self, const struct xtn *xtn)
                                                country + strspn(country, "+"))
                                          : NULL,
                                   xtn->part[6], xtn->part[7] };
-    if (xtn->part[7] == NULL) {
-        return xtn->part[1];
+    return xtn->part[7] != NULL ? hl7_join(self, parts, CN_COUNT(parts), " ")
+                                : NULL;
+}
+
+/* The digits of a number alone, without those of its extension. */
+static const char *s_digits(struct hl7_reader *self, const char *number)
+{
+    char *digits = cn_arena_alloc(self->arena, strlen(number) + 1);
+    size_t used = 0;
+    for (const char *c = number; *c != '\0' && *c != 'x'; c++) {
+        if (isdigit((unsigned char)*c)) {
+            digits[used++] = *c;
+        }
     }
-    return hl7_join(self, parts, CN_COUNT(parts), " ");
+    return digits;
+}
+
+/* Is the number the other one, perhaps without its country or area? */
+static bool
+s_is_part(struct hl7_reader *self, const char *whole, const char *number)
+{
+    const char *one = s_digits(self, whole);
+    const char *two = s_digits(self, number);
+    return strstr(one, two) != NULL || strstr(two, one) != NULL;
 }
 
 static bool s_same_digits(const char *a, const char *b)
@@ -547,58 +582,112 @@ static void s_telecom_add(struct hl7_reader *self,
     items[(*count)++] = item;
 }
 
-/* The e-mail of an XTN: component 4, or 1 or 12 where senders put it. */
-static const char *s_email(const struct xtn *xtn)
+/* The e-mails of an XTN: component 4, or 1, 12, 7 where senders put them. False
+ * when one is none. */
+static bool s_emails_add(struct hl7_reader *self,
+                         struct hl7_place place,
+                         const struct xtn *xtn,
+                         struct hl7_telecoms *telecoms)
 {
     static const int WHERE[] = { 4, 1, 12, 7 };
+    bool all_good = true;
     for (size_t i = 0; i < CN_COUNT(WHERE); i++) {
         const char *text = xtn->part[WHERE[i]];
-        if (text != NULL && strchr(text, '@') != NULL) {
-            return strncasecmp(text, "mailto:", 7) == 0 ? text + 7 : text;
+        if (text == NULL || strchr(text, '@') == NULL) {
+            continue;
+        }
+        text += strncasecmp(text, "mailto:", 7) == 0 ? 7 : 0;
+        if (cn_json_pattern("email", text)) {
+            s_telecom_add(self, telecoms->emails, &telecoms->email_count,
+                          (struct hl7_telecom){ text, place });
+        } else {
+            all_good = false;
         }
     }
-    return NULL;
+    return all_good;
 }
 
-/* The text of an XTN that may be a number; NULL when it has none. */
-static const char *s_number_sent(struct hl7_reader *self, const struct xtn *xtn)
+/* The numbers of an XTN: 12, or 5 to 7, or 1 before v2.7. They are one number
+ * unless they differ. False when one is none; *ret_rest: words were left. */
+static bool s_numbers_add(struct hl7_reader *self,
+                          struct hl7_place place,
+                          const struct xtn *xtn,
+                          struct hl7_telecoms *telecoms,
+                          bool *ret_rest)
 {
-    const char *number = hl7_either(xtn->part[12], s_xtn_number(self, xtn));
-    if (number == NULL || strchr(number, '@') != NULL) {
-        number = xtn->part[7] != NULL ? s_xtn_number(self, xtn) : xtn->part[1];
+    const char *const sent[] = { xtn->part[12], s_xtn_number(self, xtn),
+                                 xtn->part[1] };
+    const char *first = NULL;
+    bool is_fax = xtn->part[3] != NULL && strcasecmp(xtn->part[3], "FX") == 0;
+    bool all_good = true;
+    for (size_t i = 0; i < CN_COUNT(sent); i++) {
+        bool extends = sent[i] != NULL && xtn->part[8] != NULL &&
+                       strpbrk(sent[i], "xX") == NULL;
+        if (sent[i] == NULL || strchr(sent[i], '@') != NULL) {
+            continue;
+        }
+        const char *phone =
+            s_phone(self,
+                    extends ? cn_arena_printf(self->arena, "%s x%s", sent[i],
+                                              xtn->part[8])
+                            : sent[i],
+                    ret_rest);
+        all_good = all_good && (phone != NULL || first != NULL);
+        *ret_rest = *ret_rest || (phone == NULL && first != NULL);
+        if (phone != NULL &&
+            (first == NULL || !s_is_part(self, first, phone))) {
+            s_telecom_add(self, is_fax ? telecoms->faxes : telecoms->phones,
+                          is_fax ? &telecoms->fax_count
+                                 : &telecoms->phone_count,
+                          (struct hl7_telecom){ phone, place });
+        }
+        first = hl7_either(first, phone);
     }
-    if (number == NULL || strchr(number, '@') != NULL) {
-        return NULL;
+    *ret_rest = *ret_rest || (first != NULL && xtn->part[8] != NULL &&
+                              strstr(first, xtn->part[8]) == NULL);
+    return all_good;
+}
+
+/* Nobody answers a pager (BP) or a modem (MD), and no number has as many digits
+ * as two in a row (E.164 has 15, with 011 before them 18). */
+static bool s_is_doubtful(const struct xtn *xtn, const char *phone)
+{
+    static const struct hl7_code DEVICES[] = { { "BP", NULL, 0 },
+                                               { "MD", NULL, 0 } };
+    size_t digits = 0;
+    for (const char *c = phone; *c != '\0' && *c != 'x'; c++) {
+        digits += isdigit((unsigned char)*c) ? 1 : 0;
     }
-    return xtn->part[8] != NULL && strpbrk(number, "xX") == NULL
-               ? cn_arena_printf(self->arena, "%s x%s", number, xtn->part[8])
-               : number;
+    return digits > 18 ||
+           hl7_code_find(DEVICES, CN_COUNT(DEVICES), xtn->part[3]) != NULL;
 }
 
 static void s_telecom_read(struct hl7_reader *self,
                            struct hl7_place place,
                            struct hl7_telecoms *telecoms)
 {
+    /* Words in the place of an e-mail that name the kind of number. */
+    static const struct hl7_code LABELS[] = {
+        { "HOME", NULL, 0 }, { "WORK", NULL, 0 },   { "EMAIL", NULL, 0 },
+        { "CELL", NULL, 0 }, { "MOBILE", NULL, 0 }, { "E-MAIL", NULL, 0 },
+    };
     const struct xtn xtn = s_xtn(self, place);
-    const char *email = s_email(&xtn);
-    const char *sent = s_number_sent(self, &xtn);
-    bool is_fax = xtn.part[3] != NULL && strcasecmp(xtn.part[3], "FX") == 0;
-    bool rest = xtn.part[9] != NULL;
-    bool good_email = email != NULL && cn_json_pattern("email", email);
-    const char *phone = sent != NULL ? s_phone(self, sent, &rest) : NULL;
-    if (good_email) {
-        s_telecom_add(self, telecoms->emails, &telecoms->email_count,
-                      (struct hl7_telecom){ email, place });
-    }
-    if (phone != NULL) {
-        s_telecom_add(self, is_fax ? telecoms->faxes : telecoms->phones,
-                      is_fax ? &telecoms->fax_count : &telecoms->phone_count,
-                      (struct hl7_telecom){ phone, place });
-    }
-    if ((email != NULL && !good_email) || (sent != NULL && phone == NULL)) {
+    const char *word = xtn.part[4];
+    bool labelled = word == NULL || strchr(word, '@') != NULL ||
+                    hl7_code_find(LABELS, CN_COUNT(LABELS), word) != NULL;
+    bool rest = xtn.part[9] != NULL || xtn.part[11] != NULL || !labelled ||
+                (xtn.part[6] != NULL && xtn.part[7] == NULL);
+    size_t before = telecoms->phone_count;
+    bool good_emails = s_emails_add(self, place, &xtn, telecoms);
+    if (!s_numbers_add(self, place, &xtn, telecoms, &rest) || !good_emails) {
         hl7_not_understood(self, place);
     } else if (rest) {
         hl7_not_kept(self, place);
+    }
+    for (size_t i = before; i < telecoms->phone_count; i++) {
+        if (s_is_doubtful(&xtn, telecoms->phones[i].text)) {
+            hl7_doubtful(self, place);
+        }
     }
 }
 
@@ -651,14 +740,14 @@ static int s_two_digits(const char *text)
     return (text[0] - '0') * 10 + text[1] - '0';
 }
 
-/* A time of day with the offset of UTC: YYYYMMDDHHMM[SS[.S]]+0000. */
+/* A time of day with the offset of UTC: YYYYMMDDHH[MM[SS[.S]]]+0000. */
 static bool s_utc(const char *sent, struct cn_date date, int64_t *ret_at)
 {
     size_t digits = strspn(sent, "0123456789");
     const char *offset = strpbrk(sent + digits, "+-");
-    int hour = digits < 12 ? 0 : s_two_digits(sent + 8);
+    int hour = digits < 10 ? 0 : s_two_digits(sent + 8);
     int minute = digits < 12 ? 0 : s_two_digits(sent + 10);
-    if (digits < 12 || offset == NULL || strspn(offset + 1, "0") != 4 ||
+    if (digits < 10 || offset == NULL || strspn(offset + 1, "0") != 4 ||
         offset[5] != '\0' || hour > 23 || minute > 59) {
         return false;
     }
@@ -673,6 +762,23 @@ static const char *s_day_text(struct hl7_reader *self, struct cn_date date)
     return cn_arena_strdup(self->arena, text);
 }
 
+/* The day of a place; false when it is none, or when TS.2 (before v2.6) says
+ * that only its year or month is meant. Further days are a warning. */
+static bool s_day(struct hl7_reader *self,
+                  struct hl7_place place,
+                  const char *sent,
+                  struct cn_date *ret_date)
+{
+    const char *precision = s_component_line(self, place, 2);
+    int count = hl7_count(self, place);
+    struct hl7_place other = place;
+    for (other.repetition = 2; other.repetition <= count; other.repetition++) {
+        hl7_not_kept(self, other);
+    }
+    return s_hl7_date(sent, ret_date) &&
+           (precision == NULL || strchr("YyLl", precision[0]) == NULL);
+}
+
 const char *hl7_day(struct hl7_reader *self, struct hl7_place place)
 {
     const char *sent = s_component_line(self, place, 1);
@@ -682,7 +788,7 @@ const char *hl7_day(struct hl7_reader *self, struct hl7_place place)
     if (sent == NULL) {
         return NULL;
     }
-    if (!s_hl7_date(sent, &date)) {
+    if (!s_day(self, place, sent, &date)) {
         hl7_not_understood(self, place);
         return NULL;
     }
@@ -690,7 +796,12 @@ const char *hl7_day(struct hl7_reader *self, struct hl7_place place)
         cn_zone_civil(self->zone, at, &civil)) {
         date = civil.date;
     }
-    return s_day_text(self, date);
+    const char *day = s_day_text(self, date);
+    if (!cn_date_is_plausible(day)) {
+        hl7_not_understood(self, place);
+        return NULL;
+    }
+    return day;
 }
 
 static struct cn_date s_today(const struct hl7_reader *self)
@@ -711,7 +822,8 @@ const char *hl7_birth_day(struct hl7_reader *self, struct hl7_place place)
     if (sent == NULL) {
         return NULL;
     }
-    const char *day = s_hl7_date(sent, &date) ? s_day_text(self, date) : NULL;
+    const char *day =
+        s_day(self, place, sent, &date) ? s_day_text(self, date) : NULL;
     if (day == NULL || !cn_birth_date_is_plausible(day, self->now_at)) {
         hl7_not_understood(self, place);
         return NULL;
@@ -750,7 +862,9 @@ const char *hl7_authority(struct hl7_reader *self, struct hl7_place place)
 }
 
 /* Table 0396 and other spellings of what it names. */
-const char *hl7_code_system(struct hl7_reader *self, const char *sent)
+const char *hl7_code_system(struct hl7_reader *self,
+                            struct hl7_place place,
+                            const char *sent)
 {
     static const struct hl7_code SYSTEMS[] = {
         { "I10", "icd-10-cm", 0 },
@@ -781,5 +895,5 @@ const char *hl7_code_system(struct hl7_reader *self, const char *sent)
     word[used] = '\0';
     const struct hl7_code *known =
         hl7_code_find(SYSTEMS, CN_COUNT(SYSTEMS), word);
-    return known != NULL ? known->text : text_cut(self->arena, sent, 60);
+    return known != NULL ? known->text : hl7_fit(self, place, sent, 60);
 }

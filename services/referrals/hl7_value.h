@@ -63,6 +63,9 @@ const char *hl7_join(struct hl7_reader *self,
 
 /* XPN, PLN: a name as people write it: given, middle, family, suffix. */
 const char *hl7_person_name(struct hl7_reader *self, struct hl7_place place);
+/* The text when it can name somebody; else NULL and a warning. */
+const char *
+hl7_name(struct hl7_reader *self, struct hl7_place place, const char *text);
 /* The repetition with the legal name (table 0200), else the first that is
  * neither nickname nor alias. The others are a warning. */
 struct hl7_place hl7_legal_name(struct hl7_reader *self,
@@ -125,6 +128,8 @@ struct hl7_code {
 const struct hl7_code *
 hl7_code_find(const struct hl7_code *rows, size_t count, const char *sent);
 /* CWE.3: a code system by our word; another one as it was sent. */
-const char *hl7_code_system(struct hl7_reader *self, const char *sent);
+const char *hl7_code_system(struct hl7_reader *self,
+                            struct hl7_place place,
+                            const char *sent);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/referrals/patient.h"
 
+#include "cairn/referrals.cairn.h"
 #include "common/base/array.h"
 #include "common/wire/json.h"
 #include "common/wire/message.h"
@@ -9,6 +10,8 @@
 #include "services/referrals/warning.h"
 
 #include <string.h>
+
+enum { JSON_TEXT_MAX = 64 << 10 };
 
 /* ---- fields as text, for people ---- */
 
@@ -115,6 +118,76 @@ static const char *s_contacts_text(struct cn_arena *arena,
     return text;
 }
 
+static const char *s_json_text(struct cn_arena *arena,
+                               const struct cn_shape *shape,
+                               const ProtobufCMessage *message)
+{
+    struct cn_buffer json;
+    cn_buffer_init(&json, JSON_TEXT_MAX);
+    cn_json_write(&json, shape, message);
+    const char *text =
+        json.failed ? NULL : cn_arena_strndup(arena, json.data, json.size);
+    cn_buffer_done(&json);
+    return text;
+}
+
+static const char *s_interpreter_text(struct cn_arena *arena,
+                                      const Ref__Patient *patient)
+{
+    (void)arena;
+    return !patient->has_interpreter_needed ? NULL
+           : patient->interpreter_needed    ? "yes"
+                                            : "no";
+}
+
+static const char *s_preferences_text(struct cn_arena *arena,
+                                      const Ref__Patient *patient)
+{
+    return patient->preferences != NULL
+               ? s_json_text(arena, &ref__patient__preferences__shape,
+                             &patient->preferences->base)
+               : NULL;
+}
+
+static const char *s_commitments_text(struct cn_arena *arena,
+                                      const Ref__Patient *patient)
+{
+    const char *text = NULL;
+    for (size_t i = 0; i < patient->n_commitments; i++) {
+        const char *const parts[] = {
+            text, s_json_text(arena, &ref__patient__commitment__shape,
+                              &patient->commitments[i]->base)
+        };
+        text = s_joined(arena, parts, CN_COUNT(parts));
+    }
+    return text;
+}
+
+/* The numbers that were sent and are not here; social security numbers are
+ * shown to nobody. */
+static const char *s_new_numbers(struct cn_arena *arena,
+                                 const Ref__Patient *here,
+                                 const Ref__Patient *sent)
+{
+    const char *systems[2][PATIENT_KEYS_MAX];
+    const char *values[2][PATIENT_KEYS_MAX];
+    size_t one =
+        patient_keys(arena, sent, systems[0], values[0], PATIENT_KEYS_MAX);
+    size_t two =
+        patient_keys(arena, here, systems[1], values[1], PATIENT_KEYS_MAX);
+    const char *text = NULL;
+    for (size_t i = 0; i < one; i++) {
+        bool is_here = false;
+        for (size_t j = 0; j < two; j++) {
+            is_here = is_here || (strcmp(systems[0][i], systems[1][j]) == 0 &&
+                                  strcmp(values[0][i], values[1][j]) == 0);
+        }
+        const char *const parts[] = { text, systems[0][i], values[0][i] };
+        text = is_here ? text : s_joined(arena, parts, CN_COUNT(parts));
+    }
+    return text;
+}
+
 /* ---- filling ---- */
 
 static void s_fill_name(Ref__Patient *here, const Ref__Patient *sent)
@@ -158,6 +231,22 @@ static void s_fill_zone(Ref__Patient *here, const Ref__Patient *sent)
     here->time_zone = sent->time_zone;
 }
 
+static void s_fill_interpreter(Ref__Patient *here, const Ref__Patient *sent)
+{
+    CN_SET(here, interpreter_needed, sent->interpreter_needed);
+}
+
+static void s_fill_preferences(Ref__Patient *here, const Ref__Patient *sent)
+{
+    here->preferences = sent->preferences;
+}
+
+static void s_fill_commitments(Ref__Patient *here, const Ref__Patient *sent)
+{
+    here->commitments = sent->commitments;
+    here->n_commitments = sent->n_commitments;
+}
+
 static void s_fill_contacts(Ref__Patient *here, const Ref__Patient *sent)
 {
     here->contacts = sent->contacts;
@@ -179,7 +268,29 @@ static const struct fact {
     { "patient.language", s_language_text, s_fill_language },
     { "patient.time_zone", s_zone_text, s_fill_zone },
     { "patient.contacts", s_contacts_text, s_fill_contacts },
+    { "patient.interpreter_needed", s_interpreter_text, s_fill_interpreter },
+    { "patient.preferences", s_preferences_text, s_fill_preferences },
+    { "patient.commitments", s_commitments_text, s_fill_commitments },
 };
+
+static void s_warn_differs(struct cn_op *op,
+                           Ref__Referral *referral,
+                           const char *field,
+                           const char *sent,
+                           const char *kept)
+{
+    const Ref__Referral__Source *source = referral->source;
+    const struct warning warning = { .code = "patient_differs",
+                                     .field = field,
+                                     .sent = sent,
+                                     .kept = kept,
+                                     .source = source == NULL ? NULL
+                                               : source->system != NULL
+                                                   ? source->system
+                                                   : source->organization,
+                                     .at = op->now_at };
+    referral_warn_of(op->arena, referral, &warning);
+}
 
 void patient_fill(struct cn_op *op,
                   struct cn_record *patient,
@@ -187,7 +298,7 @@ void patient_fill(struct cn_op *op,
                   Ref__Referral *referral)
 {
     Ref__Patient *here = patient->body;
-    const Ref__Referral__Source *source = referral->source;
+    const char *numbers = s_new_numbers(op->arena, here, sent);
     for (size_t i = 0; i < CN_COUNT(FACTS); i++) {
         const char *kept = FACTS[i].text(op->arena, here);
         const char *told = FACTS[i].text(op->arena, sent);
@@ -198,16 +309,10 @@ void patient_fill(struct cn_op *op,
             FACTS[i].fill(here, sent);
             continue;
         }
-        const struct warning warning = { .code = "patient_differs",
-                                         .field = FACTS[i].field,
-                                         .sent = told,
-                                         .kept = kept,
-                                         .source = source == NULL ? NULL
-                                                   : source->system != NULL
-                                                       ? source->system
-                                                       : source->organization,
-                                         .at = op->now_at };
-        referral_warn_of(op->arena, referral, &warning);
+        s_warn_differs(op, referral, FACTS[i].field, told, kept);
+    }
+    if (numbers != NULL) {
+        s_warn_differs(op, referral, "patient.identifiers", numbers, NULL);
     }
 }
 

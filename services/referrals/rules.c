@@ -10,6 +10,7 @@
 #include "common/wire/text.h"
 #include "services/referrals/warning.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -450,17 +451,39 @@ char *name_norm(struct cn_arena *arena, const char *name)
     return cn_text_folded(arena, name);
 }
 
-/* Blanks at its ends off, in a copy. */
-static char *s_ends_off(struct cn_arena *arena, const char *text)
+/* A copy without blanks at its ends, with one blank in place of each run, and
+ * without what shows nothing; full-width characters as usual ones. */
+static char *s_blanks_even(struct cn_arena *arena, const char *text)
 {
-    size_t size = text != NULL ? strlen(text) : 0;
-    const char *trimmed = text != NULL ? cn_text_trim(text, &size) : NULL;
-    return trimmed != NULL ? cn_arena_strndup(arena, trimmed, size) : NULL;
+    if (text == NULL) {
+        return NULL;
+    }
+    size_t size = strlen(text);
+    size_t used = 0;
+    size_t step = 0;
+    const char *at = cn_text_trim(text, &size);
+    char *out = cn_arena_alloc(arena, size + 1);
+    for (const char *end = at + size; at < end; at += step) {
+        uint32_t point = cn_text_point(at, &step);
+        size_t shown = step;
+        (void)cn_text_trim(at, &shown);
+        bool is_invisible = point == 0xFEFF || point == 0x2060 ||
+                            (point >= 0x200B && point <= 0x200F);
+        if (point >= 0xFF01 && point <= 0xFF5E) {
+            out[used++] = (char)(point - 0xFEE0);
+        } else if (shown > 0) {
+            memcpy(out + used, at, step);
+            used += step;
+        } else if (!is_invisible && out[used - 1] != ' ') {
+            out[used++] = ' ';
+        }
+    }
+    return out;
 }
 
 const char *key_system(struct cn_arena *arena, const char *system)
 {
-    char *key = s_ends_off(arena, system);
+    char *key = s_blanks_even(arena, system);
     for (char *c = key; c != NULL && *c != '\0'; c++) {
         *c = (char)(*c >= 'A' && *c <= 'Z' ? *c - 'A' + 'a' : *c);
     }
@@ -469,7 +492,7 @@ const char *key_system(struct cn_arena *arena, const char *system)
 
 const char *key_value(struct cn_arena *arena, const char *value)
 {
-    return s_ends_off(arena, value);
+    return s_blanks_even(arena, value);
 }
 
 static bool
@@ -492,20 +515,29 @@ static bool s_looks_like_ssn(const char *value)
            strspn(value + 7, "0123456789") == 4;
 }
 
+/* Does the word stand in the text, by itself? */
+static bool s_has_word(const char *text, const char *word)
+{
+    size_t size = strlen(word);
+    const char *at = text != NULL ? strcasestr(text, word) : NULL;
+    while (at != NULL && ((at > text && isalpha((unsigned char)at[-1])) ||
+                          isalpha((unsigned char)at[size]))) {
+        at = strcasestr(at + 1, word);
+    }
+    return at != NULL;
+}
+
 bool identifier_is_ssn(const Ref__Patient__Identifier *identifier)
 {
     static const char *const TYPES[] = { "SS", "SSN", "SSA" };
-    static const char *const SYSTEMS[] = { "USSSA",
-                                           "SSA",
-                                           "SSN",
-                                           "US-SSN",
-                                           "2.16.840.1.113883.4.1",
+    static const char *const SYSTEMS[] = { "USSSA", "2.16.840.1.113883.4.1",
                                            "urn:oid:2.16.840.1.113883.4.1",
                                            "http://hl7.org/fhir/sid/us-ssn" };
     return s_is_one_of(identifier->type, TYPES, CN_COUNT(TYPES)) ||
            s_is_one_of(identifier->system, SYSTEMS, CN_COUNT(SYSTEMS)) ||
-           (identifier->system != NULL &&
-            strcasestr(identifier->system, "social security") != NULL) ||
+           s_has_word(identifier->system, "SSA") ||
+           s_has_word(identifier->system, "SSN") ||
+           s_has_word(identifier->system, "social security") ||
            (identifier->type == NULL && s_looks_like_ssn(identifier->value));
 }
 

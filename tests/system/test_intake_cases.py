@@ -224,6 +224,36 @@ def test_a_known_patients_new_address_is_shown_beside_the_old(desk):
     assert rows["patient.phones"]["at"]
 
 
+def test_what_else_is_sent_of_a_known_patient_is_kept_or_shown(desk):
+    body = json.loads(desk.content("17a-number-with-a-blank.json"))
+    sent = body["patient"]
+
+    def send(**members):
+        body["patient"] = dict(sent, **members)
+        body["source"] = {"organization": "Brookside"}
+        return desk.client.post("/v1/referrals", body).ok(201)
+
+    dialysis = {"label": "dialysis", "weekdays": ["monday"], "from": "08:00",
+                "to": "12:00"}
+    own = sent["identifiers"][0]
+    first = send()
+    second = send(commitments=[dialysis], interpreter_needed=True,
+                  identifiers=[own, {"system": "OTHER", "value": "77-4711"}])
+    assert second["patient_id"] == first["patient_id"]
+    patient = desk.patient(second)
+    assert patient["commitments"] == [dialysis]
+    assert patient["interpreter_needed"] is True
+    rows = details(second, "patient_differs")
+    assert [(row["field"], row["sent"]) for row in rows] == \
+        [("patient.identifiers", "other, 77-4711")]
+    third = send(commitments=[dict(dialysis, to="13:00")],
+                 preferences={"channel": "voice"})
+    rows = {row["field"]: row for row in details(third, "patient_differs")}
+    assert set(rows) == {"patient.commitments"}
+    assert "13:00" in rows["patient.commitments"]["sent"]
+    assert "12:00" in rows["patient.commitments"]["kept"]
+
+
 # Whole messages
 
 def test_two_messages_in_one_body_are_refused_together(desk):
@@ -390,6 +420,22 @@ def test_what_was_read_can_be_sent_back(desk):
     found = desk.hl7("29-number-that-is-no-npi.hl7")
     desk.client.patch("/v1/referrals/" + found["id"], {
         "ordering_physician": found["ordering_physician"]}).ok(200)
+
+
+def test_what_has_no_place_yet_is_shown_with_what_was_sent(desk):
+    content = desk.content("05-line-feed-in-text.hl7") + \
+        b"\rAL1|1|DA|^Penicillin\rGT1|1||Elder^Sam|||||||||900-12-3456" \
+        b"\rPRD|PP|Family^Fay"
+    found = desk.client.get(desk.client.hl7(content).headers["location"]) \
+        .ok(200)
+    assert [(row["field"], row["sent"])
+            for row in details(found, "segment_not_kept")] == \
+        [("AL1", "1 | DA | ^Penicillin"), ("GT1", "1 | Elder^Sam")]
+    assert [row["sent"] for row in details(found, "value_not_kept")] == \
+        ["PP | Family^Fay"]
+    assert "3456" not in json.dumps(found)
+    # What is shown may be sent back.
+    desk.client.patch("/v1/referrals/" + found["id"], found).ok(200)
 
 
 # JSON

@@ -502,6 +502,31 @@ static void a_social_security_number_is_nobodys_key(void **state)
     cn_arena_free(f.arena);
 }
 
+static void a_number_is_one_however_its_blanks_are_written(void **state)
+{
+    static const char *const FORMS[][2] = {
+        { "General Hospital", "P 100" },
+        { " GENERAL  hospital\xC2\xA0", "P\xC2\xA0 100\xE3\x80\x80" },
+        { "general\xC2\xA0hospital", "P\t100" },
+        { "general \xE2\x80\x8Bhospital", "\xEF\xBB\xBFP 1\xE2\x81\xA0"
+                                          "00" },
+        { "\xEF\xBD\x87"
+          "eneral hospital",
+          "P \xEF\xBC\x91"
+          "00" },
+    };
+    struct cn_arena *arena = cn_arena_new(64 << 10);
+    (void)state;
+    for (size_t i = 0; i < CN_COUNT(FORMS); i++) {
+        assert_string_equal(key_system(arena, FORMS[i][0]), "general hospital");
+        assert_string_equal(key_value(arena, FORMS[i][1]), "P 100");
+    }
+    assert_string_not_equal(key_value(arena, "P100"), "P 100");
+    assert_string_equal(key_value(arena, " \xC2\xA0"), "");
+    assert_null(key_value(arena, NULL));
+    cn_arena_free(arena);
+}
+
 /* "family|given|suffix|birth date|sex"; what is empty is not known. */
 static Ref__Patient *person_of(struct cn_arena *arena, const char *text)
 {
@@ -631,6 +656,7 @@ int main(void)
         cmocka_unit_test(an_incomplete_decline_needs_no_validity),
         cmocka_unit_test(names_are_compared_without_case_accents_and_marks),
         cmocka_unit_test(a_social_security_number_is_nobodys_key),
+        cmocka_unit_test(a_number_is_one_however_its_blanks_are_written),
         cmocka_unit_test(two_people_are_one_only_when_nothing_contradicts_it),
         cmocka_unit_test(a_number_that_nobody_has_is_a_placeholder),
         cmocka_unit_test(
