@@ -240,7 +240,8 @@ void me_get(struct cn_op *op, const Acc__GetMeRequest *body)
     if (cn_uuid_is_nil(principal->tenant_id)) {
         return; /* the platform's operator belongs to no agency */
     }
-    me->agency_id = cn_id_text(op->arena, CN_TENANT_PREFIX, principal->tenant_id);
+    me->agency_id =
+        cn_id_text(op->arena, CN_TENANT_PREFIX, principal->tenant_id);
     const Acc__Agency *agency =
         cn_take(op, &acc__agency__resource, me->agency_id)->body;
     me->agency_name = agency->name;
