@@ -65,6 +65,9 @@ void cn_await_branch(struct cn_op *op,
                      bool (*known)(struct cn_op *op, void *arg),
                      void *arg)
 {
+    if (cn_failed(op)) {
+        return; /* it was not looked for */
+    }
     switch (cn_await(op, producer, cn_await_settled_at(id, op->now_at), known,
                      arg)) {
     case CN_NEVER_TOLD:

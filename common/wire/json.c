@@ -100,6 +100,22 @@ static bool read_value(struct cn_json_reader *reader,
                                  json_integer_value(json), slot);
 }
 
+/* An object in a list must say something: {} is nobody and nothing. */
+static bool is_said(struct cn_json_reader *reader,
+                    const struct cn_json_where *where,
+                    const ProtobufCFieldDescriptor *field,
+                    const void *items,
+                    size_t i)
+{
+    if (field->type != PROTOBUF_C_TYPE_MESSAGE) {
+        return true;
+    }
+    return protobuf_c_message_get_packed_size(
+               ((ProtobufCMessage *const *)items)[i]) > 0 ||
+           cn_json_fault(reader, where, "required",
+                         "says nothing: leave it out");
+}
+
 static bool read_list(struct cn_json_reader *reader,
                       const struct cn_json_where *where,
                       const ProtobufCFieldDescriptor *field,
@@ -122,7 +138,7 @@ static bool read_list(struct cn_json_reader *reader,
         struct cn_json_where here = { .up = where, .index = i };
         ok = read_value(reader, &here, field, rule, json_array_get(json, i),
                         items + i * size) &&
-             ok;
+             (reader->as_read || is_said(reader, &here, field, items, i)) && ok;
     }
     *(void **)cn_json_member(message, field->offset) = count > 0 ? items : NULL;
     *(size_t *)cn_json_member(message, field->quantifier_offset) = count;
@@ -201,8 +217,9 @@ static bool read_given(struct cn_json_reader *reader,
     return !is_patch || mask_add(reader, where);
 }
 
-/* A read-only field of a patch is read as any other: whoever applies the patch
- * compares it with what is there. A value of another form is none of ours. */
+/* A read-only field of a patch is read as it was written: whoever applies the
+ * patch compares it with what is there. A value of another form is none of
+ * ours. */
 static bool read_read_only(struct cn_json_reader *reader,
                            const struct cn_json_where *where,
                            const ProtobufCFieldDescriptor *field,
@@ -214,6 +231,7 @@ static bool read_read_only(struct cn_json_reader *reader,
     struct cn_err faults = { 0 };
     struct cn_json_reader inner = *reader;
     inner.err = &faults;
+    inner.as_read = true;
     bool ok = is_patch &&
               read_given(&inner, where, field, rule, json, message, is_patch);
     reader->mask_capacity = inner.mask_capacity;

@@ -19,6 +19,7 @@ struct cn_json_reader {
     struct cn_json_mask *mask; /* NULL: not a patch */
     size_t mask_capacity;
     bool has_fault;
+    bool as_read; /* values are ours, of an answer: their rules do not apply */
 };
 
 static inline void *cn_json_member(ProtobufCMessage *message, unsigned offset)

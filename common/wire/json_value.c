@@ -158,7 +158,7 @@ static bool store_time(struct cn_json_reader *reader,
         return cn_json_fault(reader, where, "invalid_time",
                              "a time as 2026-03-09T21:00:00Z");
     }
-    if (!cn_time_is_plausible(at)) {
+    if (!reader->as_read && !cn_time_is_plausible(at)) {
         return cn_json_fault(reader, where, "invalid_time",
                              "must lie between 1900 and 2199");
     }
@@ -272,6 +272,10 @@ static bool store_string(struct cn_json_reader *reader,
                          void *slot)
 {
     const unsigned max = size_max(field, rule);
+    if (reader->as_read) {
+        *(const char **)slot = cn_arena_strndup(reader->arena, text, size);
+        return true;
+    }
     if (is_free(rule)) {
         text = cn_text_trim(text, &size);
     }

@@ -125,6 +125,10 @@ bool api_key_administers(const Acc__ApiKey *key,
                          int64_t now_at)
 {
     const char *role = api_key_role(key, user);
-    return role != NULL && strcmp(role, "administrator") == 0 &&
+    bool may = key->n_scopes == 0; /* then all that the role has */
+    for (size_t i = 0; i < key->n_scopes; i++) {
+        may = may || strcmp(key->scopes[i], "admin:write") == 0;
+    }
+    return may && role != NULL && strcmp(role, "administrator") == 0 &&
            api_key_usable(key, user, now_at);
 }

@@ -61,7 +61,7 @@ static struct cn_record *s_patient_new(struct cn_op *op,
                                        const struct arrival_facts *facts,
                                        struct arrival *arrival,
                                        const struct intake *intake,
-                                       const char *sent)
+                                       const char *const *values)
 {
     Ref__Referral *referral = arrival->referral->body;
     struct cn_record *made =
@@ -74,12 +74,17 @@ static struct cn_record *s_patient_new(struct cn_op *op,
     if (intake->match != NULL) {
         const char *code =
             intake->match_count > 1 ? "patient_ambiguous" : "identity_disputed";
-        s_warn_patient(op, referral, code, sent, intake->match);
+        s_warn_patient(op, referral, code, values[intake->match_place],
+                       intake->match);
         if (intake->other != NULL) {
-            s_warn_patient(op, referral, code, sent, intake->other);
+            s_warn_patient(op, referral, code, values[intake->other_place],
+                           intake->other);
         }
         CN_SET(referral, identity, REF__REFERRAL__IDENTITY__DISPUTED);
-    } else if (intake->namesake != NULL) {
+    }
+    /* Of one whose number is disputed the namesake is most likely the person:
+     * made when the number was first sent for them. */
+    if (intake->namesake != NULL) {
         s_warn_patient(op, referral, "duplicate_suspected", NULL,
                        intake->namesake);
     }
@@ -116,7 +121,7 @@ static struct cn_record *s_patient_matched(struct cn_op *op,
         patient_fill(op, intake.match, facts->patient, arrival->referral->body);
         return intake.match;
     }
-    return s_patient_new(op, facts, arrival, &intake, value);
+    return s_patient_new(op, facts, arrival, &intake, values);
 }
 
 /* The referral as sent, with its id, its branch and what an arrival sets. */

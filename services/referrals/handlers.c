@@ -210,10 +210,11 @@ void patient_referrals_list(struct cn_op *op,
 
 /* ---- change ---- */
 
-/* A person says that the patient is not the one whose number was sent. */
+/* A person says that the patient is not the one whose number was sent, or whose
+ * name they have. */
 static void s_identity_take(struct cn_op *op,
                             Ref__Referral *referral,
-                            bool in_doubt,
+                            Ref__Referral__Identity was,
                             bool has_identity,
                             Ref__Referral__Identity identity)
 {
@@ -221,7 +222,10 @@ static void s_identity_take(struct cn_op *op,
         cn_refuse_field(op, "/identity", "invalid_value",
                         "can be set to different only; for the same patient "
                         "use link-patient");
-    } else if (in_doubt) {
+    } else if (was == REF__REFERRAL__IDENTITY__LINKED) {
+        cn_refuse_guard(op, "identity", "/identity",
+                        "link-patient has said which patient it is");
+    } else {
         referral_identify(op->arena, referral, identity);
     }
 }
@@ -231,14 +235,17 @@ void referral_update(struct cn_op *op, const Ref__UpdateReferralRequest *body)
     struct cn_record *record = cn_take(op, &ref__referral__resource, body->id);
     Ref__Referral *referral = record->body;
     const char *ordered = referral->ordered_soc_date;
-    bool in_doubt = referral_in_doubt(referral);
+    const bool had_identity = referral->has_identity;
+    const Ref__Referral__Identity identity = referral->identity;
     cn_patch(op, record, body->referral, body->update_mask,
              body->n_update_mask);
     if (cn_mask_has(body->update_mask, body->n_update_mask, "branch_id")) {
         record->also = branch_patched(op, referral->branch_id);
     }
-    if (cn_mask_has(body->update_mask, body->n_update_mask, "identity")) {
-        s_identity_take(op, referral, in_doubt, referral->has_identity,
+    /* As it was read it says nothing. */
+    if (referral->has_identity != had_identity ||
+        referral->identity != identity) {
+        s_identity_take(op, referral, identity, referral->has_identity,
                         referral->identity);
     }
     const char *now_ordered = referral->ordered_soc_date;
@@ -323,8 +330,8 @@ void referral_accept(struct cn_op *op, const Ref__AcceptReferralRequest *body)
 {
     struct cn_record *record = cn_take(op, &ref__referral__resource, body->id);
     if (body->has_identity) {
-        s_identity_take(op, record->body, referral_in_doubt(record->body), true,
-                        body->identity);
+        Ref__Referral *referral = record->body;
+        s_identity_take(op, referral, referral->identity, true, body->identity);
     }
     s_decide(op, s_command(op, record, "accept"),
              REF__REFERRAL__OUTCOME__ACCEPT, NULL, body->note);

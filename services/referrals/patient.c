@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/referrals/patient.h"
 
-#include "cairn/referrals.cairn.h"
 #include "common/base/array.h"
 #include "common/wire/json.h"
 #include "common/wire/message.h"
@@ -11,273 +10,139 @@
 
 #include <string.h>
 
-enum { JSON_TEXT_MAX = 64 << 10 };
-
 /* ---- fields as text, for people ---- */
 
 static const char *
-s_joined(struct cn_arena *arena, const char *const *parts, size_t count)
+s_joined(struct cn_arena *arena, const char *text, const char *more)
 {
-    const char *text = NULL;
+    if (more == NULL || more[0] == '\0') {
+        return text;
+    }
+    return text == NULL ? more : cn_arena_printf(arena, "%s, %s", text, more);
+}
+
+static const char *
+s_message_text(struct cn_arena *arena, const char *text, const void *message);
+
+/* A value in words. The recursion ends with the types: none contains itself. */
+static const char *s_value_text(struct cn_arena *arena,
+                                const ProtobufCFieldDescriptor *field,
+                                const void *value)
+{
+    switch (field->type) {
+    case PROTOBUF_C_TYPE_STRING:
+        return *(const char *const *)value;
+    case PROTOBUF_C_TYPE_ENUM:
+        return cn_enum_word(field->descriptor, *(const int *)value);
+    case PROTOBUF_C_TYPE_BOOL:
+        return *(const protobuf_c_boolean *)value ? field->name : "no";
+    case PROTOBUF_C_TYPE_MESSAGE:
+        return s_message_text(arena, NULL, *(const void *const *)value);
+    default:
+        return NULL;
+    }
+}
+
+/* Appends what a field says, if anything. */
+static const char *s_fact_text(struct cn_arena *arena,
+                               const char *text,
+                               const void *message,
+                               const ProtobufCFieldDescriptor *field)
+{
+    const char *base = message;
+    const void *value = base + field->offset;
+    const void *quantifier = base + field->quantifier_offset;
+    size_t count = 1;
+    if (field->label == PROTOBUF_C_LABEL_REPEATED) {
+        count = *(const size_t *)quantifier;
+        value = *(const char *const *)value;
+    } else if (field->type == PROTOBUF_C_TYPE_STRING ||
+               field->type == PROTOBUF_C_TYPE_MESSAGE) {
+        count = *(const void *const *)value != NULL ? 1 : 0;
+    } else {
+        count = *(const protobuf_c_boolean *)quantifier ? 1 : 0;
+    }
     for (size_t i = 0; i < count; i++) {
-        if (parts[i] != NULL && parts[i][0] != '\0') {
-            text = text == NULL
-                       ? parts[i]
-                       : cn_arena_printf(arena, "%s, %s", text, parts[i]);
-        }
+        text = s_joined(
+            arena, text,
+            s_value_text(arena, field,
+                         (const char *)value + i * cn_field_size(field)));
     }
     return text;
 }
 
-static const char *s_name_text(struct cn_arena *arena,
-                               const Ref__Patient *patient)
+static const char *
+s_message_text(struct cn_arena *arena, const char *text, const void *message)
 {
-    const Ref__Patient__Name *name = patient->name;
-    const char *given = NULL;
-    if (name == NULL) {
-        return NULL;
-    }
-    for (size_t i = 0; i < name->n_given; i++) {
-        given = given == NULL
-                    ? name->given[i]
-                    : cn_arena_printf(arena, "%s %s", given, name->given[i]);
-    }
-    const char *const parts[] = { name->family, given, name->suffix };
-    return s_joined(arena, parts, CN_COUNT(parts));
-}
-
-static const char *s_born_text(struct cn_arena *arena,
-                               const Ref__Patient *patient)
-{
-    (void)arena;
-    return patient->birth_date;
-}
-
-static const char *s_sex_text(struct cn_arena *arena,
-                              const Ref__Patient *patient)
-{
-    (void)arena;
-    return patient->has_sex
-               ? cn_enum_word(&ref__patient__sex__descriptor, (int)patient->sex)
-               : NULL;
-}
-
-static const char *s_phones_text(struct cn_arena *arena,
-                                 const Ref__Patient *patient)
-{
-    return s_joined(arena, patient->phones, patient->n_phones);
-}
-
-static const char *s_email_text(struct cn_arena *arena,
-                                const Ref__Patient *patient)
-{
-    (void)arena;
-    return patient->email;
-}
-
-static const char *s_address_text(struct cn_arena *arena,
-                                  const Ref__Patient *patient)
-{
-    const Ref__Patient__Address *address = patient->address;
-    if (address == NULL) {
-        return NULL;
-    }
-    const char *const parts[] = {
-        s_joined(arena, address->lines, address->n_lines), address->city,
-        address->state, address->postal_code
-    };
-    return s_joined(arena, parts, CN_COUNT(parts));
-}
-
-static const char *s_language_text(struct cn_arena *arena,
-                                   const Ref__Patient *patient)
-{
-    (void)arena;
-    return patient->language;
-}
-
-static const char *s_zone_text(struct cn_arena *arena,
-                               const Ref__Patient *patient)
-{
-    (void)arena;
-    return patient->time_zone;
-}
-
-static const char *s_contacts_text(struct cn_arena *arena,
-                                   const Ref__Patient *patient)
-{
-    const char *text = NULL;
-    for (size_t i = 0; i < patient->n_contacts; i++) {
-        const Ref__Patient__Contact *contact = patient->contacts[i];
-        const char *const parts[] = {
-            text,           contact->name,       contact->relationship,
-            contact->phone, contact->work_phone, contact->email
-        };
-        text = s_joined(arena, parts, CN_COUNT(parts));
+    const ProtobufCMessageDescriptor *type =
+        ((const ProtobufCMessage *)message)->descriptor;
+    for (unsigned i = 0; i < type->n_fields; i++) {
+        text = s_fact_text(arena, text, message, &type->fields[i]);
     }
     return text;
 }
 
-static const char *s_json_text(struct cn_arena *arena,
-                               const struct cn_shape *shape,
-                               const ProtobufCMessage *message)
-{
-    struct cn_buffer json;
-    cn_buffer_init(&json, JSON_TEXT_MAX);
-    cn_json_write(&json, shape, message);
-    const char *text =
-        json.failed ? NULL : cn_arena_strndup(arena, json.data, json.size);
-    cn_buffer_done(&json);
-    return text;
-}
-
-static const char *s_interpreter_text(struct cn_arena *arena,
-                                      const Ref__Patient *patient)
-{
-    (void)arena;
-    return !patient->has_interpreter_needed ? NULL
-           : patient->interpreter_needed    ? "yes"
-                                            : "no";
-}
-
-static const char *s_preferences_text(struct cn_arena *arena,
-                                      const Ref__Patient *patient)
-{
-    return patient->preferences != NULL
-               ? s_json_text(arena, &ref__patient__preferences__shape,
-                             &patient->preferences->base)
-               : NULL;
-}
-
-static const char *s_commitments_text(struct cn_arena *arena,
-                                      const Ref__Patient *patient)
-{
-    const char *text = NULL;
-    for (size_t i = 0; i < patient->n_commitments; i++) {
-        const char *const parts[] = {
-            text, s_json_text(arena, &ref__patient__commitment__shape,
-                              &patient->commitments[i]->base)
-        };
-        text = s_joined(arena, parts, CN_COUNT(parts));
-    }
-    return text;
-}
-
-/* The numbers that were sent and are not here; social security numbers are
- * shown to nobody. */
-static const char *s_new_numbers(struct cn_arena *arena,
-                                 const Ref__Patient *here,
-                                 const Ref__Patient *sent)
+/* The numbers by which the patient is found, without those of `but`. */
+static const char *s_numbers_text(struct cn_arena *arena,
+                                  const Ref__Patient *patient,
+                                  const Ref__Patient *but)
 {
     const char *systems[2][PATIENT_KEYS_MAX];
     const char *values[2][PATIENT_KEYS_MAX];
-    size_t one =
-        patient_keys(arena, sent, systems[0], values[0], PATIENT_KEYS_MAX);
-    size_t two =
-        patient_keys(arena, here, systems[1], values[1], PATIENT_KEYS_MAX);
     const char *text = NULL;
-    for (size_t i = 0; i < one; i++) {
-        bool is_here = false;
-        for (size_t j = 0; j < two; j++) {
-            is_here = is_here || (strcmp(systems[0][i], systems[1][j]) == 0 &&
-                                  strcmp(values[0][i], values[1][j]) == 0);
+    size_t count =
+        patient_keys(arena, patient, systems[0], values[0], PATIENT_KEYS_MAX);
+    size_t but_count =
+        patient_keys(arena, but, systems[1], values[1], PATIENT_KEYS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        bool both = false;
+        for (size_t j = 0; j < but_count; j++) {
+            both = both || (strcmp(systems[0][i], systems[1][j]) == 0 &&
+                            strcmp(values[0][i], values[1][j]) == 0);
         }
-        const char *const parts[] = { text, systems[0][i], values[0][i] };
-        text = is_here ? text : s_joined(arena, parts, CN_COUNT(parts));
+        if (!both) {
+            text = s_joined(
+                arena, text,
+                cn_arena_printf(arena, "%s %s", systems[0][i], values[0][i]));
+        }
     }
     return text;
 }
 
 /* ---- filling ---- */
 
-static void s_fill_name(Ref__Patient *here, const Ref__Patient *sent)
+static void s_field_fill(Ref__Patient *here,
+                         const Ref__Patient *sent,
+                         const ProtobufCFieldDescriptor *field)
 {
-    here->name = sent->name;
-}
-
-static void s_fill_born(Ref__Patient *here, const Ref__Patient *sent)
-{
-    here->birth_date = sent->birth_date;
-}
-
-static void s_fill_sex(Ref__Patient *here, const Ref__Patient *sent)
-{
-    CN_SET(here, sex, sent->sex);
-}
-
-static void s_fill_phones(Ref__Patient *here, const Ref__Patient *sent)
-{
-    here->phones = sent->phones;
-    here->n_phones = sent->n_phones;
-}
-
-static void s_fill_email(Ref__Patient *here, const Ref__Patient *sent)
-{
-    here->email = sent->email;
-}
-
-static void s_fill_address(Ref__Patient *here, const Ref__Patient *sent)
-{
-    here->address = sent->address;
-}
-
-static void s_fill_language(Ref__Patient *here, const Ref__Patient *sent)
-{
-    here->language = sent->language;
-}
-
-static void s_fill_zone(Ref__Patient *here, const Ref__Patient *sent)
-{
-    here->time_zone = sent->time_zone;
-}
-
-static void s_fill_interpreter(Ref__Patient *here, const Ref__Patient *sent)
-{
-    CN_SET(here, interpreter_needed, sent->interpreter_needed);
-}
-
-static void s_fill_preferences(Ref__Patient *here, const Ref__Patient *sent)
-{
-    here->preferences = sent->preferences;
-}
-
-static void s_fill_commitments(Ref__Patient *here, const Ref__Patient *sent)
-{
-    here->commitments = sent->commitments;
-    here->n_commitments = sent->n_commitments;
-}
-
-static void s_fill_contacts(Ref__Patient *here, const Ref__Patient *sent)
-{
-    here->contacts = sent->contacts;
-    here->n_contacts = sent->n_contacts;
+    char *to = (char *)here;
+    const char *from = (const char *)sent;
+    if (field->label == PROTOBUF_C_LABEL_REPEATED) {
+        memcpy(to + field->offset, from + field->offset, sizeof(void *));
+        memcpy(to + field->quantifier_offset, from + field->quantifier_offset,
+               sizeof(size_t));
+        return;
+    }
+    memcpy(to + field->offset, from + field->offset, cn_field_size(field));
+    if (field->type != PROTOBUF_C_TYPE_STRING &&
+        field->type != PROTOBUF_C_TYPE_MESSAGE) {
+        memcpy(to + field->quantifier_offset, from + field->quantifier_offset,
+               sizeof(protobuf_c_boolean));
+    }
 }
 
 /* The fields that a later referral may tell of a patient. */
-static const struct fact {
-    const char *field;
-    const char *(*text)(struct cn_arena *arena, const Ref__Patient *patient);
-    void (*fill)(Ref__Patient *here, const Ref__Patient *sent);
-} FACTS[] = {
-    { "patient.name", s_name_text, s_fill_name },
-    { "patient.birth_date", s_born_text, s_fill_born },
-    { "patient.sex", s_sex_text, s_fill_sex },
-    { "patient.phones", s_phones_text, s_fill_phones },
-    { "patient.email", s_email_text, s_fill_email },
-    { "patient.address", s_address_text, s_fill_address },
-    { "patient.language", s_language_text, s_fill_language },
-    { "patient.time_zone", s_zone_text, s_fill_zone },
-    { "patient.contacts", s_contacts_text, s_fill_contacts },
-    { "patient.interpreter_needed", s_interpreter_text, s_fill_interpreter },
-    { "patient.preferences", s_preferences_text, s_fill_preferences },
-    { "patient.commitments", s_commitments_text, s_fill_commitments },
+static const char *const FACTS[] = {
+    "name",     "birth_date",  "sex",         "phones",
+    "email",    "address",     "language",    "time_zone",
+    "contacts", "preferences", "commitments", "interpreter_needed",
 };
 
-static void s_warn_differs(struct cn_op *op,
-                           Ref__Referral *referral,
-                           const char *field,
-                           const char *sent,
-                           const char *kept)
+static void s_differ(struct cn_op *op,
+                     Ref__Referral *referral,
+                     const char *field,
+                     const char *sent,
+                     const char *kept)
 {
     const Ref__Referral__Source *source = referral->source;
     const struct warning warning = { .code = "patient_differs",
@@ -298,21 +163,28 @@ void patient_fill(struct cn_op *op,
                   Ref__Referral *referral)
 {
     Ref__Patient *here = patient->body;
-    const char *numbers = s_new_numbers(op->arena, here, sent);
     for (size_t i = 0; i < CN_COUNT(FACTS); i++) {
-        const char *kept = FACTS[i].text(op->arena, here);
-        const char *told = FACTS[i].text(op->arena, sent);
+        const ProtobufCFieldDescriptor *field =
+            protobuf_c_message_descriptor_get_field_by_name(
+                &ref__patient__descriptor, FACTS[i]);
+        const char *kept = s_fact_text(op->arena, NULL, here, field);
+        const char *told = s_fact_text(op->arena, NULL, sent, field);
         if (told == NULL || (kept != NULL && strcasecmp(kept, told) == 0)) {
             continue;
         }
         if (kept == NULL) {
-            FACTS[i].fill(here, sent);
+            s_field_fill(here, sent, field);
             continue;
         }
-        s_warn_differs(op, referral, FACTS[i].field, told, kept);
+        s_differ(op, referral,
+                 cn_arena_printf(op->arena, "patient.%s", FACTS[i]), told,
+                 kept);
     }
+    /* A further number finds nobody until a person says whose it is. */
+    const char *numbers = s_numbers_text(op->arena, sent, here);
     if (numbers != NULL) {
-        s_warn_differs(op, referral, "patient.identifiers", numbers, NULL);
+        s_differ(op, referral, "patient.identifiers", numbers,
+                 s_numbers_text(op->arena, here, sent));
     }
 }
 

@@ -138,7 +138,12 @@ static bool s_has_reason(const Ref__Referral *referral,
                          const Ref__Patient *patient)
 {
     (void)patient;
-    return referral->n_diagnoses > 0 || s_text_given(referral->needs);
+    bool diagnosis = false;
+    for (size_t i = 0; i < referral->n_diagnoses; i++) {
+        diagnosis = diagnosis || s_text_given(referral->diagnoses[i]->code) ||
+                    s_text_given(referral->diagnoses[i]->display);
+    }
+    return diagnosis || s_text_given(referral->needs);
 }
 
 static bool s_has_physician(const Ref__Referral *referral,

@@ -102,6 +102,8 @@ s_intake_match(struct intake *intake, struct cn_record *found, size_t place)
         intake->match_place = place;
         intake->match_count = 1;
     } else if (!cn_uuid_equal(found->id, intake->match->id)) {
+        intake->other_place =
+            intake->other != NULL ? intake->other_place : place;
         intake->other = intake->other != NULL ? intake->other : found;
         intake->match_count = 2;
     }

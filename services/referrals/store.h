@@ -36,11 +36,12 @@ struct cn_record *patient_take(struct cn_op *op, const char *id);
  * of its patient's identifiers, and those of the same name and birth date.
  * Nothing is read of one out of reach. */
 struct intake {
-    const char *zone;             /* NULL: the branch is not known here */
-    struct cn_record *match;      /* the first of them within reach, or NULL */
-    size_t match_count;           /* 1 is a match, more are ambiguous */
-    struct cn_record *other;      /* the second, or NULL */
-    size_t match_place;           /* of the identifier that match has */
+    const char *zone;        /* NULL: the branch is not known here */
+    struct cn_record *match; /* the first of them within reach, or NULL */
+    size_t match_count;      /* 1 is a match, more are ambiguous */
+    struct cn_record *other; /* the second, or NULL */
+    size_t match_place;      /* of the identifier that match has */
+    size_t other_place;
     bool hidden;                  /* one of them is out of reach */
     bool taken[PATIENT_KEYS_MAX]; /* identifier i is somebody's */
     struct cn_record *namesake;   /* same name and birth date, or NULL */

@@ -144,6 +144,21 @@ static struct cn_record *s_visit_take_over(struct cn_op *op,
     return live;
 }
 
+/* What stands against the visit, in words. */
+static void s_visit_conflict(struct cn_op *op, const char *constraint)
+{
+    const bool is_second = strcmp(constraint, VISIT_REFUSED.one_soc) == 0;
+    if (!is_second && strcmp(constraint, VISIT_REFUSED.overlap) != 0) {
+        return; /* it has its words */
+    }
+    cn_forgive(op);
+    cn_refuse(op, CN_CONFLICT, constraint, "%s",
+              is_second
+                  ? "the referral has a start of care: cancel it first"
+                  : "the clinician has another visit then, or is on the way: "
+                    "GET /v1/availability shows free times");
+}
+
 void visit_create(struct cn_op *op, const Sch__CreateVisitRequest *body)
 {
     struct cn_record *record =
@@ -168,6 +183,7 @@ void visit_create(struct cn_op *op, const Sch__CreateVisitRequest *body)
     } else {
         visit_put_new(op, record, &VISIT_REFUSED);
     }
+    op->on_conflict = s_visit_conflict;
 }
 
 /* ---- moves ---- */
@@ -232,6 +248,11 @@ void visit_complete(struct cn_op *op, const Sch__CompleteVisitRequest *body)
     CN_SET(visit, completed_at,
            s_past(op, "/completed_at", body->has_completed_at,
                   body->completed_at));
+    if (body->has_completed_at && visit->has_started_at &&
+        visit->completed_at < visit->started_at) {
+        cn_refuse_field(op, "/completed_at", "invalid_value",
+                        "must not be before started_at");
+    }
     s_visit_move(op, record, "complete");
     visit_early_guard(op, visit, visit->completed_at);
     cn_put(op, record);

@@ -15,7 +15,7 @@ static struct need_row s_patient_need(struct cn_op *op, const char *patient)
     if (cn_id_parse("pat", patient, &id)) {
         need = need_within_reach(op, id);
     }
-    if (!need.found) {
+    if (!need.found && !cn_failed(op)) {
         cn_refuse_field(op, "/patient_id", "unknown_patient",
                         "is no known patient");
     }
