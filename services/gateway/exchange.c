@@ -565,6 +565,8 @@ s_answer_finish(struct exchange *self, enum cn_code rc, struct cn_err *err)
     if (rc != CN_OK) {
         s_problem_answer(self, err);
     }
+    /* Whoever finds no room is told so at once. */
+    self->response->stranger = self->principal == NULL && err->code != CN_BUSY;
     s_exchange_tell(self, err);
 }
 
