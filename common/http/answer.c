@@ -273,7 +273,7 @@ static bool s_pair_open(struct peer *peer)
 
 /* The library needs to know only whether a body follows, and what the client
  * understands of connections. */
-void http_answer_ask(struct slot *slot)
+static void s_ask(struct slot *slot)
 {
     struct peer *peer = slot->peer;
     char ask[ASK_MAX];
@@ -290,6 +290,36 @@ void http_answer_ask(struct slot *slot)
         return;
     }
     s_expect(peer);
+}
+
+static void s_on_turn_of(void *arg)
+{
+    struct slot *slot = arg;
+    slot->turn = NULL;
+    s_ask(slot);
+}
+
+void http_answer_ask(struct slot *slot)
+{
+    struct cn_http *self = slot->http;
+    int64_t now_at = cn_clock_monotonic();
+    if (slot->stranger && !self->draining) {
+        int64_t at = self->stranger_at;
+        if (at < now_at - HTTP_STRANGER_FIRST_US) {
+            at = now_at - HTTP_STRANGER_FIRST_US;
+        } else if (at > now_at + HTTP_STRANGER_MAX_US) {
+            at = now_at + HTTP_STRANGER_MAX_US;
+        }
+        self->stranger_at = at + HTTP_STRANGER_US;
+        if (at > now_at) {
+            slot->state = SLOT_WAITING;
+            slot->peer->deadline_at = INT64_MAX;
+            slot->turn = cn_loop_timer(self->env->loop, at, s_on_turn_of, slot);
+        }
+    }
+    if (slot->turn == NULL) {
+        s_ask(slot);
+    }
 }
 
 void http_answer_leave(struct peer *peer)

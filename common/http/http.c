@@ -75,6 +75,7 @@ void http_slot_free(struct slot *slot)
     cn_arena_free(slot->arena);
     http_answer_drop(slot->response);
     http_source_close(&slot->source);
+    cn_loop_cancel(slot->turn);
     peer->slot = NULL;
     peer->drop = slot->drop;
     peer->deadline_at = self->draining ? self->idle_until_at
@@ -84,6 +85,7 @@ void http_slot_free(struct slot *slot)
     slot->arena = NULL;
     slot->response = NULL;
     slot->request = NULL;
+    slot->turn = NULL;
     slot->state = SLOT_FREE;
     slot->generation++;
     slot->next_free = self->slots_free;
@@ -100,8 +102,7 @@ void http_gone(struct peer *peer)
 }
 
 /* Answers a request that never gets to a fiber, and ends the connection: the
- * rest of the request has not been read. A failed arena is not kept while a
- * slow client takes the answer. */
+ * rest of the request has not been read. */
 static void s_slot_refuse(struct slot *slot, const struct cn_err *err)
 {
     struct cn_http *self = slot->http;
@@ -113,11 +114,10 @@ static void s_slot_refuse(struct slot *slot, const struct cn_err *err)
     self->config.refuse(self->config.arg, slot->request, err, &response);
     slot->response = http_answer_make(self, slot, &response);
     slot->status = response.status;
-    if (cn_arena_failed(slot->arena)) {
-        cn_arena_free(slot->arena);
-        slot->arena = NULL;
-        slot->request = NULL;
-    }
+    slot->stranger = response.stranger;
+    cn_arena_free(slot->arena);
+    slot->arena = NULL;
+    slot->request = NULL;
     http_answer_ask(slot);
 }
 
@@ -153,6 +153,7 @@ static void s_answer_pass(const struct work *work,
     struct peer *peer = slot->peer;
     slot->response = response;
     slot->status = from->status;
+    slot->stranger = from->stranger;
     slot->source = source;
     if (source.read != NULL) {
         *from->stream =

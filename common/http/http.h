@@ -79,6 +79,9 @@ struct cn_http_response {
     struct cn_bytes constant;
     struct cn_http_field fields[CN_HTTP_FIELDS_MAX];
     size_t field_count;
+    /* Of one who has shown no credential: while many such come, each waits, so
+     * that their answers take little of the time of others. */
+    bool stranger;
     const struct cn_http_source *source; /* copied; NULL: there is a body */
     struct cn_http_stream *stream;       /* is set once the stream begins */
 };

@@ -23,6 +23,12 @@
 #define HTTP_IDLE_US   (75 * CN_SECOND) /* between two requests */
 #define HTTP_LINGER_US (2 * CN_SECOND)  /* for a client to take a refusal */
 
+/* Strangers are answered one in HTTP_STRANGER_US, after those that may come at
+ * once, and none waits for longer than HTTP_STRANGER_MAX_US. */
+#define HTTP_STRANGER_US       (CN_SECOND / 100)
+#define HTTP_STRANGER_FIRST_US (64 * HTTP_STRANGER_US)
+#define HTTP_STRANGER_MAX_US   (2 * CN_SECOND)
+
 enum {
     HTTP_SCRATCH = 64 << 10,
     /* So much of a body that is refused is read and dropped, so that the client
@@ -69,6 +75,7 @@ enum slot_state {
     SLOT_JUDGING, /* a fiber asks whether the body may come */
     SLOT_READING,
     SLOT_WORKING, /* a fiber has the request */
+    SLOT_WAITING, /* the answer of a stranger */
     SLOT_ASKED,   /* the library is asked for the answer */
     SLOT_WRITING  /* the library writes it */
 };
@@ -84,10 +91,12 @@ struct slot {
     struct MHD_Connection *connection;
     struct MHD_Response *response;
     unsigned status;
-    bool is_head; /* its method */
-    bool is_old;  /* its version */
-    bool closes;  /* the connection, after the answer */
-    bool waits;   /* for our 100 Continue */
+    bool stranger;
+    struct cn_timer *turn; /* NULL, or the stranger's */
+    bool is_head;          /* its method */
+    bool is_old;           /* its version */
+    bool closes;           /* the connection, after the answer */
+    bool waits;            /* for our 100 Continue */
     size_t drop;
     struct cn_arena *arena; /* until the fiber has it */
     struct cn_http_request *request;
@@ -121,7 +130,8 @@ struct cn_http {
     unsigned working_max;
     size_t body_memory; /* of all slots */
     size_t slot_count;
-    bool dirty; /* the library has something to do */
+    int64_t stranger_at; /* monotonic: when the next one is answered */
+    bool dirty;          /* the library has something to do */
     bool draining;
     int64_t idle_until_at; /* at a stop */
     struct cn_token drained;

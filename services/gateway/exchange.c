@@ -374,8 +374,8 @@ static enum cn_code s_reply_convert(struct exchange *self,
     s_reply_headers(self, reply, &converted);
     if (self->route->verb == CN_GET && none_match != NULL &&
         reply->version > 0 && header_none_match(none_match, reply->version)) {
+        /* The body is not sent, but its length is (RFC 9110 8.6). */
         response->status = NOT_MODIFIED;
-        cn_buffer_done(&response->body);
     }
     return CN_OK;
 }
@@ -565,6 +565,8 @@ s_answer_finish(struct exchange *self, enum cn_code rc, struct cn_err *err)
     if (rc != CN_OK) {
         s_problem_answer(self, err);
     }
+    /* Whoever finds no room is told so at once. */
+    self->response->stranger = self->principal == NULL && err->code != CN_BUSY;
     s_exchange_tell(self, err);
 }
 

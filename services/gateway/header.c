@@ -248,7 +248,7 @@ static bool s_tag(struct piece tag, int64_t *ret_version)
 {
     int64_t version = 0;
     if (tag.size < 3 || tag.size > ETAG_DIGITS_MAX + 2 || tag.text[0] != '"' ||
-        tag.text[tag.size - 1] != '"') {
+        tag.text[1] == '0' || tag.text[tag.size - 1] != '"') {
         return false;
     }
     for (size_t i = 1; i + 1 < tag.size; i++) {

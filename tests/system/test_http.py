@@ -624,10 +624,12 @@ def branch(tenant, admin):
 
 def test_an_answer_that_the_client_has_is_not_sent_again(admin, branch):
     path, etag = branch
+    whole = admin.get(path)
     for tags in (etag, "W/" + etag, '"0", ' + etag, "*"):
         reply = admin.raw("GET", path, headers={"If-None-Match": tags})
         assert reply.status == 304
         assert reply.body == b""
+        assert reply.headers["content-length"] == whole.headers["content-length"]
         assert reply.etag == etag
     admin.raw("GET", path, headers={"If-None-Match": '"0"'}).ok(200)
 

@@ -2,6 +2,7 @@
 """HTTP as bytes: framing, and who may send a body."""
 import json
 import os
+import select
 import socket
 import threading
 import time
@@ -113,21 +114,19 @@ BODIES = {"by its length": ("Content-Length: 5\r\n", b"abcde"),
           "in chunks": (raw_http.CHUNKED, b"5\r\nabcde\r\n0\r\n\r\n")}
 
 
-@pytest.mark.parametrize("apart", [False, True], ids=["at once", "after its head"])
+@pytest.mark.parametrize("whole", [False, True], ids=["its head alone", "whole"])
 @pytest.mark.parametrize("form", BODIES)
 @pytest.mark.parametrize("path,to_get,to_put,to_options", OWN)
 def test_an_answer_does_not_depend_on_when_the_body_comes(
-        system, path, to_get, to_put, to_options, form, apart):
+        system, path, to_get, to_put, to_options, form, whole):
     field, content = BODIES[form]
     host = urllib.parse.urlsplit(system.url).netloc
     for method, status in (("GET", to_get), ("PUT", to_put), ("OPTIONS", to_options)):
         with connect(system.url) as wire:
             head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{field}\r\n".encode()
-            wire.sendall(head if apart else head + content)
-            if apart:
-                time.sleep(0.05)
-                wire.sendall(content)
-            wire.shutdown(socket.SHUT_WR)
+            wire.sendall(head + content if whole else head)
+            if whole:
+                wire.shutdown(socket.SHUT_WR)
             answer = b""
             while chunk := wire.recv(65536):
                 answer += chunk
@@ -183,6 +182,22 @@ class Attackers:
                         self.sent += len(piece)
             except OSError:
                 self.stop.wait(0.5)
+
+
+def test_those_without_a_credential_wait_for_each_other(system, admin):
+    host = urllib.parse.urlsplit(system.url).netloc
+    many = 300 * f"GET /v1/me HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+    wires = [connect(system.url) for _ in range(8)]
+    begin, count = time.monotonic(), 0
+    for wire in wires:
+        wire.sendall(many)
+    while time.monotonic() < begin + 3:
+        for wire in select.select(wires, [], [], 1)[0]:
+            count += wire.recv(1 << 20).count(b"HTTP/1.1 401")
+        admin.get("/v1/branches", limit=1).ok(200)
+    for wire in wires:
+        wire.close()
+    assert 64 <= count < 64 + 150 * (time.monotonic() - begin), count
 
 
 def resident(pid):

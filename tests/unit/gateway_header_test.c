@@ -147,8 +147,9 @@ static void if_match_is_a_list_of_tags_or_any(void **state)
 
 static void a_tag_that_is_weak_or_not_ours_matches_nothing(void **state)
 {
-    static const char *const TAGS[] = { "W/\"3\"", "\"x\"", "\"\"", "\"-1\"",
-                                        "\"9999999999999999999\"" };
+    static const char *const TAGS[] = { "W/\"3\"", "\"x\"",
+                                        "\"\"",    "\"-1\"",
+                                        "\"03\"",  "\"9999999999999999999\"" };
     (void)state;
     for (size_t i = 0; i < CN_COUNT(TAGS); i++) {
         struct header_tags tags = s_tags(TAGS[i]);
@@ -179,6 +180,7 @@ static void if_none_match_takes_a_list_of_tags(void **state)
     assert_false(header_none_match("\"4\"", 3));
     assert_true(header_none_match("\"a,\", \"3\"", 3));
     assert_false(header_none_match("3", 3));
+    assert_false(header_none_match("\"03\"", 3));
     assert_false(header_none_match("\"a,\"3\"", 3));
     assert_false(header_none_match("", 3));
 }
