@@ -10,7 +10,8 @@
  *   A sequence that is no escape stays as it is.
  * - MSH-18, or else the media type, names the character set: none, ASCII and
  *   UTF-8 are taken, 8859/1 is converted (as windows-1252, which it often is,
- *   unless it is UTF-8 in truth), every other one is refused. Hex escapes are in that set, too.
+ *   unless it is UTF-8 in truth), every other one is refused. Hex escapes are
+ * in that set, too.
  * - No text of a message appears in an error text. */
 #ifndef CN_HL7_H
 #define CN_HL7_H
@@ -54,7 +55,7 @@ struct cn_hl7_marks {
     /* Lines that are no segments and went to the field before them; NULL: none.
      */
     const char *joined;
-    bool cut;      /* a text was longer than any field keeps */
+    bool cut; /* a text was longer than any field keeps */
 };
 
 /* A message that was read. All of it lives in its arena. */

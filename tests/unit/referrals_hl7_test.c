@@ -740,6 +740,7 @@ static const struct {
     { "RF1", 3, "PT~OT", "pt ot" },
     { "RF1", 3, "Massage", "Massage" },
     { "RF1", 3, "Psy", "Psy" },
+    { "RF1", 3, "PT^Therapy^L^^^^^^twice a week", "pt twice week" },
     { "RF1", 3, "^Physical Therapy", "Physical" },
     { "RF1", 1, "R^Rejected", "Rejected" },
     { "RF1", 2, "S^STAT", "STAT" },
