@@ -39,6 +39,7 @@ static const struct row {
     { "PID", 5, XPN },
     { "PID", 9, XPN },
     { "PID", 11, XAD },
+    { "RF1", 3, ~C(9) },
     { "RF1", 4, CWE },
     { "RF1", 10, CWE | C(1) | C(4) },
     { "RF1", 11, FIRST },

@@ -246,15 +246,31 @@ static void s_contacts(struct hl7_reader *self, Ref__Patient *patient)
     }
 }
 
-/* PID-30 Y, or a time of death in PID-29. */
+/* A discharge to the dead (PV1-36, patient status of UB-04): 20, 40 to 42. */
+static bool s_is_discharged_dead(const struct cn_hl7 *message)
+{
+    static const struct hl7_code DEAD[] = { { "20", NULL, 0 },
+                                            { "40", NULL, 0 },
+                                            { "41", NULL, 0 },
+                                            { "42", NULL, 0 },
+                                            { "EXP", NULL, 0 } };
+    const struct cn_hl7_segment *pv1 = cn_hl7_segment(message, "PV1", 1);
+    return hl7_code_find(DEAD, CN_COUNT(DEAD),
+                         cn_hl7_text(message, pv1, 36, 1, 1)) != NULL;
+}
+
+/* PID-30 Y, a time of death in PID-29, or a discharge that says so. */
 static void s_death(struct hl7_reader *self, const struct cn_hl7_segment *pid)
 {
     const char *died = cn_hl7_sent(self->message, pid, 29, 1);
     const char *flag = cn_hl7_sent(self->message, pid, 30, 1);
     bool is_dead = flag != NULL && (flag[0] == 'Y' || flag[0] == 'y');
-    if (is_dead || died != NULL) {
+    bool is_discharged = s_is_discharged_dead(self->message);
+    if (is_dead || died != NULL || is_discharged) {
         const struct warning warning = { .code = "patient_deceased",
-                                         .field = "PID-29",
+                                         .field = is_dead || died != NULL
+                                                      ? "PID-29"
+                                                      : "PV1-36",
                                          .sent = hl7_either(died, flag) };
         referral_warn_of(self->arena, self->referral, &warning);
     }

@@ -885,6 +885,12 @@ const char *hl7_code_system(struct hl7_reader *self,
         { "2168401113883696", "snomed-ct", 0 },
         { "HTTPSNOMEDINFOSCT", "snomed-ct", 0 },
     };
+    /* With a year or a release behind it. */
+    static const struct hl7_code EDITIONS[] = {
+        { "ICD10CM", "icd-10-cm", 0 },
+        { "ICD9CM", "icd-9-cm", 0 },
+        { "SNOMEDCT", "snomed-ct", 0 },
+    };
     char word[64];
     size_t used = 0;
     for (const char *c = sent; c != NULL && *c != '\0' && used < 63; c++) {
@@ -893,7 +899,13 @@ const char *hl7_code_system(struct hl7_reader *self,
         }
     }
     word[used] = '\0';
+    const char *from = strncmp(word, "URNOID", 6) == 0 ? word + 6 : word;
     const struct hl7_code *known =
-        hl7_code_find(SYSTEMS, CN_COUNT(SYSTEMS), word);
+        hl7_code_find(SYSTEMS, CN_COUNT(SYSTEMS), from);
+    for (size_t i = 0; known == NULL && i < CN_COUNT(EDITIONS); i++) {
+        bool is_edition =
+            strncmp(from, EDITIONS[i].sent, strlen(EDITIONS[i].sent)) == 0;
+        known = is_edition ? &EDITIONS[i] : NULL;
+    }
     return known != NULL ? known->text : hl7_fit(self, place, sent, 60);
 }
