@@ -10,8 +10,8 @@
  *   A sequence that is no escape stays as it is.
  * - MSH-18, or else the media type, names the character set: none, ASCII and
  *   UTF-8 are taken, 8859/1 is converted (as windows-1252, which it often is,
- *   unless it is UTF-8 in truth), every other one is refused. Hex escapes are
- * in that set, too.
+ *   unless it is UTF-8 in truth), every other one is refused. Hex escapes
+ *   are in that set, too.
  * - No text of a message appears in an error text. */
 #ifndef CN_HL7_H
 #define CN_HL7_H

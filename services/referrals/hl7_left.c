@@ -188,6 +188,30 @@ static bool s_is_full(struct hl7_reader *self, int texts)
     return is_full;
 }
 
+/* Does what the component says stand there, each subcomponent by itself? */
+static bool s_component_stands(struct hl7_reader *self,
+                               const char *kept,
+                               struct hl7_place place,
+                               int component,
+                               int *texts)
+{
+    int count = component == 0 ? 1 : SUBCOMPONENTS_MAX;
+    for (int i = 1; i <= count; i++) {
+        const char *text =
+            component == 0
+                ? cn_hl7_whole(self->message, place.segment, place.field,
+                               place.repetition, 0)
+                : cn_hl7_sub(self->message, place.segment, place.field,
+                             place.repetition, component, i);
+        *texts += text != NULL;
+        if (text != NULL &&
+            !s_stands(self, kept, cn_arena_strdup(self->arena, text))) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void s_place_left(struct hl7_reader *self,
                          const char *kept,
                          struct hl7_place place,
@@ -197,23 +221,10 @@ static void s_place_left(struct hl7_reader *self,
     int first = other == WHOLE ? 0 : 1;
     int last = other == WHOLE ? 0 : COMPONENTS_MAX;
     for (int i = first; i <= last; i++) {
-        const char *whole =
-            (other & C(i)) != 0
-                ? NULL
-                : cn_hl7_whole(self->message, place.segment, place.field,
-                               place.repetition, i);
-        for (int j = 1; whole != NULL && j <= SUBCOMPONENTS_MAX; j++) {
-            const char *part =
-                i == 0 ? whole
-                       : cn_hl7_sub(self->message, place.segment, place.field,
-                                    place.repetition, i, j);
-            *texts += part != NULL;
-            if (part != NULL &&
-                !s_stands(self, kept, cn_arena_strdup(self->arena, part))) {
-                hl7_not_kept(self, place);
-                return;
-            }
-            whole = i == 0 ? NULL : whole;
+        if ((other & C(i)) == 0 &&
+            !s_component_stands(self, kept, place, i, texts)) {
+            hl7_not_kept(self, place);
+            return;
         }
     }
 }
