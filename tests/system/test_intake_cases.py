@@ -245,7 +245,7 @@ def test_what_else_is_sent_of_a_known_patient_is_kept_or_shown(desk):
     assert patient["interpreter_needed"] is True
     rows = details(second, "patient_differs")
     assert [(row["field"], row["sent"]) for row in rows] == \
-        [("patient.identifiers", "other, 77-4711")]
+        [("patient.identifiers", "other 77-4711")]
     third = send(commitments=[dict(dialysis, to="13:00")],
                  preferences={"channel": "voice"})
     rows = {row["field"]: row for row in details(third, "patient_differs")}
