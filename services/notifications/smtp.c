@@ -333,8 +333,9 @@ enum cn_code smtp_check(struct channel *channel, struct cn_err *err)
          i++) {
         if (i == LOOKS_MAX) {
             return cn_fail(err, CN_INVALID,
-                           "CAIRN_SMTP_URL names a host that is not known "
-                           "here: no mail could be sent");
+                           "CAIRN_SMTP_URL %s names a host that is not known "
+                           "here: no mail could be sent",
+                           self->url);
         }
         rc = cn_fiber_sleep(LOOK_PAUSE_US);
         if (rc == CN_OK) {

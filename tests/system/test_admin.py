@@ -232,7 +232,8 @@ def test_a_service_whose_mail_goes_nowhere_does_not_start(system):
         timeout=60, check=False,
         env={**environment, "CAIRN_SMTP_URL": "smtp://sink.invalid:2525"})
     assert ended.returncode == 1
-    assert "CAIRN_SMTP_URL" in ended.stdout.splitlines()[-1]
+    assert "CAIRN_SMTP_URL smtp://sink.invalid:2525" in \
+        ended.stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", NAMES)

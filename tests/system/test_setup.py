@@ -128,6 +128,14 @@ def test_a_restore_ends_in_a_new_epoch(setup):
                      "run --rm migrate"]
 
 
+def test_a_backup_is_for_its_owner_alone(setup):
+    """Names of patients stand in the database in clear."""
+    assert setup.run("backup", setup.root / "archive").returncode == 0
+    path = setup.root / "archive"
+    assert path.read_text() == "archive\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_settings_are_those_of_env(setup):
     setup.env("CAIRN_PUBLIC_URL=https://cairn.example\nCAIRN_VERSION=7\n"
               "CAIRN_SECRETS=kept\n")
@@ -192,7 +200,8 @@ def test_what_an_agency_has_put_there_is_kept(tmp_path, tools):
     own = (tmp_path / "own").read_text() + (tmp_path / "key").read_text()
     (tmp_path / "edge.pem").write_text(own)
     (tmp_path / "smtp_password").write_text("secret\n")
-    (tmp_path / "database_ca.crt").write_text((tmp_path / "own").read_text())
+    for name in ("database_ca.crt", "smtp_ca.crt"):
+        (tmp_path / name).write_text((tmp_path / "own").read_text())
     names = [name for name in os.listdir(tmp_path)
              if (tmp_path / name).is_file()]
     before = {name: (tmp_path / name).read_bytes() for name in names}
@@ -203,9 +212,9 @@ def test_what_an_agency_has_put_there_is_kept(tmp_path, tools):
         assert (tmp_path / name).read_bytes() == before[name], name
     assert (tmp_path / "edge.pem").stat().st_mode & 0o777 == 0o400
     told = make_secrets(tmp_path, tools, "certificates").stdout
-    assert len(told.splitlines()) == 5
+    assert len(told.splitlines()) == 6
     assert [line.split()[0] for line in told.splitlines() if "ENDS" in line] \
-        == ["database_ca.crt", "edge.pem"]
+        == ["database_ca.crt", "smtp_ca.crt", "edge.pem"]
 
 
 def test_a_certificate_without_its_key_is_refused_by_name(tmp_path, tools):
