@@ -16,8 +16,9 @@ enum {
     BACKOFF_MIN_US = 50000,
     BACKOFF_MAX_US = 800000,
     BACKOFF_DOUBLINGS_MAX = 4,
-    TELL_AFTER_US = 2000000, /* trouble that is shorter is not logged */
-    ENTRIES_MAX = 500,       /* of one run, those included that are skipped */
+    TELL_AFTER_US = 2000000,  /* trouble that is shorter is not logged */
+    AWAY_AFTER_US = 30000000, /* a producer may start after its consumers */
+    ENTRIES_MAX = 500,        /* of one run, those included that are skipped */
     /* So many copies in a row are a unit of their own, fewer are taken with the
      * effects around them. */
     COPIES_MIN = 8,
@@ -65,7 +66,8 @@ void consumer_tell(const struct consumer *self,
     if (trouble->since_at == 0) {
         trouble->since_at = now;
     }
-    if (!trouble->told && now - trouble->since_at >= TELL_AFTER_US) {
+    const int64_t after = rc == CN_UNAVAILABLE ? AWAY_AFTER_US : TELL_AFTER_US;
+    if (!trouble->told && now - trouble->since_at >= after) {
         cn_log(CN_LOG_WARN, "following %s%s: %s: %s", producer, where,
                cn_code_word(rc), err->msg);
         trouble->told = true;

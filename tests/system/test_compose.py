@@ -130,7 +130,8 @@ def test_no_secret_is_in_an_environment_or_an_image(compose):
         secrets += [read(os.path.join(folder, name)).strip() for name in files
                     if not name.endswith((".crt", ".pub", ".srl", "peers"))]
     secrets = [line for text in secrets for line in text.splitlines()
-               if len(line) > 20 and not line.startswith(("-----", "CAIRN_U"))]
+               if len(line) > 20 and not line.startswith(
+                   ("-----", "CAIRN_URL", "CAIRN_CA="))]
     assert len(secrets) > 15
     shown = str(compose.containers())
     assert not [line for line in secrets if line in shown]
@@ -170,7 +171,9 @@ def test_all_containers_write_json_lines(compose, client):
     the address is the client's."""
     mark = client.get("/v1/patients", family="Marburg-Zzyzx") \
         .headers["request-id"]
-    refused = raw(compose, b"GET /v1/me HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+    refused = raw(compose, b"GET /v1/me HTTP/1.1\r\nHost: a\r\n"
+                  b"Authorization: Bearer a\r\nAuthorization: Bearer b\r\n"
+                  b"Connection: close\r\n\r\n")
     assert re.search(rb"(?i)\r\nrequest-id: [0-9a-f-]{36}\r\n", refused)
 
     def lines():
@@ -251,13 +254,17 @@ def test_a_head_that_is_too_large_is_a_problem_at_the_edge(compose):
 def test_no_request_is_smuggled_past_the_edge(compose, client):
     """The edge may read a case in its own way, but a gateway must read what the
     edge sends as the edge meant it: whoever comes next over the same connection
-    to a gateway gets its own answer."""
+    to a gateway gets its own answer. What haproxy 2.6 cannot parse it answers
+    by a page that is compiled in, before any rule: it goes no further."""
     def one(name):
         text, _ = raw_http.CASES[name]
         found = raw_http.answers(raw(compose, raw_http.wire(
             text, "127.0.0.1", client.key)), text.startswith("HEAD"))
         for answer in found:
-            if answer[0] >= 400:
+            if answer[1]["content-type"] == "text/html":
+                assert answer[0] in (400, 422)
+                assert answer[1]["connection"] == "close"
+            elif answer[0] >= 400:
                 raw_http.check_refusal(*answer)
         canary = "canary-" + uuid.uuid4().hex
         reply = client.raw("GET", "/problems", headers={"Request-Id": canary})
