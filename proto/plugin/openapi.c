@@ -379,7 +379,7 @@ static const struct {
     { 431, "HeadTooLarge", "The head of the request is too large." },
     { 500, "Internal", "A fault of ours." },
     { 503, "Unavailable", "At its limit, or a dependency did not answer." },
-    { 504, "Deadline",
+    { 504, "GatewayTimeout",
       "The outcome is not known in time; repeat with the same "
       "Idempotency-Key." },
 };
