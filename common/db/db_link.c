@@ -185,9 +185,13 @@ static const struct cn_statement *s_lane_statement(const struct lane *lane,
     return NULL;
 }
 
+/* A Sync behind each statement: the role's statement_timeout runs from the
+ * first Parse to the Sync. Where many processes start at once, all statements
+ * of a lane take longer than it allows. */
 static bool s_prepare_send(struct connection *connection)
 {
     struct lane *lane = connection->lane;
+    bool is_first = true;
     if (PQsetnonblocking(connection->pg, 1) != 0 ||
         PQenterPipelineMode(connection->pg) != 1) {
         return false;
@@ -198,10 +202,12 @@ static bool s_prepare_send(struct connection *connection)
             continue;
         }
         char *sql = s_expand(statement->sql, lane->db->schema);
-        int sent = sql != NULL ? PQsendPrepare(connection->pg, statement->name,
-                                               sql, 0, NULL)
-                               : 0;
+        int sent =
+            sql != NULL && (is_first || PQpipelineSync(connection->pg) == 1)
+                ? PQsendPrepare(connection->pg, statement->name, sql, 0, NULL)
+                : 0;
         free(sql);
+        is_first = false;
         if (sent != 1) {
             return false;
         }
@@ -259,7 +265,9 @@ static void s_prepare_result(struct connection *connection,
     case PGRES_PIPELINE_ABORTED:
         break;
     case PGRES_PIPELINE_SYNC:
-        if (!connection->refused) {
+        connection->got = false;
+        if (!connection->refused &&
+            s_lane_statement(connection->lane, connection->prepared) == NULL) {
             s_connection_ready(connection);
         }
         break;

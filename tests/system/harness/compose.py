@@ -111,9 +111,7 @@ class Compose:
 
     def start(self):
         """Builds, starts, and returns when the demo is loaded."""
-        scales = [word for name, count in self.scale.items()
-                  for word in ("--scale", f"{name}={count}")]
-        self.run(SETUP, "up", *scales, seconds=UP_SECONDS)
+        self.run(SETUP, "up", seconds=UP_SECONDS)
         wait_for(lambda: self.healthy() and
                  os.path.exists(os.path.join(self.secrets, "demo/env")),
                  READY_SECONDS, "the containers' health and the demo")
@@ -124,6 +122,11 @@ class Compose:
         self.first = {box["Id"]: self.run("docker", "logs", box["Id"],
                                           both=True).splitlines()
                       for box in self.containers()}
+        self.compose("up", "-d", "--no-recreate",
+                     *(word for name, count in self.scale.items()
+                       for word in ("--scale", f"{name}={count}")),
+                     *self.scale)
+        wait_for(self.healthy, READY_SECONDS, "the further replicas' health")
         for folder in ("secrets", "environment", "log", "run"):
             os.makedirs(os.path.join(self.home, folder))
         shutil.copy(os.path.join(self.secrets, "platform.key"),
