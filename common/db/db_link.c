@@ -234,6 +234,9 @@ static void s_prepare_refused(struct connection *connection,
     const struct cn_statement *statement =
         s_lane_statement(lane, connection->prepared);
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    if (connection->refused) {
+        return; /* the first one is told */
+    }
     connection->refused = true;
     if (sqlstate == NULL || cn_db_code(sqlstate) != CN_INTERNAL) {
         return;
