@@ -1,21 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "common/hl7/hl7.h"
+/* A message cut into segments, its delimiters and character set known. */
+#include "common/hl7/hl7_internal.h"
 
 #include "common/base/array.h"
-#include "common/base/clock.h"
 #include "common/wire/message.h"
-#include "common/wire/text.h"
 
 #include <ctype.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum {
     MLLP_END = 0x1C,
-    JOINED_MAX = 500,       /* bytes of joined lines that are told */
-    HEADER_FIELD_MAX = 250, /* bytes of what an acknowledgement repeats */
-    TEXT_MAX = 40000        /* bytes as sent: more than any field keeps */
+    JOINED_MAX = 500,      /* bytes of joined lines that are told */
+    HEADER_FIELD_MAX = 250 /* bytes of what an acknowledgement repeats */
 };
 
 /* No delimiter is a mark that numbers, dates and our own texts need. */
@@ -153,322 +149,15 @@ static bool s_utf8_valid(struct cn_bytes text)
     return true;
 }
 
-/* U+0080 to U+009F of windows-1252, which is what is sent under the name of
- * 8859/1 (https://encoding.spec.whatwg.org/); 0 is no character. */
-static const uint16_t WINDOWS_1252[32] = {
-    0x20AC, 0,      0x201A, 0x0192, 0x201E, 0x2026, 0x2020, 0x2021,
-    0x02C6, 0x2030, 0x0160, 0x2039, 0x0152, 0,      0x017D, 0,
-    0,      0x2018, 0x2019, 0x201C, 0x201D, 0x2022, 0x2013, 0x2014,
-    0x02DC, 0x2122, 0x0161, 0x203A, 0x0153, 0,      0x017E, 0x0178
-};
-
-/* One byte of 8859/1 as UTF-8, at most three bytes; returns how many. */
-static size_t s_latin1_put(uint8_t c, uint8_t *out)
-{
-    unsigned point = c >= 0x80 && c < 0xA0 ? WINDOWS_1252[c - 0x80] : c;
-    if (point < 0x80) {
-        out[0] = (uint8_t)(point != 0 || c == 0 ? point : '?');
-        return 1;
-    }
-    if (point < 0x800) {
-        out[0] = (uint8_t)(0xC0 | (point >> 6));
-        out[1] = (uint8_t)(0x80 | (point & 0x3F));
-        return 2;
-    }
-    out[0] = (uint8_t)(0xE0 | (point >> 12));
-    out[1] = (uint8_t)(0x80 | ((point >> 6) & 0x3F));
-    out[2] = (uint8_t)(0x80 | (point & 0x3F));
-    return 3;
-}
-
 static struct cn_bytes s_latin1_to_utf8(struct cn_arena *arena,
                                         struct cn_bytes text)
 {
     uint8_t *out = cn_arena_array(arena, text.size + 1, 3);
     size_t used = 0;
     for (size_t i = 0; i < text.size; i++) {
-        used += s_latin1_put(text.data[i], out + used);
+        used += cn_hl7_latin1_put(text.data[i], out + used);
     }
     return (struct cn_bytes){ out, used };
-}
-
-/* Part number n (from 1) of text cut at a delimiter; '\0' cuts nothing. */
-static struct cn_bytes s_nth_part(struct cn_bytes text, char delimiter, int n)
-{
-    for (; text.size > 0; n--) {
-        const uint8_t *next =
-            delimiter == '\0' ? NULL : memchr(text.data, delimiter, text.size);
-        size_t size = next != NULL ? (size_t)(next - text.data) : text.size;
-        if (n <= 1) {
-            return (struct cn_bytes){ text.data, size };
-        }
-        if (next == NULL) {
-            break;
-        }
-        text.data += size + 1;
-        text.size -= size + 1;
-    }
-    return (struct cn_bytes){ 0 };
-}
-
-struct cn_bytes cn_hl7_raw(const struct cn_hl7 *self,
-                           const struct cn_hl7_segment *segment,
-                           int field)
-{
-    if (segment == NULL || field < 1) {
-        return (struct cn_bytes){ 0 };
-    }
-    /* MSH-1 is the separator itself, so every later field of MSH stands one
-     * place earlier than in other segments. */
-    bool header = memcmp(segment->name, "MSH", 3) == 0;
-    if (header && field == 1) {
-        return (struct cn_bytes){ segment->text.data + 3, 1 };
-    }
-    return s_nth_part(segment->text, self->field, header ? field : field + 1);
-}
-
-int cn_hl7_repetitions(const struct cn_hl7 *self,
-                       const struct cn_hl7_segment *segment,
-                       int field)
-{
-    struct cn_bytes raw = cn_hl7_raw(self, segment, field);
-    if (raw.size == 0) {
-        return 0;
-    }
-    int count = 1;
-    /* Each repetition is searched from the front: without a bound, a megabyte
-     * of repetitions keeps the service busy for hours. */
-    for (size_t i = 0; i < raw.size && count < CN_HL7_REPETITIONS_MAX; i++) {
-        count += self->repetition != '\0' &&
-                 raw.data[i] == (uint8_t)self->repetition;
-    }
-    return count;
-}
-
-static int s_hex_digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c = (uint8_t)toupper(c);
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* A formatting command of FT (chapter 2, "Formatting codes"): its name and
- * perhaps a number. The line end or blank that it stands for; '\0': it is none.
- */
-static char s_formatting(const uint8_t *text, size_t size)
-{
-    static const struct {
-        char name[4];
-        char means;
-    } CODES[] = { { ".br", '\n' }, { ".sp", '\n' }, { ".ce", '\n' },
-                  { ".sk", ' ' },  { ".in", ' ' },  { ".ti", ' ' },
-                  { ".fi", ' ' },  { ".nf", ' ' } };
-    for (size_t i = 3; i < size; i++) {
-        if (strchr("0123456789+- ", text[i]) == NULL || text[i] == '\0') {
-            return '\0';
-        }
-    }
-    for (size_t i = 0; size >= 3 && i < CN_COUNT(CODES); i++) {
-        if (strncasecmp((const char *)text, CODES[i].name, 3) == 0) {
-            return CODES[i].means;
-        }
-    }
-    return '\0';
-}
-
-/* \Xdd..\ in the message's character set. False when it is no hex. */
-static bool s_unescape_hex(const struct cn_hl7 *self,
-                           const uint8_t *text,
-                           size_t size,
-                           uint8_t *out,
-                           size_t *ret_used)
-{
-    size_t used = 0;
-    if (size < 3 || size % 2 != 1 || text[0] != 'X') {
-        return false;
-    }
-    for (size_t i = 1; i + 1 < size; i += 2) {
-        int high = s_hex_digit(text[i]);
-        int low = s_hex_digit(text[i + 1]);
-        if (high < 0 || low < 0) {
-            return false;
-        }
-        uint8_t byte = (uint8_t)(high * 16 + low);
-        if (self->is_latin1) {
-            used += s_latin1_put(byte, out + used);
-        } else {
-            out[used++] = byte;
-        }
-    }
-    *ret_used = used;
-    return true;
-}
-
-/* Undoes one escape sequence, the text between its two escape characters. False
- * when it is none: then the text stays as it is. Highlighting has no meaning in
- * plain text and writes nothing. */
-static bool s_unescape(const struct cn_hl7 *self,
-                       const uint8_t *text,
-                       size_t size,
-                       uint8_t *out,
-                       size_t *ret_used)
-{
-    static const char USUAL[] = "|^&~\\";
-    const char delimiters[] = { self->field, self->component,
-                                self->subcomponent, self->repetition,
-                                self->escape };
-    *ret_used = 0;
-    if (size == 1) {
-        const char *at = text[0] != '\0' ? strchr("FSTRE", text[0]) : NULL;
-        if (at != NULL) {
-            char mark = delimiters[at - "FSTRE"];
-            out[0] = (uint8_t)(mark != '\0' ? mark : USUAL[at - "FSTRE"]);
-            *ret_used = 1;
-        }
-        if (text[0] == 'P') { /* the mark of a cut text, since v2.7 */
-            out[0] = '#';
-            *ret_used = 1;
-        }
-        return at != NULL || (text[0] != '\0' && strchr("HNP", text[0]));
-    }
-    char formatting = s_formatting(text, size);
-    if (formatting != '\0') {
-        out[0] = (uint8_t)formatting;
-        *ret_used = 1;
-        return true;
-    }
-    return s_unescape_hex(self, text, size, out, ret_used);
-}
-
-/* An escape can make any byte: CR and CRLF become LF; bytes that are not UTF-8
- * and control characters become '?', which is marked. Returns the new size. */
-static size_t s_clean(const struct cn_hl7 *self, uint8_t *text, size_t size)
-{
-    size_t used = 0;
-    for (size_t i = 0; i < size;) {
-        size_t step = cn_utf8_size(text + i, size - i);
-        if (text[i] == '\r') {
-            i += i + 1 < size && text[i + 1] == '\n' ? 2 : 1;
-            text[used++] = '\n';
-        } else if (step == 0 ||
-                   !cn_text_is_clean((const char *)text + i, step, true)) {
-            i += step == 0 ? 1 : step;
-            text[used++] = '?';
-            self->marks->replaced = true;
-        } else {
-            memmove(text + used, text + i, step);
-            used += step;
-            i += step;
-        }
-    }
-    return used;
-}
-
-/* Text with escapes undone, without blanks at its ends; NULL when nothing is
- * left, and for the HL7 null. */
-static const char *s_plain(const struct cn_hl7 *self, struct cn_bytes raw)
-{
-    if (raw.size == 0 || (raw.size == 2 && memcmp(raw.data, "\"\"", 2) == 0)) {
-        return NULL;
-    }
-    if (raw.size > TEXT_MAX) {
-        raw.size = TEXT_MAX;
-        self->marks->cut = true;
-    }
-    /* Two digits of hex can become three bytes. */
-    uint8_t *out = cn_arena_array(self->arena, raw.size + 1, 2);
-    size_t used = 0;
-    for (size_t i = 0; i < raw.size;) {
-        const uint8_t *end = NULL;
-        size_t written = 0;
-        if (self->escape != '\0' && raw.data[i] == (uint8_t)self->escape) {
-            end = memchr(raw.data + i + 1, self->escape, raw.size - i - 1);
-        }
-        size_t size = end != NULL ? (size_t)(end - raw.data) - i - 1 : 0;
-        if (end != NULL &&
-            s_unescape(self, raw.data + i + 1, size, out + used, &written)) {
-            used += written;
-            i += size + 2;
-        } else {
-            out[used++] = raw.data[i++];
-        }
-    }
-    used = s_clean(self, out, used);
-    char *text = (char *)out;
-    text += cn_text_trim(text, &used) - text;
-    text[used] = '\0';
-    return used > 0 ? text : NULL;
-}
-
-static struct cn_bytes s_component(const struct cn_hl7 *self,
-                                   const struct cn_hl7_segment *segment,
-                                   int field,
-                                   int repetition,
-                                   int component)
-{
-    struct cn_bytes raw = cn_hl7_raw(self, segment, field);
-    raw = repetition == 0 ? raw : s_nth_part(raw, self->repetition, repetition);
-    return component == 0 ? raw : s_nth_part(raw, self->component, component);
-}
-
-const char *cn_hl7_text(const struct cn_hl7 *self,
-                        const struct cn_hl7_segment *segment,
-                        int field,
-                        int repetition,
-                        int component)
-{
-    return cn_hl7_sub(self, segment, field, repetition, component, 1);
-}
-
-const char *cn_hl7_sub(const struct cn_hl7 *self,
-                       const struct cn_hl7_segment *segment,
-                       int field,
-                       int repetition,
-                       int component,
-                       int subcomponent)
-{
-    return s_plain(self, s_nth_part(s_component(self, segment, field,
-                                                repetition, component),
-                                    self->subcomponent, subcomponent));
-}
-
-const char *cn_hl7_whole(const struct cn_hl7 *self,
-                         const struct cn_hl7_segment *segment,
-                         int field,
-                         int repetition,
-                         int component)
-{
-    return s_plain(self,
-                   s_component(self, segment, field, repetition, component));
-}
-
-const char *cn_hl7_sent(const struct cn_hl7 *self,
-                        const struct cn_hl7_segment *segment,
-                        int field,
-                        int repetition)
-{
-    return cn_hl7_line(self->arena,
-                       cn_hl7_whole(self, segment, field, repetition, 0));
-}
-
-const char *cn_hl7_line(struct cn_arena *arena, const char *text)
-{
-    if (text == NULL) {
-        return NULL;
-    }
-    char *line = cn_arena_alloc(arena, strlen(text) + 1);
-    size_t used = 0;
-    for (const char *at = text; *at != '\0'; at++) {
-        bool is_blank = *at == '\n' || *at == '\t';
-        char c = (char)(is_blank ? ' ' : *at);
-        if (c != ' ' || (used > 0 && line[used - 1] != ' ')) {
-            line[used++] = c;
-        }
-    }
-    line[used] = '\0';
-    return line;
 }
 
 const struct cn_hl7_segment *
@@ -497,7 +186,7 @@ static bool s_read_delimiters(struct cn_hl7 *message, struct cn_bytes text)
     /* MSH-2 has four; v2.7 added a fifth for cut texts, which is not used. */
     char marks[6] = { (char)text.data[3] };
     struct cn_bytes rest = { text.data + 4, text.size - 4 };
-    struct cn_bytes encoding = s_nth_part(rest, marks[0], 1);
+    struct cn_bytes encoding = cn_hl7_part(rest, marks[0], 1);
     if (encoding.size < 1 || encoding.size > 5) {
         return false;
     }
@@ -562,16 +251,20 @@ static enum cn_code s_read_charset(struct cn_hl7 *message,
         message->is_latin1 = true;
         return CN_OK;
     }
-    struct cn_hl7_fault refused = { "AR", "MSH", 1, 18, CN_HL7_TABLE_VALUE,
-                                    NULL, NULL };
-    refused.text =
-        row < CHARSETS_UTF8_END
-            ? "the text is not UTF-8: name its character set in MSH-18"
-            : cn_arena_printf(message->arena,
-                              "the character set %s is not supported; "
-                              "send UNICODE UTF-8",
-                              row < CN_COUNT(CHARSETS) ? CHARSETS[row]
-                                                       : "in MSH-18");
+    const struct cn_hl7_fault refused = {
+        .ack = "AR",
+        .segment = "MSH",
+        .sequence = 1,
+        .field = 18,
+        .code = CN_HL7_TABLE_VALUE,
+        .text = row < CHARSETS_UTF8_END
+                    ? "the text is not UTF-8: name its character set in MSH-18"
+                    : cn_arena_printf(message->arena,
+                                      "the character set %s is not supported; "
+                                      "send UNICODE UTF-8",
+                                      row < CN_COUNT(CHARSETS) ? CHARSETS[row]
+                                                               : "in MSH-18")
+    };
     return cn_hl7_refuse(fault, &refused, err);
 }
 
@@ -595,7 +288,7 @@ static size_t s_lines_count(struct cn_bytes text)
 static void s_joined_add(struct cn_hl7 *message, struct cn_bytes line)
 {
     const char *before = message->marks->joined;
-    const char *text = s_plain(message, line);
+    const char *text = cn_hl7_plain(message, line);
     if (before == NULL) {
         message->marks->joined = text;
     } else if (text != NULL && strlen(before) < JOINED_MAX) {
@@ -611,17 +304,15 @@ static enum cn_code s_read_segments(struct cn_hl7 *message,
                                     struct cn_hl7_fault *fault,
                                     struct cn_err *err)
 {
-    static const struct cn_hl7_fault TOO_MANY = {
-        "AE", NULL, 0, 0, CN_HL7_VALUE_TOO_LONG, "too many segments", NULL
-    };
+    static const struct cn_hl7_fault TOO_MANY = { .ack = "AE",
+                                                  .code = CN_HL7_VALUE_TOO_LONG,
+                                                  .text = "too many segments" };
     static const struct cn_hl7_fault SECOND = {
-        "AE",
-        "MSH",
-        2,
-        0,
-        CN_HL7_SEGMENT_SEQUENCE,
-        "send one message at a time: nothing of these was taken",
-        NULL
+        .ack = "AE",
+        .segment = "MSH",
+        .sequence = 2,
+        .code = CN_HL7_SEGMENT_SEQUENCE,
+        .text = "send one message at a time: nothing of these was taken"
     };
     size_t lines = s_lines_count(text);
     if (lines > CN_HL7_SEGMENTS_MAX) {
@@ -633,7 +324,7 @@ static enum cn_code s_read_segments(struct cn_hl7 *message,
     size_t count = 0;
     for (size_t at = 0; at < text.size;) {
         struct cn_bytes rest = { own + at, text.size - at };
-        struct cn_bytes whole = s_nth_part(rest, '\r', 1);
+        struct cn_bytes whole = cn_hl7_part(rest, '\r', 1);
         struct cn_bytes line = s_line_begun(whole);
         if (s_is_segment(line, message->field)) {
             struct cn_hl7_segment *segment = &segments[count++];
@@ -671,6 +362,62 @@ static bool s_header_fits(const struct cn_hl7 *message)
     return true;
 }
 
+/* Reads the delimiters and the header, and turns the text into UTF-8. *message
+ * gets the header only when an acknowledgement can repeat it. */
+static enum cn_code s_read_header(struct cn_hl7 *message,
+                                  const char *charset,
+                                  struct cn_bytes *text,
+                                  struct cn_hl7_fault *fault,
+                                  struct cn_err *err)
+{
+    static const struct cn_hl7_fault NO_HEADER = {
+        .ack = "AR",
+        .segment = "MSH",
+        .sequence = 1,
+        .field = 2,
+        .code = CN_HL7_DATA_TYPE,
+        .text = "MSH-1 and MSH-2 are not delimiters"
+    };
+    static const struct cn_hl7_fault LONG_FIELD = { .ack = "AR",
+                                                    .segment = "MSH",
+                                                    .sequence = 1,
+                                                    .code =
+                                                        CN_HL7_VALUE_TOO_LONG,
+                                                    .text =
+                                                        "a field is too long" };
+    static const struct cn_hl7_fault NUL = {
+        .ack = "AR",
+        .code = CN_HL7_DATA_TYPE,
+        .text = "the text holds a NUL character"
+    };
+    struct cn_hl7 read = *message;
+    if (text->size < 4 || !s_line_is(*text, "MSH") ||
+        text->size > CN_HL7_SIZE_MAX || !s_read_delimiters(&read, *text)) {
+        return cn_hl7_refuse(fault, &NO_HEADER, err);
+    }
+    if (memchr(text->data, '\0', text->size) != NULL) {
+        return cn_hl7_refuse(fault, &NUL, err);
+    }
+    struct cn_hl7_segment *header =
+        cn_arena_alloc(message->arena, sizeof(*header));
+    *header = (struct cn_hl7_segment){ "MSH", cn_hl7_part(*text, '\r', 1) };
+    read.segments = header;
+    if (!s_header_fits(&read)) {
+        return cn_hl7_refuse(fault, &LONG_FIELD, err);
+    }
+    enum cn_code rc = s_read_charset(&read, charset, text, fault, err);
+    if (rc == CN_OK) {
+        header->text = cn_hl7_part(*text, '\r', 1);
+        if (!s_header_fits(&read)) {
+            return cn_hl7_refuse(fault, &LONG_FIELD, err);
+        }
+    }
+    if (s_utf8_valid(header->text)) {
+        *message = read;
+    }
+    return rc;
+}
+
 enum cn_code cn_hl7_parse(struct cn_arena *arena,
                           struct cn_bytes normalised,
                           const char *charset,
@@ -678,192 +425,32 @@ enum cn_code cn_hl7_parse(struct cn_arena *arena,
                           struct cn_hl7_fault *ret_fault,
                           struct cn_err *err)
 {
-    static const struct cn_hl7_fault NO_HEADER = {
-        "AR",
-        "MSH",
-        1,
-        2,
-        CN_HL7_DATA_TYPE,
-        "MSH-1 and MSH-2 are not delimiters",
-        NULL
-    };
-    static const struct cn_hl7_fault LONG_FIELD = {
-        "AR", "MSH", 1, 0, CN_HL7_VALUE_TOO_LONG, "a field is too long", NULL
-    };
-    static const struct cn_hl7_fault NUL = {
-        "AR", NULL, 0, 0, CN_HL7_DATA_TYPE, "the text holds a NUL character",
-        NULL
-    };
     /* The acknowledgement repeats this header when none could be read. */
     static const struct cn_hl7_segment NOTHING = {
         "MSH", { (const uint8_t *)"MSH|^~\\&", 8 }
     };
-    struct cn_hl7_segment *header = cn_arena_alloc(arena, sizeof(*header));
-    struct cn_hl7 message = { .arena = arena,
-                              .marks =
-                                  cn_arena_alloc(arena, sizeof(*message.marks)),
-                              .field = '|',
-                              .component = '^',
-                              .repetition = '~',
-                              .escape = '\\',
-                              .subcomponent = '&',
-                              .segments = &NOTHING,
-                              .segment_count = 1 };
-    *ret_message = message;
-    if (normalised.size < 4 || !s_line_is(normalised, "MSH") ||
-        normalised.size > CN_HL7_SIZE_MAX ||
-        !s_read_delimiters(&message, normalised)) {
-        return cn_hl7_refuse(ret_fault, &NO_HEADER, err);
-    }
-    if (memchr(normalised.data, '\0', normalised.size) != NULL) {
-        return cn_hl7_refuse(ret_fault, &NUL, err);
-    }
-    *header = (struct cn_hl7_segment){ "MSH", s_nth_part(normalised, '\r', 1) };
-    message.segments = header;
-    if (!s_header_fits(&message)) {
-        return cn_hl7_refuse(ret_fault, &LONG_FIELD, err);
-    }
+    *ret_message = (struct cn_hl7){ .arena = arena,
+                                    .marks = cn_arena_alloc(
+                                        arena, sizeof(struct cn_hl7_marks)),
+                                    .field = '|',
+                                    .component = '^',
+                                    .repetition = '~',
+                                    .escape = '\\',
+                                    .subcomponent = '&',
+                                    .segments = &NOTHING,
+                                    .segment_count = 1 };
     struct cn_bytes text = normalised;
-    enum cn_code rc = s_read_charset(&message, charset, &text, ret_fault, err);
+    enum cn_code rc =
+        s_read_header(ret_message, charset, &text, ret_fault, err);
     if (rc != CN_OK) {
-        /* The header is repeated in the acknowledgement only as UTF-8. */
-        if (s_utf8_valid(header->text)) {
-            *ret_message = message;
-        }
         return rc;
     }
-    header->text = s_nth_part(text, '\r', 1);
-    if (!s_header_fits(&message)) {
-        return cn_hl7_refuse(ret_fault, &LONG_FIELD, err);
+    struct cn_hl7 message = *ret_message;
+    rc = s_read_segments(&message, text, ret_fault, err);
+    if (rc != CN_OK) {
+        return rc;
     }
     *ret_message = message;
-    rc = s_read_segments(&message, text, ret_fault, err);
-    if (rc == CN_OK) {
-        *ret_message = message;
-    }
-    return rc == CN_OK && cn_arena_failed(arena)
-               ? cn_fail(err, CN_NOMEM, "HL7 message")
-               : rc;
-}
-
-/* Writes a text of ours: delimiters are escaped (spaces where the message names
- * no escape character), line ends become spaces. */
-static void
-s_put_own_text(FILE *out, const struct cn_hl7 *message, const char *text)
-{
-    const char marks[] = { message->field, message->component,
-                           message->subcomponent, message->repetition,
-                           message->escape };
-    for (char e = message->escape; text != NULL && *text != '\0'; text++) {
-        const char *at = memchr(marks, *text, sizeof(marks));
-        if (at != NULL && e != '\0') {
-            (void)fprintf(out, "%c%c%c", e, "FSTRE"[at - marks], e);
-        } else {
-            bool plain = at == NULL && *text != '\r' && *text != '\n';
-            (void)fputc(plain ? *text : ' ', out);
-        }
-    }
-}
-
-static void s_put_raw(FILE *out, const struct cn_hl7 *message, int field)
-{
-    struct cn_bytes raw = cn_hl7_raw(message, message->segments, field);
-    if (raw.size > 0) {
-        (void)fwrite(raw.data, 1, raw.size, out);
-    }
-}
-
-static void s_put_field(FILE *out, const struct cn_hl7 *message, int field)
-{
-    s_put_raw(out, message, field);
-    (void)fputc(message->field, out);
-}
-
-/* YYYYMMDDHHMMSS+0000 from "YYYY-MM-DDTHH:MM:SS". */
-static void s_put_time(FILE *out, int64_t at)
-{
-    char text[CN_TIME_TEXT_MAX];
-    cn_time_format(at, text);
-    (void)fprintf(out, "%.4s%.2s%.2s%.2s%.2s%.2s+0000", text, text + 5,
-                  text + 8, text + 11, text + 14, text + 17);
-}
-
-static void s_put_fault(FILE *out,
-                        const struct cn_hl7 *message,
-                        const struct cn_hl7_fault *fault)
-{
-    char f = message->field;
-    char c = message->component;
-    (void)fprintf(out, "ERR%c%c", f, f);
-    if (fault->segment != NULL) {
-        (void)fprintf(out, "%s%c%d", fault->segment, c, fault->sequence);
-    }
-    if (fault->segment != NULL && fault->field > 0) {
-        (void)fprintf(out, "%c%d", c, fault->field);
-    }
-    (void)fprintf(out, "%c%d%c%cHL70357%c%c%c%s%c%c%c", f, fault->code, c, c, f,
-                  fault->ack[1] == 'A' ? 'W' : 'E', f,
-                  fault->word != NULL ? fault->word : "", f, f, f);
-    s_put_own_text(out, message, fault->text);
-    (void)fputc('\r', out);
-}
-
-/* Trigger events are a letter and two digits (table 0003). */
-static bool s_is_trigger(const char *text)
-{
-    return isupper((unsigned char)text[0]) && isdigit((unsigned char)text[1]) &&
-           isdigit((unsigned char)text[2]) && text[3] == '\0';
-}
-
-static void
-s_put_ack(FILE *out, const struct cn_hl7 *message, const struct cn_hl7_ack *ack)
-{
-    char f = message->field;
-    (void)fprintf(out, "MSH%c", f);
-    s_put_field(out, message, 2);
-    s_put_field(out, message, 5); /* receiver becomes sender */
-    s_put_field(out, message, 6);
-    s_put_field(out, message, 3);
-    s_put_field(out, message, 4);
-    s_put_time(out, ack->at);
-    (void)fprintf(out, "%c%cACK", f, f);
-    const char *trigger = cn_hl7_text(message, message->segments, 9, 1, 2);
-    if (trigger != NULL && s_is_trigger(trigger)) {
-        (void)fprintf(out, "%c%s%cACK", message->component, trigger,
-                      message->component);
-    }
-    (void)fprintf(out, "%c%s%c", f, ack->control_id, f);
-    s_put_field(out, message, 11);
-    s_put_field(out, message, 12);
-    (void)fprintf(out, "%c%c%c%c%cUNICODE UTF-8\r", f, f, f, f, f);
-    (void)fprintf(out, "MSA%c%s%c", f, ack->code, f);
-    s_put_raw(out, message, 10);
-    if (ack->text != NULL) {
-        (void)fputc(f, out);
-        s_put_own_text(out, message, ack->text);
-    }
-    (void)fputc('\r', out);
-    if (ack->fault != NULL) {
-        s_put_fault(out, message, ack->fault);
-    }
-}
-
-struct cn_bytes cn_hl7_ack_write(const struct cn_hl7 *message,
-                                 const struct cn_hl7_ack *ack)
-{
-    char *data = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&data, &size);
-    if (out != NULL) {
-        s_put_ack(out, message, ack);
-    }
-    struct cn_bytes written = { 0 };
-    if (out != NULL && fclose(out) == 0) {
-        written.data = cn_arena_copy(message->arena, data, size);
-        written.size = size;
-    } else {
-        cn_arena_fail(message->arena);
-    }
-    free(data);
-    return written;
+    return cn_arena_failed(arena) ? cn_fail(err, CN_NOMEM, "HL7 message")
+                                  : CN_OK;
 }

@@ -220,16 +220,16 @@ static const struct cn_hl7_fault *s_header_fault(const struct cn_hl7 *message)
         .sequence = 1,
         .field = 11,
         .code = CN_HL7_UNSUPPORTED_PROCESSING,
-        .text = "only production messages (P) are taken; nothing was made of it"
+        .text = "only production messages (P) are taken; no referral was made"
     };
-    static const struct cn_hl7_fault CONTROL_ID = { .ack = "AE",
-                                                    .segment = "MSH",
-                                                    .sequence = 1,
-                                                    .field = 10,
-                                                    .code =
-                                                        CN_HL7_FIELD_MISSING,
-                                                    .text =
-                                                        "MSH-10 is needed" };
+    static const struct cn_hl7_fault CONTROL_ID = {
+        .ack = "AE",
+        .segment = "MSH",
+        .sequence = 1,
+        .field = 10,
+        .code = CN_HL7_FIELD_MISSING,
+        .text = "MSH-10 is needed",
+    };
     const char *version = cn_hl7_text(message, message->segments, 12, 1, 1);
     const char *processing = cn_hl7_text(message, message->segments, 11, 1, 1);
     if (version != NULL && strncmp(version, "2.", 2) != 0) {

@@ -785,35 +785,34 @@ bool hl7_is_referral(const struct cn_hl7 *message)
 static const struct cn_hl7_fault *s_segments_fault(const struct cn_hl7 *message)
 {
     static const struct cn_hl7_fault NO_PID = {
-        "AE", "PID", 1, 0, CN_HL7_SEGMENT_SEQUENCE, "a referral needs PID", NULL
+        .ack = "AE",
+        .segment = "PID",
+        .sequence = 1,
+        .code = CN_HL7_SEGMENT_SEQUENCE,
+        .text = "a referral needs PID",
     };
     static const struct cn_hl7_fault SECOND_PID = {
-        "AE",
-        "PID",
-        2,
-        0,
-        CN_HL7_SEGMENT_SEQUENCE,
-        "a referral is about one patient",
-        NULL
+        .ack = "AE",
+        .segment = "PID",
+        .sequence = 2,
+        .code = CN_HL7_SEGMENT_SEQUENCE,
+        .text = "a referral is about one patient",
     };
     static const struct cn_hl7_fault SECOND_RF1 = {
-        "AE",
-        "RF1",
-        2,
-        0,
-        CN_HL7_SEGMENT_SEQUENCE,
-        "send one referral in a message",
-        NULL
+        .ack = "AE",
+        .segment = "RF1",
+        .sequence = 2,
+        .code = CN_HL7_SEGMENT_SEQUENCE,
+        .text = "send one referral in a message",
     };
     /* A shortened id could be that of another referral. */
     static const struct cn_hl7_fault LONG_ID = {
-        "AE",
-        "RF1",
-        1,
-        6,
-        CN_HL7_VALUE_TOO_LONG,
-        "the referral's id is too long",
-        NULL
+        .ack = "AE",
+        .segment = "RF1",
+        .sequence = 1,
+        .field = 6,
+        .code = CN_HL7_VALUE_TOO_LONG,
+        .text = "the referral's id is too long",
     };
     const struct cn_hl7_segment *rf1 = cn_hl7_segment(message, "RF1", 1);
     if (cn_hl7_segment(message, "PID", 1) == NULL) {
