@@ -6,6 +6,7 @@
 #include "common/loop/fiber.h"
 #include "common/service/service.h"
 #include "common/wire/seal.h"
+#include "tests/lib/psql.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -96,12 +97,14 @@ struct test_pg *test_pg_new(const char *service, const char *folder)
                    "tests/lib/pg.sh migrate %s %s %s %s", self->server,
                    self->database, service, folder != NULL ? folder : "");
     free(s_command(command));
+    self->psql = test_psql_open(self);
     return self;
 }
 
 void test_pg_free(struct test_pg *self)
 {
     char command[COMMAND_MAX];
+    test_psql_close(self->psql);
     if (self->keeper != NULL) {
         (void)pclose(self->keeper);
     } else {
@@ -113,26 +116,12 @@ void test_pg_free(struct test_pg *self)
     free(self);
 }
 
-/* psql as the superuser with more on its command line. */
-static void
-s_psql(const struct test_pg *self, const char *more, char command[COMMAND_MAX])
-{
-    int size = snprintf(command, COMMAND_MAX,
-                        "psql -XAtq -v ON_ERROR_STOP=1 -h %s -p %s "
-                        "-U postgres -d %s %s",
-                        self->dir, self->port, self->database, more);
-    assert(size > 0 && size < COMMAND_MAX);
-}
-
 char *test_pg_sql(const struct test_pg *self, const char *sql)
 {
-    char command[COMMAND_MAX];
-    char more[COMMAND_MAX / 2];
-    int size =
-        snprintf(more, sizeof(more), "<<'CAIRN_END'\n%s\nCAIRN_END\n", sql);
-    assert(size > 0 && (size_t)size < sizeof(more));
-    s_psql(self, more, command);
-    return s_command(command);
+    char *text = strdup(test_psql(self->psql, "%s", sql));
+    assert(text != NULL);
+    (void)test_psql(self->psql, "DISCARD ALL");
+    return text;
 }
 
 long test_pg_number(const struct test_pg *self, const char *sql)
@@ -149,7 +138,10 @@ struct test_hold *test_pg_hold(const struct test_pg *self, long key)
     char sql[TEST_TEXT_MAX];
     struct test_hold *hold = calloc(1, sizeof(*hold));
     assert(hold != NULL);
-    s_psql(self, ">/dev/null", command);
+    (void)snprintf(command, sizeof(command),
+                   "psql -Xq -v ON_ERROR_STOP=1 -h %s -p %s -U postgres -d %s "
+                   ">/dev/null",
+                   self->dir, self->port, self->database);
     hold->psql = popen(command, "we");
     assert(hold->psql != NULL);
     (void)fprintf(hold->psql, "SELECT pg_advisory_lock(%ld);\n", key);

@@ -32,6 +32,7 @@ struct test_pg {
     char conninfo[4 * TEST_TEXT_MAX];
     char app[80];
     char relay[80];
+    struct test_psql *psql; /* of test_pg_sql */
     FILE *keeper; /* stops the server when we end, however we end */
 };
 
@@ -40,8 +41,8 @@ struct test_pg {
  * it cannot. */
 struct test_pg *test_pg_new(const char *service, const char *folder);
 void test_pg_free(struct test_pg *self);
-/* Runs SQL as the superuser and blocks. Returns what it printed, with '\n'
- * between rows and '|' between columns; free it. */
+/* Runs SQL as the superuser and blocks; what it sets ends with it. Returns what
+ * it printed, with '\n' between rows and '|' between columns; free it. */
 char *test_pg_sql(const struct test_pg *self, const char *sql);
 /* The same for one number. */
 long test_pg_number(const struct test_pg *self, const char *sql);

@@ -72,11 +72,23 @@ stop() {
     rm -rf "$dir"
 }
 
+# Once in a server: later databases of the same migrations are copies of the
+# first.
 migrate() {
-    PGHOST=${1%:*} PGPORT=${1##*:} PGUSER=postgres PGDATABASE=$2
-    export PGHOST PGPORT PGUSER PGDATABASE
-    service=$3
-    if [ $# -eq 3 ]; then
+    PGHOST=${1%:*} PGPORT=${1##*:} PGUSER=postgres
+    export PGHOST PGPORT PGUSER
+    template=$(echo "migrated/$3/${4:-}" | tr -c 'a-z\n' _)
+    if [ ! -e "$PGHOST/$template" ]; then
+        migrate_from "$template" "$3" "${4:-}"
+        touch "$PGHOST/$template"
+    fi
+    "$bin/psql" -X -q -d postgres -c "CREATE DATABASE $2 TEMPLATE $template"
+}
+
+migrate_from() {
+    export PGDATABASE="$1"
+    service=$2
+    if [ -z "$3" ]; then
         "$here/deploy/migrate" "$here/build/migrations" "$service"
         return
     fi
@@ -86,7 +98,7 @@ migrate() {
     for file in "$here"/common/schema/*.sql; do
         sed "s/{{schema}}/$service/g" "$file" >"$root/$service/$(basename "$file")"
     done
-    cp "$here/$4"/*.sql "$root/$service/"
+    cp "$here/$3"/*.sql "$root/$service/"
     "$here/deploy/migrate" "$root" "$service"
 }
 

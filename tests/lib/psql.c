@@ -32,10 +32,13 @@ s_spawn(struct test_psql *self, const struct test_pg *pg, int in, int out)
     posix_spawn_file_actions_t actions;
     char dir[TEST_TEXT_MAX];
     char port[16];
-    char database[64];
+    char database[TEST_TEXT_MAX];
     (void)snprintf(dir, sizeof(dir), "%s", pg->dir);
     (void)snprintf(port, sizeof(port), "%s", pg->port);
-    (void)snprintf(database, sizeof(database), "%s", pg->database);
+    /* Notices would stand in the answers. */
+    (void)snprintf(database, sizeof(database),
+                   "dbname=%s options='-c client_min_messages=error'",
+                   pg->database);
     char name[] = "psql";
     char flags[] = "-XAtq";
     char set[] = "-v";

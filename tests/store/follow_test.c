@@ -158,8 +158,18 @@ static pid_t s_spawn(const struct test_producer *producer)
                    cn_bus_address(producer->world->env.bus));
     (void)snprintf(secret, sizeof(secret), "%s", producer->consumer.secret_key);
     char *arguments[] = { name, word, conninfo, address, peers, secret, NULL };
-    assert_int_equal(
-        posix_spawn(&pid, "/proc/self/exe", NULL, NULL, arguments, environ), 0);
+    /* SIGTERM waits until its loop takes it: it must not end by the signal. */
+    posix_spawnattr_t attributes;
+    sigset_t signals;
+    (void)sigemptyset(&signals);
+    (void)sigaddset(&signals, SIGTERM);
+    int rc = posix_spawnattr_init(&attributes);
+    rc |= posix_spawnattr_setsigmask(&attributes, &signals);
+    rc |= posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    rc |= posix_spawn(&pid, "/proc/self/exe", NULL, &attributes, arguments,
+                      environ);
+    assert_int_equal(rc, 0);
+    (void)posix_spawnattr_destroy(&attributes);
     return pid;
 }
 
