@@ -13,6 +13,12 @@ from harness.system import REPO, System, temporary_home
 from harness.wait import wait_for as wait
 
 
+def pytest_collection_modifyitems(items):
+    """First the tests that start a Cairn of their own, or none: the session's
+    one would take a part of the processor beside them, resting as it is."""
+    items.sort(key=lambda item: "system" in item.fixturenames)
+
+
 @pytest.fixture(scope="session")
 def system():
     """The one running Cairn of the session. After the last test it is stopped;
