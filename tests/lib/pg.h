@@ -33,7 +33,7 @@ struct test_pg {
     char app[80];
     char relay[80];
     struct test_psql *psql; /* of test_pg_sql */
-    FILE *keeper; /* stops the server when we end, however we end */
+    FILE *keeper;           /* stops the server when we end, however we end */
 };
 
 /* Makes a database with the migrations of build/migrations/<service>, or, with
