@@ -514,11 +514,11 @@ enum cn_code bus_server_init(struct cn_bus *self,
     return rc == CN_OK ? s_router_bind(self, config->bind, err) : rc;
 }
 
-/* A peer may not read a reply when the connection ends in the same moment: the
- * last reply gets some time. */
+/* A peer drops the replies that its loop has not read when the connection ends:
+ * the last reply gets the time that a busy machine needs to read it. */
 static void s_reply_settles(const struct cn_bus *self)
 {
-    enum { SETTLE_US = 50000 };
+    enum { SETTLE_US = 250000 };
     int64_t left_us = self->replied_at + SETTLE_US - cn_clock_monotonic();
     if (self->replied_at != 0 && left_us > 0) {
         (void)zmq_poll(NULL, 0, (long)(left_us / 1000) + 1);
@@ -527,7 +527,7 @@ static void s_reply_settles(const struct cn_bus *self)
 
 void bus_server_done(struct cn_bus *self)
 {
-    const int linger_ms = 200;
+    const int linger_ms = 1000;
     if (self->router.zmq != NULL) {
         s_reply_settles(self);
         /* Time for the last replies to leave; a peer that does not read cannot

@@ -162,7 +162,12 @@ def test_only_the_edge_can_be_reached_from_outside(compose):
         "space before colon"])
 def test_a_request_that_two_readers_could_read_differently_is_refused(compose,
                                                                       head):
-    assert raw(compose, head).startswith(b"HTTP/1.1 400 ")
+    """haproxy's parser closes the connection; a rule says why."""
+    found = raw_http.answers(raw(compose, head))
+    assert len(found) == (1 if b"Bearer" in head else 0)
+    for status, headers, body in found:
+        raw_http.check_refusal(status, headers, body)
+        assert status == 400
 
 
 def test_all_containers_write_json_lines(compose, client):
@@ -254,16 +259,14 @@ def test_a_head_that_is_too_large_is_a_problem_at_the_edge(compose):
 def test_no_request_is_smuggled_past_the_edge(compose, client):
     """The edge may read a case in its own way, but a gateway must read what the
     edge sends as the edge meant it: whoever comes next over the same connection
-    to a gateway gets its own answer. What haproxy 2.6 cannot parse it answers
-    by a page that is compiled in, before any rule: it goes no further."""
+    to a gateway gets its own answer. What is no request at all has no answer:
+    its connection is closed. Every refusal is a problem with its id."""
     def one(name):
         text, _ = raw_http.CASES[name]
         found = raw_http.answers(raw(compose, raw_http.wire(
             text, "127.0.0.1", client.key)), text.startswith("HEAD"))
         for answer in found:
-            if answer[1].get("content-type") == "text/html":
-                assert answer[0] in (400, 422)
-            elif answer[0] >= 400:
+            if answer[0] >= 400:
                 raw_http.check_refusal(*answer)
         canary = "canary-" + uuid.uuid4().hex
         reply = client.raw("GET", "/problems", headers={"Request-Id": canary})
@@ -283,8 +286,12 @@ def test_no_request_is_smuggled_past_the_edge(compose, client):
 def test_a_head_that_drips_is_cut_off(compose, long_run):
     if not long_run:
         pytest.skip("takes 10 s: make test-long")
-    answer = raw(compose, b"GET /v1/me HTTP/1.1\r\nHost: a\r\n")
+    assert raw(compose, b"GET /v1/me HTTP/1.1\r\nHost: a\r\n") == b""
+    answer = raw(compose, b"POST /v1/referrals HTTP/1.1\r\nHost: a\r\n"
+                 b"Content-Length: 9\r\n\r\n{")
     assert answer.startswith(b"HTTP/1.1 408 ")
+    [(status, headers, body)] = raw_http.answers(answer)
+    raw_http.check_refusal(status, headers, body)
 
 
 def test_plain_http_is_sent_to_https_and_hsts_keeps_it_there(compose, client):
