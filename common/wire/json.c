@@ -36,46 +36,40 @@ static bool read_object(struct cn_json_reader *reader,
                         const struct cn_json_where *where,
                         const struct cn_shape *shape,
                         json_t *json,
-                        ProtobufCMessage *message,
-                        bool is_patch);
+                        ProtobufCMessage *message);
 
 static bool read_message(struct cn_json_reader *reader,
                          const struct cn_json_where *where,
-                         const struct cn_shape *shape,
                          json_t *json,
-                         ProtobufCMessage **slot,
-                         bool is_patch)
+                         ProtobufCMessage **slot)
 {
     if (!json_is_object(json)) {
         return cn_json_fault(reader, where, "wrong_type",
                              "an object is needed");
     }
     ProtobufCMessage *message =
-        cn_message_new(reader->arena, shape->descriptor);
+        cn_message_new(reader->arena, where->rule->sub->descriptor);
     *slot = message;
-    return read_object(reader, where, shape, json, message, is_patch);
+    return read_object(reader, where, where->rule->sub, json, message);
 }
 
 static bool read_value(struct cn_json_reader *reader,
                        const struct cn_json_where *where,
-                       const ProtobufCFieldDescriptor *field,
-                       const struct cn_field_shape *rule,
                        json_t *json,
                        void *slot)
 {
-    if (field->type == PROTOBUF_C_TYPE_MESSAGE) {
-        return read_message(reader, where, rule->sub, json, slot, false);
+    if (where->field->type == PROTOBUF_C_TYPE_MESSAGE) {
+        return read_message(reader, where, json, slot);
     }
-    if (cn_json_is_textual(field, rule)) {
+    if (cn_json_is_textual(where->field, where->rule)) {
         if (!json_is_string(json)) {
             return cn_json_fault(reader, where, "wrong_type",
                                  "a string is needed");
         }
-        return cn_json_store_text(reader, where, field, rule,
-                                  json_string_value(json),
+        return cn_json_store_text(reader, where, json_string_value(json),
                                   json_string_length(json), slot);
     }
-    if (field->type == PROTOBUF_C_TYPE_BOOL) {
+    if (where->field->type == PROTOBUF_C_TYPE_BOOL) {
         if (!json_is_boolean(json)) {
             return cn_json_fault(reader, where, "wrong_type",
                                  "true or false is needed");
@@ -83,31 +77,29 @@ static bool read_value(struct cn_json_reader *reader,
         *(protobuf_c_boolean *)slot = json_is_true(json);
         return true;
     }
-    if (field->type == PROTOBUF_C_TYPE_DOUBLE ||
-        field->type == PROTOBUF_C_TYPE_FLOAT) {
+    if (where->field->type == PROTOBUF_C_TYPE_DOUBLE ||
+        where->field->type == PROTOBUF_C_TYPE_FLOAT) {
         if (!json_is_number(json)) {
             return cn_json_fault(reader, where, "wrong_type",
                                  "a number is needed");
         }
-        return cn_json_store_double(reader, where, field->type,
-                                    json_number_value(json), slot);
+        return cn_json_store_double(reader, where, json_number_value(json),
+                                    slot);
     }
     if (!json_is_integer(json)) {
         return cn_json_fault(reader, where, "wrong_type",
                              "a whole number is needed");
     }
-    return cn_json_store_integer(reader, where, field->type,
-                                 json_integer_value(json), slot);
+    return cn_json_store_integer(reader, where, json_integer_value(json), slot);
 }
 
 /* An object in a list must say something: {} is nobody and nothing. */
 static bool is_said(struct cn_json_reader *reader,
                     const struct cn_json_where *where,
-                    const ProtobufCFieldDescriptor *field,
                     const void *items,
                     size_t i)
 {
-    if (field->type != PROTOBUF_C_TYPE_MESSAGE) {
+    if (where->field->type != PROTOBUF_C_TYPE_MESSAGE) {
         return true;
     }
     return protobuf_c_message_get_packed_size(
@@ -118,8 +110,6 @@ static bool is_said(struct cn_json_reader *reader,
 
 static bool read_list(struct cn_json_reader *reader,
                       const struct cn_json_where *where,
-                      const ProtobufCFieldDescriptor *field,
-                      const struct cn_field_shape *rule,
                       json_t *json,
                       ProtobufCMessage *message)
 {
@@ -127,21 +117,24 @@ static bool read_list(struct cn_json_reader *reader,
         return cn_json_fault(reader, where, "wrong_type", "a list is needed");
     }
     size_t count = json_array_size(json);
-    if (count > cn_json_items_max(rule)) {
+    if (count > cn_json_items_max(where->rule)) {
         return cn_json_fault(reader, where, "too_many", "at most %zu items",
-                             cn_json_items_max(rule));
+                             cn_json_items_max(where->rule));
     }
-    size_t size = cn_field_size(field);
+    size_t size = cn_field_size(where->field);
     char *items = cn_arena_array(reader->arena, count, size);
     bool ok = true;
     for (size_t i = 0; i < count && !cn_arena_failed(reader->arena); i++) {
-        struct cn_json_where here = { .up = where, .index = i };
-        ok = read_value(reader, &here, field, rule, json_array_get(json, i),
+        struct cn_json_where here = {
+            .up = where, .index = i, .field = where->field, .rule = where->rule
+        };
+        ok = read_value(reader, &here, json_array_get(json, i),
                         items + i * size) &&
-             (reader->as_read || is_said(reader, &here, field, items, i)) && ok;
+             (reader->as_read || is_said(reader, &here, items, i)) && ok;
     }
-    *(void **)cn_json_member(message, field->offset) = count > 0 ? items : NULL;
-    *(size_t *)cn_json_member(message, field->quantifier_offset) = count;
+    *(void **)cn_json_member(message, where->field->offset) =
+        count > 0 ? items : NULL;
+    *(size_t *)cn_json_member(message, where->field->quantifier_offset) = count;
     return ok;
 }
 
@@ -180,14 +173,12 @@ static bool mask_add(struct cn_json_reader *reader,
 }
 
 static bool read_null(struct cn_json_reader *reader,
-                      const struct cn_json_where *where,
-                      const struct cn_field_shape *rule,
-                      bool is_patch)
+                      const struct cn_json_where *where)
 {
-    if (!is_patch) {
+    if (!where->is_patch) {
         return true; /* as if it were absent */
     }
-    if (rule->no_null) {
+    if (where->rule->no_null) {
         return cn_json_fault(reader, where, "invalid_value",
                              "it cannot be cleared");
     }
@@ -196,25 +187,22 @@ static bool read_null(struct cn_json_reader *reader,
 
 static bool read_given(struct cn_json_reader *reader,
                        const struct cn_json_where *where,
-                       const ProtobufCFieldDescriptor *field,
-                       const struct cn_field_shape *rule,
                        json_t *json,
-                       ProtobufCMessage *message,
-                       bool is_patch)
+                       ProtobufCMessage *message)
 {
-    void *slot = cn_json_member(message, field->offset);
-    if (field->label == PROTOBUF_C_LABEL_REPEATED) {
-        return read_list(reader, where, field, rule, json, message) &&
-               (!is_patch || mask_add(reader, where));
+    void *slot = cn_json_member(message, where->field->offset);
+    if (where->field->label == PROTOBUF_C_LABEL_REPEATED) {
+        return read_list(reader, where, json, message) &&
+               (!where->is_patch || mask_add(reader, where));
     }
-    if (is_patch && field->type == PROTOBUF_C_TYPE_MESSAGE) {
-        return read_message(reader, where, rule->sub, json, slot, true);
+    if (where->is_patch && where->field->type == PROTOBUF_C_TYPE_MESSAGE) {
+        return read_message(reader, where, json, slot);
     }
-    if (!read_value(reader, where, field, rule, json, slot)) {
+    if (!read_value(reader, where, json, slot)) {
         return false;
     }
-    cn_json_set_has(message, field);
-    return !is_patch || mask_add(reader, where);
+    cn_json_set_has(message, where->field);
+    return !where->is_patch || mask_add(reader, where);
 }
 
 /* A read-only field of a patch is read as it was written: whoever applies the
@@ -222,18 +210,14 @@ static bool read_given(struct cn_json_reader *reader,
  * ours. */
 static bool read_read_only(struct cn_json_reader *reader,
                            const struct cn_json_where *where,
-                           const ProtobufCFieldDescriptor *field,
-                           const struct cn_field_shape *rule,
                            json_t *json,
-                           ProtobufCMessage *message,
-                           bool is_patch)
+                           ProtobufCMessage *message)
 {
     struct cn_err faults = { 0 };
     struct cn_json_reader inner = *reader;
     inner.err = &faults;
     inner.as_read = true;
-    bool ok = is_patch &&
-              read_given(&inner, where, field, rule, json, message, is_patch);
+    bool ok = where->is_patch && read_given(&inner, where, json, message);
     reader->mask_capacity = inner.mask_capacity;
     return ok ||
            cn_json_fault(reader, where, "read_only_field", "it cannot be set");
@@ -241,17 +225,14 @@ static bool read_read_only(struct cn_json_reader *reader,
 
 static bool read_field(struct cn_json_reader *reader,
                        const struct cn_json_where *where,
-                       const ProtobufCFieldDescriptor *field,
-                       const struct cn_field_shape *rule,
                        json_t *json,
-                       ProtobufCMessage *message,
-                       bool is_patch)
+                       ProtobufCMessage *message)
 {
     if (json_is_null(json)) {
-        return read_null(reader, where, rule, is_patch);
+        return read_null(reader, where);
     }
-    return (rule->output_only ? read_read_only : read_given)(
-        reader, where, field, rule, json, message, is_patch);
+    return (where->rule->output_only ? read_read_only : read_given)(
+        reader, where, json, message);
 }
 
 /* The recursion is bounded by the shapes: no message type contains itself. */
@@ -259,8 +240,7 @@ static bool read_object(struct cn_json_reader *reader,
                         const struct cn_json_where *where,
                         const struct cn_shape *shape,
                         json_t *json,
-                        ProtobufCMessage *message,
-                        bool is_patch)
+                        ProtobufCMessage *message)
 {
     const ProtobufCMessageDescriptor *descriptor = shape->descriptor;
     const char *key;
@@ -268,17 +248,18 @@ static bool read_object(struct cn_json_reader *reader,
     bool ok = true;
     json_object_foreach(json, key, value)
     {
-        struct cn_json_where here = { .up = where, .key = key };
         const ProtobufCFieldDescriptor *field =
             protobuf_c_message_descriptor_get_field_by_name(descriptor, key);
         long index = field != NULL ? field - descriptor->fields : -1;
+        struct cn_json_where here = {
+            .up = where, .key = key, .field = field, .is_patch = where->is_patch
+        };
         if (field == NULL || index == shape->update_mask) {
             ok = cn_json_fault(reader, &here, "unknown_field", "no such field");
             continue;
         }
-        ok = read_field(reader, &here, field, &shape->fields[index], value,
-                        message, is_patch) &&
-             ok;
+        here.rule = &shape->fields[index];
+        ok = read_field(reader, &here, value, message) && ok;
         if (cn_arena_failed(reader->arena)) {
             return false;
         }
@@ -357,7 +338,7 @@ enum cn_code cn_json_read(struct cn_arena *arena,
     struct cn_json_reader reader = { .arena = arena,
                                      .err = err,
                                      .mask = mask != NULL ? &paths : NULL };
-    struct cn_json_where top = { 0 };
+    struct cn_json_where top = { .is_patch = mask != NULL };
     json_t *json = NULL;
     s_tree = cn_arena_new(TREE_MIN + TREE_FACTOR * size);
     if (s_tree == NULL) {
@@ -365,8 +346,7 @@ enum cn_code cn_json_read(struct cn_arena *arena,
     }
     json_set_alloc_funcs(tree_alloc, tree_free);
     enum cn_code rc = load(text, size, &json, err);
-    bool ok = rc == CN_OK &&
-              read_object(&reader, &top, shape, json, message, mask != NULL);
+    bool ok = rc == CN_OK && read_object(&reader, &top, shape, json, message);
     /* The tree is freed with its arena, not value by value. */
     cn_arena_free(s_tree);
     s_tree = NULL;

@@ -5,12 +5,15 @@
 
 #include "common/wire/json.h"
 
-/* The place that is being read. It becomes text only when an error or a mask
- * needs it. */
+/* The place that is being read, and what may stand there. It becomes text only
+ * when an error or a mask needs it. */
 struct cn_json_where {
     const struct cn_json_where *up; /* NULL for the document itself */
     const char *key;                /* NULL in a list */
     size_t index;
+    const ProtobufCFieldDescriptor *field; /* NULL for the document */
+    const struct cn_field_shape *rule;
+    bool is_patch; /* null clears, and what stands here is in the mask */
 };
 
 struct cn_json_reader {
@@ -38,19 +41,15 @@ bool cn_json_fault(struct cn_json_reader *reader,
  * item's. False when a fault was recorded or the arena has failed. */
 bool cn_json_store_integer(struct cn_json_reader *reader,
                            const struct cn_json_where *where,
-                           ProtobufCType type,
                            int64_t number,
                            void *slot);
 bool cn_json_store_double(struct cn_json_reader *reader,
                           const struct cn_json_where *where,
-                          ProtobufCType type,
                           double number,
                           void *slot);
 /* For a field whose value is a string in JSON (cn_json_is_textual). */
 bool cn_json_store_text(struct cn_json_reader *reader,
                         const struct cn_json_where *where,
-                        const ProtobufCFieldDescriptor *field,
-                        const struct cn_field_shape *rule,
                         const char *text,
                         size_t size,
                         void *slot);

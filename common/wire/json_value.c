@@ -70,11 +70,10 @@ bool cn_json_fault(struct cn_json_reader *reader,
 
 bool cn_json_store_integer(struct cn_json_reader *reader,
                            const struct cn_json_where *where,
-                           ProtobufCType type,
                            int64_t number,
                            void *slot)
 {
-    switch (type) {
+    switch (where->field->type) {
     case PROTOBUF_C_TYPE_INT32:
     case PROTOBUF_C_TYPE_SINT32:
     case PROTOBUF_C_TYPE_SFIXED32:
@@ -108,11 +107,10 @@ bool cn_json_store_integer(struct cn_json_reader *reader,
 
 bool cn_json_store_double(struct cn_json_reader *reader,
                           const struct cn_json_where *where,
-                          ProtobufCType type,
                           double number,
                           void *slot)
 {
-    if (type == PROTOBUF_C_TYPE_DOUBLE) {
+    if (where->field->type == PROTOBUF_C_TYPE_DOUBLE) {
         *(double *)slot = number;
         return true;
     }
@@ -176,7 +174,6 @@ static unsigned size_max(const ProtobufCFieldDescriptor *field,
 
 static bool check_date(struct cn_json_reader *reader,
                        const struct cn_json_where *where,
-                       const struct cn_field_shape *rule,
                        const char *text)
 {
     struct cn_date date;
@@ -189,7 +186,7 @@ static bool check_date(struct cn_json_reader *reader,
                              "must lie between 1900 and 2199");
     }
     /* The gateway's clock is the real one, too. */
-    if (rule->kind == CN_FIELD_BIRTH_DATE &&
+    if (where->rule->kind == CN_FIELD_BIRTH_DATE &&
         !cn_birth_date_is_plausible(text, cn_clock_real())) {
         return cn_json_fault(reader, where, "invalid_date",
                              "must not lie in the future");
@@ -206,19 +203,18 @@ static bool is_free(const struct cn_field_shape *rule)
 
 static bool check_characters(struct cn_json_reader *reader,
                              const struct cn_json_where *where,
-                             const ProtobufCFieldDescriptor *field,
-                             const struct cn_field_shape *rule,
                              const char *text)
 {
-    if (text[0] == '\0' && field->label == PROTOBUF_C_LABEL_REPEATED) {
+    if (text[0] == '\0' && where->field->label == PROTOBUF_C_LABEL_REPEATED) {
         return cn_json_fault(reader, where, "invalid_value",
                              "must not be blank");
     }
-    if (!cn_text_is_clean(text, strlen(text), rule->kind == CN_FIELD_TEXT)) {
+    if (!cn_text_is_clean(text, strlen(text),
+                          where->rule->kind == CN_FIELD_TEXT)) {
         return cn_json_fault(reader, where, "invalid_value",
                              "must not hold control characters");
     }
-    if (rule->kind == CN_FIELD_NAME && !cn_text_is_name(text)) {
+    if (where->rule->kind == CN_FIELD_NAME && !cn_text_is_name(text)) {
         return cn_json_fault(reader, where, "invalid_value",
                              "a name needs a letter");
     }
@@ -227,23 +223,24 @@ static bool check_characters(struct cn_json_reader *reader,
 
 static bool check_text(struct cn_json_reader *reader,
                        const struct cn_json_where *where,
-                       const struct cn_field_shape *rule,
                        const char *text)
 {
-    if (rule->kind == CN_FIELD_DATE || rule->kind == CN_FIELD_BIRTH_DATE) {
-        return check_date(reader, where, rule, text);
+    if (where->rule->kind == CN_FIELD_DATE ||
+        where->rule->kind == CN_FIELD_BIRTH_DATE) {
+        return check_date(reader, where, text);
     }
-    if (rule->kind == CN_FIELD_ZONE && !cn_zone_valid(text)) {
+    if (where->rule->kind == CN_FIELD_ZONE && !cn_zone_valid(text)) {
         return cn_json_fault(reader, where, "invalid_zone",
                              "an IANA zone as America/Denver");
     }
-    if (rule->kind == CN_FIELD_CLOCK && !cn_json_is_clock(text)) {
+    if (where->rule->kind == CN_FIELD_CLOCK && !cn_json_is_clock(text)) {
         return cn_json_fault(reader, where, "invalid_value",
                              "a time of day as 21:00");
     }
-    if (rule->pattern != NULL && !cn_json_pattern(rule->pattern, text)) {
+    if (where->rule->pattern != NULL &&
+        !cn_json_pattern(where->rule->pattern, text)) {
         return cn_json_fault(reader, where, "invalid_value", "not a valid %s",
-                             rule->pattern);
+                             where->rule->pattern);
     }
     return true;
 }
@@ -265,18 +262,16 @@ static bool store_language(struct cn_json_reader *reader,
 
 static bool store_string(struct cn_json_reader *reader,
                          const struct cn_json_where *where,
-                         const ProtobufCFieldDescriptor *field,
-                         const struct cn_field_shape *rule,
                          const char *text,
                          size_t size,
                          void *slot)
 {
-    const unsigned max = size_max(field, rule);
+    const unsigned max = size_max(where->field, where->rule);
     if (reader->as_read) {
         *(const char **)slot = cn_arena_strndup(reader->arena, text, size);
         return true;
     }
-    if (is_free(rule)) {
+    if (is_free(where->rule)) {
         text = cn_text_trim(text, &size);
     }
     if (cn_text_fit(text, size, max) < size) {
@@ -285,18 +280,16 @@ static bool store_string(struct cn_json_reader *reader,
     }
     const char *copy = cn_arena_strndup(reader->arena, text, size);
     *(const char **)slot = copy;
-    if (!check_characters(reader, where, field, rule, copy)) {
+    if (!check_characters(reader, where, copy)) {
         return false;
     }
-    return rule->kind == CN_FIELD_LANGUAGE
+    return where->rule->kind == CN_FIELD_LANGUAGE
                ? store_language(reader, where, copy, slot)
-               : check_text(reader, where, rule, copy);
+               : check_text(reader, where, copy);
 }
 
 static bool store_bytes(struct cn_json_reader *reader,
                         const struct cn_json_where *where,
-                        const ProtobufCFieldDescriptor *field,
-                        const struct cn_field_shape *rule,
                         const char *text,
                         size_t size,
                         void *slot)
@@ -309,9 +302,9 @@ static bool store_bytes(struct cn_json_reader *reader,
         cn_arena_fail(reader->arena);
         return false;
     }
-    if (bytes.len > size_max(field, rule)) {
+    if (bytes.len > size_max(where->field, where->rule)) {
         return cn_json_fault(reader, where, "too_long", "at most %u bytes",
-                             size_max(field, rule));
+                             size_max(where->field, where->rule));
     }
     *(ProtobufCBinaryData *)slot = bytes;
     return true;
@@ -327,22 +320,20 @@ bool cn_json_is_textual(const ProtobufCFieldDescriptor *field,
 
 bool cn_json_store_text(struct cn_json_reader *reader,
                         const struct cn_json_where *where,
-                        const ProtobufCFieldDescriptor *field,
-                        const struct cn_field_shape *rule,
                         const char *text,
                         size_t size,
                         void *slot)
 {
-    if (rule->kind == CN_FIELD_TIME) {
+    if (where->rule->kind == CN_FIELD_TIME) {
         return store_time(reader, where, text, slot);
     }
-    if (field->type == PROTOBUF_C_TYPE_ENUM) {
-        return store_enum(reader, where, field->descriptor, text, slot);
+    if (where->field->type == PROTOBUF_C_TYPE_ENUM) {
+        return store_enum(reader, where, where->field->descriptor, text, slot);
     }
-    if (field->type == PROTOBUF_C_TYPE_BYTES) {
-        return store_bytes(reader, where, field, rule, text, size, slot);
+    if (where->field->type == PROTOBUF_C_TYPE_BYTES) {
+        return store_bytes(reader, where, text, size, slot);
     }
-    return store_string(reader, where, field, rule, text, size, slot);
+    return store_string(reader, where, text, size, slot);
 }
 
 size_t cn_json_items_max(const struct cn_field_shape *rule)
@@ -362,7 +353,6 @@ void cn_json_set_has(ProtobufCMessage *message,
 
 static bool set_number(struct cn_json_reader *reader,
                        const struct cn_json_where *where,
-                       const ProtobufCFieldDescriptor *field,
                        const char *text,
                        void *slot)
 {
@@ -371,18 +361,16 @@ static bool set_number(struct cn_json_reader *reader,
     /* strtoll and strtod would skip blanks and take hex, inf and nan. */
     bool is_plain =
         text[0] != '\0' && text[strspn(text, "+-.0123456789eE")] == '\0';
-    if (is_plain && (field->type == PROTOBUF_C_TYPE_DOUBLE ||
-                     field->type == PROTOBUF_C_TYPE_FLOAT)) {
+    if (is_plain && (where->field->type == PROTOBUF_C_TYPE_DOUBLE ||
+                     where->field->type == PROTOBUF_C_TYPE_FLOAT)) {
         double number = strtod(text, &end);
         if (errno == 0 && *end == '\0') {
-            return cn_json_store_double(reader, where, field->type, number,
-                                        slot);
+            return cn_json_store_double(reader, where, number, slot);
         }
     } else if (is_plain) {
         long long number = strtoll(text, &end, 10);
         if (errno == 0 && *end == '\0') {
-            return cn_json_store_integer(reader, where, field->type, number,
-                                         slot);
+            return cn_json_store_integer(reader, where, number, slot);
         }
     }
     return cn_json_fault(reader, where, "wrong_type", "a number is needed");
@@ -390,17 +378,14 @@ static bool set_number(struct cn_json_reader *reader,
 
 static bool set_value(struct cn_json_reader *reader,
                       const struct cn_json_where *where,
-                      const ProtobufCFieldDescriptor *field,
-                      const struct cn_field_shape *rule,
                       const char *text,
                       void *slot)
 {
-    if (cn_json_is_textual(field, rule)) {
-        return cn_json_store_text(reader, where, field, rule, text,
-                                  strlen(text), slot);
+    if (cn_json_is_textual(where->field, where->rule)) {
+        return cn_json_store_text(reader, where, text, strlen(text), slot);
     }
-    if (field->type != PROTOBUF_C_TYPE_BOOL) {
-        return set_number(reader, where, field, text, slot);
+    if (where->field->type != PROTOBUF_C_TYPE_BOOL) {
+        return set_number(reader, where, text, slot);
     }
     bool is_true = strcmp(text, "true") == 0;
     if (!is_true && strcmp(text, "false") != 0) {
@@ -414,21 +399,19 @@ static bool set_value(struct cn_json_reader *reader,
 /* Appends the words between commas to the list. */
 static bool set_list(struct cn_json_reader *reader,
                      const struct cn_json_where *where,
-                     const ProtobufCFieldDescriptor *field,
-                     const struct cn_field_shape *rule,
                      const char *text,
                      ProtobufCMessage *message)
 {
-    size_t *count = cn_json_member(message, field->quantifier_offset);
-    void **list = cn_json_member(message, field->offset);
-    size_t size = cn_field_size(field);
+    size_t *count = cn_json_member(message, where->field->quantifier_offset);
+    void **list = cn_json_member(message, where->field->offset);
+    size_t size = cn_field_size(where->field);
     size_t total = *count + 1;
     for (const char *at = text; *at != '\0'; at++) {
         total += *at == ',' ? 1 : 0;
     }
-    if (total > cn_json_items_max(rule)) {
+    if (total > cn_json_items_max(where->rule)) {
         return cn_json_fault(reader, where, "too_many", "at most %zu items",
-                             cn_json_items_max(rule));
+                             cn_json_items_max(where->rule));
     }
     char *items = cn_arena_array(reader->arena, total, size);
     if (*count > 0) {
@@ -437,7 +420,7 @@ static bool set_list(struct cn_json_reader *reader,
     for (size_t i = *count; i < total; i++) {
         size_t length = strcspn(text, ",");
         char *word = cn_arena_strndup(reader->arena, text, length);
-        if (!set_value(reader, where, field, rule, word, items + i * size)) {
+        if (!set_value(reader, where, word, items + i * size)) {
             return false;
         }
         text += length + 1;
@@ -466,13 +449,14 @@ enum cn_code cn_json_set(struct cn_arena *arena,
     }
     struct cn_json_reader reader = { .arena = arena, .err = err };
     struct cn_json_where top = { 0 };
-    struct cn_json_where here = { .up = &top, .key = name };
-    const struct cn_field_shape *rule = &shape->fields[index];
+    struct cn_json_where here = {
+        .up = &top, .key = name, .field = field, .rule = &shape->fields[index]
+    };
     bool ok;
     if (field->label == PROTOBUF_C_LABEL_REPEATED) {
-        ok = set_list(&reader, &here, field, rule, text, message);
+        ok = set_list(&reader, &here, text, message);
     } else {
-        ok = set_value(&reader, &here, field, rule, text,
+        ok = set_value(&reader, &here, text,
                        cn_json_member(message, field->offset));
         if (ok) {
             cn_json_set_has(message, field);
