@@ -304,9 +304,11 @@ static enum cn_code s_read_segments(struct cn_hl7 *message,
                                     struct cn_hl7_fault *fault,
                                     struct cn_err *err)
 {
-    static const struct cn_hl7_fault TOO_MANY = { .ack = "AE",
-                                                  .code = CN_HL7_VALUE_TOO_LONG,
-                                                  .text = "too many segments" };
+    static const struct cn_hl7_fault TOO_MANY = {
+        .ack = "AE",
+        .code = CN_HL7_VALUE_TOO_LONG,
+        .text = "too many segments",
+    };
     static const struct cn_hl7_fault SECOND = {
         .ack = "AE",
         .segment = "MSH",
@@ -378,13 +380,18 @@ static enum cn_code s_read_header(struct cn_hl7 *message,
         .code = CN_HL7_DATA_TYPE,
         .text = "MSH-1 and MSH-2 are not delimiters"
     };
-    static const struct cn_hl7_fault LONG_FIELD = { .ack = "AR",
-                                                    .segment = "MSH",
-                                                    .sequence = 1,
-                                                    .code =
-                                                        CN_HL7_VALUE_TOO_LONG,
-                                                    .text =
-                                                        "a field is too long" };
+    static const struct cn_hl7_fault TOO_LARGE = {
+        .ack = "AR",
+        .code = CN_HL7_VALUE_TOO_LONG,
+        .text = "the message is longer than 1000000 bytes",
+    };
+    static const struct cn_hl7_fault LONG_FIELD = {
+        .ack = "AR",
+        .segment = "MSH",
+        .sequence = 1,
+        .code = CN_HL7_VALUE_TOO_LONG,
+        .text = "a field is too long",
+    };
     static const struct cn_hl7_fault NUL = {
         .ack = "AR",
         .code = CN_HL7_DATA_TYPE,
@@ -392,8 +399,11 @@ static enum cn_code s_read_header(struct cn_hl7 *message,
     };
     struct cn_hl7 read = *message;
     if (text->size < 4 || !s_line_is(*text, "MSH") ||
-        text->size > CN_HL7_SIZE_MAX || !s_read_delimiters(&read, *text)) {
+        !s_read_delimiters(&read, *text)) {
         return cn_hl7_refuse(fault, &NO_HEADER, err);
+    }
+    if (text->size > CN_HL7_SIZE_MAX) {
+        return cn_hl7_refuse(fault, &TOO_LARGE, err);
     }
     if (memchr(text->data, '\0', text->size) != NULL) {
         return cn_hl7_refuse(fault, &NUL, err);

@@ -877,6 +877,23 @@ static void a_flood_of_segments_is_told_within_bounds(void **state)
     assert_int_equal(r.referral->n_warning_details, WARNING_DETAILS_MAX);
 }
 
+/* It was told that its delimiters are none. */
+static void a_message_that_is_too_large_is_told_so(void **state)
+{
+    char *text = cn_arena_alloc(*state, CN_HL7_SIZE_MAX + 2);
+    struct cn_hl7 message;
+    struct cn_hl7_fault fault = { 0 };
+    size_t head = (size_t)snprintf(text, CN_HL7_SIZE_MAX, "%s\rPID|", HEADER);
+    memset(text + head, 'x', CN_HL7_SIZE_MAX + 1 - head);
+    text[CN_HL7_SIZE_MAX + 1] = '\0';
+    assert_int_equal(parse(*state, text, &message, &fault), CN_INVALID);
+    assert_string_equal(fault.ack, "AR");
+    assert_int_equal(fault.code, CN_HL7_VALUE_TOO_LONG);
+    assert_non_null(strstr(fault.text, "1000000 bytes"));
+    text[CN_HL7_SIZE_MAX] = '\0';
+    assert_int_equal(parse(*state, text, &message, &fault), CN_OK);
+}
+
 static void what_never_ends_has_not_ended(void **state)
 {
     struct read r =
@@ -972,6 +989,7 @@ int main(void)
         TEST(what_a_field_says_is_kept_or_in_a_warning),
         TEST(what_has_an_order_stands_in_it),
         TEST(a_flood_of_segments_is_told_within_bounds),
+        TEST(a_message_that_is_too_large_is_told_so),
         TEST(what_never_ends_has_not_ended),
         TEST(a_social_security_number_is_in_no_warning),
         TEST(lack_of_memory_is_an_error),
