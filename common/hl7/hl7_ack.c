@@ -28,11 +28,13 @@ s_put_own_text(FILE *out, const struct cn_hl7 *message, const char *text)
     }
 }
 
+/* A field of the header as it was sent. A line feed in it would begin a segment
+ * of ours. */
 static void s_put_raw(FILE *out, const struct cn_hl7 *message, int field)
 {
     struct cn_bytes raw = cn_hl7_raw(message, message->segments, field);
-    if (raw.size > 0) {
-        (void)fwrite(raw.data, 1, raw.size, out);
+    for (size_t i = 0; i < raw.size; i++) {
+        (void)fputc(raw.data[i] == '\n' ? ' ' : raw.data[i], out);
     }
 }
 

@@ -321,6 +321,25 @@ static void an_acknowledgement_swaps_and_names(void **state)
                         "UNICODE UTF-8");
 }
 
+/* A line feed inside a field is text; repeated by us, "MSA|" would begin a
+ * segment. Found by fuzzing. */
+static void
+an_acknowledgement_is_one_message_whatever_the_header_holds(void **state)
+{
+    struct cn_hl7 message = parsed(*state, "MSH|^~\\&|APP\nMSA\rPID|1\rRF1|1");
+    const struct cn_hl7_ack ack = { .code = "AA",
+                                    .control_id = "OWN1",
+                                    .at = now_at() };
+    struct cn_bytes written = cn_hl7_ack_write(&message, &ack);
+    struct cn_hl7 back =
+        parsed(*state, cn_arena_strndup(*state, (const char *)written.data,
+                                        written.size));
+    assert_string_equal(cn_hl7_text(&back, back.segments, 5, 1, 1), "APP MSA");
+    assert_int_equal(back.segment_count, 2);
+    assert_string_equal(
+        cn_hl7_text(&back, cn_hl7_segment(&back, "MSA", 1), 1, 1, 1), "AA");
+}
+
 static void a_refusal_says_where_and_why(void **state)
 {
     struct cn_hl7 message = parsed(*state, HEADER);
@@ -977,6 +996,7 @@ int main(void)
         TEST(what_is_no_usable_message_is_refused),
         TEST(a_header_too_long_to_repeat_is_refused),
         TEST(an_acknowledgement_swaps_and_names),
+        TEST(an_acknowledgement_is_one_message_whatever_the_header_holds),
         TEST(a_refusal_says_where_and_why),
         TEST(a_real_referral_gives_what_it_says_and_no_more),
         TEST(a_real_patient_is_read_with_shifted_fields),
